@@ -1,0 +1,162 @@
+"""The main job: the path of one study in, a finished folder of findings, masks, DICOM and a page out."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import highdicom as hd
+import nibabel as nib
+import numpy as np
+
+from hepatica import checkpoint
+from hepatica.cohort import PARTIAL, new_directory
+from hepatica.dicomout.seg import write_seg
+from hepatica.findings import Findings, Provenance, measure
+from hepatica.ingest import read_study
+from hepatica.predict import Predictor
+from hepatica.registration import register
+from hepatica.report import write_report
+from hepatica.study import InputError, Prediction, Study
+
+Progress = Callable[[str, int, int], None]
+WRITTEN = frozenset({"findings.json", "lesions.nii.gz", "liver.nii.gz", "seg.dcm", "report.html", "figures"})
+"""All that a finished folder may hold."""
+
+
+@dataclass
+class Stages:
+    """Seconds and peak memory per stage of a run, filled in as it goes.
+
+    Attributes:
+        progress: told of each stage as it begins.
+        seconds: wall-clock per finished stage.
+        peak_mb: the process's largest resident memory at the end of each stage.
+    """
+
+    progress: Progress | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_mb: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        if self.progress:
+            self.progress(name, 0, 0)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+        self.peak_mb[name] = peak_memory_mb()
+
+
+def analyze(
+    source: Path,
+    out: Path,
+    *,
+    model: str | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Findings:
+    """Read a study, find and measure its lesions, and write the folder that `docs/findings.md` describes.
+
+    Args:
+        source: DICOM folder or zip, NIfTI folder or file, or case folder.
+        out: the folder to write; it appears whole or not at all.
+        model: name of a shipped model or folder of a trained one; None for the modality's default.
+        device: "auto", "cpu" or "cuda".
+        overwrite: replace a folder that an earlier analysis wrote.
+        progress: called with (what, done, total); a total of 0 means that nobody knows.
+
+    Raises:
+        InputError: the input cannot be read, or the folder exists.
+    """
+    replacing = _check_place(out, overwrite=overwrite)
+    stages = Stages(progress)
+    with stages.stage("reading"):
+        study = read_study(source)
+    with stages.stage("loading the model"):
+        predictor = Predictor(checkpoint.find_model(model, study.modality), device=device)
+    with stages.stage("registering"):
+        study = register(study)
+    with stages.stage("predicting"):
+        prediction = predictor(study, progress=progress)
+    stages.seconds["network"] = predictor.network_s
+    stages.seconds["predicting"] -= predictor.network_s
+    with stages.stage("measuring"):
+        findings = measure(study, prediction)
+    with _replacement(out) if replacing else new_directory(out) as folder:
+        with stages.stage("writing masks"):
+            _write_mask(folder / "lesions.nii.gz", prediction.lesions, np.uint16)
+            _write_mask(folder / "liver.nii.gz", prediction.liver, np.uint8)
+            if study.phases[study.reference].headers:
+                findings = _write_dicom(folder, study, prediction, findings)
+        with stages.stage("writing the report"):
+            findings = findings.model_copy(update={"provenance": _provenance(predictor, stages)})
+            write_report(folder / "report.html", study=study, prediction=prediction, findings=findings)
+        findings = findings.model_copy(update={"provenance": _provenance(predictor, stages)})
+        (folder / "findings.json").write_text(findings.to_json(), encoding="utf-8")
+    return findings
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _check_place(out: Path, *, overwrite: bool) -> bool:
+    """Whether an earlier analysis is to be replaced; raises before the work begins where nothing can be written."""
+    if not out.exists():
+        parent = next(folder for folder in out.absolute().parents if folder.exists())
+        if not (parent.is_dir() and os.access(parent, os.W_OK)):
+            raise InputError(f"{out} cannot be written, because {parent} is no folder or write-protected: choose another folder")
+        return False
+    if not overwrite:
+        raise InputError(f"{out} exists already: remove it, choose another folder, or add --overwrite")
+    if not (out / "findings.json").is_file():
+        raise InputError(f"{out} was not written by hepatica (it has no findings.json) and is left alone: choose another folder")
+    foreign = sorted(path.name for path in out.iterdir() if path.name not in WRITTEN)
+    if foreign:
+        raise InputError(f"{out} also holds things that hepatica did not write ({', '.join(foreign[:3])}): move them away first")
+    return True
+
+
+@contextmanager
+def _replacement(out: Path) -> Iterator[Path]:
+    """A temporary folder that takes the place of `out` when the block ends, and vanishes when it fails."""
+    out = out.resolve()
+    with TemporaryDirectory(prefix=PARTIAL, dir=out.parent) as scratch:
+        old, new = Path(scratch) / "old", Path(scratch) / "new"
+        with new_directory(new) as folder:
+            yield folder
+        out.rename(old)
+        new.rename(out)
+
+
+def _write_mask(path: Path, mask: hd.Volume, dtype: type[np.generic]) -> None:
+    nib.save(mask.with_array(mask.array.astype(dtype)).permute_spatial_axes([2, 1, 0]).to_nibabel(), path)
+
+
+def _write_dicom(folder: Path, study: Study, prediction: Prediction, findings: Findings) -> Findings:
+    """Write the DICOM SEG; where the input's headers do not allow one, say so in the findings instead of failing the rest."""
+    try:
+        write_seg(folder / "seg.dcm", study=study, liver=prediction.liver, lesions=prediction.lesions, model=prediction.model)
+    except InputError as error:
+        return findings.model_copy(update={"warnings": (*findings.warnings, f"no DICOM SEG was written: {error}")})
+    return findings
+
+
+def _provenance(predictor: Predictor, stages: Stages) -> Provenance:
+    return Provenance(
+        versions=checkpoint.versions(),
+        commit=checkpoint.commit(),
+        weights_sha256=checkpoint.weights_hash(predictor.directory),
+        seconds=dict(stages.seconds),
+        peak_memory_mb=peak_memory_mb(),
+    )

@@ -1,0 +1,418 @@
+"""A cohort on disk in, training batches out.
+
+Cases are prepared once (resampled, calibrated, written as memory maps), so memory does not grow with the cohort. A batch is a pure
+function of the seed and the step: training can stop anywhere and go on exactly as if it had not.
+
+Shape suffixes: B slices, P phases, K masks, L lesions, R regions, Z slices of a volume, Y rows, X columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hepatica.calibration import CONTRAST_LIMIT
+from hepatica.cohort import CASE_FILE, Cohort
+from hepatica.grid import InputConfig, air, calibrations, canonical, lesion_regions, model_shape, resize, resize_labels
+from hepatica.labels import Organ
+from hepatica.nets.mti_net import Regions
+from hepatica.study import InputError, Modality, Phase, Study, Truth
+
+PREPARED_VERSION = 1
+LIVER_ORGANS = (Organ.LIVER, Organ.PORTAL_VEIN, Organ.HEPATIC_VEIN)
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How batches are drawn and varied.
+
+    Attributes:
+        batch: slices per batch.
+        lesion_share, liver_share: share of slices with a lesion (types drawn evenly) and with liver; the rest is drawn from everywhere.
+        size_exponent: among lesions of a type, one is drawn with probability proportional to its pixels to this power; 0 draws small and
+            giant ones alike, 1 by volume.
+        augment: whether slices are moved, scaled and made noisy.
+        all_phases: probability that every scanned phase is kept.
+        one_phase: probability that only one is kept; otherwise any subset.
+        uncalibrated: share of slices shown with a wrong calibration, on which only the liver is asked for.
+    """
+
+    batch: int = 8
+    lesion_share: float = 0.6
+    liver_share: float = 0.2
+    size_exponent: float = 0.0
+    augment: bool = True
+    all_phases: float = 0.4
+    one_phase: float = 0.3
+    uncalibrated: float = 0.15
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch.
+
+    Attributes:
+        images_BPYX: contrast to the liver.
+        present_BP: which phases are there.
+        masks_BKYX: truth, [liver with lesions, lesion] or [lesion].
+        counts_BK: which masks the loss may ask for.
+        regions: where the lesions are.
+        curve_LP: true mean per lesion and phase, in contrast to the liver.
+        type_L: index into `InputConfig.types`.
+    """
+
+    images_BPYX: Tensor
+    present_BP: Tensor
+    masks_BKYX: Tensor
+    counts_BK: Tensor
+    regions: Regions
+    curve_LP: Tensor
+    type_L: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(**{name: getattr(self, name).to(device) for name in self.__dataclass_fields__})
+
+
+# preparing a cohort ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PreparedLesion:
+    """One lesion of a prepared case: its label, type index, curve in contrast (NaN where missing) and pixels per slice."""
+
+    label: int
+    type: int
+    curve: tuple[float, ...]
+    pixels: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """A case on the network's grid: images (Z, P, Y, X) float16 and labels (Z, 2, Y, X) uint8 [liver, lesion] as memory maps."""
+
+    directory: Path
+    present: tuple[bool, ...]
+    pixel_mm: tuple[float, float]
+    liver_slices: tuple[int, ...]
+    slices: int
+    lesions: tuple[PreparedLesion, ...]
+
+    def slice(self, z: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Images (P, Y, X) and labels (2, Y, X) of one slice."""
+        images = np.load(self.directory / "images.npy", mmap_mode="r")[z]
+        labels = np.load(self.directory / "labels.npy", mmap_mode="r")[z]
+        return images.astype(np.float32), np.array(labels)
+
+
+def prepare(
+    cohort: Cohort, cases: Sequence[int], config: InputConfig, scratch: Path, *, progress: Callable[[int, int], None] | None = None
+) -> list[PreparedCase]:
+    """Bring cases onto the network's grid, once; a second call with the same settings finds them on disk.
+
+    Args:
+        cohort: the studies.
+        cases: which of them.
+        config: the network's view.
+        scratch: folder for the memory maps, made if missing.
+        progress: called with (done, total).
+
+    Raises:
+        InputError: a case has no truth, another modality, or none of the network's phases.
+    """
+    stamp = json.dumps({"version": PREPARED_VERSION, **asdict(config)}, sort_keys=True, default=str)
+    folder = scratch / hashlib.sha256(stamp.encode()).hexdigest()[:12]
+    prepared = []
+    for done, case in enumerate(cases):
+        directory = folder / cohort.records[case].case_id
+        if not (directory / "case.json").exists():
+            study, truth = cohort[case]
+            if truth is None:
+                raise InputError(f"case {study.case_id} has no truth: training and evaluation need truth/lesions.nii.gz and a lesion list")
+            if study.modality is not config.modality:
+                raise InputError(f"case {study.case_id} is {study.modality}, this recipe is for {config.modality}")
+            _write_prepared(directory, study, truth, config)
+        prepared.append(_read_prepared(directory))
+        if progress:
+            progress(done + 1, len(cases))
+    return prepared
+
+
+def data_fingerprint(cohort: Cohort, cases: Sequence[int]) -> str:
+    """SHA-256 over the descriptions and truths (`case.json`) of these cases: what a training run was trained on."""
+    digest = hashlib.sha256()
+    for case in cases:
+        digest.update((cohort.directories[case] / CASE_FILE).read_bytes())
+    return digest.hexdigest()
+
+
+def liver_mask(truth: Truth) -> NDArray[np.bool_]:
+    """The liver with its vessels and lesions; without an organ map, the lesions alone."""
+    lesions = truth.lesions.array > 0
+    return lesions if truth.organs is None else np.isin(truth.organs.array, LIVER_ORGANS) | lesions
+
+
+def _write_prepared(directory: Path, study: Study, truth: Truth, config: InputConfig) -> None:
+    if not study.on_one_grid:
+        raise InputError(f"case {study.case_id}: its phases lie on different grids; register them first (hepatica.registration.register)")
+    if truth.lesions.array.max() > np.iinfo(np.uint8).max:
+        raise InputError(f"case {study.case_id} has lesion labels over 255: number its lesions 1, 2, 3, ...")
+    liver = liver_mask(truth)
+    parenchyma = liver & (truth.lesions.array == 0)
+    if config.calibrate and not parenchyma.any():
+        raise InputError(f"case {study.case_id} shows no liver in truth/organs.nii.gz, on which intensities are calibrated: leave it out")
+    scales = calibrations(study, parenchyma, config)
+    shape = model_shape(canonical(study.grid), config)
+    images = np.zeros((len(config.phases), *shape), np.float16)
+    for index, phase in enumerate(config.phases):
+        if phase in study.phases:
+            volume = canonical(study.phases[phase].volume)
+            images[index] = scales[phase].contrast(resize(volume.array, shape))
+    present = [phase in study.phases for phase in config.phases]
+    if not any(present):
+        raise InputError(f"case {study.case_id} has none of the phases {', '.join(p.name.lower() for p in config.phases)}")
+    labels = np.stack([resize_labels(canonical(truth.lesions.with_array(a)).array, shape) for a in (liver, truth.lesions.array)], axis=1)
+    lesions = []
+    for lesion in truth.lesion_list:
+        area = (labels[:, 1] == lesion.label).sum((1, 2))
+        if area.any() and lesion.type in config.types:
+            curve = [
+                (lesion.curve[phase] - scales[phase].liver) / scales[phase].unit
+                if phase in study.phases and phase in lesion.curve
+                else None
+                for phase in config.phases
+            ]
+            lesions.append(
+                {
+                    "label": lesion.label,
+                    "type": config.types.index(lesion.type),
+                    "curve": curve,
+                    "pixels": {int(z): int(area[z]) for z in np.flatnonzero(area)},
+                }
+            )
+    (dy, dx), (_, my, mx), (_, y, x) = canonical(study.grid).spacing[1:], shape, canonical(study.grid).spatial_shape
+    record = {
+        "present": present,
+        "pixel_mm": [dy * y / my, dx * x / mx],
+        "liver_slices": np.flatnonzero(labels[:, 0].any((1, 2))).tolist(),
+        "slices": shape[0],
+        "lesions": lesions,
+    }
+    part = directory.with_name(directory.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    np.save(part / "images.npy", images.swapaxes(0, 1))
+    np.save(part / "labels.npy", labels.astype(np.uint8))
+    (part / "case.json").write_text(json.dumps(record))
+    part.rename(directory)
+
+
+def _read_prepared(directory: Path) -> PreparedCase:
+    record = json.loads((directory / "case.json").read_text())
+    lesions = tuple(
+        PreparedLesion(
+            label=entry["label"],
+            type=entry["type"],
+            curve=tuple(float("nan") if value is None else value for value in entry["curve"]),
+            pixels={int(z): n for z, n in entry["pixels"].items()},
+        )
+        for entry in record["lesions"]
+    )
+    return PreparedCase(
+        directory=directory,
+        present=tuple(record["present"]),
+        pixel_mm=tuple(record["pixel_mm"]),
+        liver_slices=tuple(record["liver_slices"]),
+        slices=record["slices"],
+        lesions=lesions,
+    )
+
+
+# drawing batches -------------------------------------------------------------------------------------------------------------------------
+
+
+class Sampler:
+    """Draws batches from prepared cases; batch number `step` is the same whenever it is asked for.
+
+    Args:
+        cases: prepared cases, at least one.
+        config: the network's view.
+        sampling: how to draw and vary.
+        masks: 2 for [liver with lesions, lesion], 1 for the lesion alone.
+        per_lesion: one curve and type per lesion, or one per slice (that of its largest lesion; the mean curve over all).
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, cases: Sequence[PreparedCase], config: InputConfig, sampling: SamplingConfig, *, masks: int, per_lesion: bool, seed: int
+    ) -> None:
+        if not cases:
+            raise ValueError("a sampler needs at least one case, got none")
+        self.cases, self.config, self.sampling = cases, config, sampling
+        self.masks, self.per_lesion, self.seed = masks, per_lesion, seed
+        self._lesions: dict[int, list[tuple[int, PreparedLesion]]] = {}
+        for index, case in enumerate(cases):
+            for lesion in case.lesions:
+                self._lesions.setdefault(lesion.type, []).append((index, lesion))
+
+    def __call__(self, step: int) -> Batch:
+        """Batch number `step`."""
+        rng = np.random.default_rng([self.seed, step])
+        return collate([self._sample(rng) for _ in range(self.sampling.batch)])
+
+    def stream(self, start: int, stop: int) -> Iterator[Batch]:
+        """Batches from `start` to `stop`, each made while the one before is being trained on."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            upcoming = pool.submit(self, start)
+            for step in range(start, stop):
+                batch = upcoming.result()
+                if step + 1 < stop:
+                    upcoming = pool.submit(self, step + 1)
+                yield batch
+
+    def _sample(self, rng: np.random.Generator) -> Batch:
+        case, z = self._place(rng)
+        images_PYX, labels_2YX = case.slice(z)
+        present_P = self._keep_phases(np.array(case.present), rng)
+        pixel_mm = float(np.mean(case.pixel_mm))
+        calibrated = True
+        gain_P, offset_P = np.ones(len(present_P), np.float32), np.zeros(len(present_P), np.float32)
+        if self.sampling.augment:
+            images_PYX, labels_2YX, zoom = _move(images_PYX, labels_2YX, self.config, rng)
+            pixel_mm /= zoom
+            calibrated = rng.random() >= self.sampling.uncalibrated
+            gain_P, offset_P = _calibration_error(len(present_P), self.config.modality, rng, wrong=not calibrated)
+            images_PYX = images_PYX * gain_P[:, None, None] + offset_P[:, None, None]
+            images_PYX += rng.uniform(0, 0.15) * rng.standard_normal(images_PYX.shape, dtype=np.float32)
+        else:
+            images_PYX = _fit(images_PYX, self.config.size, air(self.config.modality))
+            labels_2YX = _fit(labels_2YX, self.config.size, 0)
+        liver_YX, lesion_YX = labels_2YX
+        masks = np.stack([liver_YX > 0, lesion_YX > 0])[-self.masks :]
+        counts = np.array([True, calibrated])[-self.masks :]
+        regions, areas, curves, types = self._lesions_of(case, lesion_YX, pixel_mm, rng) if calibrated else ([], [], [], [])
+        return Batch(
+            images_BPYX=torch.from_numpy(np.clip(images_PYX, -CONTRAST_LIMIT, CONTRAST_LIMIT))[None],
+            present_BP=torch.from_numpy(present_P)[None],
+            masks_BKYX=torch.from_numpy(masks.astype(np.float32))[None],
+            counts_BK=torch.from_numpy(counts)[None],
+            regions=Regions(
+                torch.from_numpy(np.array(regions, np.float32).reshape(-1, 3, *lesion_YX.shape)),
+                torch.zeros(len(areas), dtype=torch.int64),
+                torch.tensor(areas, dtype=torch.float32),
+            ),
+            curve_LP=torch.from_numpy(np.array(curves, np.float32).reshape(-1, len(present_P)) * gain_P + offset_P),
+            type_L=torch.tensor(types, dtype=torch.int64),
+        )
+
+    def _place(self, rng: np.random.Generator) -> tuple[PreparedCase, int]:
+        draw = rng.random()
+        if draw < self.sampling.lesion_share and self._lesions:
+            lesions = self._lesions[int(rng.choice(sorted(self._lesions)))]
+            size = np.array([sum(lesion.pixels.values()) for _, lesion in lesions], float) ** self.sampling.size_exponent
+            index, lesion = lesions[int(rng.choice(len(lesions), p=size / size.sum()))]
+            area = np.array(list(lesion.pixels.values()), float)
+            return self.cases[index], int(rng.choice(list(lesion.pixels), p=area / area.sum()))
+        case = self.cases[int(rng.integers(len(self.cases)))]
+        if draw < self.sampling.lesion_share + self.sampling.liver_share and case.liver_slices:
+            return case, int(rng.choice(case.liver_slices))
+        return case, int(rng.integers(case.slices))
+
+    def _keep_phases(self, present_P: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+        draw, scanned = rng.random(), np.flatnonzero(present_P)
+        if draw < self.sampling.all_phases:
+            return present_P
+        count = 1 if draw < self.sampling.all_phases + self.sampling.one_phase else int(rng.integers(1, len(scanned) + 1))
+        portal = np.array([phase is Phase.PORTAL for phase in self.config.phases])  # the phase that a lone series most often is
+        weight = np.where(portal[scanned], 3.0, 1.0)
+        kept = rng.choice(scanned, size=count, replace=False, p=weight / weight.sum())
+        return np.isin(np.arange(len(present_P)), kept)
+
+    def _lesions_of(
+        self, case: PreparedCase, lesion_YX: NDArray[np.uint8], pixel_mm: float, rng: np.random.Generator
+    ) -> tuple[list[NDArray[np.float32]], list[float], list[Sequence[float]], list[int]]:
+        found = [(lesion, lesion_YX == lesion.label) for lesion in case.lesions]
+        found = [(lesion, mask) for lesion, mask in found if mask.sum() >= 4]
+        if not found:
+            return [], [], [], []
+        sizes = np.array([mask.sum() for _, mask in found], float)
+        if not self.per_lesion:
+            curve = np.average([lesion.curve for lesion, _ in found], axis=0, weights=sizes)
+            regions = [lesion_regions(np.logical_or.reduce([mask for _, mask in found]), pixel_mm=pixel_mm)]
+            return regions, [float(sizes.sum()) * pixel_mm**2], [curve.tolist()], [found[int(sizes.argmax())][0].type]
+        margins = rng.uniform(-1.2, 1.2, len(found)) * pixel_mm if self.sampling.augment else np.zeros(len(found))
+        regions = [lesion_regions(mask, pixel_mm=pixel_mm, margin_mm=m) for (_, mask), m in zip(found, margins, strict=True)]
+        return regions, (sizes * pixel_mm**2).tolist(), [lesion.curve for lesion, _ in found], [lesion.type for lesion, _ in found]
+
+
+def collate(samples: Sequence[Batch]) -> Batch:
+    """Join batches into one; lesions are told which slice they are in."""
+    offsets = np.cumsum([0] + [len(sample.images_BPYX) for sample in samples])
+    slices = [sample.regions.slice_L + int(offset) for sample, offset in zip(samples, offsets, strict=False)]
+    return Batch(
+        **{
+            name: torch.cat([getattr(sample, name) for sample in samples])
+            for name in ("images_BPYX", "present_BP", "masks_BKYX", "counts_BK", "curve_LP", "type_L")
+        },
+        regions=Regions(
+            torch.cat([sample.regions.weights_LRYX for sample in samples]),
+            torch.cat(slices),
+            torch.cat([sample.regions.area_L for sample in samples]),
+        ),
+    )
+
+
+def _move(
+    images_PYX: NDArray[np.float32], labels_2YX: NDArray[np.uint8], config: InputConfig, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], float]:
+    """Rotate, scale, shear slightly, shift and crop both alike; also says by how much the pixels were magnified."""
+    angle, zoom, shear = rng.normal(0, 0.12), float(np.exp(rng.normal(0, 0.12))), rng.normal(0, 0.05)
+    rows, columns = images_PYX.shape[1:]
+    turn = np.array([[np.cos(angle), -np.sin(angle) + shear], [np.sin(angle), np.cos(angle)]]) / zoom
+    slack = np.maximum(np.array([columns, rows]) - config.size, 0) / 2 + 0.06 * config.size
+    shift = rng.uniform(-slack, slack)
+    theta = np.empty((2, 3), np.float32)  # maps output to input, in grid_sample's units of half an image
+    theta[:, :2] = turn * config.size / np.array([[columns], [rows]])
+    theta[:, 2] = 2 * shift / np.array([columns, rows])
+    grid = F.affine_grid(torch.from_numpy(theta)[None], [1, 1, config.size, config.size], align_corners=False)
+    floor = air(config.modality)
+    moved = F.grid_sample(torch.from_numpy(images_PYX - floor)[None], grid, align_corners=False)[0].numpy() + np.float32(floor)
+    labels = F.grid_sample(torch.from_numpy(labels_2YX.astype(np.float32))[None], grid, mode="nearest", align_corners=False)[0]
+    return moved, labels.numpy().round().astype(np.uint8), zoom
+
+
+def _calibration_error(
+    phases: int, modality: Modality, rng: np.random.Generator, *, wrong: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Gain and offset of each phase: small, as a calibration errs; or large, as before the first calibration."""
+    if modality is Modality.CT:
+        gain, offset = rng.uniform(0.9, 1.1, phases), rng.normal(0, 0.6 if wrong else 0.08, phases)
+    else:
+        gain = np.exp(rng.normal(0, 0.35 if wrong else 0.04, phases))
+        offset = 2 * gain - 2  # a scale of the signal: contrast + 2 is proportional to it
+    return gain.astype(np.float32), offset.astype(np.float32)
+
+
+def _fit(array: NDArray, size: int, fill: float) -> NDArray:
+    """Crop or pad the last two axes about their centre to `size`."""
+    for axis in (-2, -1):
+        extra = size - array.shape[axis]
+        if extra > 0:
+            pad = [(0, 0)] * array.ndim
+            pad[axis] = (extra // 2, extra - extra // 2)
+            array = np.pad(array, pad, constant_values=fill)
+        elif extra < 0:
+            start = -extra // 2
+            array = array.take(np.arange(start, start + size), axis=axis)
+    return array

@@ -1,0 +1,1 @@
+"""Commands that measure: figures of a model on a cohort, and speed."""

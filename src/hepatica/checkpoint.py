@@ -1,0 +1,207 @@
+"""Trained networks on disk: safetensors for the weights and one JSON file for everything that is needed to use and to trust them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from hepatica import __version__
+from hepatica.grid import InputConfig
+from hepatica.labels import LesionType
+from hepatica.nets.catalog import NETWORKS
+from hepatica.nets.mti_net import MTINet, MTINetConfig
+from hepatica.study import InputError, Modality, Phase
+
+SCHEMA_VERSION = 1
+SHIPPED = Path(__file__).parent / "weights"
+DEFAULT_MODEL = {Modality.CT: "mti-net-ct", Modality.MR: "mti-net-mr"}
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What was fitted on cases held back from training, so that probabilities mean what they say.
+
+    Attributes:
+        temperature: divides the type logits.
+        set_threshold: by number of phases, the probability above which a type belongs to the 90 % set (split conformal).
+        lesions: how many lesions it was fitted on, by number of phases.
+    """
+
+    temperature: float = 1.0
+    set_threshold: Mapping[int, float] = field(default_factory=dict)
+    lesions: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is, what it was trained on and how good it is.
+
+    Attributes:
+        name: of the model.
+        network: its name in `nets.catalog.NETWORKS`.
+        network_config: what the network is made of.
+        input_config: how it looks at a study.
+        curve_mean, curve_sd: per phase, what the regressed curves were z-scored by, in contrast to the liver.
+        calibrated: temperature and conformal thresholds.
+        training: recipe, seed, steps, data, commit and versions.
+        figures: measured figures, each {"mean", "low", "high", "n"}, and the command that measured them.
+    """
+
+    name: str
+    network: str
+    network_config: MTINetConfig
+    input_config: InputConfig
+    curve_mean: tuple[float, ...]
+    curve_sd: tuple[float, ...]
+    calibrated: Calibrated = Calibrated()
+    training: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+def save_model(directory: Path, card: ModelCard, network: torch.nn.Module) -> None:
+    """Write `weights.safetensors` and `model.json`; an existing model there is replaced."""
+    directory.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_atomically(tensors, directory / "weights.safetensors")
+    save_card(directory, card)
+
+
+def save_card(directory: Path, card: ModelCard) -> None:
+    """Write `model.json` alone."""
+    record = {"schema_version": SCHEMA_VERSION, **asdict(card)}
+    record["input_config"]["phases"] = [phase.name.lower() for phase in card.input_config.phases]
+    record["input_config"]["types"] = [kind.name.lower() for kind in card.input_config.types]
+    part = directory / "model.json.part"
+    part.write_text(json.dumps(record, indent=2) + "\n")
+    part.replace(directory / "model.json")
+
+
+def load_card(directory: Path) -> ModelCard:
+    """Read `model.json`.
+
+    Raises:
+        InputError: there is none, or it is of another version or broken.
+    """
+    path = directory / "model.json"
+    try:
+        record = json.loads(path.read_text())
+        if record.pop("schema_version") != SCHEMA_VERSION:
+            raise InputError(f"{path} was written by another version of hepatica: train or download the model again")
+        config = record["input_config"]
+        calibrated = record["calibrated"]
+        return ModelCard(
+            name=record["name"],
+            network=record["network"],
+            network_config=network_config(record["network"], record["network_config"]),
+            input_config=replace(
+                InputConfig(Modality(config["modality"])),
+                **{
+                    **config,
+                    "modality": Modality(config["modality"]),
+                    "phases": tuple(Phase[name.upper()] for name in config["phases"]),
+                    "types": tuple(LesionType[name.upper()] for name in config["types"]),
+                },
+            ),
+            curve_mean=tuple(record["curve_mean"]),
+            curve_sd=tuple(record["curve_sd"]),
+            calibrated=Calibrated(
+                calibrated["temperature"],
+                {int(n): float(t) for n, t in calibrated["set_threshold"].items()},
+                {int(n): int(count) for n, count in calibrated["lesions"].items()},
+            ),
+            training=record["training"],
+            figures=record["figures"],
+        )
+    except FileNotFoundError:
+        raise InputError(f"no model in {directory}: it needs model.json and weights.safetensors") from None
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is not a model description of hepatica ({type(error).__name__}: {error})") from None
+
+
+def load_model(directory: Path) -> tuple[ModelCard, MTINet]:
+    """Read a model; the network is in evaluation mode on the CPU.
+
+    Raises:
+        InputError: the folder holds no model, or its weights do not fit its description.
+    """
+    card = load_card(directory)
+    network = NETWORKS[card.network].network(card.network_config)
+    try:
+        network.load_state_dict(load_file(directory / "weights.safetensors"))
+    except Exception as error:  # safetensors raises its own types for a damaged file
+        raise InputError(f"the weights in {directory} are damaged or do not fit model.json ({type(error).__name__})") from None
+    assert isinstance(network, MTINet)
+    return card, network.eval()
+
+
+def find_model(name: str | Path | None, modality: Modality) -> Path:
+    """The folder of a model: a shipped one by name, a folder by path (a training run holds its model in `model/`), or the default.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name is None:
+        name = DEFAULT_MODEL[modality]
+    for directory in (SHIPPED / str(name), Path(name), Path(name) / "model"):
+        if (directory / "model.json").is_file():
+            return directory
+    raise InputError(f"no model {name}: shipped are {', '.join(shipped_models()) or 'none'}; or give the folder of a training run")
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/model.json"))
+
+
+def weights_hash(directory: Path) -> str:
+    """SHA-256 of a model's weights, in hexadecimal."""
+    return hashlib.sha256((directory / "weights.safetensors").read_bytes()).hexdigest()
+
+
+def save_atomically(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write safetensors so that a killed process leaves the old file or the new one, never half of one."""
+    part = path.with_suffix(".part")
+    save_file(dict(tensors), part)
+    part.replace(path)
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    return {"hepatica": __version__, "python": platform.python_version(), "torch": version("torch")}
+
+
+def commit() -> str | None:
+    """The commit of the source tree this package is imported from, "+" when it was changed since; None outside a checkout."""
+    source = Path(__file__).parent
+    if not _git(source, "ls-files", "--error-unmatch", "__init__.py"):
+        return None  # an installed copy that happens to lie inside somebody's repository
+    return _git(source, "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
+
+
+def network_config(network: str, record: Mapping[str, Any]) -> MTINetConfig:
+    """The config of a network from what JSON or TOML say of it."""
+    if network not in NETWORKS:
+        raise InputError(f"this model needs the network {network}, this version knows {', '.join(NETWORKS)}")
+    config = NETWORKS[network].config(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+    assert isinstance(config, MTINetConfig)
+    return config

@@ -1,0 +1,316 @@
+"""The command line: parse, call one function, print. Everything heavy is imported inside the command that needs it."""
+
+# Without `from __future__ import annotations`: typer would compile every annotation from its text each time, --help included.
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from hepatica.findings import Findings
+
+
+def _positive(sizes: tuple[float, float, float]) -> tuple[float, float, float]:
+    if min(sizes) <= 0:
+        raise typer.BadParameter("all three must be positive.")
+    return sizes
+
+
+app = typer.Typer(
+    name="hepatica",
+    help="Multi-phase liver imaging: from a folder of DICOM to lesions, their types and their enhancement. Research use only.",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+Model = Annotated[str | None, typer.Option(help="Name of a shipped model (see `hepatica models`) or folder of a trained one.")]
+
+
+@app.command()
+def analyze(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="DICOM folder or zip, NIfTI folder or file, or case folder.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; it appears whole or not at all.")],
+    model: Model = None,
+    device: Device = "auto",
+    overwrite: Annotated[bool, typer.Option(help="Replace a folder that an earlier analysis wrote.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find, type and measure the lesions of one study.
+
+    Example: hepatica analyze study.zip --out findings
+    """
+    from hepatica.analysis import analyze as run
+
+    with _progress() as progress:
+        findings = run(source, out, model=model, device=device, overwrite=overwrite, progress=progress)
+    if as_json:
+        typer.echo(findings.to_json(), nl=False)
+    else:
+        _print_findings(findings, out)
+
+
+@app.command()
+def inspect(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="DICOM folder or zip, NIfTI folder or file, or case folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show every series of a study: which phase it is, how sure that is, and why.
+
+    Example: hepatica inspect study/
+    """
+    from dataclasses import asdict
+
+    from hepatica.ingest import inspect as run
+
+    with _progress() as progress:
+        progress("reading", 0, 0)
+        series = run(source)
+    if as_json:
+        _print_json([asdict(s) | {"phase": s.phase.name.lower() if s.phase is not None else None} for s in series])
+        return
+    table = _table("series", "description", "phase", "confidence", "slices", "spacing (mm)", "evidence and warnings")
+    for s in series:
+        notes = "\n".join([*s.evidence, *(f"! {warning}" for warning in s.warnings)])
+        spacing = " x ".join(f"{mm:.3g}" for mm in s.spacing_mm) if s.spacing_mm else ""
+        phase = s.phase.title if s.phase is not None else "not used"
+        _add_row(table, str(s.number or ""), s.description, phase, f"{s.confidence:.2f}", str(s.slices), spacing, notes)
+    _print(table)
+
+
+@app.command()
+def phantom(
+    cases: Annotated[int, typer.Option(min=1, help="How many studies.")],
+    out: Annotated[Path, typer.Option(help="New folder, or one that this command left unfinished.")],
+    modality: Annotated[Literal["mr", "ct"], typer.Option(help="mr or ct.")] = "mr",
+    format_: Annotated[
+        Literal["dicom", "nifti"], typer.Option("--format", help="DICOM series, or NIfTI case folders to train on.")
+    ] = "nifti",
+    seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed makes the same cases.")] = 0,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")] = 1,
+    shape: Annotated[tuple[int, int, int], typer.Option(callback=_positive, help="Slices, rows and columns.")] = (64, 256, 256),
+    spacing_mm: Annotated[
+        tuple[float, float, float], typer.Option(callback=_positive, help="Distance of slices, rows and columns in mm.")
+    ] = (3.5, 1.4, 1.4),
+) -> None:
+    """Make studies of a digital liver phantom, with their truth.
+
+    Example: hepatica phantom --cases 20 --modality ct --format nifti --seed 1 --out cohorts/ct
+    """
+    from hepatica.phantom import Phantom, write_cohort
+    from hepatica.study import Modality
+
+    source = Phantom(Modality(modality.upper()), seed, shape=shape, spacing_mm=spacing_mm)
+    with _progress() as progress:
+        report = partial(progress, "making cases")
+        write_cohort(source, cases, out, format=format_, jobs=jobs, progress=report)
+    typer.echo(f"{cases} {modality.upper()} phantom {'study' if cases == 1 else 'studies'} in {out}")
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="TOML file, see recipes/.")],
+    cohort: Annotated[Path, typer.Option(help="Folder of case folders with truth.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    fold: Annotated[int | None, typer.Option(min=0, max=4, help="Train on all but this one of five folds by subject (0 to 4).")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field, as optimisation.steps=100.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Train a network by a recipe.
+
+    Example: hepatica train recipes/mti-net-ct.toml --cohort cohorts/ct --out runs/ct
+    """
+    from hepatica.cohort import Cohort
+    from hepatica.train import load_recipe
+    from hepatica.train import train as run
+
+    loaded = load_recipe(recipe, set_ or ())
+    with _progress() as progress:
+        folder = run(loaded, Cohort.open(cohort), out, fold=fold, resume=resume, device=device, progress=progress)
+    typer.echo(f"the model is in {folder}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run or of a model, or the name of a shipped model.")],
+    cohort: Annotated[Path, typer.Option(help="Folder of case folders with truth, none of them trained on.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    calibrate: Annotated[
+        bool, typer.Option(help="Instead, fit the model's type probabilities and 90 % sets on this cohort and keep them in the model.")
+    ] = False,
+    card: Annotated[bool, typer.Option(help="Also keep the figures in the model's card.")] = False,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Measure a model on a cohort with truth: masks, detection, types and curves, each with its interval.
+
+    Example: hepatica evaluate runs/ct --cohort cohorts/ct-test --out results/ct
+    """
+    from hepatica.bench.evaluation import calibrate as fit
+    from hepatica.bench.evaluation import evaluate as measure
+    from hepatica.cohort import Cohort
+
+    with _progress() as progress:
+        if calibrate:
+            typer.echo(fit(str(run), Cohort.open(cohort), device=device, progress=progress))
+            return
+        result = measure(str(run), Cohort.open(cohort), out, device=device, card=card, progress=progress)
+    if as_json:
+        _print_json(result)
+        return
+    table = _table("measure", "mean", "95 % interval", "n")
+    for name, figure in result["figures"].items():
+        _add_row(table, name.replace("_", " "), f"{figure['mean']:.3f}", f"{figure['low']:.3f} to {figure['high']:.3f}", str(figure["n"]))
+    _print(table)
+    typer.echo(f"tables and every case in {out}")
+
+
+@app.command()
+def benchmark(
+    table: Annotated[Literal["speed"], typer.Argument(metavar="TABLE", help="speed: seconds and peak memory per stage.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the table into.")],
+    source: Annotated[list[Path] | None, typer.Option("--input", help="A study to time beside the phantom's; may be repeated.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Measure and write a table with its commit, hardware and seed.
+
+    Example: hepatica benchmark speed --out docs/results
+    """
+    from hepatica.bench.speed import speed
+
+    assert table == "speed"
+    with _progress() as progress:
+        typer.echo(speed(out, tuple(source or ()), device=device, progress=progress), nl=False)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the models that come with hepatica: licence, training data and measured figures.
+
+    Example: hepatica models
+    """
+    from hepatica.checkpoint import SHIPPED, load_card, shipped_models
+
+    cards = [load_card(SHIPPED / name) for name in shipped_models()]
+    if as_json:
+        _print_json([{"name": card.name, "licence": "Apache-2.0", "training": card.training, "figures": card.figures} for card in cards])
+        return
+    table = _table(
+        "model", "modality", "phases", "trained on", "liver Dice", "lesion Dice", "sensitivity", "precision", "type accuracy", "licence"
+    )
+    for card in cards:
+        figures = card.figures.get("all phases", {}).get("figures", {})
+        shown = [
+            f"{figures[name]['mean']:.2f}" if name in figures else "not measured"
+            for name in ("liver_dice", "lesion_dice", "lesion_sensitivity", "lesion_precision", "type_accuracy")
+        ]
+        view = card.input_config
+        phases = ", ".join(phase.name.lower() for phase in view.phases)
+        _add_row(table, card.name, str(view.modality), phases, f"{card.training['cases']} phantom cases", *shown, "Apache-2.0")
+    _print(table)
+    typer.echo("All figures were measured on phantoms the models had not seen, not on patients. Research use only.")
+
+
+def main() -> None:
+    """Run the command line; a fault of the input is one line on standard error and exit code 1."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if not _explains_itself(error):
+            raise
+        typer.echo(f"hepatica: {str(error).splitlines()[0] if str(error) else type(error).__name__}", err=True)
+        sys.exit(1)
+
+
+def _explains_itself(error: Exception) -> bool:
+    from hepatica.study import InputError
+
+    return isinstance(error, InputError | OSError)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                for task in tasks.values():
+                    bars.update(task, visible=False)
+                tasks[what] = bars.add_task(what, total=None)
+            bars.update(tasks[what], completed=done, total=total or None, visible=True)
+
+        yield show
+
+
+def _print_findings(findings: "Findings", out: Path) -> None:
+    study = findings.study
+    table = _table("lesion", "type", "volume (ml)", "axes (mm)", "curve", "wash-in", "wash-out")
+    for lesion in findings.lesions:
+        ranked = sorted(lesion.type_probabilities.items(), key=lambda item: -item[1])
+        kind = "\n".join(f"{name} {p:.0%}" for name, p in ranked[:2])
+        curve = "  ".join(f"{phase} {value:.0f}" for phase, value in lesion.curve.mean.items())
+        wash_in = "-" if lesion.wash_in is None else f"{lesion.wash_in.enhancement:.2g} {lesion.wash_in.unit}"
+        wash_out = "-"
+        if lesion.wash_out is not None and lesion.wash_out.share_lost is not None:
+            wash_out = f"{lesion.wash_out.share_lost:.0%} by {lesion.wash_out.phase}"
+        axes = f"{lesion.long_axis_mm:.0f} x {lesion.short_axis_mm:.0f}"
+        _add_row(table, str(lesion.id), kind, f"{lesion.volume_ml:.1f}", axes, curve, wash_in, wash_out)
+    phases = ", ".join(record.phase for record in study.phases)
+    typer.echo(f"{study.modality} study {study.case_id}, phases: {phases}; liver {findings.liver.volume_ml:.0f} ml; model {findings.model}")
+    if findings.lesions:
+        _print(table)
+    else:
+        typer.echo("No lesion was found.")
+    for warning in (*study.warnings, *findings.warnings):
+        typer.echo(f"warning: {warning}")
+    typer.echo(f"page: {out / 'report.html'}\n{findings.research_use_only}")
+
+
+def _table(*columns: str) -> Any:
+    from rich.table import Table
+
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _add_row(table: Any, *cells: str) -> None:
+    from rich.text import Text
+
+    table.add_row(*map(Text, cells))  # as they are: brackets in a series description are no markup
+
+
+def _print(table: Any) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,437 @@
+"""A study and a prediction in, the findings out: everything measured and predicted, as one frozen value that reads and writes JSON.
+
+The schema is described field by field in docs/findings.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from scipy.ndimage import find_objects
+
+from hepatica import enhancement, lesions
+from hepatica.labels import LesionType
+from hepatica.study import LesionPrediction, Phase, PhaseImage, Prediction, Study, same_grid
+
+RESEARCH_USE_ONLY = "For research only. Not a medical device; not for diagnosis or treatment."
+SMALLEST_SCORED_ML = 0.113
+
+
+def _decimals(places: int) -> AfterValidator:
+    return AfterValidator(lambda value: round(value, places) + 0.0)  # + 0.0 turns -0.0 into 0.0
+
+
+Millimetres = Annotated[float, _decimals(1)]
+Millilitres = Annotated[float, _decimals(3)]
+Seconds = Annotated[float, _decimals(2)]
+Ratio = Annotated[float, _decimals(3)]
+Similarity = Annotated[Ratio | None, BeforeValidator(lambda value: None if value is None or np.isnan(value) else value)]
+Probability = Annotated[float, Field(ge=-1e-6, le=1 + 1e-6), AfterValidator(lambda value: min(max(round(value, 4), 0.0), 1.0))]
+Intensity = Annotated[float, AfterValidator(lambda value: float(f"{value:.5g}") + 0.0)]
+PhaseName = Literal["pre", "arterial", "portal", "delayed", "hepatobiliary"]
+TypeName = Literal["hcc", "icc", "metastasis", "haemangioma", "fnh", "cyst", "calcification", "other"]
+Point = tuple[Millimetres, Millimetres, Millimetres]
+Span = tuple[int, int]
+
+
+class Record(BaseModel):
+    """A frozen part of the findings: no unknown fields, no NaN, no infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class CurveRecord(Record):
+    """Intensity of one region over the phases."""
+
+    unit: Literal["HU", "a.u."]
+    """Unit of the intensities: "HU" for CT, "a.u." (the image's own arbitrary scale) for MR."""
+    mean: dict[PhaseName, Intensity]
+    """Intensity per phase, five significant digits; phases that were not measured are absent."""
+
+
+class WashIn(Record):
+    """What the lesion took up by the arterial phase."""
+
+    enhancement: Intensity
+    """Arterial minus pre-contrast intensity (HU, CT), or that divided by the pre-contrast intensity (fraction of pre, MR)."""
+    against_liver: Intensity | None
+    """The lesion's enhancement minus the liver's, same unit; null without a liver curve."""
+    unit: Literal["HU", "fraction of pre"]
+    """Unit of both."""
+
+
+class WashOut(Record):
+    """How the lesion darkened by a later phase."""
+
+    phase: PhaseName
+    """The later phase: delayed where there is one, else portal; always portal with gadoxetate."""
+    share_lost: Ratio | None
+    """(arterial - later) / (arterial - pre), no unit: 0 kept, 1 all lost, negative still rising; null without a clear wash-in."""
+    against_liver: Intensity | None
+    """How far the contrast to liver fell from the arterial to the later phase; positive when it fell."""
+    unit: Literal["HU", "fraction of liver"]
+    """Unit of `against_liver`: contrast is lesion - liver (HU, CT) or (lesion - liver) / liver (fraction of liver, MR)."""
+    liver_to_lesion_percent: Ratio | None
+    """100 x liver / lesion at the later phase, in percent (Liu et al., AJR 2013;200:84-89); over 100 the lesion is darker than liver."""
+
+
+class FeatureRecord(Record):
+    """One enhancement feature in the manner of LI-RADS, as a measurement and not a reading."""
+
+    name: str
+    """Which feature; the names are listed below."""
+    present: bool
+    """Whether the evidence reaches the threshold and the feature's other condition holds."""
+    evidence: Intensity
+    """The measured number."""
+    threshold: Intensity
+    """What the evidence must reach."""
+    unit: Literal["HU", "fraction of liver"]
+    """Unit of `evidence` and `threshold`."""
+
+
+class LesionRecord(Record):
+    """One lesion."""
+
+    id: int
+    """Its label in lesions.nii.gz, from 1 for the largest."""
+    centroid_mm: Point
+    """Mean position of its voxels, LPS, mm."""
+    bbox: tuple[Span, Span, Span]
+    """Voxel index ranges along Z, Y, X of the reference phase's grid: first voxel, and one past the last."""
+    volume_ml: Millilitres
+    """Voxels times voxel size, ml."""
+    long_axis_mm: Millimetres
+    """Longest diameter in any slice, between outer voxel edges, mm."""
+    short_axis_mm: Millimetres
+    """Longest diameter across the long axis in the same slice, mm."""
+    capsule_distance_mm: Millimetres | None
+    """Shortest way from the lesion to the liver's outermost voxels, mm; 0 at the surface or outside, null without a liver."""
+    score: Probability
+    """Mean predicted probability of being lesion over its voxels, 0 to 1."""
+    type_probabilities: dict[TypeName, Probability]
+    """Predicted probability per type, 0 to 1; they sum to 1."""
+    type_set: tuple[TypeName, ...]
+    """The types that hold the true one with 90 % coverage, most probable first."""
+    curve: CurveRecord
+    """Mean over the lesion's voxels per trusted phase, measured in the images."""
+    predicted_curve: CurveRecord
+    """The same as the network regressed it."""
+    liver_curve: CurveRecord | None
+    """Median over the parenchyma away from lesions per trusted phase; null where there is too little of it."""
+    wash_in: WashIn | None
+    """What the lesion took up by the arterial phase; null without a pre-contrast and an arterial phase."""
+    wash_out: WashOut | None
+    """How the lesion darkened by a later phase; null without that phase, or with nothing to compare it with."""
+    features: tuple[FeatureRecord, ...]
+    """The enhancement features that could be measured."""
+    warnings: tuple[str, ...]
+    """What makes this lesion's numbers doubtful, one plain sentence each."""
+
+
+class AlignmentRecord(Record):
+    """How well a phase lies on the reference phase."""
+
+    method: str
+    """How it was brought there: "none", "resampled", "rigid" or "deformable"."""
+    similarity_before: Similarity
+    """Normalised cross-correlation of gradient magnitudes with the reference phase before, -1 to 1; null where undefined."""
+    similarity_after: Similarity
+    """The same after."""
+    mean_shift_mm: Millimetres
+    """Mean displacement inside the body, mm."""
+    folding: Ratio
+    """Share of voxels where the displacement folds, 0 to 1."""
+    trusted: bool
+    """Whether this phase's measurements are used."""
+
+
+class PhaseRecord(Record):
+    """One contrast phase."""
+
+    phase: PhaseName
+    """Which phase."""
+    time_s: Seconds | None
+    """Seconds from injection to the centre of acquisition; null when unknown."""
+    confidence: Probability
+    """How sure the phase's name is, 0 to 1."""
+    evidence: tuple[str, ...]
+    """Why the series is thought to be this phase."""
+    alignment: AlignmentRecord | None
+    """Quality of the registration; null for the reference phase and for phases that needed none."""
+
+
+class StudyRecord(Record):
+    """What was read."""
+
+    case_id: str
+    """A pseudonym, never a name or a hospital number."""
+    modality: Literal["CT", "MR"]
+    """"CT" or "MR"."""
+    agent: str | None
+    """Contrast agent; null when unknown."""
+    reference_phase: PhaseName
+    """The phase on whose grid masks and `bbox` lie."""
+    shape: tuple[int, int, int]
+    """Voxels of that grid along Z, Y, X."""
+    spacing_mm: tuple[float, float, float]
+    """Voxel size along Z, Y, X, mm."""
+    phases: tuple[PhaseRecord, ...]
+    """The phases found, in the order of the bolus."""
+    warnings: tuple[str, ...]
+    """What was missing or doubtful while reading and registering."""
+
+
+class LiverRecord(Record):
+    """The liver with its lesions."""
+
+    volume_ml: Millilitres
+    """Volume with the lesions, ml; 0 when no liver was found."""
+
+
+class PatientRecord(Record):
+    """The patient as a whole."""
+
+    type_probabilities: dict[TypeName, Probability]
+    """Probability per type that there is at least one such lesion, 0 to 1; types are not exclusive."""
+    malignant_probability: Probability
+    """Probability that at least one lesion is malignant, 0 to 1."""
+
+
+class Provenance(Record):
+    """Where these numbers come from."""
+
+    versions: dict[str, str]
+    """Version per software package."""
+    commit: str | None = None
+    """Commit of hepatica; null when unknown."""
+    weights_sha256: str | None = None
+    """SHA-256 of the network's weights; null when unknown."""
+    seconds: dict[str, Seconds] = Field(default_factory=dict)
+    """Wall-clock seconds per stage."""
+    peak_memory_mb: float | None = None
+    """Largest resident memory of the process, MB; null when unknown."""
+
+
+class Findings(Record):
+    """Everything that was found in one study."""
+
+    schema_version: Literal["1.0"] = "1.0"
+    """Version of this schema."""
+    research_use_only: str = RESEARCH_USE_ONLY
+    """What these findings must not be used for."""
+    model: str
+    """Name of the model."""
+    study: StudyRecord
+    """What was read."""
+    liver: LiverRecord
+    """The liver with its lesions."""
+    patient: PatientRecord
+    """The patient as a whole."""
+    lesions: tuple[LesionRecord, ...]
+    """The lesions, largest first; empty when none was found."""
+    warnings: tuple[str, ...]
+    """What makes the findings as a whole doubtful, one plain sentence each."""
+    provenance: Provenance | None = None
+    """Where these numbers come from; null until the run that made them is over."""
+
+    def to_json(self) -> str:
+        """The findings as indented JSON text, the same text for the same findings."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @staticmethod
+    def json_schema() -> str:
+        """The JSON Schema (draft 2020-12) of `to_json`."""
+        return json.dumps(Findings.model_json_schema(mode="serialization"), indent=2) + "\n"
+
+
+def phase_name(phase: Phase) -> PhaseName:
+    """The name of a phase in the findings."""
+    return cast(PhaseName, phase.name.lower())
+
+
+def type_name(lesion_type: LesionType) -> TypeName:
+    """The name of a lesion type in the findings."""
+    return cast(TypeName, lesion_type.name.lower())
+
+
+def measure(study: Study, prediction: Prediction, *, provenance: Provenance | None = None) -> Findings:
+    """Measure a prediction in the images it was made from.
+
+    Phases whose registration is not trusted are left out of every measurement, with a warning. A provenance that is known only later is put
+    in by `findings.model_copy(update={"provenance": provenance})`.
+
+    Args:
+        study: all phases on the reference phase's grid.
+        prediction: on the same grid.
+        provenance: where the numbers come from.
+
+    Raises:
+        ValueError: the phases or the masks lie on different grids, or masks and lesion list name different lesions.
+    """
+    _check(study, prediction)
+    labels, liver = prediction.lesions.array, np.asarray(prediction.liver.array, bool)
+    spacing_mm = study.grid.spacing
+    images = {phase: image.volume.array for phase, image in study.phases.items() if _trusted(image)}
+    background = enhancement.liver_background(images, liver, labels, spacing_mm) if liver.any() else None
+    depths_mm = lesions.capsule_distances_mm(labels, liver, spacing_mm)
+    boxes = cast(list[lesions.Box], find_objects(labels))
+    return Findings(
+        model=prediction.model,
+        study=_study_record(study),
+        liver=LiverRecord(volume_ml=lesions.volume_ml(liver, spacing_mm)),
+        patient=PatientRecord(
+            type_probabilities=_by_type(prediction.patient),
+            malignant_probability=prediction.malignant,
+        ),
+        lesions=tuple(
+            _lesion_record(study, images, labels, boxes[lesion.label - 1], lesion, background, depths_mm.get(lesion.label))
+            for lesion in sorted(prediction.lesion_list, key=lambda lesion: lesion.label)
+        ),
+        warnings=(*prediction.warnings, *_warnings(study, liver, background)),
+        provenance=provenance,
+    )
+
+
+def _check(study: Study, prediction: Prediction) -> None:
+    if not study.on_one_grid:
+        raise ValueError("the phases lie on different grids: register the study first")
+    for name, volume in (("liver", prediction.liver), ("lesions", prediction.lesions)):
+        if not same_grid(volume, study.grid):
+            raise ValueError(f"the {name} mask does not lie on the grid of the {study.reference.title} phase")
+    present = set(np.flatnonzero(np.bincount(prediction.lesions.array.ravel())[1:]) + 1)
+    listed = {lesion.label for lesion in prediction.lesion_list}
+    if present != listed:
+        raise ValueError(f"the lesion mask holds labels {sorted(map(int, present))}, the lesion list {sorted(listed)}")
+
+
+def _trusted(image: PhaseImage) -> bool:
+    return image.alignment is None or image.alignment.trusted
+
+
+def _by_type(probabilities: Mapping[LesionType, float]) -> dict[TypeName, float]:
+    return {type_name(lesion_type): probabilities[lesion_type] for lesion_type in sorted(probabilities)}
+
+
+def _curve_record(mean: Mapping[Phase, float], study: Study) -> CurveRecord:
+    unit = cast(Literal["HU", "a.u."], study.modality.unit)
+    return CurveRecord(unit=unit, mean={phase_name(phase): mean[phase] for phase in sorted(mean) if np.isfinite(mean[phase])})
+
+
+def _study_record(study: Study) -> StudyRecord:
+    return StudyRecord(
+        case_id=study.case_id,
+        modality=study.modality.value,
+        agent=study.agent,
+        reference_phase=phase_name(study.reference),
+        shape=study.grid.spatial_shape,
+        spacing_mm=cast(tuple[float, float, float], tuple(round(size, 4) for size in study.grid.spacing)),
+        phases=tuple(
+            PhaseRecord(
+                phase=phase_name(phase),
+                time_s=image.time_s,
+                confidence=image.confidence,
+                evidence=image.evidence,
+                alignment=None if image.alignment is None else AlignmentRecord(**vars(image.alignment)),
+            )
+            for phase, image in study.phases.items()
+        ),
+        warnings=study.warnings,
+    )
+
+
+def _lesion_record(
+    study: Study,
+    images: enhancement.Images,
+    labels_ZYX: NDArray[np.integer],
+    box: lesions.Box,
+    lesion: LesionPrediction,
+    background: enhancement.Curve | None,
+    depth_mm: float | None,
+) -> LesionRecord:
+    mask = labels_ZYX[box] == lesion.label
+    inside = {phase: image[box] for phase, image in images.items()}
+    affine = study.grid[box].affine  # type: ignore[index]  # highdicom annotates an index of one axis only
+    spacing_mm, modality = study.grid.spacing, study.modality
+    curve = enhancement.curve(inside, mask)
+    late = enhancement.late_phase(curve.mean, agent=study.agent)
+    size = lesions.diameters(mask, affine)
+    volume_ml = lesions.volume_ml(mask, spacing_mm)
+    features = () if background is None else enhancement.features(inside, mask, background, modality, spacing_mm, late=late)
+    return LesionRecord(
+        id=lesion.label,
+        centroid_mm=cast(Point, tuple(lesions.centroid_mm(mask, affine))),
+        bbox=cast(tuple[Span, Span, Span], tuple((axis.start, axis.stop) for axis in box)),
+        volume_ml=volume_ml,
+        long_axis_mm=size.long_axis_mm,
+        short_axis_mm=size.short_axis_mm,
+        capsule_distance_mm=depth_mm,
+        score=lesion.score,
+        type_probabilities=_by_type(lesion.type_probabilities),
+        type_set=tuple(type_name(lesion_type) for lesion_type in lesion.type_set),
+        curve=_curve_record(curve.mean, study),
+        predicted_curve=_curve_record(lesion.curve, study),
+        liver_curve=None if background is None else _curve_record(background.mean, study),
+        wash_in=_wash_in(curve, background, study),
+        wash_out=None if late is None else _wash_out(curve, background, late, study),
+        features=tuple(FeatureRecord(**vars(feature)) for feature in features),
+        warnings=_lesion_warnings(study, curve, box, volume_ml),
+    )
+
+
+def _wash_in(curve: enhancement.Curve, background: enhancement.Curve | None, study: Study) -> WashIn | None:
+    own = enhancement.wash_in(curve, study.modality)
+    if own is None:
+        return None
+    against = None if background is None else enhancement.wash_in_against_liver(curve, background, study.modality)
+    unit = cast(Literal["HU", "fraction of pre"], enhancement.enhancement_unit(study.modality))
+    return WashIn(enhancement=own, against_liver=against, unit=unit)
+
+
+def _wash_out(curve: enhancement.Curve, background: enhancement.Curve | None, late: Phase, study: Study) -> WashOut | None:
+    share_lost = enhancement.wash_out(curve, late, study.modality)
+    against = None if background is None else enhancement.wash_out_against_liver(curve, background, late, study.modality)
+    percent = None if background is None else enhancement.liver_to_lesion_percent(curve, background, late)
+    if share_lost is None and against is None and percent is None:
+        return None
+    unit = cast(Literal["HU", "fraction of liver"], enhancement.contrast_unit(study.modality))
+    return WashOut(phase=phase_name(late), share_lost=share_lost, against_liver=against, unit=unit, liver_to_lesion_percent=percent)
+
+
+def _warnings(study: Study, liver_ZYX: lesions.Mask, background: enhancement.Curve | None) -> list[str]:
+    warnings = [
+        f"The {phase.title} phase could not be aligned reliably: it is left out of all curves and features."
+        for phase, image in study.phases.items()
+        if not _trusted(image)
+    ]
+    if not liver_ZYX.any():
+        return [*warnings, "No liver was found: there is nothing to compare lesions with."]
+    if any(liver_ZYX.take(end, axis).any() for axis in range(3) for end in (0, -1)):
+        warnings.append("The liver reaches the edge of the images: its volume is that of the part shown.")
+    if background is None:
+        warnings.append("There is too little liver without lesions to compare lesions with.")
+    return warnings
+
+
+def _lesion_warnings(study: Study, curve: enhancement.Curve, box: lesions.Box, volume_ml: float) -> tuple[str, ...]:
+    warnings = []
+    if len(study.phases) == 1:
+        warnings.append(f"Only the {study.reference.title} phase was given: the type is doubtful.")
+    for phase, consequence in ((Phase.ARTERIAL, "no wash-in, wash-out or features"), (Phase.PRE, "no wash-in")):
+        if phase not in study.phases:
+            warnings.append(f"There is no {phase.title} phase: {consequence}.")
+    for phase, image in study.phases.items():
+        if not _trusted(image):
+            warnings.append(f"The {phase.title} phase is not aligned reliably and is left out of the curve.")
+        elif phase not in curve.mean:
+            warnings.append(f"The {phase.title} phase does not cover the lesion and is left out of the curve.")
+    if any(axis.start == 0 or axis.stop == size for axis, size in zip(box, study.grid.spatial_shape, strict=True)):
+        warnings.append("The lesion reaches the edge of the images: its size is that of the part shown.")
+    if volume_ml < SMALLEST_SCORED_ML:
+        warnings.append("The lesion is smaller than 113 mm3, the smallest for which detection is evaluated.")
+    return tuple(warnings)

@@ -1,0 +1,114 @@
+"""A folder, a zip or a file with DICOM or NIfTI images of one study in; a Study, or a report on each of its series, out."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from hepatica.cohort import CASE_FILE, load_case
+from hepatica.ingest.archive import unpacked
+from hepatica.ingest.dicom import inspect_dicom, read_dicom
+from hepatica.ingest.nifti import inspect_nifti, is_nifti, read_nifti
+from hepatica.ingest.series import SeriesReport
+from hepatica.study import InputError, Study
+
+__all__ = ["SeriesReport", "inspect", "read_study"]
+
+T = TypeVar("T")
+MAX_FILES = 200_000
+
+
+def read_study(path: Path, *, scratch: Path | None = None) -> Study:
+    """Read the contrast phases of one study of one patient.
+
+    Args:
+        path: a DICOM folder (nested, several series, any file names, other files lying about), a zip of one, a folder of NIfTI files named
+            by phase, a case folder (with case.json), or one DICOM or NIfTI file.
+        scratch: folder for the temporary files of a zip, the system's own by default.
+
+    Returns:
+        The study. What was left out, mended or guessed is in its warnings and in the evidence of its phases.
+
+    Raises:
+        InputError: nothing can be read, or images of several patients or studies are mixed.
+    """
+    return _dispatch(path, scratch, lambda folder: load_case(folder)[0], read_dicom, read_nifti)
+
+
+def inspect(path: Path, *, scratch: Path | None = None) -> list[SeriesReport]:
+    """Tell of each series under `path` what `read_study` takes it for, the ones it leaves out included.
+
+    Raises:
+        InputError: as `read_study`.
+    """
+    return _dispatch(path, scratch, lambda folder: _report_case(load_case(folder)[0]), inspect_dicom, inspect_nifti)
+
+
+def _dispatch(
+    path: Path, scratch: Path | None, case: Callable[[Path], T], dicom: Callable[[Sequence[Path]], T], nifti: Callable[[Sequence[Path]], T]
+) -> T:
+    if not _exists(path):
+        raise InputError(f"{path} does not exist; give a folder, a zip or a file")
+    if path.is_file() and zipfile.is_zipfile(path):
+        with unpacked(path, scratch) as folder:
+            return _dispatch(folder, scratch, case, dicom, nifti)
+    if path.suffix.lower() == ".zip" and path.is_file():
+        raise InputError(f"{path.name} is damaged or no zip file; pack it again")
+    files = [path] if path.is_file() else _files(path)
+    if not files:
+        raise InputError("the folder is empty; give the folder of one CT or MR study")
+    cases = [file for file in files if file.name == CASE_FILE]
+    if len(cases) > 1:
+        raise InputError(f"the folder holds {len(cases)} case folders; give one of them")
+    if cases:
+        return case(cases[0].parent)
+    images, others = [file for file in files if is_nifti(file)], [file for file in files if not is_nifti(file)]
+    return nifti(images) if images and not any(_is_dicom(file) for file in others) else dicom(files)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long, a folder that may not be read
+        return False
+
+
+def _files(folder: Path) -> list[Path]:
+    """All files below a folder, without what file managers leave behind."""
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        found += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
+        if len(found) > MAX_FILES:
+            raise InputError(f"the folder holds more than {MAX_FILES} files; give the folder of one study")
+    return [file for file in found if file.is_file()]
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def _report_case(study: Study) -> list[SeriesReport]:
+    return [
+        SeriesReport(
+            number=None,
+            description=image.description,
+            modality=study.modality.value,
+            slices=image.volume.shape[0],
+            shape=image.volume.shape,
+            spacing_mm=image.volume.spacing,
+            phase=phase,
+            used=True,
+            confidence=image.confidence,
+            evidence=image.evidence,
+            time_s=image.time_s,
+        )
+        for phase, image in study.phases.items()
+    ]

@@ -1,0 +1,60 @@
+"""A zip file in, a temporary folder with its files out, unless the zip is locked, broken, escapes its folder or explodes."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from tempfile import TemporaryDirectory
+
+from hepatica.study import InputError
+
+MAX_FILES = 100_000
+MAX_BYTES = 64 * 2**30
+MAX_RATIO = 200
+SMALL_BYTES = 256 * 2**20
+"""Below this size a zip may be compressed as tightly as it likes."""
+
+
+@contextmanager
+def unpacked(path: Path, scratch: Path | None = None) -> Iterator[Path]:
+    """Extract a zip for the time of a with-block.
+
+    Args:
+        path: the zip file.
+        scratch: folder for the temporary files, the system's own by default.
+
+    Raises:
+        InputError: the zip is damaged, has a password, holds links or names that leave the folder, or is too large.
+    """
+    with TemporaryDirectory(dir=scratch) as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = [member for member in archive.infolist() if not member.is_dir()]
+                _check(members, path, shutil.disk_usage(folder).free)
+                for member in members:
+                    archive.extract(member, folder)
+        except InputError:
+            raise
+        except Exception as error:  # zipfile and its decoders raise anything on damaged data
+            raise InputError(f"{path.name} cannot be unpacked: the zip is damaged or of an unknown kind; pack it again") from error
+        yield Path(folder)
+
+
+def _check(members: list[zipfile.ZipInfo], path: Path, free_bytes: int) -> None:
+    if any(member.flag_bits & 1 for member in members):
+        raise InputError(f"{path.name} has a password; unpack it first")
+    if any(_escapes(member.filename) or stat.S_ISLNK(member.external_attr >> 16) for member in members):
+        raise InputError(f"{path.name} holds links or file names that lead out of its folder; pack it again")
+    size = sum(member.file_size for member in members)
+    packed = sum(member.compress_size for member in members)
+    if len(members) > MAX_FILES or size > min(MAX_BYTES, free_bytes) or (size > SMALL_BYTES and size > MAX_RATIO * packed):
+        raise InputError(f"{path.name} is too large to unpack: {len(members)} files of {size / 2**20:.0f} MiB; give one study")
+
+
+def _escapes(name: str) -> bool:
+    windows = PureWindowsPath(name)
+    return PurePosixPath(name).is_absolute() or bool(windows.drive or windows.root) or ".." in windows.parts

@@ -1,0 +1,262 @@
+"""DICOM files of one study in any order in, a Study and a report on each of its series out."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from pydicom import Dataset
+
+from hepatica.ingest.contrast import shows_contrast
+from hepatica.ingest.frames import DICOMDIR, Frame, number, read_frames, text
+from hepatica.ingest.phases import (
+    DOUBTFUL,
+    UNKNOWN_AGENT,
+    PhaseGuess,
+    agent_of,
+    identify,
+    plain_words,
+    seconds_after_injection,
+    seconds_in_words,
+)
+from hepatica.ingest.series import SeriesReport, Stack, stacks_of
+from hepatica.ingest.volume import read_volume, sample_pixels
+from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
+
+SURE = 0.8
+SAMPLED_SLICES = 16
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the headers of a study tell, before pixels are read.
+
+    Attributes:
+        modality: CT or MR.
+        stacks: every image series, or time point of one.
+        headers: one of each.
+        guesses: the phase of each.
+        rivals: indices of the stacks that were taken for each phase, the best one first.
+        warnings: files and series that were left out.
+    """
+
+    modality: Modality
+    stacks: tuple[Stack, ...]
+    headers: tuple[Dataset, ...]
+    guesses: tuple[PhaseGuess, ...]
+    rivals: dict[Phase, tuple[int, ...]]
+    warnings: tuple[str, ...]
+
+
+def read_dicom(files: Sequence[Path]) -> Study:
+    """Read the contrast phases of one study.
+
+    Raises:
+        InputError: there is no CT or MR image, more than one patient or study, or no series that can be read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom, on values outside the standard: it may quote the patient's name
+        found = survey(files)
+    notes = list(found.warnings)
+    images: dict[Phase, PhaseImage] = {}
+    for phase, rivals in found.rivals.items():
+        image, more = _phase_image(found, phase, rivals)
+        notes += more
+        if image is not None:
+            images[phase] = image
+    if not images:
+        raise InputError(f"no series could be read: {notes[-1]}")
+    others = [index for index, guess in enumerate(found.guesses) if guess.phase is None]
+    if others:
+        said = ", ".join(f"{found.stacks[index].name} ({found.guesses[index].evidence[0]})" for index in others)
+        notes.append(f"not used as a contrast phase: {said}")
+    if len({image.volume.frame_of_reference_uid for image in images.values()}) > 1:
+        notes.append("the phases have different frames of reference: the patient may have been moved between them")
+    agent = next((name for name in map(agent_of, found.headers) if name not in (None, UNKNOWN_AGENT)), None)
+    return Study(found.modality, images, _case_id(found.headers[0]), agent, tuple(notes))
+
+
+def inspect_dicom(files: Sequence[Path]) -> list[SeriesReport]:
+    """Tell of each series what it is and whether `read_dicom` uses it.
+
+    Raises:
+        InputError: as `read_dicom` does before it reads pixels.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as in read_dicom
+        found = survey(files)
+    return [_report(found, index) for index in range(len(found.stacks))]
+
+
+def survey(files: Sequence[Path]) -> Survey:
+    """Read headers, group them, tell the phases and choose one stack for each."""
+    frames, notes = _scan(files)
+    modality = _one_study(frames)
+    stacks, failures = stacks_of(frames)
+    if not stacks:
+        raise InputError(f"no series can be read: {failures[0]}")
+    headers = _headers(stacks)
+    guesses = _guess(stacks, headers, modality)
+    rivals = _rivals(stacks, guesses)
+    if not rivals:
+        said = "; ".join(sorted({guess.evidence[0] for guess in guesses}))
+        raise InputError(f"none of the {len(stacks)} series is a contrast phase of the liver ({said})")
+    return Survey(modality, tuple(stacks), tuple(headers), tuple(guesses), rivals, (*notes, *failures))
+
+
+def _scan(files: Sequence[Path]) -> tuple[list[Frame], list[str]]:
+    """The frames of all files, and a warning that counts the files without any."""
+    reasons: Counter[str] = Counter()
+
+    def frames_or_reason(path: Path) -> list[Frame] | str:
+        try:
+            return read_frames(path)
+        except InputError as error:
+            return str(error)
+
+    frames: list[Frame] = []
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for result in pool.map(frames_or_reason, files):
+            if isinstance(result, str):
+                reasons[result] += 1
+            else:
+                frames += result
+    reasons.pop(DICOMDIR, None)  # an index of the other files, nothing is lost
+    said = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    if not frames:
+        raise InputError(f"no CT or MR image found (files: {said or 'none'}); give the folder of one CT or MR study")
+    return frames, [f"left out {reasons.total()} of {len(files)} files: {said}"] if reasons else []
+
+
+def _one_study(frames: Sequence[Frame]) -> Modality:
+    headers = {id(frame.header): frame.header for frame in frames}.values()
+    patients = {text(header, "PatientID") or text(header, "PatientName") for header in headers}
+    studies = {text(header, "StudyInstanceUID") for header in headers}
+    if len(patients) > 1 or len(studies) > 1:
+        raise InputError(f"images of {len(patients)} patients and {len(studies)} studies are mixed; give one study of one patient")
+    modalities = sorted({text(header, "Modality") for header in headers})
+    if len(modalities) > 1:
+        raise InputError("the study holds CT and MR images; give the series of one modality")
+    return Modality(modalities[0])
+
+
+def _headers(stacks: Sequence[Stack]) -> list[Dataset]:
+    """One header per stack; all get the time of injection that some of them name, since pre-contrast series do not."""
+    headers = [stack.header for stack in stacks]
+    starts = {text(header, "ContrastBolusStartTime") for header in headers} - {""}
+    if len(starts) == 1:
+        for header in headers:
+            header.ContrastBolusStartTime = next(iter(starts))
+    return headers
+
+
+def _guess(stacks: Sequence[Stack], headers: Sequence[Dataset], modality: Modality) -> list[PhaseGuess]:
+    """Identify phases by headers; where CT headers leave doubt, look at a few slices and identify again."""
+    guesses = identify(headers)
+    if modality is Modality.CT and any(_doubtful(guess) for guess in guesses):
+        looks = [
+            shows_contrast(sample_pixels(stack, SAMPLED_SLICES), stack.frames[0].spacing_mm[0]) if _doubtful(guess) else None
+            for stack, guess in zip(stacks, guesses, strict=True)
+        ]
+        guesses = identify(headers, enhanced=looks)
+    return [
+        replace(guess, phase=None, evidence=(f"{len(stack.frames)} slices only, beside longer series",)) if small else guess
+        for stack, guess, small in zip(stacks, guesses, _leftovers(stacks), strict=True)
+    ]
+
+
+def _doubtful(guess: PhaseGuess) -> bool:
+    return guess.confidence < SURE and (guess.phase is not None or guess.confidence == 0)
+
+
+def _leftovers(stacks: Sequence[Stack]) -> list[bool]:
+    """Which stacks are mere bits: fewer than a tenth of the slices of the longest one, and fewer than five."""
+    longest = max(len(stack.frames) for stack in stacks)
+    return [len(stack.frames) < min(5, 0.1 * longest) for stack in stacks]
+
+
+def _rivals(stacks: Sequence[Stack], guesses: Sequence[PhaseGuess]) -> dict[Phase, tuple[int, ...]]:
+    """The stacks of each phase: the surer phase first, then axial ones, then the one with more slices."""
+
+    def merit(index: int) -> tuple[float, bool, int]:
+        return round(guesses[index].confidence, 1), abs(stacks[index].normal[2]) > 0.7, len(stacks[index].frames)
+
+    by_phase = {phase: [index for index, guess in enumerate(guesses) if guess.phase is phase] for phase in Phase}
+    return {phase: tuple(sorted(indices, key=merit, reverse=True)) for phase, indices in by_phase.items() if indices}
+
+
+def _phase_image(found: Survey, phase: Phase, rivals: Sequence[int]) -> tuple[PhaseImage | None, list[str]]:
+    """The best of a phase's stacks that can be read, None when there is none, and warnings."""
+    notes: list[str] = []
+    for position, index in enumerate(rivals):
+        stack, guess = found.stacks[index], found.guesses[index]
+        try:
+            volume, headers, more = read_volume(stack)
+        except InputError as error:
+            notes.append(str(error))
+            continue
+        notes += more
+        if guess.confidence < DOUBTFUL:
+            notes.append(f"{stack.name}: taken for the {phase.title} phase without proof ({'; '.join(guess.evidence)})")
+        notes += [f"{found.stacks[other].name}: not used, {_preferred(stack, phase)}" for other in rivals[position + 1 :]]
+        header = found.headers[index]
+        return PhaseImage(volume, _time_s(header), guess.confidence, guess.evidence, _description(header), headers), notes
+    return None, notes
+
+
+def _preferred(stack: Stack, phase: Phase) -> str:
+    return f"{stack.name} ({len(stack.frames)} slices) was preferred for the {phase.title} phase"
+
+
+def _time_s(header: Dataset) -> float | None:
+    """Seconds after injection: by the clock, else as the description says."""
+    seconds = seconds_after_injection(header)
+    return seconds_in_words(plain_words(text(header, "SeriesDescription"))) if seconds is None else seconds
+
+
+def _description(header: Dataset) -> str:
+    """The series description, "" when a part of the patient's name or a number of his is in it."""
+    description = text(header, "SeriesDescription")
+    private = " ".join(
+        text(header, keyword) for keyword in ("PatientName", "PatientID", "OtherPatientIDs", "AccessionNumber", "PatientBirthDate")
+    )
+    said = plain_words(description)
+    parts = {part for part in re.split(r"[\W_]+", plain_words(private)) if len(part) > 1}
+    found = any(part in said if len(part) > 3 else re.search(rf"\b{part}\b", said) for part in parts)
+    return "" if found else description
+
+
+def _case_id(header: Dataset) -> str:
+    """A pseudonym: the same for the same study, from which nothing can be told."""
+    uid = text(header, "StudyInstanceUID") or text(header, "SeriesInstanceUID") or text(header, "FrameOfReferenceUID")
+    return f"case-{hashlib.sha256(uid.encode()).hexdigest()[:8]}" if uid else "case"
+
+
+def _report(found: Survey, index: int) -> SeriesReport:
+    stack, header, guess = found.stacks[index], found.headers[index], found.guesses[index]
+    series_number = number(header, "SeriesNumber")
+    best = None if guess.phase is None else found.rivals[guess.phase][0]
+    passed_over = []
+    if guess.phase is not None and best is not None and best != index:
+        passed_over.append(f"not used: {_preferred(found.stacks[best], guess.phase)}")
+    return SeriesReport(
+        number=None if series_number is None else int(series_number),
+        description=_description(header),
+        modality=found.modality.value,
+        slices=len(stack.frames),
+        shape=(len(stack.frames), *stack.frames[0].shape),
+        spacing_mm=(None if stack.step_mm is None else float(np.round(stack.step_mm, 4)), *stack.frames[0].spacing_mm),
+        phase=guess.phase,
+        used=best == index,
+        confidence=guess.confidence,
+        evidence=guess.evidence,
+        time_s=_time_s(header),
+        warnings=(*stack.warnings, *passed_over),
+    )

@@ -1,0 +1,194 @@
+"""NIfTI files of one study, their phases told by file names, in; a Study and a report on each file out."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import highdicom as hd
+import nibabel as nib
+import numpy as np
+
+from hepatica.ingest.contrast import shows_contrast
+from hepatica.ingest.phases import PhaseGuess, phase_in_words, plain_words
+from hepatica.ingest.series import SeriesReport
+from hepatica.ingest.volume import MAX_VOXELS
+from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
+
+MASK = r"\b(seg|segm|segmentations?|masks?|labels?|roi|gt|annotations?|truth)\b"
+MASK_UNLESS_PHASE = r"\b(liver|lesions?|tumou?rs?|organs?|vessels?)\b"
+ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
+AIR_HU = -500.0
+SAMPLED_SLICES = 16
+
+
+@dataclass(frozen=True)
+class NiftiImage:
+    """One file that has been read.
+
+    Attributes:
+        path: the file.
+        volume: float32 (Z, Y, X) towards head, back and left of the patient.
+        modality: by its intensities: only CT has values as low as air's.
+        guess: its phase.
+        warnings: what was mended.
+    """
+
+    path: Path
+    volume: hd.Volume
+    modality: Modality
+    guess: PhaseGuess
+    warnings: tuple[str, ...]
+
+
+def is_nifti(path: Path) -> bool:
+    """Whether a file is called like one."""
+    return ENDING.search(path.name) is not None
+
+
+def read_nifti(files: Sequence[Path]) -> Study:
+    """Read the phases of one study, one file each.
+
+    The phase is told by the file name (pre, native, nc, art, portal, pv, ven, del, late, 3min, hbp, C+A, ...); files that are called like
+    masks or like other contrasts (T2, DWI) are left out. A single file without such a word is taken for one phase, with a warning.
+
+    Raises:
+        InputError: a file cannot be read, two files are of one phase, or several names do not tell the phase.
+    """
+    images, left_out = _sort_out(files)
+    read = [_read(path, guess) for path, guess in images.items()]
+    phases: dict[Phase, PhaseImage] = {}
+    for image in read:
+        phase = image.guess.phase
+        assert phase is not None  # else _sort_out or _read would have raised
+        if phase in phases:
+            raise InputError(f"two files are of the {phase.title} phase, one is {image.path.name}; leave one of them out")
+        phases[phase] = PhaseImage(image.volume, None, image.guess.confidence, image.guess.evidence)
+    modalities = {image.modality for image in read}
+    if len(modalities) > 1:
+        raise InputError("some NIfTI files look like CT and others like MR by their intensities; give one study")
+    notes = [note for image in read for note in image.warnings]
+    notes.append(f"NIfTI does not tell the modality: taken for {read[0].modality} by the intensities")
+    if left_out:
+        notes.append(f"{len(left_out)} of {len(files)} files were left out: by their names they are masks or other contrasts")
+    return Study(read[0].modality, phases, _case_id(read), None, tuple(notes))
+
+
+def inspect_nifti(files: Sequence[Path]) -> list[SeriesReport]:
+    """Tell of each file what it is taken for; raises as `read_nifti` does."""
+    images, left_out = _sort_out(files)
+    reports = [_report(_read(path, guess), used=True) for path, guess in images.items()]
+    return reports + [_report(_read(path, PhaseGuess(None, 0.9, (reason,))), used=False) for path, reason in left_out.items()]
+
+
+def _sort_out(files: Sequence[Path]) -> tuple[dict[Path, PhaseGuess | None], dict[Path, str]]:
+    """Images with the phase in their names, and files that are none with the reason."""
+    images: dict[Path, PhaseGuess | None] = {}
+    left_out: dict[Path, str] = {}
+    for path in sorted(files):
+        name = _words(path)
+        guess = phase_in_words(name)
+        if len(files) > 1 and (re.search(MASK, name) or (guess is None and re.search(MASK_UNLESS_PHASE, name))):
+            left_out[path] = "called like a mask"
+        elif len(files) > 1 and guess is not None and guess.phase is None:
+            left_out[path] = guess.evidence[0]
+        else:
+            images[path] = guess if guess is not None and guess.phase is not None else None
+    unnamed = [path.name for path, guess in images.items() if guess is None]
+    if not images:
+        raise InputError(f"all {len(files)} NIfTI files are called like masks or other contrasts; give the contrast phases")
+    if unnamed and len(images) > 1:
+        raise InputError(
+            f"file names do not tell the phase of {', '.join(unnamed)}; name them pre, arterial, portal, delayed or hepatobiliary"
+        )
+    return images, left_out
+
+
+def _words(path: Path) -> str:
+    """A file name as words, without ending and BIDS subject ("sub-01", which is no subtraction)."""
+    stem = re.sub(r"\bsub-[^_]*_?", "", ENDING.sub("", path.name), flags=re.IGNORECASE)
+    return re.sub(r"[-.]+", " ", plain_words(stem))
+
+
+def _read(path: Path, guess: PhaseGuess | None) -> NiftiImage:
+    """Read one file; where the name tells no phase, its intensities must do."""
+    volume, notes = _volume(path)
+    modality = Modality.CT if float(volume.array.min()) < AIR_HU else Modality.MR
+    if guess is None:
+        guess = _by_intensity(volume, modality)
+        notes.append(f"the file name does not tell the phase: {'; '.join(guess.evidence)}")
+    return NiftiImage(path, volume, modality, guess, tuple(notes))
+
+
+def _volume(path: Path) -> tuple[hd.Volume, list[str]]:
+    """The image, its axes brought into the order towards head, back and left, and warnings."""
+    try:
+        image: Any = nib.load(path)
+        if np.prod(image.shape, dtype=float) > MAX_VOXELS:
+            raise InputError(f"{path.name} has shape {image.shape}, too large to read; crop or resample it first")
+        array = np.asarray(image.dataobj, dtype=np.float32)
+        affine = np.asarray(image.affine, dtype=np.float64)
+        coded = int(image.header["sform_code"]) > 0 or int(image.header["qform_code"]) > 0
+    except InputError:
+        raise
+    except Exception as error:  # nibabel, gzip and numpy raise anything on damaged files
+        raise InputError(f"{path.name} cannot be read as NIfTI: it is damaged or something else; export it again") from error
+    if array.ndim > 3 and array.size == np.prod(array.shape[:3]):
+        array = array.reshape(array.shape[:3])
+    if array.ndim != 3 or not array.size:
+        raise InputError(f"{path.name} has shape {array.shape}, a phase has three axes; give one file per phase")
+    notes = [] if coded else ["a NIfTI file does not tell how the patient lies: orientation and voxel size may be wrong"]
+    if not np.isfinite(array).all():
+        notes.append("values that are not numbers were set to the lowest value")
+        finite = array[np.isfinite(array)]
+        array = np.where(np.isfinite(array), array, finite.min() if finite.size else 0)
+    try:
+        volume = hd.Volume(array, affine, "PATIENT", from_reference_convention="RAS")
+    except ValueError as error:
+        raise InputError(f"{path.name}: its axes are sheared or degenerate; resample it onto a regular grid first") from error
+    volume = volume.to_patient_orientation("HPL")
+    return volume.with_array(np.ascontiguousarray(volume.array, dtype=np.float32)), notes
+
+
+def _by_intensity(volume: hd.Volume, modality: Modality) -> PhaseGuess:
+    """The guess for a lone image whose name tells nothing."""
+    if modality is Modality.MR:
+        return PhaseGuess(Phase.PRE, 0.2, ("an MR image of unknown phase",))
+    chosen = np.unique(np.linspace(0, len(volume.array) - 1, SAMPLED_SLICES).round().astype(int))
+    look = shows_contrast(volume.array[chosen], volume.spacing[1])
+    if look is None:
+        return PhaseGuess(Phase.PORTAL, 0.2, ("a CT image, contrast agent uncertain by its pixels",))
+    return (
+        PhaseGuess(Phase.PORTAL, 0.4, ("pixels show contrast agent",))
+        if look
+        else PhaseGuess(Phase.PRE, 0.6, ("pixels show no contrast agent",))
+    )
+
+
+def _case_id(read: Sequence[NiftiImage]) -> str:
+    """A pseudonym of the images' content, so that file names are not told on."""
+    digest = hashlib.sha256()
+    for image in read:
+        digest.update(image.volume.affine.tobytes() + image.volume.array[len(image.volume.array) // 2].tobytes())
+    return f"case-{digest.hexdigest()[:8]}"
+
+
+def _report(image: NiftiImage, *, used: bool) -> SeriesReport:
+    rows, columns = image.volume.spacing[1:]
+    return SeriesReport(
+        number=None,
+        description=image.path.name,
+        modality=image.modality.value,
+        slices=image.volume.shape[0],
+        shape=image.volume.shape,
+        spacing_mm=(image.volume.spacing[0], rows, columns),
+        phase=image.guess.phase,
+        used=used,
+        confidence=image.guess.confidence,
+        evidence=image.guess.evidence,
+        warnings=image.warnings,
+    )

@@ -1,0 +1,73 @@
+"""Logits and truth in, scalar losses out: pure functions of tensors.
+
+Shape suffixes: B slices, K masks, Y rows, X columns, L lesions, P phases, T types.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def binary_cross_entropy(logits_BKYX: Tensor, truth_BKYX: Tensor, counts_BK: Tensor) -> Tensor:
+    """Mean binary cross-entropy of the masks that count.
+
+        L = -1/N sum y log(p) + (1 - y) log(1 - p)
+
+    Args:
+        logits_BKYX: mask logits.
+        truth_BKYX: masks, 0 or 1.
+        counts_BK: bool, which masks of which slices count; zero is returned when none does.
+
+    Reference: MTI-Net (Xiao et al., arXiv:2511.20793, 2025), Eq. 2.
+    """
+    each_BK = F.binary_cross_entropy_with_logits(logits_BKYX, truth_BKYX, reduction="none").mean((2, 3))
+    return _mean(each_BK, counts_BK)
+
+
+def soft_dice(logits_BKYX: Tensor, truth_BKYX: Tensor, counts_BK: Tensor) -> Tensor:
+    """One minus the soft Dice of each mask over the whole batch, averaged over the masks.
+
+        L = 1 - 2 sum(p y) / (sum p + sum y),  1 pixel added above and below, so that an empty mask found empty costs nothing
+
+    Reference: Milletari et al., V-Net, 3DV 2016, with sums over the batch rather than over each slice.
+    """
+    weight_BK11 = counts_BK[..., None, None].to(logits_BKYX.dtype)
+    probability = torch.sigmoid(logits_BKYX) * weight_BK11
+    truth = truth_BKYX * weight_BK11
+    both_K, total_K = (probability * truth).sum((0, 2, 3)), (probability + truth).sum((0, 2, 3))
+    return (1 - (2 * both_K + 1) / (total_K + 1)).mean()
+
+
+def curve_l1(predicted_LP: Tensor, truth_LP: Tensor, counts_LP: Tensor) -> Tensor:
+    """Mean absolute error of the curves over the phases that count; zero when none does.
+
+    Reference: MTI-Net, Eq. 3, and the L1 term of its task interaction module.
+    """
+    return _mean((predicted_LP - truth_LP).abs(), counts_LP)
+
+
+def type_cross_entropy(logits_LT: Tensor, truth_L: Tensor) -> Tensor:
+    """Mean cross-entropy of the types, -log p_u; zero without lesions.
+
+    Reference: MTI-Net, Eq. 4.
+    """
+    if not len(truth_L):
+        return logits_LT.sum() * 0
+    return F.cross_entropy(logits_LT, truth_L)
+
+
+def adversarial(logits_L: Tensor, *, real: bool) -> Tensor:
+    """Binary cross-entropy of the discriminator's logits against one answer for all; zero without lesions.
+
+    Reference: MTI-Net, the adversarial loss of its task-driven discriminator.
+    """
+    if not len(logits_L):
+        return logits_L.sum() * 0
+    return F.binary_cross_entropy_with_logits(logits_L, torch.full_like(logits_L, float(real)))
+
+
+def _mean(each: Tensor, counts: Tensor) -> Tensor:
+    weight = counts.to(each.dtype)
+    return (each * weight).sum() / weight.sum().clamp_min(1)

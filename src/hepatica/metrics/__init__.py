@@ -1,0 +1,1 @@
+"""How good predictions are: arrays of predictions and truth in, numbers out."""

@@ -1,0 +1,1 @@
+"""The networks, one file each; they share `blocks` and compute no losses."""

@@ -1,0 +1,332 @@
+"""A study with phases on any grids in, the same study on the reference phase's own grid out, each phase with the quality of its alignment.
+
+Breathing moves the liver against the spine, and contrast changes what is bright. So a rigid motion is found by mutual information, then a
+smooth deformation by a discrete search over displacements of a self-similarity descriptor (MIND), which sees shapes and not intensities.
+Each step is kept only where gradients match better after it than before.
+
+References:
+    Heinrich et al., MIND: modality independent neighbourhood descriptor, Med Image Anal 2012;16(7):1423-1435.
+    Heinrich et al., Non-parametric discrete registration with convex optimisation, WBIR 2014.
+"""
+
+# mypy: allow-untyped-calls
+# SimpleITK's wrappers carry no annotations.
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import highdicom as hd
+import numpy as np
+import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.filters import threshold_li
+
+from hepatica.study import Alignment, Modality, PhaseImage, Study, same_grid
+
+Array = NDArray[np.float32]
+Window = tuple[float, float]
+
+COARSE_VOXELS = 400_000
+"""Motion is searched on a grid of about this many voxels, whatever the scan's size, which bounds the time."""
+FINEST_MM = 4.0
+"""Spacing below which a finer search grid gains nothing."""
+MIN_OVERLAP = 0.3
+"""Share of the reference's body that a phase must show to be compared with it."""
+MIN_SIMILARITY = 0.3
+"""Gradient correlation below which two phases do not show the same anatomy."""
+MIN_GAIN = 0.005
+"""Gain in similarity without which a step is not worth its interpolation."""
+MAX_FOLDING = 0.01
+"""Share of folded voxels above which a field is not anatomy."""
+MAX_SHIFT_MM = 60.0
+"""Mean shift above which a motion is not breathing."""
+WINDOW_HU = (-200.0, 300.0)
+"""CT intensities are clipped to soft tissue, lest bone and air outweigh the liver's own edges."""
+SMOOTHING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Weights that draw the best displacement of each control point towards its neighbours', in turn."""
+
+
+@dataclass(frozen=True)
+class _Coarse:
+    """The reference phase on the search grid: image, body mask and gradient magnitudes, arrays in the image's (k, j, i) order."""
+
+    image: sitk.Image
+    body: NDArray[np.bool_]
+    edges: Array
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """A transform from reference points to points of a phase, and what it achieves."""
+
+    method: str
+    transform: sitk.Transform
+    similarity: float
+    shift_mm: float = 0.0
+    folding: float = 0.0
+
+
+def register(study: Study, *, deformable: bool = True) -> Study:
+    """Bring every phase onto the reference phase's own grid.
+
+    A motion that does not improve the match, folds, or moves the body implausibly far is not used: a rigid one stands in for a deformable
+    one, and resampling alone for both. Phases that do not match even so are only resampled, are not `trusted`, and are named in the
+    warnings. The same study gives the same result.
+
+    Args:
+        study: phases on any grids; their coordinates are believed to a few centimetres.
+        deformable: whether to look for a deformation after the rigid motion.
+
+    Returns:
+        The study on one grid. The reference phase is untouched; the others carry an `alignment` and no longer any headers, because their
+        voxels are no longer those of a DICOM image. A study with one phase is returned as it is.
+    """
+    if len(study.phases) == 1:
+        return study
+    window = WINDOW_HU if study.modality is Modality.CT else (-np.inf, np.inf)
+    coarse = _coarse_reference(study.grid, window)
+    phases, warnings = {study.reference: study.phases[study.reference]}, list(study.warnings)
+    for phase, image in study.phases.items():
+        if phase is not study.reference:
+            phases[phase], doubts = _align(image, study.grid, coarse, window, deformable=deformable)
+            warnings += [f"{phase.title} phase: {doubt}" for doubt in doubts]
+    return replace(study, phases=phases, warnings=tuple(warnings))
+
+
+def _align(image: PhaseImage, grid: hd.Volume, reference: _Coarse, window: Window, *, deformable: bool) -> tuple[PhaseImage, list[str]]:
+    """One phase on the reference grid, and what is doubtful about it."""
+    moving, doubts = _coarse(image.volume, window), []
+    start = _assess("resampled", sitk.Transform(3, sitk.sitkIdentity), reference, moving)
+    best = start
+    if _foreign(image.volume, grid):
+        doubts.append("it has another frame of reference than the reference phase, so its position was found from the image alone")
+        best = _better(best, _assess("rigid", _centred(reference, moving), reference, moving))
+    overlap = float(_inside(reference, moving, best.transform)[reference.body].mean())
+    if overlap < MIN_OVERLAP:
+        doubts.append(f"it shows only {overlap:.0%} of what the reference phase shows; do not compare it with other phases")
+        return _resampled(image, grid, start, start, trusted=False), doubts
+    rigid = _better(best, _rigid(reference, moving, best.transform))
+    if deformable:
+        best = _better(best, _deformed(reference, moving, best.transform))
+    if rigid.similarity > best.similarity:
+        best = _better(rigid, _deformed(reference, moving, rigid.transform)) if deformable else rigid
+    trusted = best.similarity >= MIN_SIMILARITY
+    if not trusted:
+        doubts.append(f"registration did not find its anatomy in the reference phase (similarity {best.similarity:.2f}); it was not moved")
+    return _resampled(image, grid, start, best if trusted else start, trusted=trusted), doubts
+
+
+def _foreign(a: hd.Volume, b: hd.Volume) -> bool:
+    """Whether two volumes are known to have coordinates of their own each."""
+    return None not in (a.frame_of_reference_uid, b.frame_of_reference_uid) and a.frame_of_reference_uid != b.frame_of_reference_uid
+
+
+def _resampled(image: PhaseImage, grid: hd.Volume, start: _Motion, motion: _Motion, *, trusted: bool) -> PhaseImage:
+    """The phase through the motion on the grid, linearly; what it does not show becomes its minimum."""
+    method, volume = motion.method, image.volume
+    if method == "resampled" and same_grid(volume, grid):
+        method, on_grid = "none", grid.with_array(volume.array)
+    else:
+        source, target = volume.to_simpleitk(), grid.to_simpleitk()
+        moved = sitk.Resample(source, target, motion.transform, sitk.sitkLinear, float(volume.array.min()))
+        on_grid = grid.with_array(np.ascontiguousarray(sitk.GetArrayViewFromImage(moved).transpose(2, 1, 0)))
+    alignment = Alignment(method, start.similarity, motion.similarity, motion.shift_mm, motion.folding, trusted)
+    return replace(image, volume=on_grid, headers=(), alignment=alignment)
+
+
+def _better(before: _Motion, after: _Motion) -> _Motion:
+    """The later motion if it is a plausible one that gains enough."""
+    plausible = after.folding <= MAX_FOLDING and after.shift_mm <= MAX_SHIFT_MM
+    return after if plausible and after.similarity >= before.similarity + MIN_GAIN else before
+
+
+def _coarse(volume: hd.Volume, window: Window) -> sitk.Image:
+    """The volume clipped, smoothed and resampled to isotropic voxels along its own axes."""
+    image = volume.with_array(volume.array.clip(*window)).to_simpleitk()
+    extent_mm = np.multiply(image.GetSize(), image.GetSpacing())
+    spacing = max(FINEST_MM, float(np.prod(extent_mm) / COARSE_VOXELS) ** (1 / 3))
+    size = np.maximum(np.round(extent_mm / spacing), 1).astype(int)
+    first = (np.subtract(image.GetSize(), 1) - (size - 1) * spacing / np.array(image.GetSpacing())) / 2
+    origin = image.TransformContinuousIndexToPhysicalPoint(first.tolist())
+    for axis, step in enumerate(image.GetSpacing()):
+        if image.GetSize()[axis] > 3 and step < spacing:
+            image = sitk.RecursiveGaussian(image, 0.4 * spacing, direction=axis)
+    return sitk.Resample(
+        image, size.tolist(), sitk.Transform(), sitk.sitkLinear, origin, [spacing] * 3, image.GetDirection(), 0.0, sitk.sitkFloat32, True
+    )
+
+
+def _coarse_reference(grid: hd.Volume, window: Window) -> _Coarse:
+    """The reference phase on the search grid."""
+    image = _coarse(grid, window)
+    array = sitk.GetArrayFromImage(image)
+    return _Coarse(image, _body(array), _edges(array))
+
+
+def _body(array: Array) -> NDArray[np.bool_]:
+    """The body and a rim of two voxels around it; everything when nothing stands out from the background."""
+    root = np.sqrt(array - array.min())  # lest bright organs alone pass for the body
+    parts, count = ndimage.label(root > threshold_li(root))
+    if count == 0:
+        return np.ones(array.shape, bool)
+    largest = parts == 1 + np.bincount(parts.ravel())[1:].argmax()
+    return ndimage.binary_dilation(ndimage.binary_fill_holes(largest), iterations=2)
+
+
+def _edges(array: Array) -> Array:
+    """Gradient magnitude at the scale of a voxel."""
+    return ndimage.gaussian_gradient_magnitude(array, 1.0, mode="nearest")
+
+
+def _assess(method: str, transform: sitk.Transform, reference: _Coarse, moving: sitk.Image, *, folding: float = 0.0) -> _Motion:
+    """Similarity and mean shift of a motion, over the part of the reference's body that the phase shows."""
+    seen = reference.body & _inside(reference, moving, transform)
+    edges = _edges(sitk.GetArrayFromImage(_moved(moving, reference, transform)))
+    field = sitk.TransformToDisplacementField(
+        transform,
+        sitk.sitkVectorFloat64,
+        reference.image.GetSize(),
+        reference.image.GetOrigin(),
+        reference.image.GetSpacing(),
+        reference.image.GetDirection(),
+    )
+    shift_mm = np.linalg.norm(sitk.GetArrayViewFromImage(field), axis=-1)[reference.body].mean()
+    return _Motion(method, transform, _correlation(reference.edges[seen], edges[seen]), float(shift_mm), folding)
+
+
+def _correlation(a: Array, b: Array) -> float:
+    """Normalised cross-correlation in [-1, 1]; 0 where one of them is constant or empty."""
+    if a.size == 0 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _moved(moving: sitk.Image, reference: _Coarse, transform: sitk.Transform) -> sitk.Image:
+    """The phase on the search grid, its rim continued outwards so that the edge of the scan makes no edge."""
+    return sitk.Resample(moving, reference.image, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)
+
+
+def _inside(reference: _Coarse, moving: sitk.Image, transform: sitk.Transform) -> NDArray[np.bool_]:
+    """Where on the search grid the phase was scanned."""
+    everywhere = sitk.Image(moving.GetSize(), sitk.sitkUInt8) + 1
+    everywhere.CopyInformation(moving)
+    seen: NDArray[np.uint8] = sitk.GetArrayFromImage(sitk.Resample(everywhere, reference.image, transform, sitk.sitkNearestNeighbor))
+    return seen > 0
+
+
+def _centred(reference: _Coarse, moving: sitk.Image) -> sitk.Transform:
+    """The translation that lays the centre of the phase's body on that of the reference's."""
+    centres = []
+    for image, body in ((reference.image, reference.body), (moving, _body(sitk.GetArrayFromImage(moving)))):
+        index = ndimage.center_of_mass(body)[::-1]
+        centres.append(image.TransformContinuousIndexToPhysicalPoint(index))
+    return sitk.TranslationTransform(3, np.subtract(centres[1], centres[0]).tolist())
+
+
+def _rigid(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> _Motion:
+    """The rigid motion, from `start`, of greatest mutual information within the body; `start` itself when there is none."""
+    mask = sitk.GetImageFromArray(reference.body.astype(np.uint8))
+    mask.CopyInformation(reference.image)
+    rigid = sitk.Euler3DTransform()
+    rigid.SetCenter(mask.TransformContinuousIndexToPhysicalPoint(ndimage.center_of_mass(reference.body)[::-1]))
+    search = sitk.ImageRegistrationMethod()
+    search.SetMetricAsMattesMutualInformation(32)
+    search.SetMetricFixedMask(mask)
+    search.SetInterpolator(sitk.sitkLinear)
+    search.SetMovingInitialTransform(start)
+    search.SetInitialTransform(rigid, inPlace=True)
+    search.SetOptimizerAsRegularStepGradientDescent(learningRate=4.0, minStep=0.1, numberOfIterations=40)
+    search.SetOptimizerScalesFromPhysicalShift()
+    search.SetShrinkFactorsPerLevel([4, 2])
+    search.SetSmoothingSigmasPerLevel([8.0, 4.0])
+    try:
+        search.Execute(sitk.Cast(reference.image, sitk.sitkFloat32), moving)
+    except RuntimeError:  # what ITK raises for an image without structure
+        return _assess("rigid", start, reference, moving)
+    rigid.SetParameters(np.round(rigid.GetParameters(), 6).tolist())  # the last digits depend on the order in which threads add
+    return _assess("rigid", sitk.CompositeTransform([start, rigid]), reference, moving)
+
+
+def _deformed(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> _Motion:
+    """The smooth deformation, before `start`, that best matches self-similarity: whole voxels of 2, then of 1 coarse spacing."""
+    fixed, floating = (sitk.GetArrayFromImage(image) for image in (reference.image, _moved(moving, reference, start)))
+    if min(fixed.shape) < 8:
+        return _assess("deformable", start, reference, moving)
+    shift = 2 * _upsampled(_search(_descriptor(_pooled(fixed, 2)), _descriptor(_pooled(floating, 2)), reach=3), 4, fixed.shape)
+    fine = _upsampled(_search(_descriptor(fixed), _descriptor(_warped(floating, shift)), reach=1), 2, fixed.shape)
+    shift = fine + np.stack([_warped(component, fine) for component in shift])
+    index_to_mm = np.reshape(reference.image.GetDirection(), (3, 3)) * reference.image.GetSpacing()
+    field = sitk.GetImageFromArray(np.einsum("pi,izyx->zyxp", index_to_mm, shift[::-1]).astype(np.float64), isVector=True)
+    field.CopyInformation(reference.image)
+    transform = sitk.CompositeTransform([start, sitk.DisplacementFieldTransform(field)])
+    return _assess("deformable", transform, reference, moving, folding=_folding(shift, reference.body))
+
+
+def _folding(shift: Array, body: NDArray[np.bool_]) -> float:
+    """Share of the body where x + shift(x) folds; in voxels, because the filter ignores an image's direction."""
+    field = sitk.GetImageFromArray(np.moveaxis(shift[::-1], 0, -1).astype(np.float64), isVector=True)
+    determinant = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
+    return float((determinant[body] <= 0).mean())
+
+
+def _descriptor(array: Array) -> Array:
+    """MIND: how like each voxel is to its six neighbours, on a scale of its own, shape (6, Z, Y, X) in (0, 1]."""
+    padded = np.pad(array, 1, mode="edge")
+    centre = tuple(slice(1, -1) for _ in range(3))
+    distance = np.empty((6, *array.shape), np.float32)
+    for channel, (axis, step) in enumerate(itertools.product(range(3), (-1, 1))):
+        neighbour = np.roll(padded, step, axis)[centre]
+        ndimage.gaussian_filter((array - neighbour) ** 2, 0.8, output=distance[channel])
+    distance -= distance.min(axis=0)
+    variance = distance.mean(axis=0)
+    typical = max(float(variance.mean()), 1e-20)  # a constant image has no variance
+    similarity: Array = np.exp(-distance / np.clip(variance, 1e-3 * typical, 1e3 * typical))
+    return similarity
+
+
+def _search(fixed: Array, moving: Array, *, reach: int) -> Array:
+    """Displacements that match two descriptors, found among all whole ones up to `reach` voxels, then drawn to smoothness.
+
+    Each control point stands for 2 x 2 x 2 voxels. In turn, it takes the displacement of least cost given its neighbours' mean, and the
+    means are taken anew, while the weight of smoothness grows.
+
+    Returns:
+        Displacements in voxels at the control points, shape (3, Z // 2, Y // 2, X // 2).
+    """
+    steps = np.array(list(itertools.product(range(-reach, reach + 1), repeat=3)), np.float32)
+    padded = np.pad(moving, ((0, 0), *[(reach, reach)] * 3), mode="edge")
+    costs = []
+    for step in steps.astype(int) + reach:
+        window = tuple(slice(first, first + size) for first, size in zip(step, fixed.shape[1:], strict=True))
+        difference = fixed - padded[(slice(None), *window)]
+        costs.append(_pooled(np.einsum("czyx,czyx->zyx", difference, difference), 2))
+    cost = np.stack(costs).reshape(len(steps), -1) / len(fixed)
+    mean = np.zeros((3, *costs[0].shape), np.float32)
+    for weight in (0.0, *SMOOTHING):
+        distance = (steps**2).sum(axis=1)[:, None] - 2 * steps @ mean.reshape(3, -1)  # squared, less a constant per control point
+        best = steps[(cost + weight * distance).argmin(axis=0)].T.reshape(mean.shape)
+        mean = ndimage.uniform_filter(best, (0, 3, 3, 3), mode="nearest")
+    return mean
+
+
+def _pooled(array: Array, factor: int) -> Array:
+    """Means of blocks; a rest that fills no block is left out."""
+    z, y, x = (size // factor for size in array.shape)
+    means: Array = array[: z * factor, : y * factor, : x * factor].reshape(z, factor, y, factor, x, factor).mean(axis=(1, 3, 5))
+    return means
+
+
+def _upsampled(control: Array, factor: int, shape: Sequence[int]) -> Array:
+    """Displacements of blocks of `factor` voxels, linearly between the blocks' centres, at every voxel."""
+    at = np.meshgrid(*[(np.arange(size, dtype=np.float32) - (factor - 1) / 2) / factor for size in shape], indexing="ij")
+    return np.stack([ndimage.map_coordinates(component, at, order=1, mode="nearest") for component in control])
+
+
+def _warped(array: Array, shift: Array) -> Array:
+    """The array at every voxel plus its shift, in voxels."""
+    at = np.indices(array.shape, dtype=np.float32) + shift
+    return ndimage.map_coordinates(array, at, order=1, mode="nearest")

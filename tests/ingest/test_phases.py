@@ -1,0 +1,174 @@
+"""Phases of series as hospitals call, time and order them."""
+
+import re
+
+import pytest
+from pydicom import Dataset
+
+from hepatica.ingest.phases import agent_of, identify, phase_at, phase_in_words, seconds_after_injection
+from hepatica.study import Phase
+
+WORDS = {
+    Phase.PRE: [
+        "DRY LIVER", "WITHOUT CONTRAST", "AXIAL SC", "SC 2.5mm", "Przed kontrastem", "nativ", "LIVER WO  5.0  B40f", "TRI LIVER C-",
+        "Non-contrast",
+        "UPPER ABD PLAIN STND 2.5MM", "t1_vibe_fs_tra_bh_pre", "Abdomen sans IV", "ohne KM", "UNENHANCED", "平扫", "C-pre", "NC",
+    ],
+    Phase.ARTERIAL: [
+        "Late art. phase  3.0  B40f", "ARTERIAL LIVER", "F. TĘTNICZA  5.0  B41s", "AR 1.25mm", "ArterialPhase", "Artérielle",
+        "30 sec delay", "HAP", "动脉期", "C+A", "t1_vibe_dyn_art_W",
+    ],
+    Phase.PORTAL: [
+        "P.Venous pha  3.0  B40f", "65s Portal", "VENOUS PHASE 55 SECS", "F.ŻYLNA 5.0 B41s", "AbdPel Portalvenous", "ABD 80 SEC", "PV Abd",
+        "temps portal", "Veineux", "门静脉期", "C+V",
+    ],
+    Phase.DELAYED: [
+        "180 sec Delay  3.0  B40f", "3 min Delay", "EQUILIBRIO", "EQULIBRIO", "tardif", "Leber spät 3.0", "LIVER DELAY", "C+Delay",
+        "延迟期",
+    ],
+    Phase.HEPATOBILIARY: ["HBP", "t1_vibe_20min", "hepatobiliary phase", "delayed hepatobiliary", "肝胆期"],
+}  # fmt: skip
+NO_PHASE = [
+    "t2_haste_tra", "ep2d_diff_b50_400_800", "ADC", "T1 in/opp phase", "InPhase: LAVA-Flex", "MRCP", "localizer", "Topogram", "SUB art-pre",
+    "MIP axial", "LUNG 5.0mm", "Monitoring  9.6  B31s", "Dose Report", "T1 map", "Chest  5.0  B40f", "FAT: LAVA-Flex", "t1_vibe_dixon_F",
+]  # fmt: skip
+UNDECIDED = [
+    "",
+    "AbdPelvis  5.0  B30f",
+    "ArtVen Phase",
+    "FOIE BIPASIQUE",
+    "30 70 120 SEC DELAY",
+    "CT ABD WWO",
+    "Abdomen K3  5.0  B30f",
+    "C-A-P",
+]
+
+
+@pytest.mark.parametrize(("phase", "words"), [(phase, words) for phase, several in WORDS.items() for words in several])
+def test_words_for_a_phase(phase, words) -> None:
+    guess = phase_in_words(words)
+    assert guess is not None
+    assert guess.phase is phase
+
+
+@pytest.mark.parametrize("words", NO_PHASE)
+def test_words_for_what_is_no_phase(words) -> None:
+    guess = phase_in_words(words)
+    assert guess is not None
+    assert guess.phase is None
+
+
+@pytest.mark.parametrize("words", UNDECIDED)
+def test_words_that_do_not_tell(words) -> None:
+    assert phase_in_words(words) is None
+
+
+def header(description="", clock=None, *, modality="MR", **elements) -> Dataset:
+    dataset = Dataset()
+    dataset.Modality, dataset.SeriesDescription, dataset.AcquisitionDate = modality, description, "20240115"
+    if clock is not None:
+        dataset.AcquisitionTime = f"10{clock // 60:02d}{clock % 60:02d}"
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def names(series, **options) -> list[str | None]:
+    return [guess.phase.name if guess.phase is not None else None for guess in identify(series, **options)]
+
+
+def test_a_usual_mr_study() -> None:
+    study = [
+        header("localizer", 0),
+        header("t2_haste", 60, EchoTime=90),
+        header("t1_vibe_pre", 120),
+        header("t1_vibe_art", 300),
+        header("t1_vibe_ven", 345),
+        header("ax t1", 480, EchoTime=100),
+        header("t1_vibe_late", 470),
+        header("t1_vibe_hb 20min", 1500),
+        header("sub", 300, ImageType=["DERIVED", "PRIMARY", "SUBTRACT"]),
+    ]
+    assert names(study) == [None, None, "PRE", "ARTERIAL", "PORTAL", None, "DELAYED", "HEPATOBILIARY", None]
+    assert min(guess.confidence for guess in identify(study)) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("clocks", "expected"),
+    [
+        ([0, 120, 165, 300], ["PRE", "ARTERIAL", "PORTAL", "DELAYED"]),
+        ([0, 600, 645, 760, 1800], ["PRE", "ARTERIAL", "PORTAL", "DELAYED", "HEPATOBILIARY"]),
+        ([300, 0, 165, 120], ["DELAYED", "PRE", "PORTAL", "ARTERIAL"]),
+        ([100, 140, 250], ["ARTERIAL", "PORTAL", "DELAYED"]),
+    ],
+)
+def test_order_of_acquisition_tells_when_nothing_else_does(clocks, expected) -> None:
+    series = [header("t1 vibe dyn", clock) for clock in clocks]
+    assert names(series) == expected
+    assert all(guess.confidence < 0.5 and re.search("injection|first", guess.evidence[0]) for guess in identify(series))
+
+
+def test_a_known_neighbour_fixes_the_order() -> None:
+    series = [header("Abd", 0, modality="CT"), header("portal", 42, modality="CT"), header("Abd", 160, modality="CT")]
+    assert names(series) == ["ARTERIAL", "PORTAL", "DELAYED"]
+
+
+def test_time_after_injection_tells_and_settles() -> None:
+    injected = {"ContrastBolusStartTime": "100000", "ContrastBolusAgent": "IOMERON 400"}
+    series = [header("Abdomen 3.0", clock, modality="CT", **injected) for clock in (35, 75, 200, 900)]
+    assert names(series) == ["ARTERIAL", "PORTAL", "DELAYED", "DELAYED"]
+    assert identify(series)[0].evidence == ("35 s after injection by the headers",)
+    (agreed, disputed) = identify([header("art", 35, **injected), header("portal", 400, **injected)])
+    assert agreed.confidence > 0.95
+    assert (disputed.phase, disputed.confidence) == (Phase.PORTAL, 0.6)
+    assert disputed.evidence == ("description says 'port'", "but 400 s after injection by the headers")
+
+
+def test_midnight_between_injection_and_image() -> None:
+    assert seconds_after_injection(header(AcquisitionTime="000010", ContrastBolusStartTime="235930")) == 40
+
+
+def test_agents_of_some_series_tell_the_native_one() -> None:
+    study = [header("Abd", 0, modality="CT"), header("Abd", 200, modality="CT", ContrastBolusAgent="APPLIED")]
+    first, second = identify(study)
+    assert first.phase is Phase.PRE
+    assert second.phase not in (None, Phase.PRE)
+    assert "name no contrast agent" in " ".join(first.evidence)
+
+
+@pytest.mark.parametrize(("look", "phase", "confidence"), [(True, Phase.PORTAL, 0.4), (False, Phase.PRE, 0.6), (None, None, 0.0)])
+def test_a_lone_ct_of_unknown_phase(look, phase, confidence) -> None:
+    (guess,) = identify([header("CT Abdomen", 0, modality="CT")], enhanced=[look])
+    assert (guess.phase, guess.confidence) == (phase, confidence)
+
+
+def test_pixels_outweigh_order() -> None:
+    series = [header("Abd", clock, modality="CT") for clock in (0, 45)]
+    assert names(series, enhanced=[False, True])[0] == "PRE"
+    assert names(series, enhanced=[True, True]) == ["ARTERIAL", "PORTAL"]
+
+
+def test_twenty_minutes_is_hepatobiliary_only_with_an_agent_for_it() -> None:
+    assert phase_at(1200, hepatobiliary=False) is Phase.DELAYED
+    assert names([header("t1 20 min", ContrastBolusAgent="Gadovist")]) == ["DELAYED"]
+    assert names([header("t1 20 min", ContrastBolusAgent="Primovist")]) == ["HEPATOBILIARY"]
+    assert names([header("Adrenal 15 min", modality="CT")]) == ["DELAYED"]
+
+
+AGENTS = {
+    "Gd-EOB-DTPA Primovist": "gadoxetate",
+    "OMNIPAQUE 350": "iodine",
+    "APPLIED": "unknown agent",
+    "NO ENTRY": None,
+    "": None,
+    "None": None,
+}
+
+
+@pytest.mark.parametrize(("given", "agent"), AGENTS.items())
+def test_agents(given, agent) -> None:
+    assert agent_of(header(ContrastBolusAgent=given)) == agent
+
+
+def test_no_series_at_all() -> None:
+    assert identify([]) == []

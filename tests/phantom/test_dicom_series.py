@@ -1,0 +1,99 @@
+"""DICOM series: read back, they are the study; a validator finds no error."""
+
+import shutil
+import subprocess
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+
+from hepatica.phantom.dicom_series import with_headers, write_dicom
+from hepatica.phantom.kinetics import AGENTS
+from hepatica.phantom.protocol import Protocol, draw_protocol
+from hepatica.study import Modality, Phase, PhaseImage, Study
+
+OBLIQUE = hd.Volume.from_components(
+    np.zeros((1, 1, 1)),
+    spacing=(4.0, 0.9, 0.8),
+    direction=np.array([[0, 0.2, 0.9797959], [0, 0.9797959, -0.2], [1, 0, 0]]),
+    position=(-120.0, -90.0, 33.5),
+    coordinate_system="PATIENT",
+).affine
+
+
+def study_of(modality: Modality) -> tuple[Study, Protocol]:
+    rng = np.random.default_rng(0)
+    low, high = (-1024, 3071) if modality is Modality.CT else (0, 32767)
+    times_s = {Phase.PRE: -60.0, Phase.ARTERIAL: 32.5, Phase.PORTAL: 70.0}
+    images = {
+        phase: PhaseImage(
+            hd.Volume(rng.integers(low, high, (5, 16, 12)).astype(np.float32), OBLIQUE, "PATIENT", "1.2.826.0.1.3680043.8.498.7"),
+            time_s,
+            description=f"series {phase.title}",
+        )
+        for phase, time_s in times_s.items()
+    }
+    agent = "iodine" if modality is Modality.CT else "gadobutrol"
+    protocol = replace(draw_protocol(rng, modality), agent=AGENTS[agent])
+    return with_headers(Study(modality, images, "case-7", agent), protocol), protocol
+
+
+def read_series(folder: Path) -> list[list[Dataset]]:
+    series = defaultdict(list)
+    for path in folder.iterdir():
+        dataset = dcmread(path)
+        series[int(dataset.SeriesNumber)].append(dataset)
+    return [sorted(series[number], key=lambda d: d.InstanceNumber) for number in sorted(series)]
+
+
+@pytest.mark.parametrize("modality", Modality)
+def test_what_is_read_is_what_was_written(tmp_path: Path, modality: Modality) -> None:
+    study, protocol = study_of(modality)
+    write_dicom(study, tmp_path)
+    everything = read_series(tmp_path)
+    assert len(everything) == 3
+    for slices, (phase, image) in zip(everything, study.phases.items(), strict=True):
+        volume = hd.get_volume_from_series(slices)
+        aligned = volume.match_geometry(image.volume)
+        np.testing.assert_array_equal(aligned.array, image.volume.array)
+        np.testing.assert_allclose(aligned.affine, image.volume.affine, atol=1e-4)
+        first = slices[0]
+        assert ("ContrastBolusAgent" in first) == (phase is not Phase.PRE)
+        assert first.SeriesDescription == image.description
+        assert first.PatientName == "PHANTOM^CASE-7"
+    datasets = [d for slices in everything for d in slices]
+    assert len({d.StudyInstanceUID for d in datasets}) == len({d.FrameOfReferenceUID for d in datasets}) == 1
+    assert len({d.SeriesInstanceUID for d in datasets}) == 3
+    assert len({d.SOPInstanceUID for d in datasets}) == 15
+    assert everything[1][0].AcquisitionTime == "100032.500000"
+    if modality is Modality.CT:
+        assert (datasets[0].RescaleIntercept, datasets[0].PixelRepresentation, datasets[0].KVP) == (-1024, 1, protocol.kilovolt)
+    else:
+        assert "RescaleSlope" not in datasets[0]
+        assert datasets[0].EchoTime == pytest.approx(1000 * protocol.te_s, abs=1e-3)
+
+
+@pytest.mark.parametrize("modality", Modality)
+def test_a_validator_finds_no_error(tmp_path: Path, modality: Modality) -> None:
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy (package dicom3tools) is not installed")
+    write_dicom(study_of(modality)[0], tmp_path)
+    for path in list(tmp_path.iterdir())[:3]:
+        found = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
+        assert not [line for line in (found.stdout + found.stderr).splitlines() if line.startswith("Error")]
+
+
+def test_uids_repeat() -> None:
+    one, two = (study_of(Modality.CT)[0].phases[Phase.PORTAL].headers[2] for _ in range(2))
+    assert one == two
+
+
+def test_headers_are_needed(tmp_path: Path) -> None:
+    study, _ = study_of(Modality.CT)
+    bare = replace(study, phases={phase: replace(image, headers=()) for phase, image in study.phases.items()})
+    with pytest.raises(ValueError, match="use with_headers"):
+        write_dicom(bare, tmp_path)

@@ -1,0 +1,102 @@
+"""Input functions against the OSIPI reference, tissues against the table of typical HU."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hepatica.phantom.anatomy import Subject, Tissue
+from hepatica.phantom.kinetics import AGENTS, PERFUSION, Perfusion, blood_inputs, concentrations, draw_inputs, draw_perfusion, parker
+from hepatica.phantom.signal import PROPERTIES, iodine_hu
+
+OSIPI = Path(__file__).parents[2] / "../shared/data/osipi-dce"
+HEALTHY = Subject(75.0, 0.0, 0.0)
+
+# native, 35 s, 70 s, 180 s
+TYPICAL_HU = {
+    Tissue.LIVER: (55, 70, 110, 95),
+    Tissue.SPLEEN: (48, 120, 120, 100),
+    Tissue.AORTA: (42, 300, 160, 120),
+    Tissue.PORTAL_VEIN: (42, 110, 175, 125),
+    Tissue.HCC: (50, 110, 95, 75),
+    Tissue.HAEMANGIOMA_NODULE: (40, 200, 160, 120),
+    Tissue.HAEMANGIOMA_CENTRE: (40, 45, 80, 110),
+    Tissue.FNH: (52, 130, 115, 98),
+    Tissue.METASTASIS_CENTRE: (40, 45, 55, 60),
+    Tissue.METASTASIS_RIM: (40, 75, 85, 70),
+    Tissue.ICC_RIM: (42, 60, 75, 92),
+    Tissue.ICC_CENTRE: (42, 60, 75, 92),
+    Tissue.CYST: (8, 8, 8, 8),
+    Tissue.MUSCLE: (55, 58, 65, 65),
+    Tissue.FAT: (-100, -100, -100, -100),
+}
+UNSUPPLIED = Perfusion(1.0, 0.0, 10.0, 0.0, 60.0)
+
+
+@pytest.mark.parametrize("file", ["ParkerAIF_ref.csv", "ParkerAIF_ref_with_delay.csv"])
+def test_parker_agrees_with_osipi(file: str) -> None:
+    if not OSIPI.is_dir():
+        pytest.skip(f"no reference data at {OSIPI}")
+    with (OSIPI / file).open(encoding="utf-8-sig") as lines:
+        rows = list(csv.DictReader(lines))
+    minutes, delay_s, reference = (np.array([float(row[name]) for row in rows]) for name in ("time", "delay", "Cb"))
+    np.testing.assert_allclose(parker(60 * minutes - delay_s), reference, rtol=0.01, atol=1e-4)
+
+
+@pytest.mark.parametrize("tissue", TYPICAL_HU, ids=lambda tissue: tissue.name)
+def test_ct_lands_on_typical_attenuation(tissue: Tissue) -> None:
+    agent = AGENTS["iodine"]
+    inputs = blood_inputs(agent, end_s=200)
+    outside, _ = concentrations([PERFUSION.get(tissue, UNSUPPLIED)], inputs, agent, (0, 35, 70, 180))
+    hu = PROPERTIES[tissue].hu + iodine_hu(outside[0])
+    if tissue is Tissue.AORTA:
+        np.testing.assert_allclose(hu, TYPICAL_HU[tissue], rtol=0.2)
+    else:
+        np.testing.assert_allclose(hu, TYPICAL_HU[tissue], atol=16)
+
+
+def test_population_means_stay_on_typical_liver() -> None:
+    rng = np.random.default_rng(0)
+    agent = AGENTS["iodine"]
+    curves = []
+    for _ in range(100):
+        inputs = draw_inputs(agent, HEALTHY, rng, end_s=200)
+        curves.append(concentrations([draw_perfusion(Tissue.LIVER, HEALTHY, rng)], inputs, agent, (35, 70, 180))[0][0])
+    np.testing.assert_allclose(55 + iodine_hu(np.mean(curves, axis=0)), (70, 110, 95), atol=10)
+
+
+def test_a_longer_injection_keeps_the_dose_and_lowers_the_peak() -> None:
+    short = AGENTS["gadobutrol"]
+    quick, slow = (blood_inputs(replace(short, injection_s=s), end_s=300).arterial for s in (5.0, 30.0))
+    assert slow.max() < 0.5 * quick.max()
+    assert np.trapezoid(slow) == pytest.approx(np.trapezoid(quick), rel=0.05)
+
+
+def test_concentrations_against_direct_convolution() -> None:
+    agent, time_s = AGENTS["gadoxetate"], np.arange(0, 400.5, 0.5)
+    inputs = blood_inputs(agent, end_s=400)
+    tissue = Perfusion(0.3, 0.2, 12.0, 0.25, 80.0, uptake_per_min=0.1)
+    outside, hepatocytes = concentrations([tissue], inputs, agent, (30, 100, 400))
+    blood = 0.3 * inputs.arterial + 0.7 * inputs.portal
+    fast, slow = (np.convolve(blood, np.exp(-time_s / c) / np.exp(-time_s / c).sum())[: time_s.size] for c in (12.0, 80.0))
+    at = [60, 200, 800]
+    np.testing.assert_allclose(outside[0], (0.2 * fast + 0.25 * slow)[at], rtol=0.01)
+    np.testing.assert_allclose(hepatocytes[0], (0.1 / 60 * np.cumsum(fast) * 0.5)[at], rtol=0.01)
+
+
+def test_only_hepatic_agents_enter_hepatocytes() -> None:
+    for agent in AGENTS.values():
+        _, inside = concentrations([PERFUSION[Tissue.LIVER], PERFUSION[Tissue.HCC]], blood_inputs(agent, end_s=1200), agent, (-60, 1200))
+        assert (inside[0, 1] > 0.05) == agent.hepatic
+        assert inside[1].max() == inside[0, 0] == 0
+
+
+def test_cirrhosis_delays_the_portal_vein_and_weakens_uptake() -> None:
+    sick, rng = Subject(75.0, 1.0, 0.0), np.random.default_rng
+    agent = AGENTS["gadoxetate"]
+    peaks = [np.argmax(draw_inputs(agent, subject, rng(1), end_s=120).portal) for subject in (HEALTHY, sick)]
+    assert peaks[1] > peaks[0]
+    uptakes = [draw_perfusion(Tissue.LIVER, subject, rng(1)).uptake_per_min for subject in (HEALTHY, sick)]
+    assert uptakes[1] < 0.5 * uptakes[0]

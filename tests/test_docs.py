@@ -1,0 +1,87 @@
+"""What the documents say of the code is held against the code."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import hepatica
+from hepatica.batches import SamplingConfig
+from hepatica.grid import InputConfig
+from hepatica.nets.mti_net import MTINet, MTINetConfig
+from hepatica.train import LossWeights, Optimisation, load_recipe
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src/hepatica"
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+TABLES = {"network": MTINetConfig, "input": InputConfig, "sampling": SamplingConfig, "loss": LossWeights, "optimisation": Optimisation}
+MACHINE_PATH = re.compile(r"(?<![\w./])/(home|root|tmp|work|mnt|Users)/")
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_fidelity_names_every_field_and_no_other(table: str) -> None:
+    named = set(re.findall(rf"`{table}\.(\w+)", page("fidelity.md")))
+    assert named == {field.name for field in fields(TABLES[table])}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"spectral": False},
+        {"widths": (32, 64, 128, 256)},
+        {"convs": 2},
+        {"skips": True},
+        {"heads": "lesion"},
+    ],
+    ids=str,
+)
+def test_fidelity_counts_parameters_right(settings: dict) -> None:
+    assert f"{parameters(MTINetConfig(**settings)):,} |" in page("fidelity.md")
+
+
+@pytest.mark.parametrize("modality", ["ct", "mr"])
+def test_fidelity_counts_the_shipped_networks_parameters_right(modality: str) -> None:
+    network = load_recipe(ROOT / f"recipes/mti-net-{modality}.toml").network
+    assert f"| as shipped | {parameters(network):,} |" in page("fidelity.md")
+
+
+def test_architecture_lists_every_module_and_no_other() -> None:
+    listed = re.findall(r"^(\S+\.py)  ", page("architecture.md"), re.MULTILINE)
+    assert len(listed) == len(set(listed))
+    assert set(listed) == {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py") if path.name != "__init__.py"}
+
+
+def test_architecture_shows_the_layers() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert "\n".join(layers).replace("hepatica.", "") in page("architecture.md")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_relative_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)\s#]+)[^)]*\)|(?:src|href)=\"([^\"#]+)", path.read_text(encoding="utf-8"))
+    relative = [target for pair in targets for target in pair if target and not re.match(r"[a-z]+:", target)]
+    assert [target for target in relative if not (path.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_no_page_names_a_path_of_somebodys_machine(path: Path) -> None:
+    assert [line for line in path.read_text(encoding="utf-8").splitlines() if MACHINE_PATH.search(line)] == []
+
+
+@pytest.mark.parametrize("name", ["CITATION.cff", "CHANGELOG.md"])
+def test_the_version_is_told(name: str) -> None:
+    assert re.search(rf"^(version: |## \[){re.escape(hepatica.__version__)}\b", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def parameters(config: MTINetConfig) -> int:
+    return sum(parameter.numel() for parameter in MTINet(config).parameters())

@@ -1,0 +1,50 @@
+"""Every example runs, made small by its arguments."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from hepatica.cohort import save_case
+
+ROOT = Path(__file__).parents[1]
+Run = Callable[[str], str]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run an example in an empty folder and return what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(command: str) -> str:
+        monkeypatch.setattr(sys, "argv", command.split())
+        runpy.run_path(str(ROOT / "examples" / sys.argv[0]), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_look_at_a_phantom(run: Run, tmp_path: Path) -> None:
+    said = run("look_at_a_phantom.py --modality CT --size 48 --out phantom.png")
+    assert said.startswith("phantom.png: slice ")
+    with Image.open(tmp_path / "phantom.png") as picture:
+        assert picture.width > picture.height
+
+
+def test_train_a_tiny_network_and_analyse_a_study(run: Run, tmp_path: Path, tiny_case: Callable) -> None:
+    said = run("train_a_tiny_network.py tiny --cases 1 --steps 2 --size 32")
+    assert "tiny/run/model" in said
+    save_case(tmp_path / "case", *tiny_case())
+    said = run("analyse_a_study.py case --out findings --model tiny/run")
+    assert "research only" in said
+    assert (tmp_path / "findings/report.html").is_file()
+
+
+def test_every_example_is_run_here() -> None:
+    here = Path(__file__).read_text()
+    assert [path.name for path in (ROOT / "examples").glob("*.py") if f'run("{path.name} ' not in here] == []
