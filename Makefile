@@ -4,8 +4,8 @@ BIN := .venv/bin
 
 demo: .venv/.installed
 	rm -rf demo-study
-	$(BIN)/hepatica phantom --cases 1 --modality mr --format dicom --seed 7 --out demo-study
-	$(BIN)/hepatica analyze demo-study/case-00000 --out demo-output --overwrite
+	$(BIN)/hepatica phantom --cases 1 --modality mr --format dicom --seed 21 --out demo-study
+	$(BIN)/hepatica analyze demo-study/case-00000/dicom --out demo-output --overwrite
 
 test: .venv/.installed-dev
 	./check

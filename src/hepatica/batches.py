@@ -42,6 +42,7 @@ class SamplingConfig:
         lesion_share, liver_share: share of slices with a lesion (types drawn evenly) and with liver; the rest is drawn from everywhere.
         size_exponent: among lesions of a type, one is drawn with probability proportional to its pixels to this power; 0 draws small and
             giant ones alike, 1 by volume.
+        zoom_sd: standard deviation of the logarithm of the random magnification.
         augment: whether slices are moved, scaled and made noisy.
         all_phases: probability that every scanned phase is kept.
         one_phase: probability that only one is kept; otherwise any subset.
@@ -52,6 +53,7 @@ class SamplingConfig:
     lesion_share: float = 0.6
     liver_share: float = 0.2
     size_exponent: float = 0.0
+    zoom_sd: float = 0.12
     augment: bool = True
     all_phases: float = 0.4
     one_phase: float = 0.3
@@ -289,7 +291,7 @@ class Sampler:
         calibrated = True
         gain_P, offset_P = np.ones(len(present_P), np.float32), np.zeros(len(present_P), np.float32)
         if self.sampling.augment:
-            images_PYX, labels_2YX, zoom = _move(images_PYX, labels_2YX, self.config, rng)
+            images_PYX, labels_2YX, zoom = _move(images_PYX, labels_2YX, self.config, rng, zoom_sd=self.sampling.zoom_sd)
             pixel_mm /= zoom
             calibrated = rng.random() >= self.sampling.uncalibrated
             gain_P, offset_P = _calibration_error(len(present_P), self.config.modality, rng, wrong=not calibrated)
@@ -374,10 +376,10 @@ def collate(samples: Sequence[Batch]) -> Batch:
 
 
 def _move(
-    images_PYX: NDArray[np.float32], labels_2YX: NDArray[np.uint8], config: InputConfig, rng: np.random.Generator
+    images_PYX: NDArray[np.float32], labels_2YX: NDArray[np.uint8], config: InputConfig, rng: np.random.Generator, *, zoom_sd: float
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], float]:
     """Rotate, scale, shear slightly, shift and crop both alike; also says by how much the pixels were magnified."""
-    angle, zoom, shear = rng.normal(0, 0.12), float(np.exp(rng.normal(0, 0.12))), rng.normal(0, 0.05)
+    angle, zoom, shear = rng.normal(0, 0.12), float(np.exp(rng.normal(0, zoom_sd))), rng.normal(0, 0.05)
     rows, columns = images_PYX.shape[1:]
     turn = np.array([[np.cos(angle), -np.sin(angle) + shear], [np.sin(angle), np.cos(angle)]]) / zoom
     slack = np.maximum(np.array([columns, rows]) - config.size, 0) / 2 + 0.06 * config.size

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def _positive(sizes: tuple[float, float, float]) -> tuple[float, float, float]:
-    if min(sizes) <= 0:
+    if not all(0 < size < float("inf") for size in sizes):
         raise typer.BadParameter("all three must be positive.")
     return sizes
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+PhaseName = Literal["pre", "arterial", "portal", "delayed", "hepatobiliary"]
 Model = Annotated[str | None, typer.Option(help="Name of a shipped model (see `hepatica models`) or folder of a trained one.")]
 
 
@@ -79,7 +80,7 @@ def inspect(
     table = _table("series", "description", "phase", "confidence", "slices", "spacing (mm)", "evidence and warnings")
     for s in series:
         notes = "\n".join([*s.evidence, *(f"! {warning}" for warning in s.warnings)])
-        spacing = " x ".join(f"{mm:.3g}" for mm in s.spacing_mm) if s.spacing_mm else ""
+        spacing = " x ".join("-" if mm is None else f"{mm:.3g}" for mm in s.spacing_mm) if s.spacing_mm else ""
         phase = s.phase.title if s.phase is not None else "not used"
         _add_row(table, str(s.number or ""), s.description, phase, f"{s.confidence:.2f}", str(s.slices), spacing, notes)
     _print(table)
@@ -147,6 +148,7 @@ def evaluate(
         bool, typer.Option(help="Instead, fit the model's type probabilities and 90 % sets on this cohort and keep them in the model.")
     ] = False,
     card: Annotated[bool, typer.Option(help="Also keep the figures in the model's card.")] = False,
+    phase: Annotated[PhaseName | None, typer.Option(help="Pretend that only this phase was scanned.")] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -157,12 +159,14 @@ def evaluate(
     from hepatica.bench.evaluation import calibrate as fit
     from hepatica.bench.evaluation import evaluate as measure
     from hepatica.cohort import Cohort
+    from hepatica.study import Phase
 
     with _progress() as progress:
         if calibrate:
             typer.echo(fit(str(run), Cohort.open(cohort), device=device, progress=progress))
             return
-        result = measure(str(run), Cohort.open(cohort), out, device=device, card=card, progress=progress)
+        kept = (Phase[phase.upper()],) if phase else ()
+        result = measure(str(run), Cohort.open(cohort), out, phases=kept, device=device, card=card, progress=progress)
     if as_json:
         _print_json(result)
         return

@@ -1,8 +1,8 @@
 """A study with phases on any grids in, the same study on the reference phase's own grid out, each phase with the quality of its alignment.
 
 Breathing moves the liver against the spine, and contrast changes what is bright. So a rigid motion is found by mutual information, then a
-smooth deformation by a discrete search over displacements of a self-similarity descriptor (MIND), which sees shapes and not intensities.
-Each step is kept only where gradients match better after it than before.
+smooth deformation by a discrete search over displacements of a self-similarity descriptor (MIND), which sees shapes and not intensities,
+and by steps finer than a voxel from there. Each motion is kept only where gradients match better after it than before.
 
 References:
     Heinrich et al., MIND: modality independent neighbourhood descriptor, Med Image Anal 2012;16(7):1423-1435.
@@ -16,7 +16,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import highdicom as hd
 import numpy as np
@@ -30,7 +32,7 @@ from hepatica.study import Alignment, Modality, PhaseImage, Study, same_grid
 Array = NDArray[np.float32]
 Window = tuple[float, float]
 
-COARSE_VOXELS = 400_000
+COARSE_VOXELS = 150_000
 """Motion is searched on a grid of about this many voxels, whatever the scan's size, which bounds the time."""
 FINEST_MM = 4.0
 """Spacing below which a finer search grid gains nothing."""
@@ -46,17 +48,25 @@ MAX_SHIFT_MM = 60.0
 """Mean shift above which a motion is not breathing."""
 WINDOW_HU = (-200.0, 300.0)
 """CT intensities are clipped to soft tissue, lest bone and air outweigh the liver's own edges."""
+PHASES_AT_A_TIME = 2
+"""More would save little time, as ITK has threads of its own, and each holds a scan in memory."""
+REACH = 2
+"""Largest displacement of the discrete search, in units of two coarse voxels: with the fine steps about 30 mm beyond the rigid motion."""
+FINE_STEPS = 2
+FINE_SMOOTHING = 3.0
+"""Standard deviation in control points over which fine steps agree: breathing moves neighbours alike."""
 SMOOTHING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Weights that draw the best displacement of each control point towards its neighbours', in turn."""
 
 
 @dataclass(frozen=True)
 class _Coarse:
-    """The reference phase on the search grid: image, body mask and gradient magnitudes, arrays in the image's (k, j, i) order."""
+    """The reference phase on the search grid: image, body mask, gradient magnitudes, and descriptors at half and at full resolution."""
 
     image: sitk.Image
     body: NDArray[np.bool_]
     edges: Array
+    descriptors: tuple[Array, Array]
 
 
 @dataclass(frozen=True)
@@ -89,12 +99,13 @@ def register(study: Study, *, deformable: bool = True) -> Study:
         return study
     window = WINDOW_HU if study.modality is Modality.CT else (-np.inf, np.inf)
     coarse = _coarse_reference(study.grid, window)
-    phases, warnings = {study.reference: study.phases[study.reference]}, list(study.warnings)
-    for phase, image in study.phases.items():
-        if phase is not study.reference:
-            phases[phase], doubts = _align(image, study.grid, coarse, window, deformable=deformable)
-            warnings += [f"{phase.title} phase: {doubt}" for doubt in doubts]
-    return replace(study, phases=phases, warnings=tuple(warnings))
+    moving = {phase: image for phase, image in study.phases.items() if phase is not study.reference}
+    align = partial(_align, grid=study.grid, reference=coarse, window=window, deformable=deformable)
+    with ThreadPoolExecutor(PHASES_AT_A_TIME) as pool:
+        aligned = dict(zip(moving, pool.map(align, moving.values()), strict=True))
+    phases = {study.reference: study.phases[study.reference]} | {phase: image for phase, (image, _) in aligned.items()}
+    doubts = [f"{phase.title} phase: {doubt}" for phase, (_, doubts) in aligned.items() for doubt in doubts]
+    return replace(study, phases=phases, warnings=(*study.warnings, *doubts))
 
 
 def _align(image: PhaseImage, grid: hd.Volume, reference: _Coarse, window: Window, *, deformable: bool) -> tuple[PhaseImage, list[str]]:
@@ -109,11 +120,9 @@ def _align(image: PhaseImage, grid: hd.Volume, reference: _Coarse, window: Windo
     if overlap < MIN_OVERLAP:
         doubts.append(f"it shows only {overlap:.0%} of what the reference phase shows; do not compare it with other phases")
         return _resampled(image, grid, start, start, trusted=False), doubts
-    rigid = _better(best, _rigid(reference, moving, best.transform))
+    best = _better(best, _rigid(reference, moving, best.transform))
     if deformable:
         best = _better(best, _deformed(reference, moving, best.transform))
-    if rigid.similarity > best.similarity:
-        best = _better(rigid, _deformed(reference, moving, rigid.transform)) if deformable else rigid
     trusted = best.similarity >= MIN_SIMILARITY
     if not trusted:
         doubts.append(f"registration did not find its anatomy in the reference phase (similarity {best.similarity:.2f}); it was not moved")
@@ -131,9 +140,8 @@ def _resampled(image: PhaseImage, grid: hd.Volume, start: _Motion, motion: _Moti
     if method == "resampled" and same_grid(volume, grid):
         method, on_grid = "none", grid.with_array(volume.array)
     else:
-        source, target = volume.to_simpleitk(), grid.to_simpleitk()
-        moved = sitk.Resample(source, target, motion.transform, sitk.sitkLinear, float(volume.array.min()))
-        on_grid = grid.with_array(np.ascontiguousarray(sitk.GetArrayViewFromImage(moved).transpose(2, 1, 0)))
+        moved = sitk.Resample(_itk(volume), _itk(grid), motion.transform, sitk.sitkLinear, float(volume.array.min()))
+        on_grid = grid.with_array(sitk.GetArrayFromImage(moved))
     alignment = Alignment(method, start.similarity, motion.similarity, motion.shift_mm, motion.folding, trusted)
     return replace(image, volume=on_grid, headers=(), alignment=alignment)
 
@@ -144,17 +152,22 @@ def _better(before: _Motion, after: _Motion) -> _Motion:
     return after if plausible and after.similarity >= before.similarity + MIN_GAIN else before
 
 
+def _itk(volume: hd.Volume) -> sitk.Image:
+    """The volume with its last axis first, so that the voxels keep their order in memory, and (Z, Y, X) when they come back as an array."""
+    image: sitk.Image = volume.permute_spatial_axes([2, 1, 0]).to_simpleitk()
+    return image
+
+
 def _coarse(volume: hd.Volume, window: Window) -> sitk.Image:
-    """The volume clipped, smoothed and resampled to isotropic voxels along its own axes."""
-    image = volume.with_array(volume.array.clip(*window)).to_simpleitk()
+    """The volume clipped, averaged over blocks and resampled to isotropic voxels along its own axes."""
+    image = sitk.Clamp(_itk(volume), sitk.sitkFloat32, *window)
     extent_mm = np.multiply(image.GetSize(), image.GetSpacing())
     spacing = max(FINEST_MM, float(np.prod(extent_mm) / COARSE_VOXELS) ** (1 / 3))
     size = np.maximum(np.round(extent_mm / spacing), 1).astype(int)
     first = (np.subtract(image.GetSize(), 1) - (size - 1) * spacing / np.array(image.GetSpacing())) / 2
     origin = image.TransformContinuousIndexToPhysicalPoint(first.tolist())
-    for axis, step in enumerate(image.GetSpacing()):
-        if image.GetSize()[axis] > 3 and step < spacing:
-            image = sitk.RecursiveGaussian(image, 0.4 * spacing, direction=axis)
+    blocks = np.clip(np.round(spacing / np.array(image.GetSpacing())), 1, image.GetSize()).astype(int)
+    image = sitk.BinShrink(image, blocks.tolist())
     return sitk.Resample(
         image, size.tolist(), sitk.Transform(), sitk.sitkLinear, origin, [spacing] * 3, image.GetDirection(), 0.0, sitk.sitkFloat32, True
     )
@@ -164,7 +177,7 @@ def _coarse_reference(grid: hd.Volume, window: Window) -> _Coarse:
     """The reference phase on the search grid."""
     image = _coarse(grid, window)
     array = sitk.GetArrayFromImage(image)
-    return _Coarse(image, _body(array), _edges(array))
+    return _Coarse(image, _body(array), _edges(array), (_descriptor(_halved(array)), _descriptor(array)))
 
 
 def _body(array: Array) -> NDArray[np.bool_]:
@@ -252,13 +265,14 @@ def _rigid(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> _Mo
 
 
 def _deformed(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> _Motion:
-    """The smooth deformation, before `start`, that best matches self-similarity: whole voxels of 2, then of 1 coarse spacing."""
-    fixed, floating = (sitk.GetArrayFromImage(image) for image in (reference.image, _moved(moving, reference, start)))
-    if min(fixed.shape) < 8:
+    """The smooth deformation, before `start`, that best matches self-similarity: by whole steps of 2 coarse voxels, then by fine steps."""
+    floating = sitk.GetArrayFromImage(_moved(moving, reference, start))
+    if min(floating.shape) < 8:
         return _assess("deformable", start, reference, moving)
-    shift = 2 * _upsampled(_search(_descriptor(_pooled(fixed, 2)), _descriptor(_pooled(floating, 2)), reach=3), 4, fixed.shape)
-    fine = _upsampled(_search(_descriptor(fixed), _descriptor(_warped(floating, shift)), reach=1), 2, fixed.shape)
-    shift = fine + np.stack([_warped(component, fine) for component in shift])
+    half, full = reference.descriptors
+    shift = 2 * _upsampled(_search(half, _descriptor(_halved(floating)), reach=REACH), 4, floating.shape)
+    for _ in range(FINE_STEPS):
+        shift += _upsampled(_fine_step(full, _descriptor(_warped(floating, shift))), 2, floating.shape)
     index_to_mm = np.reshape(reference.image.GetDirection(), (3, 3)) * reference.image.GetSpacing()
     field = sitk.GetImageFromArray(np.einsum("pi,izyx->zyxp", index_to_mm, shift[::-1]).astype(np.float64), isVector=True)
     field.CopyInformation(reference.image)
@@ -298,14 +312,9 @@ def _search(fixed: Array, moving: Array, *, reach: int) -> Array:
         Displacements in voxels at the control points, shape (3, Z // 2, Y // 2, X // 2).
     """
     steps = np.array(list(itertools.product(range(-reach, reach + 1), repeat=3)), np.float32)
-    padded = np.pad(moving, ((0, 0), *[(reach, reach)] * 3), mode="edge")
-    costs = []
-    for step in steps.astype(int) + reach:
-        window = tuple(slice(first, first + size) for first, size in zip(step, fixed.shape[1:], strict=True))
-        difference = fixed - padded[(slice(None), *window)]
-        costs.append(_pooled(np.einsum("czyx,czyx->zyx", difference, difference), 2))
-    cost = np.stack(costs).reshape(len(steps), -1) / len(fixed)
-    mean = np.zeros((3, *costs[0].shape), np.float32)
+    costs = _costs(fixed, moving, steps.astype(int))
+    cost = costs.reshape(len(steps), -1)
+    mean = np.zeros((3, *costs.shape[1:]), np.float32)
     for weight in (0.0, *SMOOTHING):
         distance = (steps**2).sum(axis=1)[:, None] - 2 * steps @ mean.reshape(3, -1)  # squared, less a constant per control point
         best = steps[(cost + weight * distance).argmin(axis=0)].T.reshape(mean.shape)
@@ -313,11 +322,36 @@ def _search(fixed: Array, moving: Array, *, reach: int) -> Array:
     return mean
 
 
-def _pooled(array: Array, factor: int) -> Array:
-    """Means of blocks; a rest that fills no block is left out."""
-    z, y, x = (size // factor for size in array.shape)
-    means: Array = array[: z * factor, : y * factor, : x * factor].reshape(z, factor, y, factor, x, factor).mean(axis=(1, 3, 5))
-    return means
+def _fine_step(fixed: Array, moving: Array) -> Array:
+    """Displacements of up to a voxel, at the control points of `_search`, to the lowest point of a parabola through the costs per axis."""
+    here = _costs(fixed, moving, np.zeros((1, 3), int))[0]
+    before, after = (_costs(fixed, moving, side * np.eye(3, dtype=int)) for side in (-1, 1))
+    sigma = (0, *[FINE_SMOOTHING] * 3)
+    slope = ndimage.gaussian_filter((after - before) / 2, sigma)
+    curvature = ndimage.gaussian_filter(after + before - 2 * here, sigma)
+    flat = max(0.1 * float(curvature.mean()), 1e-20)  # where there is nothing to match, nothing moves
+    step: Array = np.clip(-slope / np.maximum(curvature, flat), -1, 1)
+    return step
+
+
+def _costs(fixed: Array, moving: Array, steps: NDArray[np.integer]) -> Array:
+    """Mean squared difference of two descriptors per control point, with the moving one displaced by each step: (steps, Z/2, Y/2, X/2)."""
+    reach = int(np.abs(steps).max())
+    padded = np.pad(moving, ((0, 0), *[(reach, reach)] * 3), mode="edge")
+    costs = []
+    for step in steps + reach:
+        window = tuple(slice(first, first + size) for first, size in zip(step, fixed.shape[1:], strict=True))
+        difference = fixed - padded[(slice(None), *window)]
+        costs.append(_halved(np.einsum("czyx,czyx->zyx", difference, difference) / len(fixed)))
+    return np.stack(costs)
+
+
+def _halved(array: Array) -> Array:
+    """Means of blocks of 2 x 2 x 2; a last voxel without a partner is left out."""
+    for axis, size in enumerate(array.shape):
+        along = np.moveaxis(array, axis, 0)[: size // 2 * 2]
+        array = np.moveaxis(along[::2] + along[1::2], 0, axis)
+    return array / 8
 
 
 def _upsampled(control: Array, factor: int, shape: Sequence[int]) -> Array:

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from hepatica import checkpoint
+from hepatica import checkpoint, model_card
 from hepatica.batches import data_fingerprint, liver_mask
 from hepatica.cohort import Cohort, new_directory
 from hepatica.grid import canonical
@@ -111,7 +111,9 @@ def evaluate(
     if card:
         key = "+".join(phase.name.lower() for phase in phases) or "all phases"
         kept = {name: record[name] for name in ("cases", "commit", "cohort", "figures", "confusion")}
-        checkpoint.save_card(predictor.directory, replace(predictor.card, figures={**predictor.card.figures, key: kept}))
+        described = replace(predictor.card, figures={**predictor.card.figures, key: kept})
+        checkpoint.save_card(predictor.directory, described)
+        (predictor.directory / "README.md").write_text(model_card.text(described), encoding="utf-8")
     return record
 
 

@@ -1,0 +1,208 @@
+"""A study in, a finished folder out: what the files say agrees, lies where the images lie, and appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import highdicom as hd
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+
+from hepatica import analysis
+from hepatica.analysis import analyze
+from hepatica.cohort import save_case
+from hepatica.findings import Findings
+from hepatica.labels import LesionType
+from hepatica.phantom import Phantom, write_cohort
+from hepatica.study import InputError, LesionPrediction, Modality, Phase, Prediction, Study
+
+LESION_HU = 150.0
+"""Lesions of `tiny_case` are brighter than this in the portal phase, and nothing else is."""
+
+
+def look(study: Study, *, progress: object = None) -> Prediction:
+    """Stands for a network: the liver is what is brighter than 80 HU in the reference phase, the lesions are the bright balls in it."""
+    image = study.grid.array
+    labels = (image > LESION_HU).astype(np.uint16)
+    back = labels[:, image.shape[1] // 2 :]
+    back[back > 0] = labels[:, : image.shape[1] // 2].max() + 1
+    lesions = tuple(
+        LesionPrediction(int(label), {LesionType.HCC: 0.75, LesionType.CYST: 0.25}, (LesionType.HCC,), {study.reference: 180.0}, 0.9)
+        for label in np.unique(labels[labels > 0])
+    )
+    patient = {LesionType.HCC: 0.7, LesionType.CYST: 0.2}
+    return Prediction(study.grid.with_array(image > 80), study.grid.with_array(labels), lesions, patient, 0.7, "bright")
+
+
+look.network_s, look.directory = 0.01, Path("bright")  # what `analyze` asks of a Predictor
+
+
+@pytest.fixture(autouse=True)
+def bright(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis, "Predictor", lambda *_, **__: look)
+    monkeypatch.setattr(analysis.checkpoint, "find_model", lambda *_: Path("bright"))
+    monkeypatch.setattr(analysis.checkpoint, "weights_hash", lambda *_: "0" * 64)
+
+
+@pytest.fixture
+def case(tmp_path: Path, tiny_case: Callable) -> Path:
+    study, _ = tiny_case(types=[LesionType.HCC, LesionType.FNH], phases=[Phase.ARTERIAL, Phase.PORTAL])
+    save_case(tmp_path / "case", study)
+    return tmp_path / "case"
+
+
+def tree(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_file_tells_the_same_lesions(case: Path, tmp_path: Path) -> None:
+    findings = analyze(case, tmp_path / "out")
+    out = tmp_path / "out"
+    assert {"findings.json", "lesions.nii.gz", "liver.nii.gz", "report.html", "figures/overview-axial.png"} <= tree(out)
+    assert Findings.model_validate_json((out / "findings.json").read_text()) == findings
+    assert not (out / "seg.dcm").exists()
+    lesions, liver = nib.load(out / "lesions.nii.gz"), nib.load(out / "liver.nii.gz")
+    labels = np.asarray(lesions.dataobj)
+    voxel_ml = float(np.prod(lesions.header.get_zooms())) / 1000
+    assert [lesion.id for lesion in findings.lesions] == list(np.unique(labels[labels > 0])) == [1, 2]
+    for lesion in findings.lesions:
+        voxels = np.argwhere(labels == lesion.id)
+        assert lesion.volume_ml == pytest.approx(len(voxels) * voxel_ml, abs=1e-3)
+        ras_mm = nib.affines.apply_affine(lesions.affine, voxels).mean(0)
+        np.testing.assert_allclose(lesion.centroid_mm, ras_mm * (-1, -1, 1), atol=0.06)
+        np.testing.assert_array_equal(np.array(lesion.bbox)[::-1, 0], voxels.min(0))  # files run along X, Y, Z
+        np.testing.assert_array_equal(np.array(lesion.bbox)[::-1, 1], voxels.max(0) + 1)
+    assert findings.liver.volume_ml == pytest.approx(np.count_nonzero(liver.dataobj) * voxel_ml, abs=1e-3)
+    assert findings.provenance is not None
+    assert {"reading", "registering", "network", "measuring", "writing masks", "writing the report"} <= findings.provenance.seconds.keys()
+
+
+def test_masks_of_a_case_folder_lie_beside_its_reference_phase(case: Path, tmp_path: Path) -> None:
+    analyze(case, tmp_path / "out")
+    portal, mask = nib.load(case / "portal.nii.gz"), nib.load(tmp_path / "out/lesions.nii.gz")
+    assert mask.shape == portal.shape
+    np.testing.assert_allclose(mask.affine, portal.affine)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj) > 0, portal.get_fdata() > LESION_HU)
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "SPR", "ARI"])
+def test_masks_of_nifti_images_cover_the_same_places_however_their_axes_run(case: Path, tmp_path: Path, axes: str) -> None:
+    portal = nib.load(case / "portal.nii.gz")
+    turn = ornt_transform(io_orientation(portal.affine), axcodes2ornt(axes))
+    image = apply_orientation(portal.get_fdata(dtype=np.float32), turn)
+    affine = portal.affine @ inv_ornt_aff(turn, portal.shape)
+    (tmp_path / "in").mkdir()
+    nib.save(nib.Nifti1Image(image, affine), tmp_path / "in/portal.nii.gz")
+    analyze(tmp_path / "in", tmp_path / "out")
+    mask = nib.load(tmp_path / "out/lesions.nii.gz")
+    there = nib.affines.apply_affine(mask.affine, np.argwhere(np.asarray(mask.dataobj) > 0))
+    true = nib.affines.apply_affine(affine, np.argwhere(image > LESION_HU))
+    np.testing.assert_allclose(in_order(there), in_order(true), atol=1e-3)
+
+
+@pytest.fixture
+def dicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A DICOM study of which the reference phase alone is looked at."""
+    write_cohort(Phantom(Modality.CT, 1, shape=(8, 40, 40), spacing_mm=(20.0, 9.0, 9.0)), 1, tmp_path / "cohort", format="dicom")
+    monkeypatch.setattr(analysis, "register", lambda study: Study(study.modality, {study.reference: study.phases[study.reference]}))
+    return tmp_path / "cohort/case-00000/dicom"
+
+
+def test_the_dicom_seg_of_a_dicom_study_agrees_with_the_masks(dicom: Path, tmp_path: Path) -> None:
+    findings = analyze(dicom, tmp_path / "out")
+    seg = hd.seg.segread(tmp_path / "out/seg.dcm")
+    assert len(seg.segment_numbers) == 1 + len(findings.lesions) > 1
+    volume = seg.get_volume(combine_segments=False)
+    liver, lesions = (nib.load(tmp_path / f"out/{name}.nii.gz") for name in ("liver", "lesions"))
+    masks = [(liver, np.asarray(liver.dataobj) > 0), *((lesions, np.asarray(lesions.dataobj) == lesion.id) for lesion in findings.lesions)]
+    for segment, (file, mask) in enumerate(masks):
+        there = nib.affines.apply_affine(volume.affine, np.argwhere(volume.array[..., segment]))
+        true = nib.affines.apply_affine(file.affine, np.argwhere(mask)) * (-1, -1, 1)
+        np.testing.assert_allclose(in_order(there), in_order(true), atol=1e-2)
+
+
+def in_order(points: np.ndarray) -> np.ndarray:
+    points = points.round(1)
+    return points[np.lexsort(points.T)]
+
+
+def test_one_phase_alone_is_analysed_with_a_warning_per_lesion(tmp_path: Path, tiny_case: Callable) -> None:
+    save_case(tmp_path / "case", tiny_case(phases=[Phase.PORTAL])[0])
+    findings = analyze(tmp_path / "case", tmp_path / "out")
+    assert any("Only the portal venous phase" in warning for warning in findings.lesions[0].warnings)
+    assert findings.lesions[0].wash_in is None
+
+
+@pytest.mark.parametrize("stage", ["read_study", "register", "measure", "write_report", "_write_mask", "_provenance"])
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError("no space left"), MemoryError])
+def test_an_interrupted_analysis_leaves_nothing(
+    case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, fault: BaseException
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(analysis, "register", lambda study: study)
+    monkeypatch.setattr(analysis, "write_report", lambda *_, **__: None)
+    monkeypatch.setattr(analysis, stage, fail)
+    with pytest.raises((KeyboardInterrupt, OSError, MemoryError)):
+        analyze(case, tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["case"]
+
+
+def test_overwriting_replaces_an_earlier_analysis_whole_or_not_at_all(case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    monkeypatch.setattr(analysis, "register", lambda study: study)
+    monkeypatch.setattr(analysis, "write_report", lambda path, **_: path.write_text("page"))
+    analyze(case, out)
+    with pytest.raises(InputError, match="--overwrite"):
+        analyze(case, out)
+    (out / "report.html").write_text("the earlier one")
+    with monkeypatch.context() as broken:
+        broken.setattr(analysis, "write_report", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            analyze(case, out, overwrite=True)
+    assert (out / "report.html").read_text() == "the earlier one"
+    analyze(case, out, overwrite=True)
+    assert (out / "report.html").read_text() == "page"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["case", "out"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "was not written by hepatica"),
+        ({"thesis.docx": ""}, "was not written by hepatica"),
+        ({"findings.json": "{}", "thesis.docx": ""}, "thesis.docx"),
+    ],
+)
+def test_overwriting_leaves_the_folders_of_others_alone(case: Path, tmp_path: Path, files: dict[str, str], message: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, content in files.items():
+        (out / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        analyze(case, out, overwrite=True)
+    assert tree(out) == files.keys()
+
+
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        analyze(tmp_path / "never read", tmp_path / "file/out")
+
+
+def test_a_seg_that_cannot_be_written_is_a_warning_and_the_rest_is_written(
+    dicom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise InputError("no headers")
+
+    monkeypatch.setattr(analysis, "write_seg", refuse)
+    analyze(dicom, tmp_path / "out")
+    record = json.loads((tmp_path / "out/findings.json").read_text())
+    assert record["warnings"][-1] == "no DICOM SEG was written: no headers"
+    assert "seg.dcm" not in tree(tmp_path / "out")
