@@ -92,7 +92,8 @@ def test_a_carcinoma_measured() -> None:
         "wash_out_non_peripheral",
     }
     assert lesion.warnings == ()
-    assert found.warnings == ("From the model.",)
+    assert found.warnings[0] == "From the model."
+    assert [warning[:26] for warning in found.warnings[1:]] == ["A liver of 117 ml is hardl"]
     assert lesion.score == 0.8765
     assert list(lesion.type_probabilities) == ["hcc", "cyst"]
     assert lesion.type_set == ("hcc", "fnh")

@@ -142,7 +142,7 @@ def test_a_lesion_smaller_than_the_networks_pixel_gets_an_answer(
     dot = np.zeros((6, 48, 48), np.uint16)
     dot[2, 17, 21] = 1
     liver = liver_mask(truth)
-    monkeypatch.setattr(Predictor, "_separate", lambda *_: (liver, dot, [0.9]))
+    monkeypatch.setattr(Predictor, "_separate", lambda *_: (liver, dot, [0.9], [0.95]))
     (lesion,) = predictor(study).lesion_list
     assert sum(lesion.type_probabilities.values()) == pytest.approx(1.0)
     assert np.isfinite(list(lesion.curve.values())).all()
@@ -199,7 +199,6 @@ def test_an_image_without_a_liver_is_said_to_be_one(tiny_case: Callable, seer: C
     assert not prediction.liver.array.any() and prediction.lesion_list == ()
     assert [warning.split(",")[0] for warning in prediction.warnings] == [
         "little or no liver was found",
-        "no liver was found: this may not be an image of the liver",
     ]
 
 
@@ -286,3 +285,13 @@ def test_the_same_lesion_gets_the_same_answer_whichever_way_the_volume_lies(tiny
         (lesion,) = predictor(turned(study, turn)).lesion_list
         assert lesion.type_probabilities == pytest.approx(expected.type_probabilities, abs=1e-5)
         assert lesion.curve == pytest.approx(expected.curve, rel=1e-4)
+
+
+def test_a_lesion_that_never_convinces_is_left_out(tiny_case: Callable, seer: Callable) -> None:
+    predictor, (study, _) = seer(), tiny_case(1)
+    found = predictor.look(study)
+    weakest = min(found.peak)
+    predictor.card = dataclasses.replace(predictor.card, calibrated=Calibrated(minimum_peak=np.nextafter(np.float32(weakest), 2)))
+    kept = predictor.look(study)
+    assert len(kept.peak) == sum(peak > weakest for peak in found.peak) < len(found.peak)
+    assert kept.lesions.max() == len(kept.peak) == len(kept.logits_LT)

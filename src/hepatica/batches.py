@@ -59,6 +59,10 @@ class SamplingConfig:
     one_phase: float = 0.3
     uncalibrated: float = 0.15
 
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise ValueError(f"a batch needs at least one slice, got batch={self.batch}")
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -137,7 +141,7 @@ def prepare(
     folder = scratch / hashlib.sha256(stamp.encode()).hexdigest()[:12]
     prepared = []
     for done, case in enumerate(cases):
-        directory = folder / cohort.records[case].case_id
+        directory = folder / f"{cohort.records[case].case_id}-{data_fingerprint(cohort, [case])[:8]}"
         if not (directory / "case.json").exists():
             study, truth = cohort[case]
             if truth is None:

@@ -35,11 +35,13 @@ class Calibrated:
         temperature: divides the type logits.
         set_threshold: by number of phases, the probability above which a type belongs to the 90 % set (split conformal).
         lesions: how many lesions it was fitted on, by number of phases.
+        minimum_peak: a lesion whose probability nowhere reaches this is not reported.
     """
 
     temperature: float = 1.0
     set_threshold: Mapping[int, float] = field(default_factory=dict)
     lesions: Mapping[int, int] = field(default_factory=dict)
+    minimum_peak: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ def load_card(directory: Path) -> ModelCard:
                 calibrated["temperature"],
                 {int(n): float(t) for n, t in calibrated["set_threshold"].items()},
                 {int(n): int(count) for n, count in calibrated["lesions"].items()},
+                float(calibrated["minimum_peak"]),
             ),
             training=record["training"],
             figures=record["figures"],

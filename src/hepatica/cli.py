@@ -225,6 +225,10 @@ def models(as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Run the command line; a fault of the input is one line on standard error and exit code 1."""
+    import logging
+
+    logging.getLogger("pydicom").disabled = True  # its messages quote header values, and those may name a patient
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         app()
     except KeyboardInterrupt:

@@ -22,6 +22,10 @@ RESEARCH_USE_ONLY = "For research only. Not a medical device; not for diagnosis 
 SMALLEST_SCORED_ML = 0.113
 
 
+PLAUSIBLE_LIVER_ML = (400.0, 5000.0)
+"""Volumes of adult livers, with tumours; outside, the outline or the image is doubtful."""
+
+
 def _decimals(places: int) -> AfterValidator:
     return AfterValidator(lambda value: round(value, places) + 0.0)  # + 0.0 turns -0.0 into 0.0
 
@@ -410,7 +414,11 @@ def _warnings(study: Study, liver_ZYX: lesions.Mask, background: enhancement.Cur
         if not _trusted(image)
     ]
     if not liver_ZYX.any():
-        return [*warnings, "No liver was found: there is nothing to compare lesions with."]
+        return [*warnings, "No liver was found: this may not be an image of the liver."]
+    volume_ml = lesions.volume_ml(liver_ZYX, study.grid.spacing)
+    if not PLAUSIBLE_LIVER_ML[0] <= volume_ml <= PLAUSIBLE_LIVER_ML[1]:
+        low, high = PLAUSIBLE_LIVER_ML
+        warnings.append(f"A liver of {volume_ml:.0f} ml is hardly plausible ({low:.0f} to {high:.0f} ml): look at its outline first.")
     if any(liver_ZYX.take(end, axis).any() for axis in range(3) for end in (0, -1)):
         warnings.append("The liver reaches the edge of the images: its volume is that of the part shown.")
     if background is None:

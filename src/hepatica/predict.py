@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, maximum
 from scipy.special import softmax
 
 from hepatica.calibration import Calibration, first_guess, liver_level
@@ -112,9 +112,9 @@ class Predictor:
                 SMOOTHING_MM / view.pixel_mm,
             )
             probability_ZKYX = gaussian_filter(probability_ZKYX, sigma)
-        liver, lesions, score = self._separate(view, probability_ZKYX, warnings)
+        liver, lesions, score, peak = self._separate(view, probability_ZKYX, warnings)
         logits_LT, curve_LP = self._answer(view, contrast_ZPYX, kept, lesions)
-        return Looked(view, liver, lesions, score, logits_LT, curve_LP, scales, tuple(warnings))
+        return Looked(view, liver, lesions, score, peak, logits_LT, curve_LP, scales, tuple(warnings))
 
     def conclude(self, study: Study, found: Looked) -> Prediction:
         """Probabilities, sets and curves in the image's own unit from what `look` found."""
@@ -241,24 +241,28 @@ class Predictor:
 
     def _separate(
         self, view: View, probability_ZKYX: NDArray[np.float32], warnings: list[str]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.uint16], list[float]]:
-        """The liver and the lesions on the study's own (canonical) grid, and each lesion's mean probability."""
+    ) -> tuple[NDArray[np.bool_], NDArray[np.uint16], list[float], list[float]]:
+        """The liver and the lesions on the study's own (canonical) grid, and each lesion's mean and highest probability."""
         rows, columns = view.raw_ZPYX.shape[2:]
         shape, spacing = view.grid.spatial_shape, view.grid.spacing
         lesion = resize(probability_ZKYX[:, -1, :rows, :columns], shape)
         if probability_ZKYX.shape[1] == 2:
             liver = clean_liver(np.maximum(resize(probability_ZKYX[:, 0, :rows, :columns], shape), lesion), spacing)
-            if not liver.any():
-                warnings.append("no liver was found: this may not be an image of the liver")
         else:
             liver = np.ones(shape, bool)
             warnings.append(f"the model {self.card.name} does not outline the liver")
-        labels = separate(lesion, liver, spacing)
+        labels = self._convincing(separate(lesion, liver, spacing), lesion)
         count = int(labels.max())
         score = np.bincount(labels.ravel(), weights=lesion.ravel(), minlength=count + 1) / np.maximum(np.bincount(labels.ravel()), 1)
         if probability_ZKYX.shape[1] != 2:
             liver = np.zeros(shape, bool)
-        return liver | (labels > 0), labels, [float(value) for value in score[1:]]
+        return liver | (labels > 0), labels, score[1:].tolist(), peaks(labels, lesion).tolist()
+
+    def _convincing(self, labels: NDArray[np.uint16], lesion: NDArray[np.float32]) -> NDArray[np.uint16]:
+        """The lesions whose probability peaks high enough, numbered anew."""
+        kept = peaks(labels, lesion) >= self.card.calibrated.minimum_peak
+        numbers = np.concatenate([[0], np.where(kept, kept.cumsum(), 0)]).astype(np.uint16)
+        return numbers[labels]
 
     def _answer(
         self, view: View, contrast_ZPYX: NDArray[np.float32], kept: list[Features], lesions_ZYX: NDArray[np.uint16]
@@ -317,6 +321,7 @@ class Looked:
         view: the study on the network's grid.
         liver, lesions: masks on the canonical grid; lesions are numbered from 1.
         score: mean lesion probability of each lesion.
+        peak: highest lesion probability of each lesion.
         logits_LT: mean log-probability of each type over the lesion's slices, weighted by area.
         curve_LP: contrast to the liver.
         scales: how contrast becomes intensity, per phase.
@@ -327,10 +332,16 @@ class Looked:
     liver: NDArray[np.bool_]
     lesions: NDArray[np.uint16]
     score: list[float]
+    peak: list[float]
     logits_LT: NDArray[np.float64]
     curve_LP: NDArray[np.float64]
     scales: Mapping[Phase, Calibration]
     warnings: tuple[str, ...]
+
+
+def peaks(labels: NDArray[np.integer], probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The highest probability inside each label from 1 on."""
+    return np.asarray(maximum(probability, labels, np.arange(1, int(labels.max()) + 1)), np.float32)
 
 
 def with_phases(study: Study, phases: set[Phase]) -> Study:

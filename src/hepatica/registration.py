@@ -40,8 +40,8 @@ MIN_OVERLAP = 0.3
 """Share of the reference's body that a phase must show to be compared with it."""
 MIN_SIMILARITY = 0.3
 """Gradient correlation below which two phases do not show the same anatomy."""
-MIN_GAIN = 0.005
-"""Gain in similarity without which a step is not worth its interpolation."""
+MIN_GAIN = 0.008
+"""Gain in similarity without which moving a phase is not worth its interpolation."""
 MAX_FOLDING = 0.01
 """Share of folded voxels above which a field is not anatomy."""
 MAX_SHIFT_MM = 60.0
@@ -61,12 +61,12 @@ SMOOTHING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 @dataclass(frozen=True)
 class _Coarse:
-    """The reference phase on the search grid: image, body mask, gradient magnitudes, and descriptors at half and at full resolution."""
+    """The reference phase on the search grid: image, body mask, gradient magnitudes; descriptors at half and full size unless too thin."""
 
     image: sitk.Image
     body: NDArray[np.bool_]
     edges: Array
-    descriptors: tuple[Array, Array]
+    descriptors: tuple[Array, ...]
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,10 @@ def _resampled(image: PhaseImage, grid: hd.Volume, start: _Motion, motion: _Moti
 
 
 def _better(before: _Motion, after: _Motion) -> _Motion:
-    """The later motion if it is a plausible one that gains enough."""
+    """The later motion if it is a plausible one that gains enough; where the phase is moved anyway, any gain is enough."""
     plausible = after.folding <= MAX_FOLDING and after.shift_mm <= MAX_SHIFT_MM
-    return after if plausible and after.similarity >= before.similarity + MIN_GAIN else before
+    gain = MIN_GAIN if before.method == "resampled" else 0.0
+    return after if plausible and after.similarity > before.similarity + gain else before
 
 
 def _itk(volume: hd.Volume) -> sitk.Image:
@@ -177,7 +178,8 @@ def _coarse_reference(grid: hd.Volume, window: Window) -> _Coarse:
     """The reference phase on the search grid."""
     image = _coarse(grid, window)
     array = sitk.GetArrayFromImage(image)
-    return _Coarse(image, _body(array), _edges(array), (_descriptor(_halved(array)), _descriptor(array)))
+    descriptors = (_descriptor(_halved(array)), _descriptor(array)) if min(array.shape) >= 8 else ()
+    return _Coarse(image, _body(array), _edges(array), descriptors)
 
 
 def _body(array: Array) -> NDArray[np.bool_]:
@@ -266,10 +268,10 @@ def _rigid(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> _Mo
 
 def _deformed(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> _Motion:
     """The smooth deformation, before `start`, that best matches self-similarity: by whole steps of 2 coarse voxels, then by fine steps."""
-    floating = sitk.GetArrayFromImage(_moved(moving, reference, start))
-    if min(floating.shape) < 8:
+    if not reference.descriptors:
         return _assess("deformable", start, reference, moving)
     half, full = reference.descriptors
+    floating = sitk.GetArrayFromImage(_moved(moving, reference, start))
     shift = 2 * _upsampled(_search(half, _descriptor(_halved(floating)), reach=REACH), 4, floating.shape)
     for _ in range(FINE_STEPS):
         shift += _upsampled(_fine_step(full, _descriptor(_warped(floating, shift))), 2, floating.shape)
@@ -343,7 +345,7 @@ def _costs(fixed: Array, moving: Array, steps: NDArray[np.integer]) -> Array:
         window = tuple(slice(first, first + size) for first, size in zip(step, fixed.shape[1:], strict=True))
         difference = fixed - padded[(slice(None), *window)]
         costs.append(_halved(np.einsum("czyx,czyx->zyx", difference, difference) / len(fixed)))
-    return np.stack(costs)
+    return np.stack(costs, dtype=np.float32)
 
 
 def _halved(array: Array) -> Array:
@@ -351,7 +353,7 @@ def _halved(array: Array) -> Array:
     for axis, size in enumerate(array.shape):
         along = np.moveaxis(array, axis, 0)[: size // 2 * 2]
         array = np.moveaxis(along[::2] + along[1::2], 0, axis)
-    return array / 8
+    return array * np.float32(1 / 8)
 
 
 def _upsampled(control: Array, factor: int, shape: Sequence[int]) -> Array:

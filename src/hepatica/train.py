@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -78,6 +79,10 @@ class Optimisation:
     precision: str = "auto"
     save_every: int = 200
 
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.epochs < 1 or self.save_every < 1:
+            raise ValueError(f"steps >= 0, epochs >= 1 and save_every >= 1, got {self.steps}, {self.epochs} and {self.save_every}")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -96,6 +101,15 @@ class Recipe:
             raise ValueError("calibration finds the liver by the network's own mask: set network.masks = 2, or input.calibrate = false")
         if self.network.heads == "slice" and (self.input.pixel_mm or self.network.size != self.input.size):
             raise ValueError("slice heads look at whole slices of their own size: set input.pixel_mm = 0 and network.size = input.size")
+
+
+_TABLES: dict[str, type] = {
+    "network": MTINetConfig,
+    "input": InputConfig,
+    "sampling": SamplingConfig,
+    "loss": LossWeights,
+    "optimisation": Optimisation,
+}
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -123,9 +137,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         for key, kind in (("phases", Phase), ("types", LesionType)):
             if key in raw:
                 raw[key] = tuple(kind[name.upper()] for name in raw[key])
+        for table, config in _TABLES.items():
+            strange = set(record.get(table, {})) - {f.name for f in fields(config)}
+            if strange:
+                raise ValueError(f"{table} has no field {', '.join(sorted(strange))}")
         view = InputConfig(**raw)
         network: dict[str, Any] = {"phases": len(view.phases), "types": len(view.types), "size": view.size, **record.get("network", {})}
-        return Recipe(
+        recipe = Recipe(
             name=record["name"],
             seed=record.get("seed", 0),
             network=checkpoint.network_config("mti-net", network),
@@ -134,9 +152,17 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             loss=LossWeights(**record.get("loss", {})),
             optimisation=Optimisation(**record.get("optimisation", {})),
         )
+        TypeAdapter(Recipe).validate_python(asdict(recipe))
+        return recipe
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"recipe {path}: {where}: {first['msg'].lower()}, got {first['input']!r}") from None
     except FileNotFoundError:
         raise InputError(f"no recipe {path}: give the path of a TOML file, see recipes/") from None
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise InputError(f"recipe {path}: {error} is missing or unknown") from None
+    except (OSError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"recipe {path}: {error}") from None
 
 
@@ -179,13 +205,11 @@ def train(
     run = json.loads(json.dumps({"recipe": asdict(recipe), "fold": fold, "cohort": data_fingerprint(cohort, cases)}, default=str))
     if started and json.loads((out / "run.json").read_text()) != run:
         raise InputError(f"{out} holds a run of another recipe, fold or cohort: resume it with the same, or choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "run.json").write_text(json.dumps(run, indent=2) + "\n")
-
     fabric = Fabric(accelerator=device, devices=1, precision=_precision(recipe.optimisation.precision, device))
     prepared = prepare(
         cohort, cases, recipe.input, out / "prepared", progress=progress and (lambda i, n: progress("preparing cases", i, n))
     )
+    (out / "run.json").write_text(json.dumps(run, indent=2) + "\n")
     mean_P, sd_P = curve_statistics(prepared)
     total = recipe.optimisation.steps or recipe.optimisation.epochs * sum(c.slices for c in prepared) // recipe.sampling.batch
     trainer = _Trainer(fabric, recipe, mean_P, sd_P, total)

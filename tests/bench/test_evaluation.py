@@ -13,7 +13,7 @@ import torch
 from hepatica import predict
 from hepatica.batches import data_fingerprint
 from hepatica.bench import evaluation
-from hepatica.bench.evaluation import CaseResult, calibrate, evaluate, figures
+from hepatica.bench.evaluation import CaseResult, best_peak, calibrate, evaluate, figures
 from hepatica.checkpoint import ModelCard, load_card, save_model
 from hepatica.cohort import Cohort, save_case
 from hepatica.grid import InputConfig
@@ -213,3 +213,17 @@ def test_cases_that_prove_nothing_are_refused(model: str, cohort: Cohort, tiny_c
     with pytest.raises(InputError, match="case-00 has no truth"):
         evaluate(model, Cohort.open(tmp_path / "bare"), tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("candidates", "missed", "peak"),
+    [
+        ([(0.6, False), (0.7, False), (0.9, True), (0.95, True)], 0, 0.9),  # F1 1 instead of 2/3
+        ([(0.6, True), (0.9, True)], 3, 0.0),  # nothing made up: nothing to gain
+        ([(0.6, True), (0.7, False), (0.9, True)], 0, 0.0),  # F1 0.8 against 2/3
+        ([], 2, 0.0),
+    ],
+    ids=["made-up ones below", "all real", "one made up between", "none"],
+)
+def test_the_peak_is_where_detection_is_best(candidates: list[tuple[float, bool]], missed: int, peak: float) -> None:
+    assert best_peak(candidates, missed) == peak

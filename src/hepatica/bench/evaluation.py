@@ -130,10 +130,13 @@ def calibrate(model: str, cohort: Cohort, *, device: str = "auto", progress: Pro
     """
     predictor = Predictor(_find(model, cohort), device=device)
     _refuse_training_data(predictor.card, cohort)
+    predictor.card = replace(predictor.card, calibrated=checkpoint.Calibrated())
     types = predictor.card.input_config.types
     rng = np.random.default_rng(SEED)
     logits: dict[int, list[NDArray[np.float64]]] = {}
     labels: dict[int, list[int]] = {}
+    candidates: list[tuple[float, bool]] = []
+    missed = 0
     for _, study, truth in _cases(cohort, progress):
         registered = register(study)
         usable = [phase for phase in registered.phases if phase in predictor.card.input_config.phases]
@@ -141,7 +144,12 @@ def calibrate(model: str, cohort: Cohort, *, device: str = "auto", progress: Pro
             choices = list(combinations(usable, count))
             seen = predictor.look(with_phases(registered, set(choices[int(rng.integers(len(choices)))])))
             true_lesions = canonical(truth.lesions)
-            for true, found in detect(seen.lesions, true_lesions.array, true_lesions.spacing).pairs:
+            detection = detect(seen.lesions, true_lesions.array, true_lesions.spacing)
+            if count == len(usable):
+                real = {found for _, found in detection.pairs}
+                candidates += [(peak, label in real) for label, peak in enumerate(seen.peak, start=1)]
+                missed += detection.false_negatives
+            for true, found in detection.pairs:
                 kind = _type_of(truth, true)
                 if kind in types:
                     logits.setdefault(count, []).append(seen.logits_LT[found - 1])
@@ -151,11 +159,29 @@ def calibrate(model: str, cohort: Cohort, *, device: str = "auto", progress: Pro
     temperature = fit_temperature(np.concatenate([np.array(rows) for rows in logits.values()]), np.concatenate(list(labels.values())))
     thresholds = {n: set_threshold(softmax(np.array(logits[n]) / temperature, axis=1), np.array(labels[n])) for n in sorted(logits)}
     counts = {n: len(labels[n]) for n in sorted(labels)}
-    fitted = checkpoint.Calibrated(temperature, thresholds, counts)
+    minimum_peak = best_peak(candidates, missed)
+    fitted = checkpoint.Calibrated(temperature, thresholds, counts, minimum_peak)
     checkpoint.save_card(predictor.directory, replace(predictor.card, calibrated=fitted))
-    return f"temperature {temperature:.2f}; " + "; ".join(
+    return f"lesions from a peak of {minimum_peak:.3f} on; temperature {temperature:.2f}; " + "; ".join(
         f"{n} phase{'s' * (n > 1)}: types from probability {thresholds[n]:.3f} on, {counts[n]} lesions" for n in thresholds
     )
+
+
+def best_peak(candidates: Sequence[tuple[float, bool]], missed: int) -> float:
+    """The peak probability from which on candidates count as lesions, so that the F1 score of detection is greatest.
+
+    Args:
+        candidates: peak and whether it is a real lesion, for every lesion that was found.
+        missed: real lesions that were not found at all.
+    """
+    best, best_f1 = 0.0, -1.0
+    for threshold in [0.0, *sorted({peak for peak, _ in candidates})]:
+        kept = [real for peak, real in candidates if peak >= threshold]
+        lost = missed + sum(real for peak, real in candidates if peak < threshold)
+        f1 = 2 * sum(kept) / max(len(kept) + sum(kept) + lost, 1)
+        if f1 > best_f1:
+            best, best_f1 = threshold, f1
+    return best
 
 
 def figures(results: Sequence[CaseResult], types: Sequence[LesionType]) -> dict[str, Estimate]:

@@ -168,7 +168,9 @@ def _segmentation(
             "check the images with a DICOM validator"
         ) from error
     if not any(frame.get("DerivationImageSequence") for frame in segmentation.PerFrameFunctionalGroupsSequence):
-        raise InputError(f"{study.reference.title} phase: its DICOM headers lie on other slices than its images; read the study again")
+        raise InputError(
+            f"{study.reference.title} phase: its images do not lie on the slices of its files (was one missing and interpolated?)"
+        )
     segmentation.ContentCreatorName = None  # required to be there; no person made this
     return segmentation
 

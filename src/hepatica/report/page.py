@@ -190,7 +190,7 @@ def _write_figures(folder: Path, cards: list[Card], axial: figures.View, coronal
     folder.mkdir(exist_ok=True)
     views = {"overview-axial": axial, "overview-coronal": coronal} | {f"lesion-{card.lesion.id}": card.view for card in cards if card.view}
     for name, view in views.items():
-        figures.montage(view).save(folder / f"{name}.png", compress_level=3)
+        figures.montage(view).save(folder / f"{name}.png", compress_level=1)
     for card in cards:
         if card.curve_png:
             (folder / f"curve-{card.lesion.id}.png").write_bytes(card.curve_png)
