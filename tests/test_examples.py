@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from hepatica.cohort import save_case
+from hepatica.cohort import load_case, save_case
+from hepatica.labels import LesionType
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[[str], str]
@@ -43,6 +46,18 @@ def test_train_a_tiny_network_and_analyse_a_study(run: Run, tmp_path: Path, tiny
     said = run("analyse_a_study.py case --out findings --model tiny/run")
     assert "research only" in said
     assert (tmp_path / "findings/report.html").is_file()
+
+
+def test_outline_a_lesion(run: Run, tmp_path: Path, tiny_case: Callable) -> None:
+    study, _ = tiny_case()
+    save_case(tmp_path / "case", study)
+    outline = {"lesions": [{"type": "hcc", "slices": {"2": [[10, 5], [20, 5], [20, 9], [10, 9]]}}]}
+    (tmp_path / "outline.json").write_text(json.dumps(outline))
+    run("outline_a_lesion.py case outline.json outlined")
+    _, truth = load_case(tmp_path / "outlined")
+    assert truth is not None and truth.lesion_list[0].type is LesionType.HCC
+    z, y, x = np.nonzero(truth.lesions.array)
+    assert set(z) == {2} and (y.min(), x.min(), x.max() - x.min()) == (5, 10, 10)
 
 
 def test_every_example_is_run_here() -> None:

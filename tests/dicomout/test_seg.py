@@ -206,7 +206,7 @@ def changed(keyword: str, value: str | list[float], *, slices: slice = slice(Non
         (changed("SeriesInstanceUID", "1.9", slices=slice(1)), "more than one series"),
         (changed("FrameOfReferenceUID", "1.9"), "different frames of reference"),
         (changed("SOPClassUID", "1.9"), "outside the standard"),
-        (single_frames(grid(spacing_mm=(3.7, 1.5, 0.8))[1:], CTImageStorage), "other slices"),
+        (single_frames(grid(spacing_mm=(3.7, 1.5, 0.8))[1:], CTImageStorage), "do not lie on the slices"),
     ],
     ids=["not DICOM", "no position", "two series", "foreign frame of reference", "unknown class", "other slices"],
 )
