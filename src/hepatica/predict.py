@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, maximum
+from scipy.ndimage import gaussian_filter
 from scipy.special import softmax
 
 from hepatica.calibration import Calibration, first_guess, liver_level
@@ -251,18 +251,22 @@ class Predictor:
         else:
             liver = np.ones(shape, bool)
             warnings.append(f"the model {self.card.name} does not outline the liver")
-        labels = self._convincing(separate(lesion, liver, spacing), lesion)
-        count = int(labels.max())
-        score = np.bincount(labels.ravel(), weights=lesion.ravel(), minlength=count + 1) / np.maximum(np.bincount(labels.ravel()), 1)
+        labels, peak = self._convincing(separate(lesion, liver, spacing), lesion)
+        inside = labels > 0
+        voxels = np.bincount(labels[inside], minlength=len(peak) + 1)[1:]
+        score = np.bincount(labels[inside], weights=lesion[inside], minlength=len(peak) + 1)[1:] / voxels
         if probability_ZKYX.shape[1] != 2:
             liver = np.zeros(shape, bool)
-        return liver | (labels > 0), labels, score[1:].tolist(), peaks(labels, lesion).tolist()
+        return liver | inside, labels, score.tolist(), peak.tolist()
 
-    def _convincing(self, labels: NDArray[np.uint16], lesion: NDArray[np.float32]) -> NDArray[np.uint16]:
-        """The lesions whose probability peaks high enough, numbered anew."""
-        kept = peaks(labels, lesion) >= self.card.calibrated.minimum_peak
+    def _convincing(self, labels: NDArray[np.uint16], lesion: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+        """The lesions whose probability peaks high enough, numbered anew, and their peaks."""
+        highest = peaks(labels, lesion)
+        kept = highest >= self.card.calibrated.minimum_peak
+        if kept.all():
+            return labels, highest
         numbers = np.concatenate([[0], np.where(kept, kept.cumsum(), 0)]).astype(np.uint16)
-        return numbers[labels]
+        return numbers[labels], highest[kept]
 
     def _answer(
         self, view: View, contrast_ZPYX: NDArray[np.float32], kept: list[Features], lesions_ZYX: NDArray[np.uint16]
@@ -341,7 +345,10 @@ class Looked:
 
 def peaks(labels: NDArray[np.integer], probability: NDArray[np.float32]) -> NDArray[np.float32]:
     """The highest probability inside each label from 1 on."""
-    return np.asarray(maximum(probability, labels, np.arange(1, int(labels.max()) + 1)), np.float32)
+    highest = np.zeros(int(labels.max()) + 1, np.float32)
+    inside = labels > 0
+    np.maximum.at(highest, labels[inside], probability[inside])
+    return highest[1:]
 
 
 def with_phases(study: Study, phases: set[Phase]) -> Study:
