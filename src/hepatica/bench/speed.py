@@ -39,14 +39,14 @@ def speed(out: Path, sources: Sequence[Path] = (), *, device: str = "auto", prog
     """
     with TemporaryDirectory() as scratch:
         write_cohort(Phantom(Modality.MR, SEED, shape=SHAPE, spacing_mm=SPACING_MM), 1, Path(scratch) / "mr", format="dicom")
-        studies = {"MR phantom, 4 phases, 256 x 256 x 64": Path(scratch) / "mr/case-00000", **{source.name: source for source in sources}}
+        studies = {"MR phantom, 4 phases, 256 x 256 x 64": Path(scratch) / "mr/case-00000", **{_name(source): source for source in sources}}
         rows = []
         for index, (name, source) in enumerate(studies.items()):
             if progress:
                 progress("analysing", index, len(studies))
             rows.append({"study": name, **_analyze(source, Path(scratch) / f"out-{index}", device)})
     record = {
-        "command": " ".join(["hepatica benchmark speed", *(f"--input {source.name}" for source in sources)]),
+        "command": " ".join(["hepatica benchmark speed", *(f"--input {_name(source)}" for source in sources)]),
         "commit": checkpoint.commit(),
         "versions": checkpoint.versions(),
         "hardware": hardware(),
@@ -59,6 +59,11 @@ def speed(out: Path, sources: Sequence[Path] = (), *, device: str = "auto", prog
     table = _markdown(record)
     (out / "speed.md").write_text(table)
     return table
+
+
+def _name(source: Path) -> str:
+    """The last two parts of a path tell one study from another."""
+    return "/".join(source.parts[-2:])
 
 
 def hardware() -> dict[str, Any]:
@@ -110,7 +115,7 @@ def _markdown(record: dict[str, Any]) -> str:
         "",
         f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}, on {record['hardware']['cores']} cores "
         f"({record['hardware']['cpu']}), torch {record['versions']['torch']}. Seconds on a shared machine are no result by themselves; "
-        "the ratios within one run are. Loading the model includes importing torch and is left out of the ratio.",
+        "the ratios within one run are. Starting Python and importing torch, and loading the model, are left out of the ratio.",
         "",
         "| study | " + " | ".join(f"{stage} (s)" for stage in stages) + " | all but the network / network | peak memory (MB) |",
         "|---|" + "---:|" * (len(stages) + 2),
