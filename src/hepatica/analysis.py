@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import highdicom as hd
 import nibabel as nib
@@ -32,17 +33,15 @@ WRITTEN = frozenset({"findings.json", "lesions.nii.gz", "liver.nii.gz", "seg.dcm
 
 @dataclass
 class Stages:
-    """Seconds and peak memory per stage of a run, filled in as it goes.
+    """Seconds per stage of a run, filled in as it goes.
 
     Attributes:
         progress: told of each stage as it begins.
         seconds: wall-clock per finished stage.
-        peak_mb: the process's largest resident memory at the end of each stage.
     """
 
     progress: Progress | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    peak_mb: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -52,7 +51,10 @@ class Stages:
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
-        self.peak_mb[name] = peak_memory_mb()
+
+    def so_far(self) -> dict[str, Any]:
+        """What `Provenance` says of a run's cost, up to now."""
+        return {"seconds": dict(self.seconds), "peak_memory_mb": peak_memory_mb()}
 
 
 def analyze(
@@ -97,10 +99,11 @@ def analyze(
             _write_mask(folder / "liver.nii.gz", prediction.liver, np.uint8)
             if study.phases[study.reference].headers:
                 findings = _write_dicom(folder, study, prediction, findings)
+        provenance = _provenance(predictor)
         with stages.stage("writing the report"):
-            findings = findings.model_copy(update={"provenance": _provenance(predictor, stages)})
+            findings = findings.model_copy(update={"provenance": provenance.model_copy(update=stages.so_far())})
             write_report(folder / "report.html", study=study, prediction=prediction, findings=findings)
-        findings = findings.model_copy(update={"provenance": _provenance(predictor, stages)})
+        findings = findings.model_copy(update={"provenance": provenance.model_copy(update=stages.so_far())})
         (folder / "findings.json").write_text(findings.to_json(), encoding="utf-8")
     return findings
 
@@ -152,11 +155,9 @@ def _write_dicom(folder: Path, study: Study, prediction: Prediction, findings: F
     return findings
 
 
-def _provenance(predictor: Predictor, stages: Stages) -> Provenance:
+def _provenance(predictor: Predictor) -> Provenance:
     return Provenance(
         versions=checkpoint.versions(),
         commit=checkpoint.commit(),
         weights_sha256=checkpoint.weights_hash(predictor.directory),
-        seconds=dict(stages.seconds),
-        peak_memory_mb=peak_memory_mb(),
     )

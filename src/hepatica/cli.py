@@ -35,6 +35,14 @@ PhaseName = Literal["pre", "arterial", "portal", "delayed", "hepatobiliary"]
 Model = Annotated[str | None, typer.Option(help="Name of a shipped model (see `hepatica models`) or folder of a trained one.")]
 
 
+@app.callback()
+def _quiet() -> None:
+    import logging
+
+    logging.getLogger("pydicom").disabled = True  # its messages quote header values, and those may name a patient
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+
+
 @app.command()
 def analyze(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="DICOM folder or zip, NIfTI folder or file, or case folder.")],
@@ -225,10 +233,6 @@ def models(as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Run the command line; a fault of the input is one line on standard error and exit code 1."""
-    import logging
-
-    logging.getLogger("pydicom").disabled = True  # its messages quote header values, and those may name a patient
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     try:
         app()
     except KeyboardInterrupt:

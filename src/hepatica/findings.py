@@ -285,10 +285,11 @@ def measure(study: Study, prediction: Prediction, *, provenance: Provenance | No
     background = enhancement.liver_background(images, liver, labels, spacing_mm) if liver.any() else None
     depths_mm = lesions.capsule_distances_mm(labels, liver, spacing_mm)
     boxes = cast(list[lesions.Box], find_objects(labels))
+    liver_ml = lesions.volume_ml(liver, spacing_mm)
     return Findings(
         model=prediction.model,
         study=_study_record(study),
-        liver=LiverRecord(volume_ml=lesions.volume_ml(liver, spacing_mm)),
+        liver=LiverRecord(volume_ml=liver_ml),
         patient=PatientRecord(
             type_probabilities=_by_type(prediction.patient),
             malignant_probability=prediction.malignant,
@@ -297,7 +298,7 @@ def measure(study: Study, prediction: Prediction, *, provenance: Provenance | No
             _lesion_record(study, images, labels, boxes[lesion.label - 1], lesion, background, depths_mm.get(lesion.label))
             for lesion in sorted(prediction.lesion_list, key=lambda lesion: lesion.label)
         ),
-        warnings=(*prediction.warnings, *_warnings(study, liver, background)),
+        warnings=(*prediction.warnings, *_warnings(study, liver, liver_ml, background)),
         provenance=provenance,
     )
 
@@ -407,18 +408,17 @@ def _wash_out(curve: enhancement.Curve, background: enhancement.Curve | None, la
     return WashOut(phase=phase_name(late), share_lost=share_lost, against_liver=against, unit=unit, liver_to_lesion_percent=percent)
 
 
-def _warnings(study: Study, liver_ZYX: lesions.Mask, background: enhancement.Curve | None) -> list[str]:
+def _warnings(study: Study, liver_ZYX: lesions.Mask, liver_ml: float, background: enhancement.Curve | None) -> list[str]:
     warnings = [
         f"The {phase.title} phase could not be aligned reliably: it is left out of all curves and features."
         for phase, image in study.phases.items()
         if not _trusted(image)
     ]
-    if not liver_ZYX.any():
+    if liver_ml == 0:
         return [*warnings, "No liver was found: this may not be an image of the liver."]
-    volume_ml = lesions.volume_ml(liver_ZYX, study.grid.spacing)
-    if not PLAUSIBLE_LIVER_ML[0] <= volume_ml <= PLAUSIBLE_LIVER_ML[1]:
+    if not PLAUSIBLE_LIVER_ML[0] <= liver_ml <= PLAUSIBLE_LIVER_ML[1]:
         low, high = PLAUSIBLE_LIVER_ML
-        warnings.append(f"A liver of {volume_ml:.0f} ml is hardly plausible ({low:.0f} to {high:.0f} ml): look at its outline first.")
+        warnings.append(f"A liver of {liver_ml:.0f} ml is hardly plausible ({low:.0f} to {high:.0f} ml): look at its outline first.")
     if any(liver_ZYX.take(end, axis).any() for axis in range(3) for end in (0, -1)):
         warnings.append("The liver reaches the edge of the images: its volume is that of the part shown.")
     if background is None:

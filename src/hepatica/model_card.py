@@ -37,7 +37,8 @@ def text(card: ModelCard) -> str:
         f"- Recipe `recipes/{card.name}.toml`, seed {recipe.get('seed')}, {training.get('steps')} steps, {training.get('precision')}, "
         f"commit {training.get('commit')}, torch {training.get('versions', {}).get('torch')}.",
         f"- Probabilities were calibrated on phantom cases held back for that: temperature {card.calibrated.temperature:.2f}; lesions by "
-        f"number of phases: {', '.join(f'{n}: {count}' for n, count in card.calibrated.lesions.items()) or 'none'}.",
+        f"number of phases: {', '.join(f'{n}: {count}' for n, count in card.calibrated.lesions.items()) or 'none'}. A lesion is reported "
+        f"where its probability somewhere reaches {card.calibrated.minimum_peak:.3f}, fitted on the same cases.",
         "",
         "## Figures, on phantoms of unseen seeds",
     ]

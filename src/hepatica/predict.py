@@ -104,14 +104,8 @@ class Predictor:
             scales = calibrations(study, np.zeros(study.grid.spatial_shape, bool), config)
         contrast_ZPYX = self._contrast(view, scales, np.arange(len(view.raw_ZPYX)))
         probability_ZKYX, kept = self._encode(contrast_ZPYX, view.present_P, progress)
-        if SMOOTHING_MM:
-            sigma = (
-                SMOOTHING_MM / max(view.grid.spacing[0], config.slice_mm),
-                0,
-                SMOOTHING_MM / view.pixel_mm,
-                SMOOTHING_MM / view.pixel_mm,
-            )
-            probability_ZKYX = gaussian_filter(probability_ZKYX, sigma)
+        sigma = (SMOOTHING_MM / max(view.grid.spacing[0], config.slice_mm), 0, SMOOTHING_MM / view.pixel_mm, SMOOTHING_MM / view.pixel_mm)
+        probability_ZKYX = gaussian_filter(probability_ZKYX, sigma)
         liver, lesions, score, peak = self._separate(view, probability_ZKYX, warnings)
         logits_LT, curve_LP = self._answer(view, contrast_ZPYX, kept, lesions)
         return Looked(view, liver, lesions, score, peak, logits_LT, curve_LP, scales, tuple(warnings))

@@ -195,6 +195,7 @@ def train(
     """
     if fold is not None and not 0 <= fold < FOLDS:
         raise InputError(f"fold is 0 to {FOLDS - 1}, got {fold}")
+    commit = checkpoint.commit()  # of the code that runs, whatever is committed meanwhile
     state_path = out / "state.safetensors"
     started = (out / "run.json").exists()
     if resume and not started:
@@ -244,7 +245,7 @@ def train(
             "steps": total,
             "cases": len(cases),
             "cohort": run["cohort"],
-            "commit": checkpoint.commit(),
+            "commit": commit,
             "versions": checkpoint.versions(),
             "precision": str(fabric._precision.precision),
             "device": fabric.device.type,

@@ -85,6 +85,7 @@ def evaluate(
     predictor = Predictor(_find(model, cohort), device=device)
     _refuse_training_data(predictor.card, cohort)
     outlines_liver = predictor.card.network_config.masks == 2
+    commit = checkpoint.commit()  # of the code that runs, whatever is committed meanwhile
     results = []
     with new_directory(out) as folder:
         for index, study, truth in _cases(cohort, progress):
@@ -96,7 +97,7 @@ def evaluate(
         record = {
             "model": predictor.card.name,
             "weights_sha256": checkpoint.weights_hash(predictor.directory),
-            "commit": checkpoint.commit(),
+            "commit": commit,
             "versions": checkpoint.versions(),
             "cohort": data_fingerprint(cohort, range(len(cohort))),
             "cases": len(results),
