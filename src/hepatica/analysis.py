@@ -99,11 +99,11 @@ def analyze(
             _write_mask(folder / "liver.nii.gz", prediction.liver, np.uint8)
             if study.phases[study.reference].headers:
                 findings = _write_dicom(folder, study, prediction, findings)
-        provenance = _provenance(predictor)
+        origin = _origin(predictor)
         with stages.stage("writing the report"):
-            findings = findings.model_copy(update={"provenance": provenance.model_copy(update=stages.so_far())})
+            findings = findings.model_copy(update={"provenance": Provenance(**origin, **stages.so_far())})
             write_report(folder / "report.html", study=study, prediction=prediction, findings=findings)
-        findings = findings.model_copy(update={"provenance": provenance.model_copy(update=stages.so_far())})
+        findings = findings.model_copy(update={"provenance": Provenance(**origin, **stages.so_far())})
         (folder / "findings.json").write_text(findings.to_json(), encoding="utf-8")
     return findings
 
@@ -155,9 +155,10 @@ def _write_dicom(folder: Path, study: Study, prediction: Prediction, findings: F
     return findings
 
 
-def _provenance(predictor: Predictor) -> Provenance:
-    return Provenance(
-        versions=checkpoint.versions(),
-        commit=checkpoint.commit(),
-        weights_sha256=checkpoint.weights_hash(predictor.directory),
-    )
+def _origin(predictor: Predictor) -> dict[str, Any]:
+    """What `Provenance` says of the code and the weights."""
+    return {
+        "versions": checkpoint.versions(),
+        "commit": checkpoint.commit(),
+        "weights_sha256": checkpoint.weights_hash(predictor.directory),
+    }
