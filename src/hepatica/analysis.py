@@ -33,28 +33,34 @@ WRITTEN = frozenset({"findings.json", "lesions.nii.gz", "liver.nii.gz", "seg.dcm
 
 @dataclass
 class Stages:
-    """Seconds per stage of a run, filled in as it goes.
+    """Seconds and peak memory per stage of a run, filled in as it goes.
 
     Attributes:
         progress: told of each stage as it begins.
         seconds: wall-clock per finished stage.
+        memory_mb: largest resident memory within each finished stage; empty where the system cannot tell.
     """
 
     progress: Progress | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    memory_mb: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
+        """Measure a block."""
         if self.progress:
             self.progress(name, 0, 0)
+        measurable = _forget_peak()
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
+        if measurable:
+            self.memory_mb[name] = _peak_mb()
 
     def so_far(self) -> dict[str, Any]:
         """What `Provenance` says of a run's cost, up to now."""
-        return {"seconds": dict(self.seconds), "peak_memory_mb": peak_memory_mb()}
+        peak = max(self.memory_mb.values(), default=None) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {"seconds": dict(self.seconds), "memory_mb": dict(self.memory_mb), "peak_memory_mb": peak}
 
 
 def analyze(
@@ -108,9 +114,19 @@ def analyze(
     return findings
 
 
-def peak_memory_mb() -> float:
-    """The largest resident memory of this process so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def _forget_peak() -> bool:
+    """Start the process's peak of resident memory anew (Linux only); says whether that could be done."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak_mb() -> float:
+    """The largest resident memory of this process since `_forget_peak`, in MB."""
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) / 1024
 
 
 def _check_place(out: Path, *, overwrite: bool) -> bool:

@@ -218,6 +218,8 @@ class Provenance(Record):
     """SHA-256 of the network's weights; null when unknown."""
     seconds: dict[str, Seconds] = Field(default_factory=dict)
     """Wall-clock seconds per stage."""
+    memory_mb: dict[str, float] = Field(default_factory=dict)
+    """Largest resident memory within each stage, MB; empty where the system cannot tell."""
     peak_memory_mb: float | None = None
     """Largest resident memory of the process, MB; null when unknown."""
 
@@ -278,13 +280,13 @@ def measure(study: Study, prediction: Prediction, *, provenance: Provenance | No
     Raises:
         ValueError: the phases or the masks lie on different grids, or masks and lesion list name different lesions.
     """
-    _check(study, prediction)
+    boxes = cast(list[lesions.Box], find_objects(prediction.lesions.array))
+    _check(study, prediction, {label for label, box in enumerate(boxes, start=1) if box})
     labels, liver = prediction.lesions.array, np.asarray(prediction.liver.array, bool)
     spacing_mm = study.grid.spacing
     images = {phase: image.volume.array for phase, image in study.phases.items() if _trusted(image)}
     background = enhancement.liver_background(images, liver, labels, spacing_mm) if liver.any() else None
     depths_mm = lesions.capsule_distances_mm(labels, liver, spacing_mm)
-    boxes = cast(list[lesions.Box], find_objects(labels))
     liver_ml = lesions.volume_ml(liver, spacing_mm)
     return Findings(
         model=prediction.model,
@@ -303,16 +305,15 @@ def measure(study: Study, prediction: Prediction, *, provenance: Provenance | No
     )
 
 
-def _check(study: Study, prediction: Prediction) -> None:
+def _check(study: Study, prediction: Prediction, present: set[int]) -> None:
     if not study.on_one_grid:
         raise ValueError("the phases lie on different grids: register the study first")
     for name, volume in (("liver", prediction.liver), ("lesions", prediction.lesions)):
         if not same_grid(volume, study.grid):
             raise ValueError(f"the {name} mask does not lie on the grid of the {study.reference.title} phase")
-    present = set(np.flatnonzero(np.bincount(prediction.lesions.array.ravel())[1:]) + 1)
     listed = {lesion.label for lesion in prediction.lesion_list}
     if present != listed:
-        raise ValueError(f"the lesion mask holds labels {sorted(map(int, present))}, the lesion list {sorted(listed)}")
+        raise ValueError(f"the lesion mask holds labels {sorted(present)}, the lesion list {sorted(listed)}")
 
 
 def _trusted(image: PhaseImage) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import cc3d
 import numpy as np
@@ -179,18 +179,24 @@ def capsule_distances_mm(lesions_ZYX: NDArray[np.integer], liver_ZYX: Mask, spac
     0 for a lesion that reaches the surface or leaves the liver; empty without a liver. The surface includes fissures and the hilum.
     """
     spacing = np.asarray(spacing_mm, float)
-    surface = np.argwhere(liver_ZYX & ~binary_erosion(liver_ZYX)) * spacing
-    if not len(surface):
+    within = next(iter(find_objects(liver_ZYX.view(np.uint8))), None)
+    if within is None:
         return {}
-    tree = KDTree(surface)
+    surface = np.zeros(liver_ZYX.shape, bool)
+    surface[within] = liver_ZYX[within] & ~binary_erosion(liver_ZYX[within])
+    tree: KDTree | None = None
     depth: dict[int, float] = {}
-    boxes = find_objects(lesions_ZYX)
-    for label in np.flatnonzero(np.bincount(lesions_ZYX.ravel())[1:]) + 1:
-        box = boxes[label - 1]
+    boxes = cast(list[Box | None], find_objects(lesions_ZYX))
+    for label, box in enumerate(boxes, start=1):
+        if box is None:
+            continue
         lesion = lesions_ZYX[box] == label
+        if not liver_ZYX[box][lesion].all() or surface[box][lesion].any():
+            depth[label] = 0.0
+            continue
+        tree = tree or KDTree(np.argwhere(surface) * spacing)
         rim = np.argwhere(lesion & ~binary_erosion(lesion)) + [axis.start for axis in box]
-        outside = not liver_ZYX[box][lesion].all()
-        depth[int(label)] = 0.0 if outside else float(np.min(tree.query(rim * spacing)[0]))
+        depth[label] = float(np.min(tree.query(rim * spacing)[0]))
     return depth
 
 

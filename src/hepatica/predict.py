@@ -239,9 +239,9 @@ class Predictor:
         """The liver and the lesions on the study's own (canonical) grid, and each lesion's mean and highest probability."""
         rows, columns = view.raw_ZPYX.shape[2:]
         shape, spacing = view.grid.spatial_shape, view.grid.spacing
-        lesion = resize(probability_ZKYX[:, -1, :rows, :columns], shape)
+        lesion = _enlarged(probability_ZKYX[:, -1, :rows, :columns], shape)
         if probability_ZKYX.shape[1] == 2:
-            liver = clean_liver(np.maximum(resize(probability_ZKYX[:, 0, :rows, :columns], shape), lesion), spacing)
+            liver = clean_liver(np.maximum(_enlarged(probability_ZKYX[:, 0, :rows, :columns], shape), lesion), spacing)
         else:
             liver = np.ones(shape, bool)
             warnings.append(f"the model {self.card.name} does not outline the liver")
@@ -305,7 +305,9 @@ class Predictor:
         images = torch.from_numpy(contrast_ZPYX[at]).to(self.device)
         present = torch.from_numpy(view.present_P).to(self.device).expand(len(at), -1)
         where = Regions(torch.from_numpy(regions), torch.arange(len(at)), torch.from_numpy(area)).to(self.device)
+        start = perf_counter()
         curve, type_logits = self.network.answer(levels, images * present[..., None, None], present, where)
+        self.network_s += perf_counter() - start
         mean, sd = np.array(self.card.curve_mean), np.array(self.card.curve_sd)
         log_probability = F.log_softmax(type_logits.float(), dim=-1).cpu().numpy().astype(float)
         return log_probability, curve.float().cpu().numpy() * sd + mean
@@ -343,6 +345,17 @@ def peaks(labels: NDArray[np.integer], probability: NDArray[np.float32]) -> NDAr
     inside = labels > 0
     np.maximum.at(highest, labels[inside], probability[inside])
     return highest[1:]
+
+
+def _enlarged(probability_ZYX: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    """Probabilities on a finer grid; slices where none reaches a half, and so none can on the finer grid, are left at zero."""
+    if len(probability_ZYX) != shape[0]:
+        return resize(probability_ZYX, shape)
+    finer = np.zeros(shape, np.float32)
+    at = np.flatnonzero((probability_ZYX >= 0.5).any((1, 2)))
+    if len(at):
+        finer[at] = resize(probability_ZYX[at], (len(at), *shape[1:]))
+    return finer
 
 
 def with_phases(study: Study, phases: set[Phase]) -> Study:

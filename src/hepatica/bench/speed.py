@@ -1,4 +1,4 @@
-"""Studies in, a table of seconds and peak memory per stage of `hepatica analyze` out."""
+"""Studies in, tables of seconds and peak memory per stage of `hepatica analyze` out."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def speed(out: Path, sources: Sequence[Path] = (), *, device: str = "auto", prog
         progress: called with (what, done, total).
 
     Returns:
-        The table, as Markdown.
+        The tables, as Markdown.
 
     Raises:
         InputError: a study could not be analysed.
@@ -88,6 +88,7 @@ def _analyze(source: Path, out: Path, device: str) -> dict[str, Any]:
     return {
         "seconds": seconds,
         "everything_else_over_network": (sum(seconds.values()) - network - seconds["loading the model"]) / network,
+        "memory_mb": findings["provenance"]["memory_mb"],
         "peak_memory_mb": findings["provenance"]["peak_memory_mb"],
         "lesions": len(findings["lesions"]),
     }
@@ -109,19 +110,27 @@ def _seconds(command: list[str]) -> float:
 
 
 def _markdown(record: dict[str, Any]) -> str:
-    stages = list(record["studies"][0]["seconds"])
     lines = [
         "# Speed of `hepatica analyze`",
         "",
         f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}, on {record['hardware']['cores']} cores "
         f"({record['hardware']['cpu']}), torch {record['versions']['torch']}. Seconds on a shared machine are no result by themselves; "
         "the ratios within one run are. Starting Python and importing torch, and loading the model, are left out of the ratio.",
-        "",
-        "| study | " + " | ".join(f"{stage} (s)" for stage in stages) + " | all but the network / network | peak memory (MB) |",
-        "|---|" + "---:|" * (len(stages) + 2),
     ]
     for row in record["studies"]:
-        cells = [f"{row['seconds'].get(stage, 0):.2f}" for stage in stages]
-        lines.append(f"| {row['study']} | {' | '.join(cells)} | {row['everything_else_over_network']:.2f} | {row['peak_memory_mb']:.0f} |")
+        stages = list(row["seconds"])
+        memory = [f"{row['memory_mb'][stage]:.0f}" if stage in row["memory_mb"] else "" for stage in stages]
+        lines += [
+            "",
+            f"## {row['study']}",
+            "",
+            f"Everything but the network takes {row['everything_else_over_network']:.2f} times as long as the network. "
+            f"Largest resident memory {row['peak_memory_mb']:.0f} MB.",
+            "",
+            "| | " + " | ".join(stages) + " |",
+            "|---|" + "---:|" * len(stages),
+            "| seconds | " + " | ".join(f"{row['seconds'][stage]:.2f}" for stage in stages) + " |",
+            "| peak memory (MB) | " + " | ".join(memory) + " |",
+        ]
     lines += ["", f"`hepatica --help` takes as long as {record['help_in_interpreter_starts']:.1f} starts of the bare interpreter.", ""]
     return "\n".join(lines)

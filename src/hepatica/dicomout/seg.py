@@ -5,13 +5,13 @@ from __future__ import annotations
 import uuid
 import warnings
 from collections.abc import Sequence
-from copy import deepcopy
 from pathlib import Path
 
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
+from pydicom.datadict import dictionary_VR
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, CTImageStorage, MRImageStorage
@@ -92,8 +92,8 @@ def complete_headers(study: Study) -> tuple[Dataset, ...]:
     phase = study.reference
     if not study.phases[phase].headers:
         raise InputError(f"{phase.title} phase: no DICOM headers, so no DICOM object can refer to it; give the study as DICOM")
-    headers = tuple(deepcopy(header) for header in study.phases[phase].headers)
-    _check_sources(headers, phase)
+    _check_sources(study.phases[phase].headers, phase)
+    headers = tuple(_shallow(header) for header in study.phases[phase].headers)
     first = headers[0]
     frame = first.get("FrameOfReferenceUID") or study.grid.frame_of_reference_uid
     origin = str(frame or f"{study.case_id} {study.grid.affine.tolist()}")
@@ -124,11 +124,19 @@ def _check_sources(headers: Sequence[Dataset], phase: Phase) -> None:
             raise InputError(f"{phase.title} phase: a DICOM header lacks {', '.join(missing)}, so no DICOM object can refer to it")
 
 
+def _shallow(header: Dataset) -> Dataset:
+    """A copy that shares its elements with the header: they may be replaced in it, not changed."""
+    copied = Dataset({tag: header.get_item(tag) for tag in header.keys()})  # noqa: SIM118  iterating decodes every element
+    if hasattr(header, "file_meta"):
+        copied.file_meta = header.file_meta
+    return copied
+
+
 def _fill(header: Dataset, defaults: dict[str, str | None]) -> None:
-    """Set, in place, each attribute that is absent or empty."""
+    """Give each attribute that is absent or empty a new element."""
     for keyword, value in defaults.items():
         if not header.get(keyword):
-            setattr(header, keyword, value)
+            header.add(DataElement(keyword, dictionary_VR(keyword), value))
 
 
 def _derived_uid(*parts: str) -> UID:

@@ -53,7 +53,7 @@ HABITS: Mapping[LesionType, Habit] = {
     LesionType.HCC: Habit((4, 16, 45), 0.4, 0.13, 0.7),
     LesionType.ICC: Habit((7, 22, 45), 0.4, 0.20, 0.3),
     LesionType.METASTASIS: Habit((3, 10, 35), 0.25, 0.09, 2.5),
-    LesionType.HAEMANGIOMA: Habit((3, 13, 40), 0.25, 0.13, 0.6),
+    LesionType.HAEMANGIOMA: Habit((3, 13, 40), 0.15, 0.13, 0.6),
     LesionType.FNH: Habit((5, 16, 40), 0.05, 0.09, 0.3),
     LesionType.CYST: Habit((2.5, 9, 40), 0.08, 0.03, 1.5),
     LesionType.CALCIFICATION: Habit((2, 4, 12), 0.0, 0.20, 0.8),
@@ -149,7 +149,11 @@ def _find_room(
     if radius_mm > 30:  # a giant may bulge into the abdomen, but not into the wall or the chest: there the liver does not end for it
         solid |= ~abdomen[box]
     depth_mm = ndimage.distance_transform_edt(solid, sampling=canvas.spacing_mm)
-    depths = depth_mm[liver[box]]
+    hanging = radius_mm > 30 and rng.random() < 0.5  # from the lower edge of the liver, most of it outside, on kidney and colon
+    if hanging:
+        height = np.broadcast_to(canvas.z, canvas.tissue.shape)[tuple(places.T)]
+        places = places[height <= np.quantile(height, 0.25)]
+    depths = depth_mm[tuple((places - [b.start for b in box]).T)]
     for attempt in range(12):
         size = radius_mm * 0.88 ** (attempt // 2)
         low_share, high_share = (0.1, 0.7) if radius_mm > 30 else (0.2, 0.9) if rng.random() < 0.4 else (0.9, 3)
@@ -160,7 +164,7 @@ def _find_room(
         room = abdomen[blob.window] & tissue_mask(canvas.tissue[blob.window], _YIELDING)
         mask = _component((blob.depth_mm > 0) & room, tuple(s - w.start for s, w in zip(seat, blob.window, strict=True)))
         apart = not labels[blob.window][ndimage.binary_dilation(mask, iterations=2)].any()
-        if apart and liver[blob.window][mask].mean() > 0.4:
+        if apart and liver[blob.window][mask].mean() > (0.15 if hanging else 0.4):
             return Blob(blob.window, mask, blob.depth_mm, size, blob.offset_mm)
     return None
 
