@@ -187,20 +187,36 @@ def evaluate(
 
 @app.command()
 def benchmark(
-    table: Annotated[Literal["speed"], typer.Argument(metavar="TABLE", help="speed: seconds and peak memory per stage.")],
+    table: Annotated[
+        Literal["speed", "phantom-realism"],
+        typer.Argument(
+            metavar="TABLE", help="speed: seconds and peak memory per stage; phantom-realism: real curves among simulated ones."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write the table into.")],
-    source: Annotated[list[Path] | None, typer.Option("--input", help="A study to time beside the phantom's; may be repeated.")] = None,
+    source: Annotated[
+        list[Path] | None, typer.Option("--input", help="speed: a study to time beside the phantom's; may be repeated.")
+    ] = None,
+    curves: Annotated[Path | None, typer.Option(help="phantom-realism: folder with zipped real curves.")] = None,
     device: Device = "auto",
 ) -> None:
     """Measure and write a table with its commit, hardware and seed.
 
     Example: hepatica benchmark speed --out docs/results
     """
-    from hepatica.bench.speed import speed
-
-    assert table == "speed"
     with _progress() as progress:
-        typer.echo(speed(out, tuple(source or ()), device=device, progress=progress), nl=False)
+        if table == "speed":
+            from hepatica.bench.speed import speed
+
+            text = speed(out, tuple(source or ()), device=device, progress=progress)
+        else:
+            from hepatica.bench.realism import phantom_realism
+            from hepatica.study import InputError
+
+            if curves is None:
+                raise InputError("phantom-realism compares with real curves: add --curves FOLDER")
+            text = phantom_realism(curves, out, progress=progress)
+    typer.echo(text, nl=False)
 
 
 @app.command()

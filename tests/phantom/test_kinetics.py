@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 
 from hepatica.phantom.anatomy import Subject, Tissue
-from hepatica.phantom.kinetics import AGENTS, PERFUSION, Perfusion, blood_inputs, concentrations, draw_inputs, draw_perfusion, parker
+from hepatica.phantom.kinetics import (
+    AGENTS,
+    PERFUSION,
+    Circulation,
+    Perfusion,
+    arterial_blood,
+    blood_inputs,
+    concentrations,
+    draw_circulation,
+    draw_perfusion,
+    parker,
+)
 from hepatica.phantom.signal import PROPERTIES, iodine_hu
 
 OSIPI = Path(__file__).parents[2] / "../shared/data/osipi-dce"
@@ -62,9 +73,21 @@ def test_population_means_stay_on_typical_liver() -> None:
     agent = AGENTS["iodine"]
     curves = []
     for _ in range(100):
-        inputs = draw_inputs(agent, HEALTHY, rng, end_s=200)
+        inputs = blood_inputs(agent, draw_circulation(agent, HEALTHY, rng), end_s=200)
         curves.append(concentrations([draw_perfusion(Tissue.LIVER, HEALTHY, rng)], inputs, agent, (35, 70, 180))[0][0])
     np.testing.assert_allclose(55 + iodine_hu(np.mean(curves, axis=0)), (70, 110, 95), atol=10)
+
+
+def test_the_default_circulation_is_parkers_within_the_first_minutes() -> None:
+    time_s = np.arange(0, 241.0)
+    np.testing.assert_allclose(arterial_blood(time_s, Circulation()), parker(time_s), rtol=0.06, atol=0.01)
+
+
+def test_a_shorter_first_pass_is_higher_and_has_the_same_area() -> None:
+    time_s = np.arange(-10, 25, 0.1)
+    usual, quick = (arterial_blood(time_s, Circulation(width=w, tail_fast=0, tail_slow=0)) for w in (1.0, 0.8))
+    assert 1.2 < quick.max() / usual.max() < 1.3
+    np.testing.assert_allclose(quick.sum(), usual.sum(), rtol=0.06)
 
 
 def test_a_longer_injection_keeps_the_dose_and_lowers_the_peak() -> None:
@@ -83,7 +106,8 @@ def test_concentrations_against_direct_convolution() -> None:
     fast, slow = (np.convolve(blood, np.exp(-time_s / c) / np.exp(-time_s / c).sum())[: time_s.size] for c in (12.0, 80.0))
     at = [60, 200, 800]
     np.testing.assert_allclose(outside[0], (0.2 * fast + 0.25 * slow)[at], rtol=0.01)
-    np.testing.assert_allclose(hepatocytes[0], (0.1 / 60 * np.cumsum(fast) * 0.5)[at], rtol=0.01)
+    leaving = np.exp(-time_s / 2700)
+    np.testing.assert_allclose(hepatocytes[0], (0.1 / 60 * np.convolve(fast, leaving)[: time_s.size] * 0.5)[at], rtol=0.01)
 
 
 def test_only_hepatic_agents_enter_hepatocytes() -> None:
@@ -96,7 +120,7 @@ def test_only_hepatic_agents_enter_hepatocytes() -> None:
 def test_cirrhosis_delays_the_portal_vein_and_weakens_uptake() -> None:
     sick, rng = Subject(75.0, 1.0, 0.0), np.random.default_rng
     agent = AGENTS["gadoxetate"]
-    peaks = [np.argmax(draw_inputs(agent, subject, rng(1), end_s=120).portal) for subject in (HEALTHY, sick)]
+    peaks = [np.argmax(blood_inputs(agent, draw_circulation(agent, subject, rng(1)), end_s=120).portal) for subject in (HEALTHY, sick)]
     assert peaks[1] > peaks[0]
     uptakes = [draw_perfusion(Tissue.LIVER, subject, rng(1)).uptake_per_min for subject in (HEALTHY, sick)]
     assert uptakes[1] < 0.5 * uptakes[0]

@@ -15,7 +15,7 @@ from hepatica.labels import Organ
 from hepatica.phantom import artefacts
 from hepatica.phantom.anatomy import Anatomy, Subject, Tissue
 from hepatica.phantom.fields import draw_field
-from hepatica.phantom.kinetics import Perfusion, concentrations, draw_inputs, draw_perfusion, parameters
+from hepatica.phantom.kinetics import Perfusion, blood_inputs, concentrations, draw_circulation, draw_perfusion, parameters
 from hepatica.phantom.motion import draw_motion, forward_shift_mm, resampled
 from hepatica.phantom.protocol import Protocol
 from hepatica.phantom.signal import FAT_T1_S, HEPATOCYTE_R1, PROPERTIES, RELAXIVITY, Properties, draw_properties, iodine_hu, spgr_signal
@@ -171,7 +171,7 @@ def _draw_compartments(codes: NDArray[np.uint16], subject: Subject, rng: np.rand
 def _levels(body: Sequence[Compartment], protocol: Protocol, subject: Subject, rng: np.random.Generator) -> NDArray[np.float32]:
     """Intensity by code, without agent (column 0) and at each phase (columns 1, 2, ...)."""
     times_s = list(protocol.times_s.values())
-    inputs = draw_inputs(protocol.agent, subject, rng, end_s=max(*times_s, 1.0))
+    inputs = blood_inputs(protocol.agent, draw_circulation(protocol.agent, subject, rng), end_s=max(*times_s, 1.0))
     outside, hepatocytes = concentrations([c.perfusion for c in body], inputs, protocol.agent, times_s)
     none = np.zeros((len(body), 1))
     outside, hepatocytes = np.hstack([none, outside]), np.hstack([none, hepatocytes])
