@@ -15,6 +15,8 @@ from hepatica.batches import (
     PreparedCase,
     Sampler,
     SamplingConfig,
+    _smooth_fields,
+    _worsened,
     collate,
     data_fingerprint,
     liver_mask,
@@ -422,3 +424,26 @@ def test_no_case_is_refused() -> None:
         sampler([])
     with pytest.raises(ValueError, match="multiple of 16, got 50"):
         InputConfig(Modality.CT, size=50)
+
+
+def test_bending_and_unevenness_keep_images_and_masks_together(prepared: list[PreparedCase]) -> None:
+    plain = dataclasses.replace(EVERYTHING, lesion_share=1.0, uncalibrated=0.0, batch=8)
+    worse = dataclasses.replace(plain, bend_mm=4.0, unevenness=0.1)
+    before, after = (sampler(prepared, sampling)(0) for sampling in (plain, worse))
+    assert not torch.equal(before.masks_BKYX, after.masks_BKYX)
+    for index, where in enumerate(after.regions.slice_L):
+        core = after.regions.weights_LRYX[index, 0] > 0
+        np.testing.assert_allclose(after.images_BPYX[where][:, core].mean(1), after.curve_LP[index], atol=0.6)
+
+
+def test_smooth_fields_are_smooth_and_of_about_unit_variance() -> None:
+    fields = _smooth_fields(np.random.default_rng(0), 40, 5, 64)
+    assert 0.5 < fields.std() < 1.2
+    assert (fields[:, 1:] - fields[:, :-1]).abs().max() < 0.5
+
+
+def test_correlated_noise_has_the_amplitude_of_white_noise() -> None:
+    sampling = dataclasses.replace(EVERYTHING, blur_pixels=1.0)
+    level = [_worsened(np.zeros((1, 64, 64), np.float32), np.random.default_rng(seed), sampling).std() for seed in range(300)]
+    white = [_worsened(np.zeros((1, 64, 64), np.float32), np.random.default_rng(seed), EVERYTHING).std() for seed in range(300)]
+    assert np.mean(level) == pytest.approx(np.mean(white), rel=0.12)

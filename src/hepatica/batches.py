@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from hepatica.calibration import CONTRAST_LIMIT
@@ -43,7 +44,10 @@ class SamplingConfig:
         size_exponent: among lesions of a type, one is drawn with probability proportional to its pixels to this power; 0 draws small and
             giant ones alike, 1 by volume.
         zoom_sd: standard deviation of the logarithm of the random magnification.
-        augment: whether slices are moved, scaled and made noisy.
+        bend_mm: standard deviation of a smooth random displacement along each axis.
+        blur_pixels: largest standard deviation of the random blur that half of the slices get.
+        unevenness: standard deviation of a smooth field added to the contrast, one for all phases.
+        augment: whether slices are moved, scaled and made noisy, and all of the above.
         all_phases: probability that every scanned phase is kept.
         one_phase: probability that only one is kept; otherwise any subset.
         uncalibrated: share of slices shown with a wrong calibration, on which only the liver is asked for.
@@ -54,6 +58,9 @@ class SamplingConfig:
     liver_share: float = 0.2
     size_exponent: float = 0.0
     zoom_sd: float = 0.12
+    bend_mm: float = 0.0
+    blur_pixels: float = 0.0
+    unevenness: float = 0.0
     augment: bool = True
     all_phases: float = 0.4
     one_phase: float = 0.3
@@ -295,12 +302,12 @@ class Sampler:
         calibrated = True
         gain_P, offset_P = np.ones(len(present_P), np.float32), np.zeros(len(present_P), np.float32)
         if self.sampling.augment:
-            images_PYX, labels_2YX, zoom = _move(images_PYX, labels_2YX, self.config, rng, zoom_sd=self.sampling.zoom_sd)
+            images_PYX, labels_2YX, zoom = _move(images_PYX, labels_2YX, self.config, rng, self.sampling, pixel_mm=pixel_mm)
             pixel_mm /= zoom
             calibrated = rng.random() >= self.sampling.uncalibrated
             gain_P, offset_P = _calibration_error(len(present_P), self.config.modality, rng, wrong=not calibrated)
             images_PYX = images_PYX * gain_P[:, None, None] + offset_P[:, None, None]
-            images_PYX += rng.uniform(0, 0.15) * rng.standard_normal(images_PYX.shape, dtype=np.float32)
+            images_PYX = _worsened(images_PYX, rng, self.sampling)
         else:
             images_PYX = _fit(images_PYX, self.config.size, air(self.config.modality))
             labels_2YX = _fit(labels_2YX, self.config.size, 0)
@@ -380,10 +387,16 @@ def collate(samples: Sequence[Batch]) -> Batch:
 
 
 def _move(
-    images_PYX: NDArray[np.float32], labels_2YX: NDArray[np.uint8], config: InputConfig, rng: np.random.Generator, *, zoom_sd: float
+    images_PYX: NDArray[np.float32],
+    labels_2YX: NDArray[np.uint8],
+    config: InputConfig,
+    rng: np.random.Generator,
+    sampling: SamplingConfig,
+    *,
+    pixel_mm: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], float]:
-    """Rotate, scale, shear slightly, shift and crop both alike; also says by how much the pixels were magnified."""
-    angle, zoom, shear = rng.normal(0, 0.12), float(np.exp(rng.normal(0, zoom_sd))), rng.normal(0, 0.05)
+    """Rotate, scale, shear slightly, bend, shift and crop both alike; also says by how much the pixels were magnified."""
+    angle, zoom, shear = rng.normal(0, 0.12), float(np.exp(rng.normal(0, sampling.zoom_sd))), rng.normal(0, 0.05)
     rows, columns = images_PYX.shape[1:]
     turn = np.array([[np.cos(angle), -np.sin(angle) + shear], [np.sin(angle), np.cos(angle)]]) / zoom
     slack = np.maximum(np.array([columns, rows]) - config.size, 0) / 2 + 0.06 * config.size
@@ -392,10 +405,35 @@ def _move(
     theta[:, :2] = turn * config.size / np.array([[columns], [rows]])
     theta[:, 2] = 2 * shift / np.array([columns, rows])
     grid = F.affine_grid(torch.from_numpy(theta)[None], [1, 1, config.size, config.size], align_corners=False)
+    if sampling.bend_mm:
+        bend = sampling.bend_mm / pixel_mm * _smooth_fields(rng, 2, 5, config.size) / torch.tensor([columns / 2, rows / 2])[:, None, None]
+        grid = grid + bend.permute(1, 2, 0)
     floor = air(config.modality)
     moved = F.grid_sample(torch.from_numpy(images_PYX - floor)[None], grid, align_corners=False)[0].numpy() + np.float32(floor)
     labels = F.grid_sample(torch.from_numpy(labels_2YX.astype(np.float32))[None], grid, mode="nearest", align_corners=False)[0]
     return moved, labels.numpy().round().astype(np.uint8), zoom
+
+
+def _smooth_fields(rng: np.random.Generator, fields: int, knots: int, size: int) -> Tensor:
+    """Smooth random fields of about unit variance, (fields, size, size), from a coarse grid of knots."""
+    coarse = torch.from_numpy(rng.standard_normal((1, fields, knots, knots), dtype=np.float32))
+    return F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)[0]
+
+
+def _worsened(images_PYX: NDArray[np.float32], rng: np.random.Generator, sampling: SamplingConfig) -> NDArray[np.float32]:
+    """Blurred, uneven and noisy, as other scanners and reconstructions are."""
+    if sampling.blur_pixels and rng.random() < 0.5:
+        sd = rng.uniform(0.3, sampling.blur_pixels)
+        images_PYX = gaussian_filter(images_PYX, (0, sd, sd), truncate=3)
+    if sampling.unevenness:
+        field: NDArray[np.float32] = _smooth_fields(rng, 1, 4, images_PYX.shape[-1]).numpy()
+        images_PYX = images_PYX + np.float32(sampling.unevenness) * field
+    amplitude = np.float32(rng.uniform(0, 0.15))
+    noise = rng.standard_normal(images_PYX.shape, dtype=np.float32)
+    if sampling.blur_pixels and rng.random() < 0.5:  # correlated, as reconstruction kernels make it
+        sd = rng.uniform(0.4, 0.9)
+        noise = gaussian_filter(noise, (0, sd, sd), truncate=3) * np.float32(2 * np.sqrt(np.pi) * sd)
+    return images_PYX + amplitude * noise
 
 
 def _calibration_error(

@@ -111,6 +111,8 @@ PERFUSION: Mapping[Tissue, Perfusion] = {
 }
 """Tissues that enhance; the numbers reproduce the HU table of `tests/phantom/test_kinetics.py` for iodine at 120 kV."""
 
+_BLOOD = (Tissue.HEART_BLOOD, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN, Tissue.AORTA, Tissue.VENA_CAVA)
+
 ATYPICAL: Mapping[Tissue, tuple[tuple[float, Mapping[str, float]], ...]] = {
     Tissue.HCC: (
         (0.12, {"fast_volume": 0.12, "slow_volume": 0.10}),  # hypovascular
@@ -295,7 +297,7 @@ def draw_perfusion(tissue: Tissue, subject: Subject, rng: np.random.Generator) -
             slow_volume=usual.slow_volume * (1 + 0.3 * subject.cirrhosis),  # fibrosis widens the interstitium
             uptake_per_min=usual.uptake_per_min * (1 - 0.6 * subject.cirrhosis),
         )
-    size = 0.15 if tissue >= Tissue.HCC or tissue is Tissue.LIVER else 0.07
+    size = 0.07 if tissue in _BLOOD else 0.15
     volume, transit, exchange, uptake, residence = np.exp(rng.normal(0.0, [size, 0.15, 0.15, 0.35, 0.2]))
     return Perfusion(
         arterial_fraction=float(np.clip(usual.arterial_fraction + rng.normal(0.0, 0.03), 0.0, 1.0)),

@@ -108,7 +108,7 @@ def draw_protocol(
         "deformation_sd_mm": float(rng.uniform(0.5, 2.0)),
     }
     if modality is Modality.CT:
-        return Protocol(modality, agent, kilovolt=int(rng.choice([100, 120], p=[0.3, 0.7])), noise=float(rng.uniform(6, 18)), **common)
+        return Protocol(modality, agent, kilovolt=int(rng.choice([100, 120], p=[0.3, 0.7])), noise=float(rng.uniform(2.5, 16)), **common)
     return Protocol(
         modality,
         agent,

@@ -49,14 +49,14 @@ class Properties:
     t2_star_s: float = 0.030
     proton_density: float = 0.85
     fat_fraction: float = 0.0
-    hu_sd: float = 3.0
+    hu_sd: float = 5.0
     t1_sd: float = 0.06
     texture: float = 2.5
     mosaic: float = 0.06
 
 
 _AIR = Properties(-1000, (1.0, 1.0), 0.001, 0.0, hu_sd=0, texture=0, mosaic=0)
-_BLOOD = Properties(42, (1.440, 1.650), 0.100, 0.95, texture=1, mosaic=0.02)
+_BLOOD = Properties(42, (1.440, 1.650), 0.100, 0.95, hu_sd=3, texture=1, mosaic=0.02)
 _WATER = Properties(8, (2.900, 3.000), 0.400, 1.0, hu_sd=4, t1_sd=0.05, texture=1, mosaic=0)
 
 PROPERTIES: Mapping[Tissue, Properties] = {
@@ -167,8 +167,8 @@ def draw_properties(tissue: Tissue, subject: Subject, rng: np.random.Generator) 
         fat = subject.steatosis
         hu -= 100 * 1.3 * fat
         t1_scale *= 1 + 0.08 * subject.cirrhosis
-    if tissue in (Tissue.STOMACH_CONTENT, Tissue.BOWEL_CONTENT) and rng.random() < 0.3:
-        hu += rng.uniform(60, 350)
+    if tissue in (Tissue.STOMACH_CONTENT, Tissue.BOWEL_CONTENT) and rng.random() < 0.45:
+        hu += rng.uniform(60, 500)
     if tissue in (Tissue.METASTASIS_CENTRE, Tissue.HCC_NECROSIS) and rng.random() < 0.3:
         hu -= rng.uniform(5, 20)  # liquefied
     t1_low, t1_high = usual.t1_s
