@@ -71,13 +71,15 @@ def write_seg(
     for name, mask in (("liver", liver), ("lesions", lesions)):
         if not same_grid(mask, study.grid):
             raise ValueError(f"{name} must lie on the reference phase's grid {study.grid.spatial_shape}, got {mask.spatial_shape}")
-    instances = np.unique(lesions.array[lesions.array > 0]).tolist()
-    masks = np.stack([liver.array > 0, *(lesions.array == label for label in instances)], axis=-1)
-    if not masks.any():
+    slices = np.flatnonzero((liver.array.astype(bool) | (lesions.array > 0)).any(axis=(1, 2)))
+    if not len(slices):
         raise InputError(
             f"{path.name}: neither liver nor lesions were found, so there is nothing to segment; check that the liver is imaged"
         )
-    segmentation = _segmentation(masks, instances, study, f"hepatica {model}", model_version, series_number)
+    instances = np.unique(lesions.array[lesions.array > 0]).tolist()
+    part = slice(slices[0], slices[-1] + 1)
+    masks = np.stack([liver.array[part] > 0, *(lesions.array[part] == label for label in instances)], axis=-1)
+    segmentation = _segmentation(masks, study.grid[part], instances, study, f"hepatica {model}", model_version, series_number)
     return _save(segmentation, path)
 
 
@@ -145,7 +147,13 @@ def _derived_uid(*parts: str) -> UID:
 
 
 def _segmentation(
-    masks_ZYXS: NDArray[np.bool_], instances: Sequence[int], study: Study, algorithm: str, version: str, series_number: int
+    masks_ZYXS: NDArray[np.bool_],
+    grid: hd.Volume,
+    instances: Sequence[int],
+    study: Study,
+    algorithm: str,
+    version: str,
+    series_number: int,
 ) -> hd.seg.Segmentation:
     """The DICOM object, in memory."""
     headers = complete_headers(study)
@@ -155,7 +163,7 @@ def _segmentation(
             warnings.simplefilter("ignore", UserWarning)  # on doubtful values in the source: they print the patient's name
             segmentation = hd.seg.Segmentation(
                 source_images=headers,
-                pixel_array=_segment_volume(masks_ZYXS, study.grid, headers[0].FrameOfReferenceUID),
+                pixel_array=_segment_volume(masks_ZYXS, grid, headers[0].FrameOfReferenceUID),
                 segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
                 segment_descriptions=_descriptions(instances, identification),
                 series_instance_uid=hd.UID(),
@@ -184,16 +192,14 @@ def _segmentation(
 
 
 def _segment_volume(masks_ZYXS: NDArray[np.bool_], grid: hd.Volume, frame_of_reference_uid: str) -> hd.Volume:
-    """The segments as one volume, without the empty slices at either end."""
-    slices = np.flatnonzero(masks_ZYXS.any(axis=(1, 2, 3)))
-    volume = hd.Volume(
-        masks_ZYXS.astype(np.uint8),
+    """The segments as one volume."""
+    return hd.Volume(
+        masks_ZYXS.view(np.uint8),
         grid.affine,
         "PATIENT",
         frame_of_reference_uid,
         channels={"SegmentNumber": range(1, masks_ZYXS.shape[-1] + 1)},
     )
-    return volume[slices[0] : slices[-1] + 1]
 
 
 def _descriptions(instances: Sequence[int], algorithm: hd.AlgorithmIdentificationSequence) -> list[hd.seg.SegmentDescription]:
