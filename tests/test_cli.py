@@ -478,8 +478,8 @@ def test_evaluation_on_the_training_cohort_is_refused(hepatica: Callable[..., Do
     card = checkpoint.load_card(tmp_path / "model")
     save_card(tmp_path / "model", dataclasses.replace(card, training={"cohort": data_fingerprint(cohort, range(len(cohort)))}))
     arguments = ("evaluate", tmp_path / "model", "--cohort", source / "cohort", "--out", tmp_path / "out")
-    assert_one_line(hepatica(*arguments), 1, "was trained on this very cohort")
-    assert_one_line(hepatica(*arguments, "--calibrate"), 1, "was trained on this very cohort")
+    assert_one_line(hepatica(*arguments), 1, "was trained on")
+    assert_one_line(hepatica(*arguments, "--calibrate"), 1, "was trained on")
     assert not (tmp_path / "out").exists()
 
 

@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.special import softmax
-from torch import Tensor
 
 from hepatica.calibration import Calibration, first_guess, liver_level
 from hepatica.checkpoint import load_model
@@ -38,7 +37,6 @@ CALIBRATION_ROUNDS = 3
 CALIBRATION_TOLERANCE = 0.06  # in units of contrast: 3 HU, or 3 % of an MR's liver
 MINIMUM_LIVER_ML = 100.0
 SMOOTHING_MM = 1.5
-ZOOMS = (0.85, 1.0, 1.18)  # every slice is looked at in these sizes
 HEAD_SLICES = 16  # a lesion's type is read from at most this many of its slices, the largest
 
 
@@ -183,8 +181,8 @@ class Predictor:
                 padded[:, index, :rows, :columns] = scales[phase].contrast(view.raw_ZPYX[at, index])
         return padded
 
-    def _features(self, contrast_SPYX: NDArray[np.float32] | Tensor, present_P: NDArray[np.bool_]) -> Features:
-        images = torch.as_tensor(contrast_SPYX).to(self.device)
+    def _features(self, contrast_SPYX: NDArray[np.float32], present_P: NDArray[np.bool_]) -> Features:
+        images = torch.from_numpy(contrast_SPYX).to(self.device)
         present = torch.from_numpy(present_P).to(self.device).expand(len(images), -1)
         start = perf_counter()
         features = self.network.features(images, present)
@@ -225,29 +223,15 @@ class Predictor:
     def _encode(
         self, contrast_ZPYX: NDArray[np.float32], present_P: NDArray[np.bool_], progress: Callable[[str, int, int], None] | None
     ) -> tuple[NDArray[np.float32], list[Features]]:
-        """Mask probabilities of every slice, averaged over `ZOOMS`, and the features at its own size to answer from later."""
+        """Mask probabilities of every slice, and the features to answer from later."""
         probabilities, kept, total = [], [], len(contrast_ZPYX)
         for start in range(0, total, SLICES_AT_ONCE):
-            slices = contrast_ZPYX[start : start + SLICES_AT_ONCE]
-            features = self._features(slices, present_P)
-            views = [features.mask_logits_BKYX.float().sigmoid()]
-            views += [self._zoomed(slices, present_P, zoom) for zoom in ZOOMS if zoom != 1]
-            probabilities.append(torch.stack(views).mean(0).cpu().numpy())
+            features = self._features(contrast_ZPYX[start : start + SLICES_AT_ONCE], present_P)
+            probabilities.append(features.mask_logits_BKYX.float().sigmoid().cpu().numpy())
             kept.append(features)
             if progress:
                 progress("looking at slices", min(start + SLICES_AT_ONCE, total), total)
         return np.concatenate(probabilities), kept
-
-    def _zoomed(self, contrast_SPYX: NDArray[np.float32], present_P: NDArray[np.bool_], zoom: float) -> Tensor:
-        """Mask probabilities as seen magnified, on the grid of the slices."""
-        shape = contrast_SPYX.shape[2:]
-        images = torch.from_numpy(contrast_SPYX).to(self.device)
-        larger = F.interpolate(images, scale_factor=zoom, mode="bilinear", antialias=zoom < 1, align_corners=False)
-        rows, columns = larger.shape[2:]
-        outside = air(self.card.input_config.modality)
-        padded = F.pad(larger, (0, -columns % 16, 0, -rows % 16), value=outside)
-        probability = self._features(padded, present_P).mask_logits_BKYX[:, :, :rows, :columns].float().sigmoid()
-        return F.interpolate(probability, size=shape, mode="bilinear", antialias=zoom > 1, align_corners=False)
 
     def _separate(
         self, view: View, probability_ZKYX: NDArray[np.float32], warnings: list[str]

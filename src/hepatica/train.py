@@ -245,6 +245,7 @@ def train(
             "steps": total,
             "cases": len(cases),
             "cohort": run["cohort"],
+            "case_hashes": [data_fingerprint(cohort, [case])[:16] for case in cases],
             "commit": commit,
             "versions": checkpoint.versions(),
             "precision": str(fabric._precision.precision),

@@ -205,9 +205,11 @@ def test_calibration_works_on_a_real_network(cohort: Cohort, tmp_path: Path, mon
 def test_cases_that_prove_nothing_are_refused(model: str, cohort: Cohort, tiny_case: Callable, tmp_path: Path) -> None:
     card = load_card(Path(model))
     save_model(Path(model), dataclasses.replace(card, training={"cohort": data_fingerprint(cohort, range(4))}), MTINet(card.network_config))
-    with pytest.raises(InputError, match="trained on this very cohort"):
+    with pytest.raises(InputError, match="was trained on 4 of these 4 cases"):
         evaluate(model, cohort, tmp_path / "out", device="cpu")
-    with pytest.raises(InputError, match="trained on this very cohort"):
+    one = {"cohort": "another", "case_hashes": [data_fingerprint(cohort, [2])[:16]]}
+    save_model(Path(model), dataclasses.replace(card, training=one), MTINet(card.network_config))
+    with pytest.raises(InputError, match="was trained on 1 of these 4 cases"):
         calibrate(model, cohort, device="cpu")
     save_case(tmp_path / "bare/a", tiny_case(0)[0])
     with pytest.raises(InputError, match="case-00 has no truth"):

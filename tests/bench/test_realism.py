@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hepatica.bench.real_curves import RealCurve, arrival, read_curves
-from hepatica.bench.realism import MEASURES, measures, phantom_realism, simulate
+from hepatica.bench.realism import MEASURES, attenuation, measures, phantom_realism, simulate
 from hepatica.study import InputError
 
 TIME_S = np.arange(0.0, 1500, 2.5)
@@ -126,3 +126,10 @@ def test_without_curves_there_is_one_clear_line(tmp_path: Path, broken: str) -> 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere"):
         read_curves(tmp_path / "nowhere")
+
+
+def test_median_attenuation_is_near_what_readers_expect() -> None:
+    for row in attenuation(100, np.random.default_rng(0)):
+        assert row["p5"] <= row["p50"] <= row["p95"]
+        allowed = 0.25 * row["typical"] if row["tissue"] == "aorta" else 20
+        assert abs(row["p50"] - row["typical"]) <= max(allowed, 20), row

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hepatica.bench.realism import TYPICAL_HU
 from hepatica.phantom.anatomy import Subject, Tissue
 from hepatica.phantom.kinetics import (
     AGENTS,
@@ -25,24 +26,6 @@ from hepatica.phantom.signal import PROPERTIES, iodine_hu
 OSIPI = Path(__file__).parents[2] / "../shared/data/osipi-dce"
 HEALTHY = Subject(75.0, 0.0, 0.0)
 
-# native, 35 s, 70 s, 180 s
-TYPICAL_HU = {
-    Tissue.LIVER: (55, 70, 110, 95),
-    Tissue.SPLEEN: (48, 120, 120, 100),
-    Tissue.AORTA: (42, 300, 160, 120),
-    Tissue.PORTAL_VEIN: (42, 110, 175, 125),
-    Tissue.HCC: (50, 110, 95, 75),
-    Tissue.HAEMANGIOMA_NODULE: (40, 200, 160, 120),
-    Tissue.HAEMANGIOMA_CENTRE: (40, 45, 80, 110),
-    Tissue.FNH: (52, 130, 115, 98),
-    Tissue.METASTASIS_CENTRE: (40, 45, 55, 60),
-    Tissue.METASTASIS_RIM: (40, 75, 85, 70),
-    Tissue.ICC_RIM: (42, 60, 75, 92),
-    Tissue.ICC_CENTRE: (42, 60, 75, 92),
-    Tissue.CYST: (8, 8, 8, 8),
-    Tissue.MUSCLE: (55, 58, 65, 65),
-    Tissue.FAT: (-100, -100, -100, -100),
-}
 UNSUPPLIED = Perfusion(1.0, 0.0, 10.0, 0.0, 60.0)
 
 

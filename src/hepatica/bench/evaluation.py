@@ -231,8 +231,11 @@ def _find(model: str, cohort: Cohort) -> Path:
 
 
 def _refuse_training_data(card: checkpoint.ModelCard, cohort: Cohort) -> None:
-    if card.training.get("cohort") == data_fingerprint(cohort, range(len(cohort))):
-        raise InputError(f"{card.name} was trained on this very cohort: evaluate and calibrate on other cases")
+    known = set(card.training.get("case_hashes", ()))
+    seen = [record.case_id for case, record in enumerate(cohort.records) if data_fingerprint(cohort, [case])[:16] in known]
+    if seen or card.training.get("cohort") == data_fingerprint(cohort, range(len(cohort))):
+        count = len(seen) or len(cohort)
+        raise InputError(f"{card.name} was trained on {count} of these {len(cohort)} cases: evaluate and calibrate on other ones")
 
 
 def _cases(cohort: Cohort, progress: Progress | None) -> Iterator[tuple[int, Study, Truth]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from hepatica import checkpoint
 from hepatica.bench.real_curves import BASELINE_END_S, ONSET, TISSUES, RealCurve, read_curves
 from hepatica.phantom.anatomy import Subject, Tissue
 from hepatica.phantom.kinetics import AGENTS, STEP_S, blood_inputs, concentrations, draw_circulation, draw_perfusion
-from hepatica.phantom.signal import HEPATOCYTE_R1, RELAXIVITY, spgr_signal
+from hepatica.phantom.signal import HEPATOCYTE_R1, RELAXIVITY, draw_properties, iodine_hu, spgr_signal
 from hepatica.stats import Estimate, bootstrap_mean
 
 FIELD_TESLA = 3.0
@@ -31,6 +31,25 @@ MEASURES = {
     "ratio_600s": "600 s over baseline",
 }
 WINDOW_S = 10.0
+CT_TIMES_S = (-30.0, 35.0, 70.0, 180.0)
+TYPICAL_HU: Mapping[Tissue, tuple[int, int, int, int]] = {
+    Tissue.LIVER: (55, 70, 110, 95),
+    Tissue.SPLEEN: (48, 120, 120, 100),
+    Tissue.AORTA: (42, 300, 160, 120),
+    Tissue.PORTAL_VEIN: (42, 110, 175, 125),
+    Tissue.HCC: (50, 110, 95, 75),
+    Tissue.HAEMANGIOMA_NODULE: (40, 200, 160, 120),
+    Tissue.HAEMANGIOMA_CENTRE: (40, 45, 80, 110),
+    Tissue.FNH: (52, 130, 115, 98),
+    Tissue.METASTASIS_CENTRE: (40, 45, 55, 60),
+    Tissue.METASTASIS_RIM: (40, 75, 85, 70),
+    Tissue.ICC_RIM: (42, 60, 75, 92),
+    Tissue.ICC_CENTRE: (42, 60, 75, 92),
+    Tissue.CYST: (8, 8, 8, 8),
+    Tissue.MUSCLE: (55, 58, 65, 65),
+    Tissue.FAT: (-100, -100, -100, -100),
+}
+"""Attenuation that readers expect: native, late arterial (35 s), portal (70 s) and delayed (180 s), at 120 kV."""
 SHOWN = 4
 
 
@@ -70,12 +89,14 @@ def phantom_realism(
         compared.append(Compared(curve, virtual))
         rows += _rows(curve, virtual)
     summary = _summary(rows, np.random.default_rng(seed))
+    hu = attenuation(people, np.random.default_rng([seed, len(real)]))
     record = {
         "command": f"hepatica benchmark phantom-realism --curves {curves.name}",
         "commit": checkpoint.commit(),
         "seed": seed,
         "people": people,
         "summary": {name: {**each, "inside": vars(each["inside"])} for name, each in summary.items()},
+        "attenuation": hu,
         "curves": rows,
     }
     out.mkdir(parents=True, exist_ok=True)
@@ -144,6 +165,33 @@ def simulate(real: RealCurve, rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(signal / signal[real.time_s < BASELINE_END_S].mean())
 
 
+def attenuation(people: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """HU of the phantom's tissues in so many people at `CT_TIMES_S`, beside `TYPICAL_HU`: 5th, 50th and 95th percentile.
+
+    The people are without cirrhosis and fat, lesions of every look that the phantom has for their type.
+    """
+    agent, subject = AGENTS["iodine"], Subject(75.0, cirrhosis=0.0, steatosis=0.02)
+    drawn = np.empty((people, len(TYPICAL_HU), len(CT_TIMES_S)))
+    for person in drawn:
+        inputs = blood_inputs(agent, draw_circulation(agent, subject, rng), end_s=CT_TIMES_S[-1])
+        outside, _ = concentrations([draw_perfusion(tissue, subject, rng) for tissue in TYPICAL_HU], inputs, agent, CT_TIMES_S)
+        native = [draw_properties(tissue, subject, rng).hu for tissue in TYPICAL_HU]
+        person[:] = np.array(native)[:, None] + iodine_hu(outside)
+    p5, p50, p95 = np.percentile(drawn, [5, 50, 95], axis=0)
+    return [
+        {
+            "tissue": tissue.name.lower(),
+            "time_s": time_s,
+            "typical": TYPICAL_HU[tissue][column],
+            "p5": float(p5[row, column]),
+            "p50": float(p50[row, column]),
+            "p95": float(p95[row, column]),
+        }
+        for row, tissue in enumerate(TYPICAL_HU)
+        for column, time_s in enumerate(CT_TIMES_S)
+    ]
+
+
 def _rows(curve: RealCurve, virtual: NDArray[np.float64]) -> list[dict[str, Any]]:
     simulated = [measures(curve.time_s, signal) for signal in virtual]
     rows = []
@@ -201,6 +249,21 @@ def _markdown(record: dict[str, Any], summary: dict[str, dict[str, Any]]) -> str
         width = "" if each["median_p95_over_p5"] is None else f"{each['median_p95_over_p5']:.2f}"
         share = f"{100 * inside.mean:.0f} % ({100 * inside.low:.0f} to {100 * inside.high:.0f})"
         lines.append(f"| {tissue} | {MEASURES.get(measure, '')} | {share} | {each['values']} | {inside.n} | {width} |")
+    lines += [
+        "",
+        "## Attenuation",
+        "",
+        "HU that readers expect, and the phantom's median with its 5th and 95th percentile over the same number of people.",
+        "",
+        "| tissue | native | 35 s | 70 s | 180 s |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    rows = record["attenuation"]
+    for start in range(0, len(rows), len(CT_TIMES_S)):
+        cells = [
+            f"{row['typical']}: {row['p50']:.0f} ({row['p5']:.0f} to {row['p95']:.0f})" for row in rows[start : start + len(CT_TIMES_S)]
+        ]
+        lines.append(f"| {rows[start]['tissue'].replace('_', ' ')} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
