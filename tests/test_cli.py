@@ -28,7 +28,7 @@ from hepatica.nets.mti_net import MTINet, MTINetConfig
 from hepatica.phantom import Phantom, write_cohort
 from hepatica.study import Modality, Study
 
-COMMANDS = ("analyze", "inspect", "phantom", "train", "evaluate", "benchmark", "models")
+COMMANDS = ("analyze", "inspect", "phantom", "train", "ensemble", "evaluate", "benchmark", "models")
 SECRETS = ("mustermann", "erika", "4711secret", "acc0815")
 RECIPE = Path(__file__).parents[1] / "recipes/mti-net-ct.toml"
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from hepatica import __version__
 from hepatica.grid import InputConfig
 from hepatica.labels import LesionType
 from hepatica.nets.catalog import NETWORKS
+from hepatica.nets.ensemble import Ensemble
 from hepatica.nets.mti_net import MTINet, MTINetConfig
 from hepatica.study import InputError, Modality, Phase
 
@@ -53,6 +54,7 @@ class ModelCard:
         network: its name in `nets.catalog.NETWORKS`.
         network_config: what the network is made of.
         input_config: how it looks at a study.
+        members: how many networks it is the mean of.
         curve_mean, curve_sd: per phase, what the regressed curves were z-scored by, in contrast to the liver.
         calibrated: temperature and conformal thresholds.
         training: recipe, seed, steps, data, commit and versions.
@@ -68,6 +70,7 @@ class ModelCard:
     calibrated: Calibrated = Calibrated()
     training: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, Any] = field(default_factory=dict)
+    members: int = 1
 
 
 def save_model(directory: Path, card: ModelCard, network: torch.nn.Module) -> None:
@@ -124,6 +127,7 @@ def load_card(directory: Path) -> ModelCard:
             ),
             training=record["training"],
             figures=record["figures"],
+            members=int(record.get("members", 1)),
         )
     except FileNotFoundError:
         raise InputError(f"no model in {directory}: it needs model.json and weights.safetensors") from None
@@ -133,20 +137,55 @@ def load_card(directory: Path) -> ModelCard:
         raise InputError(f"{path} is not a model description of hepatica ({type(error).__name__}: {error})") from None
 
 
-def load_model(directory: Path) -> tuple[ModelCard, MTINet]:
+def load_model(directory: Path) -> tuple[ModelCard, MTINet | Ensemble]:
     """Read a model; the network is in evaluation mode on the CPU.
 
     Raises:
         InputError: the folder holds no model, or its weights do not fit its description.
     """
     card = load_card(directory)
-    network = NETWORKS[card.network].network(card.network_config)
+    network = _network(card) if card.members == 1 else Ensemble([_network(card) for _ in range(card.members)])
     try:
         network.load_state_dict(load_file(directory / "weights.safetensors"))
     except Exception as error:  # safetensors raises its own types for a damaged file
         raise InputError(f"the weights in {directory} are damaged or do not fit model.json ({type(error).__name__})") from None
-    assert isinstance(network, MTINet)
     return card, network.eval()
+
+
+def combine(directories: Sequence[Path], out: Path) -> Path:
+    """Make one model of several that differ by their seed only; it is uncalibrated and unmeasured.
+
+    Args:
+        directories: models, or runs that hold them.
+        out: folder of the new model.
+
+    Raises:
+        InputError: fewer than two models, models that differ in more than their seed, or `out` holds something.
+    """
+    loaded = [load_model(directory / "model" if (directory / "model").is_dir() else directory) for directory in directories]
+    if len(loaded) < 2:
+        raise InputError("an ensemble needs at least two models")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} holds something already: choose another folder")
+    first = loaded[0][0]
+    networks: list[MTINet] = []
+    for directory, (card, network) in zip(directories, loaded, strict=True):
+        alike = (card.network_config, card.input_config, card.curve_mean, card.training.get("cohort"))
+        if alike != (first.network_config, first.input_config, first.curve_mean, first.training.get("cohort")):
+            raise InputError(f"{directory} differs from {directories[0]} in more than its seed: combine runs of one recipe on one cohort")
+        if not isinstance(network, MTINet):
+            raise InputError(f"{directory} is an ensemble itself: combine single models")
+        networks.append(network)
+    seeds = [card.training.get("recipe", {}).get("seed") for card, _ in loaded]
+    card = replace(first, calibrated=Calibrated(), figures={}, members=len(networks), training={**first.training, "seeds": seeds})
+    save_model(out, card, Ensemble(networks))
+    return out
+
+
+def _network(card: ModelCard) -> MTINet:
+    network = NETWORKS[card.network].network(card.network_config)
+    assert isinstance(network, MTINet)
+    return network
 
 
 def find_model(name: str | Path | None, modality: Modality) -> Path:

@@ -148,6 +148,20 @@ def train(
 
 
 @app.command()
+def ensemble(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of training runs or models that differ by their seed only.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new model.")],
+) -> None:
+    """Make one model that answers as the mean of several.
+
+    Example: hepatica ensemble runs/ct-0 runs/ct-1 runs/ct-2 --out runs/ct
+    """
+    from hepatica.checkpoint import combine
+
+    typer.echo(f"the model is in {combine(runs, out)}; calibrate it before it is used (hepatica evaluate --calibrate)")
+
+
+@app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a training run or of a model, or the name of a shipped model.")],
     cohort: Annotated[Path, typer.Option(help="Folder of case folders with truth, none of them trained on.")],

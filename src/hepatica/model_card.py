@@ -22,7 +22,6 @@ NAMES = {
 def text(card: ModelCard) -> str:
     """The card as Markdown: what the model is, what it was trained on, how good it is and what it must not be used for."""
     training, view = card.training, card.input_config
-    recipe = training.get("recipe", {})
     phases = ", ".join(phase.title for phase in view.phases)
     lines = [
         f"# {card.name}",
@@ -34,7 +33,7 @@ def text(card: ModelCard) -> str:
         "",
         f"- Data: {training.get('cases')} cases of the digital phantom, none of a patient. SHA-256 over their descriptions and truths: "
         f"`{str(training.get('cohort'))[:16]}`.",
-        f"- Recipe `recipes/{card.name}.toml`, seed {recipe.get('seed')}, {training.get('steps')} steps, {training.get('precision')}, "
+        f"- Recipe `recipes/{card.name}.toml`, {_seeds(card)}, {training.get('steps')} steps, {training.get('precision')}, "
         f"commit {training.get('commit')}, torch {training.get('versions', {}).get('torch')}.",
         f"- Probabilities were calibrated on phantom cases held back for that: temperature {card.calibrated.temperature:.2f}; lesions by "
         f"number of phases: {', '.join(f'{n}: {count}' for n, count in card.calibrated.lesions.items()) or 'none'}. A lesion is reported "
@@ -58,3 +57,9 @@ def text(card: ModelCard) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _seeds(card: ModelCard) -> str:
+    if card.members == 1:
+        return f"seed {card.training.get('recipe', {}).get('seed')}"
+    return f"the mean of {card.members} networks, seeds {', '.join(map(str, card.training.get('seeds', ())))}"

@@ -27,6 +27,7 @@ from hepatica.grid import air, calibrations, canonical, lesion_regions, model_sh
 from hepatica.labels import MALIGNANT, LesionType
 from hepatica.lesions import clean_liver, separate
 from hepatica.nets.blocks import channels_last
+from hepatica.nets.ensemble import Ensemble
 from hepatica.nets.mti_net import Features, MTINet, Regions
 from hepatica.study import InputError, LesionPrediction, Phase, Prediction, Study
 from hepatica.uncertainty import type_set
@@ -77,7 +78,7 @@ class Predictor:
             raise InputError(f"device {device} was asked for, but torch sees none: use --device cpu")
         self.device = torch.device(device)
         self.network_s = 0.0  # seconds the network itself took in the last look
-        self.network: MTINet = channels_last(network).to(self.device)
+        self.network: MTINet | Ensemble = channels_last(network).to(self.device)
 
     def __call__(self, study: Study, *, progress: Callable[[str, int, int], None] | None = None) -> Prediction:
         """Look at a study.
