@@ -11,6 +11,7 @@ from hepatica import checkpoint
 from hepatica.checkpoint import Calibrated, ModelCard, find_model, load_card, load_model, save_card, save_model, weights_hash
 from hepatica.grid import InputConfig
 from hepatica.labels import LesionType
+from hepatica.nets.ensemble import Ensemble
 from hepatica.nets.mti_net import MTINet, MTINetConfig
 from hepatica.study import InputError, Modality, Phase
 
@@ -131,8 +132,9 @@ def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
 def test_every_shipped_model_loads(name: str) -> None:
     card, network = load_model(checkpoint.SHIPPED / name)
     assert card.name == name
-    assert len(card.curve_mean) == len(card.curve_sd) == len(card.input_config.phases) == network.config.phases
-    assert network.config.types == len(card.input_config.types)
+    assert len(card.curve_mean) == len(card.curve_sd) == len(card.input_config.phases) == card.network_config.phases
+    assert card.network_config.types == len(card.input_config.types)
+    assert len(network.members if isinstance(network, Ensemble) else [network]) == card.members
 
 
 def test_the_commit_is_known_in_a_checkout_or_not_at_all() -> None:
