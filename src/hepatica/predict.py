@@ -240,7 +240,7 @@ class Predictor:
     def _separate(
         self, view: View, probability_ZKYX: NDArray[np.float32], warnings: list[str]
     ) -> tuple[NDArray[np.bool_], NDArray[np.uint16], list[float], list[float]]:
-        """The liver and the lesions on the study's own (canonical) grid, and each lesion's mean and highest probability."""
+        """The liver and the lesions on the study's own (canonical) grid, and each lesion's score and highest probability."""
         rows, columns = view.raw_ZPYX.shape[2:]
         shape, spacing = view.grid.spatial_shape, view.grid.spacing
         lesion = _enlarged(probability_ZKYX[:, -1, :rows, :columns], shape)
@@ -251,8 +251,10 @@ class Predictor:
             warnings.append(f"the model {self.card.name} does not outline the liver")
         labels, peak = self._convincing(separate(lesion, liver, spacing, threshold=LESION_EDGE), lesion)
         inside = labels > 0
-        voxels = np.bincount(labels[inside], minlength=len(peak) + 1)[1:]
-        score = np.bincount(labels[inside], weights=lesion[inside], minlength=len(peak) + 1)[1:] / voxels
+        sure = inside & (lesion >= 0.5)
+        voxels = np.bincount(labels[sure], minlength=len(peak) + 1)[1:]
+        total = np.bincount(labels[sure], weights=lesion[sure], minlength=len(peak) + 1)[1:]
+        score = np.where(voxels > 0, total / np.maximum(voxels, 1), peak)
         if probability_ZKYX.shape[1] != 2:
             liver = np.zeros(shape, bool)
         return liver | inside, labels, score.tolist(), peak.tolist()
@@ -324,7 +326,7 @@ class Looked:
     Attributes:
         view: the study on the network's grid.
         liver, lesions: masks on the canonical grid; lesions are numbered from 1.
-        score: mean lesion probability of each lesion.
+        score: mean lesion probability of each lesion where it is a half or more; the highest one where it nowhere is.
         peak: highest lesion probability of each lesion.
         logits_LT: mean log-probability of each type over the lesion's slices, weighted by area.
         curve_LP: contrast to the liver.
