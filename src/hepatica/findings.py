@@ -117,7 +117,7 @@ class LesionRecord(Record):
     capsule_distance_mm: Millimetres | None
     """Shortest way from the lesion to the liver's outermost voxels, mm; 0 at the surface or outside, null without a liver."""
     score: Probability
-    """Mean predicted probability of being lesion over its voxels, 0 to 1."""
+    """Mean predicted probability of being lesion over its voxels of a half or more, 0 to 1."""
     type_probabilities: dict[TypeName, Probability]
     """Predicted probability per type, 0 to 1; they sum to 1."""
     type_set: tuple[TypeName, ...]

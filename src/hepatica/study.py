@@ -198,7 +198,7 @@ class LesionPrediction:
         type_probabilities: per type, summing to 1.
         type_set: the types that hold the true one with 90 % coverage (split conformal), most probable first.
         curve: the regressed mean intensity per phase, in the image's own unit.
-        score: mean probability of being lesion over its voxels, in [0, 1].
+        score: mean probability of being lesion over its voxels of a half or more, in [0, 1].
     """
 
     label: int
