@@ -101,7 +101,7 @@ def analyze(
         findings = measure(study, prediction)
     with _replacement(out) if replacing else new_directory(out) as folder:
         with stages.stage("writing masks"):
-            _write_mask(folder / "lesions.nii.gz", prediction.lesions, np.uint16)
+            _write_mask(folder / "lesions.nii.gz", prediction.lesions, np.uint8 if prediction.lesions.array.max() < 256 else np.uint16)
             _write_mask(folder / "liver.nii.gz", prediction.liver, np.uint8)
             if study.phases[study.reference].headers:
                 findings = _write_dicom(folder, study, prediction, findings)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
+import cc3d
 import highdicom as hd
 import numpy as np
 import torch
@@ -243,7 +244,8 @@ class Predictor:
         """The liver and the lesions on the study's own (canonical) grid, and each lesion's score and highest probability."""
         rows, columns = view.raw_ZPYX.shape[2:]
         shape, spacing = view.grid.spatial_shape, view.grid.spacing
-        lesion = _enlarged(probability_ZKYX[:, -1, :rows, :columns], shape)
+        promising = _promising(probability_ZKYX[:, -1, :rows, :columns], self.card.calibrated.minimum_peak)
+        lesion = _enlarged(promising, shape)
         if probability_ZKYX.shape[1] == 2:
             liver = clean_liver(np.maximum(_enlarged(probability_ZKYX[:, 0, :rows, :columns], shape), lesion), spacing)
         else:
@@ -351,6 +353,13 @@ def peaks(labels: NDArray[np.integer], probability: NDArray[np.float32]) -> NDAr
     inside = labels > 0
     np.maximum.at(highest, labels[inside], probability[inside])
     return highest[1:]
+
+
+def _promising(probability_ZYX: NDArray[np.float32], minimum_peak: float) -> NDArray[np.float32]:
+    """The probabilities without the pieces that peak too low to be reported; on a finer grid no peak is higher."""
+    pieces = cc3d.connected_components(probability_ZYX >= LESION_EDGE, connectivity=26, binary_image=True)
+    convincing = np.concatenate([[True], peaks(pieces, probability_ZYX) >= minimum_peak])
+    return np.where(convincing[pieces], probability_ZYX, np.float32(0))
 
 
 def _enlarged(probability_ZYX: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.float32]:
