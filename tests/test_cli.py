@@ -97,7 +97,7 @@ def one_phase(monkeypatch: pytest.MonkeyPatch) -> None:
         return dataclasses.replace(study, phases={study.reference: study.phases[study.reference]})
 
     monkeypatch.setattr(analysis, "register", keep)
-    monkeypatch.setattr(predict, "separate", lambda *arguments: (separate(*arguments) == 1).astype(np.uint16))
+    monkeypatch.setattr(predict, "separate", lambda *arguments, **settings: (separate(*arguments, **settings) == 1).astype(np.uint16))
 
 
 def change(file: Path, **elements: object) -> None:

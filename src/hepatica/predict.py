@@ -244,12 +244,17 @@ class Predictor:
         """The liver and the lesions on the study's own (canonical) grid, and each lesion's score and highest probability."""
         rows, columns = view.raw_ZPYX.shape[2:]
         shape, spacing = view.grid.spatial_shape, view.grid.spacing
-        promising = _promising(probability_ZKYX[:, -1, :rows, :columns], self.card.calibrated.minimum_peak)
-        lesion = _enlarged(promising, shape)
-        if probability_ZKYX.shape[1] == 2:
-            liver = clean_liver(np.maximum(_enlarged(probability_ZKYX[:, 0, :rows, :columns], shape), lesion), spacing)
+        part, seen = slice(0, shape[0]), probability_ZKYX[:, :, :rows, :columns]
+        if len(seen) == shape[0]:  # slices of its own: those that hold nothing need not be looked at finer
+            part = _extent(np.flatnonzero((seen >= LESION_EDGE).any((1, 2, 3))))
+            seen = seen[part]
+        finer = (part.stop - part.start, *shape[1:])
+        lesion = resize(_promising(seen[:, -1], self.card.calibrated.minimum_peak), finer)
+        outlines_liver = seen.shape[1] == 2
+        if outlines_liver:
+            liver = clean_liver(np.maximum(resize(seen[:, 0], finer), lesion), spacing)
         else:
-            liver = np.ones(shape, bool)
+            liver = np.ones(finer, bool)
             warnings.append(f"the model {self.card.name} does not outline the liver")
         labels, peak = self._convincing(separate(lesion, liver, spacing, threshold=LESION_EDGE), lesion)
         inside = labels > 0
@@ -257,9 +262,10 @@ class Predictor:
         voxels = np.bincount(labels[sure], minlength=len(peak) + 1)[1:]
         total = np.bincount(labels[sure], weights=lesion[sure], minlength=len(peak) + 1)[1:]
         score = np.where(voxels > 0, total / np.maximum(voxels, 1), peak)
-        if probability_ZKYX.shape[1] != 2:
-            liver = np.zeros(shape, bool)
-        return liver | inside, labels, score.tolist(), peak.tolist()
+        whole_liver, whole_labels = np.zeros(shape, bool), np.zeros(shape, np.uint16)
+        whole_liver[part] = liver | inside if outlines_liver else inside
+        whole_labels[part] = labels
+        return whole_liver, whole_labels, score.tolist(), peak.tolist()
 
     def _convincing(self, labels: NDArray[np.uint16], lesion: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
         """The lesions whose probability peaks high enough, numbered anew, and their peaks."""
@@ -362,15 +368,9 @@ def _promising(probability_ZYX: NDArray[np.float32], minimum_peak: float) -> NDA
     return np.where(convincing[pieces], probability_ZYX, np.float32(0))
 
 
-def _enlarged(probability_ZYX: NDArray[np.float32], shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Probabilities on a finer grid; slices where none reaches `LESION_EDGE`, and so none can on the finer grid, are left at zero."""
-    if len(probability_ZYX) != shape[0]:
-        return resize(probability_ZYX, shape)
-    finer = np.zeros(shape, np.float32)
-    at = np.flatnonzero((probability_ZYX >= LESION_EDGE).any((1, 2)))
-    if len(at):
-        finer[at] = resize(probability_ZYX[at], (len(at), *shape[1:]))
-    return finer
+def _extent(at: NDArray[np.intp]) -> slice:
+    """From the first of some slices to the last; the first slice of all where there are none."""
+    return slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 1)
 
 
 def with_phases(study: Study, phases: set[Phase]) -> Study:
