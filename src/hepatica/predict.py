@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
-import cc3d
 import highdicom as hd
 import numpy as np
 import torch
@@ -249,7 +248,7 @@ class Predictor:
             part = _extent(np.flatnonzero((seen >= LESION_EDGE).any((1, 2, 3))))
             seen = seen[part]
         finer = (part.stop - part.start, *shape[1:])
-        lesion = resize(_promising(seen[:, -1], self.card.calibrated.minimum_peak), finer)
+        lesion = resize(seen[:, -1], finer)
         outlines_liver = seen.shape[1] == 2
         if outlines_liver:
             liver = clean_liver(np.maximum(resize(seen[:, 0], finer), lesion), spacing)
@@ -359,13 +358,6 @@ def peaks(labels: NDArray[np.integer], probability: NDArray[np.float32]) -> NDAr
     inside = labels > 0
     np.maximum.at(highest, labels[inside], probability[inside])
     return highest[1:]
-
-
-def _promising(probability_ZYX: NDArray[np.float32], minimum_peak: float) -> NDArray[np.float32]:
-    """The probabilities without the pieces that peak too low to be reported; on a finer grid no peak is higher."""
-    pieces = cc3d.connected_components(probability_ZYX >= LESION_EDGE, connectivity=26, binary_image=True)
-    convincing = np.concatenate([[True], peaks(pieces, probability_ZYX) >= minimum_peak])
-    return np.where(convincing[pieces], probability_ZYX, np.float32(0))
 
 
 def _extent(at: NDArray[np.intp]) -> slice:

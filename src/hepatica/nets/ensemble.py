@@ -34,9 +34,9 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
 
     def features(self, images_BPYX: Tensor, present_BP: Tensor) -> Features:
-        """As `MTINet.features`; the members' levels lie one after the other along the channels."""
+        """As `MTINet.features`; the levels of one member after those of the other."""
         each = [member.features(images_BPYX, present_BP) for member in self.members]  # type: ignore[operator]
-        levels = tuple(torch.cat(level, dim=2) for level in zip(*(one.levels_BPCYX for one in each), strict=True))
+        levels = tuple(level for one in each for level in one.levels_BPCYX)
         masks_BKYX = torch.stack([one.mask_logits_BKYX.float().sigmoid() for one in each]).mean(0)
         return Features(levels, torch.logit(masks_BKYX, eps=1e-6))
 
@@ -44,10 +44,10 @@ class Ensemble(nn.Module):
         self, levels_BPCYX: tuple[Tensor, ...], images_BPYX: Tensor, present_BP: Tensor, regions: Regions | None
     ) -> tuple[Tensor, Tensor]:
         """As `MTINet.answer`; the type logits are logarithms of the mean probabilities."""
-        shares = zip(*(level.chunk(len(self.members), dim=2) for level in levels_BPCYX), strict=True)
+        own = len(levels_BPCYX) // len(self.members)
         answers = [
-            member.answer(levels, images_BPYX, present_BP, regions)  # type: ignore[operator]
-            for member, levels in zip(self.members, shares, strict=True)
+            member.answer(levels_BPCYX[place * own : (place + 1) * own], images_BPYX, present_BP, regions)  # type: ignore[operator]
+            for place, member in enumerate(self.members)
         ]
         curve_LP = torch.stack([curve for curve, _ in answers]).mean(0)
         probability_LT = torch.stack([logits.float().softmax(-1) for _, logits in answers]).mean(0)

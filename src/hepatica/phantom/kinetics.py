@@ -109,7 +109,7 @@ PERFUSION: Mapping[Tissue, Perfusion] = {
     Tissue.ANGIOMYOLIPOMA: Perfusion(1.0, 0.26, 8, 0.03, 92),
     Tissue.LYMPHOMA: Perfusion(0.8, 0.01, 12, 0.25, 78),
 }
-"""Tissues that enhance; the numbers reproduce the HU table of `tests/phantom/test_kinetics.py` for iodine at 120 kV."""
+"""Tissues that enhance; the numbers reproduce `TYPICAL_HU` of `bench/realism.py` for iodine at 120 kV."""
 
 _BLOOD = (Tissue.HEART_BLOOD, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN, Tissue.AORTA, Tissue.VENA_CAVA)
 
