@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import find_objects, gaussian_filter
 
-from hepatica.lesions import capsule_distances_mm, centroid_mm, clean_liver, diameters, separate, volume_ml
+from hepatica.lesions import boxes, capsule_distances_mm, centroid_mm, clean_liver, diameters, extent, separate, volume_ml
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 THICK = (4.0, 1.0, 1.0)
@@ -280,3 +280,11 @@ def test_depth_below_the_capsule() -> None:
     labels[0:3, 3, 3] = 4  # leaves the liver
     assert capsule_distances_mm(labels, liver, (2.0, 2.0, 1.0)) == {1: 3.0, 2: 0.0, 4: 0.0}
     assert capsule_distances_mm(labels, ~(liver | ~liver), ISOTROPIC) == {}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.05, 1.0])
+def test_boxes_are_those_of_a_scan_of_everything(share) -> None:
+    rng = np.random.default_rng(7)
+    labels = np.where(rng.random((9, 12, 15)) < share, rng.integers(1, 6, (9, 12, 15)), 0).astype(np.uint16)
+    assert boxes(labels) == find_objects(labels)
+    assert extent(labels) == (find_objects((labels > 0).astype(np.uint8)) or [None])[0]

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, find_objects, maximum_filter, minimum_filter
+from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
+from hepatica.lesions import extent
 from hepatica.study import Modality, Phase
 
 Mask = NDArray[np.bool_]
@@ -109,7 +110,7 @@ def liver_background(images: Images, liver_ZYX: Mask, lesions_ZYX: NDArray[np.in
         The median per phase (phases as in `curve`), or None where there are not `SMALLEST_LIVER_VOXELS` of parenchyma.
     """
     _check(images, liver_ZYX)
-    box = next(iter(find_objects(liver_ZYX.astype(np.uint8))), None)
+    box = extent(liver_ZYX)
     if box is None:
         return None
     liver, lesions = liver_ZYX[box], lesions_ZYX[box] > 0

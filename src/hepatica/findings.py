@@ -12,7 +12,6 @@ from typing import Annotated, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from scipy.ndimage import find_objects
 
 from hepatica import enhancement, lesions
 from hepatica.labels import LesionType
@@ -280,8 +279,8 @@ def measure(study: Study, prediction: Prediction, *, provenance: Provenance | No
     Raises:
         ValueError: the phases or the masks lie on different grids, or masks and lesion list name different lesions.
     """
-    boxes = cast(list[lesions.Box], find_objects(prediction.lesions.array))
-    _check(study, prediction, {label for label, box in enumerate(boxes, start=1) if box})
+    boxes = {label: box for label, box in enumerate(lesions.boxes(prediction.lesions.array), start=1) if box}
+    _check(study, prediction, set(boxes))
     labels, liver = prediction.lesions.array, np.asarray(prediction.liver.array, bool)
     spacing_mm = study.grid.spacing
     images = {phase: image.volume.array for phase, image in study.phases.items() if _trusted(image)}
@@ -297,7 +296,7 @@ def measure(study: Study, prediction: Prediction, *, provenance: Provenance | No
             malignant_probability=prediction.malignant,
         ),
         lesions=tuple(
-            _lesion_record(study, images, labels, boxes[lesion.label - 1], lesion, background, depths_mm.get(lesion.label))
+            _lesion_record(study, images, labels, boxes[lesion.label], lesion, background, depths_mm.get(lesion.label))
             for lesion in sorted(prediction.lesion_list, key=lambda lesion: lesion.label)
         ),
         warnings=(*prediction.warnings, *_warnings(study, liver, liver_ml, background)),

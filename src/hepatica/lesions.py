@@ -41,15 +41,15 @@ def clean_liver(liver_ZYX: NDArray[Any], spacing_mm: Sequence[float], *, thresho
     Returns:
         The liver, shape (Z, Y, X); all False where there is none.
     """
-    pieces = cc3d.connected_components(np.asarray(liver_ZYX) >= threshold, connectivity=6, binary_image=True)
-    statistics = cc3d.statistics(pieces)
-    voxels = statistics["voxel_counts"][1:]
+    inside = np.asarray(liver_ZYX) >= threshold
+    pieces = cc3d.connected_components(inside, connectivity=6, binary_image=True)
+    voxels = np.bincount(pieces[inside])
     liver: Mask = np.zeros(pieces.shape, bool)
     if not len(voxels) or voxels.max() * math.prod(spacing_mm) / 1000 < minimum_volume_ml:
         return liver
-    largest = int(voxels.argmax()) + 1
-    box = statistics["bounding_boxes"][largest]
-    liver[box] = _filled(pieces[box] == largest)
+    largest = pieces == voxels.argmax()
+    box = cast(Box, extent(largest))
+    liver[box] = _filled(largest[box])
     return liver
 
 
@@ -88,13 +88,13 @@ def separate(
         raise ValueError(f"the lesions have shape {lesion_ZYX.shape}, the liver {liver_ZYX.shape}")
     spacing = np.asarray(spacing_mm, float)
     voxel_mm3 = float(np.prod(spacing))
-    components = cc3d.connected_components(np.asarray(lesion_ZYX) >= threshold, connectivity=26, binary_image=True)
-    statistics = cc3d.statistics(components)
+    inside = np.asarray(lesion_ZYX) >= threshold
+    components = cc3d.connected_components(inside, connectivity=26, binary_image=True)
+    voxels_by_component = np.bincount(components[inside])
     found: list[tuple[int, Box, Mask]] = []
-    for component in np.flatnonzero(statistics["voxel_counts"] * voxel_mm3 >= minimum_volume_mm3):
-        if component == 0:
+    for component, box in enumerate(boxes(components), start=1):
+        if box is None or voxels_by_component[component] * voxel_mm3 < minimum_volume_mm3:
             continue
-        box = statistics["bounding_boxes"][component]
         for part in _parts(components[box] == component, spacing):
             voxels = int(part.sum())
             if voxels * voxel_mm3 >= minimum_volume_mm3 and _near(part, box, liver_ZYX, spacing, maximum_distance_mm):
@@ -168,6 +168,28 @@ def centroid_mm(mask_ZYX: Mask, affine: NDArray[np.float64]) -> NDArray[np.float
     return centre
 
 
+def extent(mask_ZYX: NDArray[Any]) -> Box | None:
+    """The smallest box that holds all that is not zero, of shape (Z, Y, X); None where there is nothing."""
+    slices = np.flatnonzero(np.any(mask_ZYX, axis=(1, 2)))
+    if not len(slices):
+        return None
+    flat_YX = np.any(mask_ZYX[slices[0] : slices[-1] + 1], axis=0)
+    rows, columns = np.flatnonzero(flat_YX.any(axis=1)), np.flatnonzero(flat_YX.any(axis=0))
+    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in (slices, rows, columns))  # type: ignore[return-value]
+
+
+def boxes(labels_ZYX: NDArray[np.integer]) -> list[Box | None]:
+    """The smallest box of each label from 1 to the largest; None for a label that does not occur.
+
+    As `scipy.ndimage.find_objects`, which takes several times as long over a volume that is mostly background.
+    """
+    whole = extent(labels_ZYX)
+    if whole is None:
+        return []
+    found = cast(list[Box | None], find_objects(labels_ZYX[whole]))
+    return [box and cast(Box, tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(whole, box, strict=True))) for box in found]
+
+
 def volume_ml(mask: Mask, spacing_mm: Sequence[float]) -> float:
     """The volume of a mask in millilitres: voxels times voxel size."""
     return float(np.count_nonzero(mask) * math.prod(spacing_mm) / 1000)
@@ -179,15 +201,14 @@ def capsule_distances_mm(lesions_ZYX: NDArray[np.integer], liver_ZYX: Mask, spac
     0 for a lesion that reaches the surface or leaves the liver; empty without a liver. The surface includes fissures and the hilum.
     """
     spacing = np.asarray(spacing_mm, float)
-    within = next(iter(find_objects(liver_ZYX.view(np.uint8))), None)
+    within = extent(liver_ZYX)
     if within is None:
         return {}
     surface = np.zeros(liver_ZYX.shape, bool)
     surface[within] = liver_ZYX[within] & ~binary_erosion(liver_ZYX[within])
     tree: KDTree | None = None
     depth: dict[int, float] = {}
-    boxes = cast(list[Box | None], find_objects(lesions_ZYX))
-    for label, box in enumerate(boxes, start=1):
+    for label, box in enumerate(boxes(lesions_ZYX), start=1):
         if box is None:
             continue
         lesion = lesions_ZYX[box] == label
@@ -265,7 +286,7 @@ def _summits(distance_mm: NDArray[np.float64], spacing: NDArray[np.float64]) -> 
     domes = cc3d.connected_components(rise > 0, connectivity=26, binary_image=True)
     summits = np.zeros(distance_mm.shape, np.int32)
     kept = 0
-    for label, box in enumerate(cc3d.statistics(domes)["bounding_boxes"][1:], start=1):
+    for label, box in enumerate(cast(list[Box], boxes(domes)), start=1):
         dome = domes[box] == label
         top_mm = peak_mm[box][dome].max()
         if top_mm < MINIMUM_PART_RADIUS_MM or rise[box][dome].max() < -np.log(NECK_RATIO) - 1e-6:

@@ -8,6 +8,7 @@ Shape suffixes: P phases, Z slices, Y rows, X columns, K masks, S looked-at slic
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -243,17 +244,14 @@ class Predictor:
         """The liver and the lesions on the study's own (canonical) grid, and each lesion's score and highest probability."""
         rows, columns = view.raw_ZPYX.shape[2:]
         shape, spacing = view.grid.spatial_shape, view.grid.spacing
-        part, seen = slice(0, shape[0]), probability_ZKYX[:, :, :rows, :columns]
-        if len(seen) == shape[0]:  # slices of its own: those that hold nothing need not be looked at finer
-            part = _extent(np.flatnonzero((seen >= LESION_EDGE).any((1, 2, 3))))
-            seen = seen[part]
-        finer = (part.stop - part.start, *shape[1:])
-        lesion = resize(seen[:, -1], finer)
+        seen = probability_ZKYX[:, :, :rows, :columns]
+        box = _extent(np.any(seen >= LESION_EDGE, axis=1), shape)  # all that follows looks at this part of the grid only
+        lesion = resize(seen[:, -1], shape)[box]
         outlines_liver = seen.shape[1] == 2
         if outlines_liver:
-            liver = clean_liver(np.maximum(resize(seen[:, 0], finer), lesion), spacing)
+            liver = clean_liver(np.maximum(resize(seen[:, 0], shape)[box], lesion), spacing)
         else:
-            liver = np.ones(finer, bool)
+            liver = np.ones(lesion.shape, bool)
             warnings.append(f"the model {self.card.name} does not outline the liver")
         labels, peak = self._convincing(separate(lesion, liver, spacing, threshold=LESION_EDGE), lesion)
         inside = labels > 0
@@ -262,8 +260,8 @@ class Predictor:
         total = np.bincount(labels[sure], weights=lesion[sure], minlength=len(peak) + 1)[1:]
         score = np.where(voxels > 0, total / np.maximum(voxels, 1), peak)
         whole_liver, whole_labels = np.zeros(shape, bool), np.zeros(shape, np.uint16)
-        whole_liver[part] = liver | inside if outlines_liver else inside
-        whole_labels[part] = labels
+        whole_liver[box] = liver | inside if outlines_liver else inside
+        whole_labels[box] = labels
         return whole_liver, whole_labels, score.tolist(), peak.tolist()
 
     def _convincing(self, labels: NDArray[np.uint16], lesion: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
@@ -272,8 +270,9 @@ class Predictor:
         kept = highest >= self.card.calibrated.minimum_peak
         if kept.all():
             return labels, highest
-        numbers = np.concatenate([[0], np.where(kept, kept.cumsum(), 0)]).astype(np.uint16)
-        return numbers[labels], highest[kept]
+        inside = labels > 0
+        labels[inside] = np.where(kept, kept.cumsum(), 0)[labels[inside] - 1]
+        return labels, highest[kept]
 
     def _answer(
         self, view: View, contrast_ZPYX: NDArray[np.float32], kept: list[Features], lesions_ZYX: NDArray[np.uint16]
@@ -360,9 +359,21 @@ def peaks(labels: NDArray[np.integer], probability: NDArray[np.float32]) -> NDAr
     return highest[1:]
 
 
-def _extent(at: NDArray[np.intp]) -> slice:
-    """From the first of some slices to the last; the first slice of all where there are none."""
-    return slice(int(at[0]), int(at[-1]) + 1) if len(at) else slice(0, 1)
+def _extent(mask_ZYX: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
+    """The box of a grid of another shape, over the same physical extent, that linear interpolation of a mask can reach.
+
+    The first voxel where the mask is empty.
+    """
+    box = []
+    for axis, size in enumerate(shape):
+        at = np.flatnonzero(mask_ZYX.any(tuple(other for other in range(3) if other != axis)))
+        if not len(at):
+            return slice(0, 1), slice(0, 1), slice(0, 1)
+        scale = size / mask_ZYX.shape[axis]
+        reach = max(scale, 1.0) if scale != 1 else 0.0  # the same grid is not interpolated
+        first, last = (at[0] + 0.5) * scale - reach, (at[-1] + 0.5) * scale + reach
+        box.append(slice(max(int(first), 0), min(math.ceil(last), size)))
+    return box[0], box[1], box[2]
 
 
 def with_phases(study: Study, phases: set[Phase]) -> Study:

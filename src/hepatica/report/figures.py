@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 from skimage.measure import find_contours
 
 from hepatica.labels import LESION_COLOURS, LIVER_COLOUR
+from hepatica.lesions import extent
 from hepatica.study import Modality, Phase, Prediction, Study, same_grid
 
 TILE_WIDTH = 400
@@ -163,9 +163,7 @@ def display(study: Study, prediction: Prediction) -> Display:
 
 def lesion_view(shown: Display, label: int) -> View:
     """The axial plane in which a lesion is largest, close up, in every phase."""
-    box = ndimage.find_objects(shown.lesions)[label - 1]
-    area = (shown.lesions[box] == label).sum(axis=(1, 2))
-    z = box[0].start + int(area.argmax())
+    z = int((shown.lesions == label).sum(axis=(1, 2)).argmax())
     rows, columns = np.nonzero(shown.lesions[z] == label)
     _, row_mm, column_mm = shown.spacing_mm
     top, bottom = rows.min() * row_mm, (rows.max() + 1) * row_mm
@@ -217,7 +215,7 @@ def _window(modality: Modality, images: Mapping[Phase, NDArray[np.float32]], liv
     """One window for all phases: fixed for CT, robust percentiles of the box around the liver for MR."""
     if modality is Modality.CT:
         return Window(*CT_WINDOW_HU)
-    box = ndimage.find_objects(liver.astype(np.uint8))[0] if liver.any() else (slice(None),) * 3
+    box = extent(liver) or (slice(None),) * 3
     pooled = np.concatenate([image[box][:, ::2, ::2].ravel() for image in images.values()])
     low, high = np.nanpercentile(pooled, MR_WINDOW_PERCENTILES)
     return Window(float(low), float(max(high, low + 1e-6)))
