@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hepatica.phantom import Phantom
-from hepatica.study import Modality
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--modality", choices=["CT", "MR"], default="MR")
@@ -18,7 +17,7 @@ parser.add_argument("--size", type=int, default=160, help="rows and columns")
 parser.add_argument("--out", default="phantom.png")
 wanted = parser.parse_args()
 mm = 352 / wanted.size
-study, truth = Phantom(Modality(wanted.modality), wanted.seed, (40, wanted.size, wanted.size), (5.0, mm, mm))[0]
+study, truth = Phantom(wanted.modality, wanted.seed, shape=(40, wanted.size, wanted.size), spacing_mm=(5.0, mm, mm))[0]
 z = int((truth.lesions.array > 0).sum((1, 2)).argmax())  # the slice that shows most lesion
 figure = Figure(figsize=(4 * len(study.phases), 4), layout="constrained")
 for axes, (phase, image) in zip(figure.subplots(1, len(study.phases)), study.phases.items(), strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +77,7 @@ def make_cohort(directory: Path, cases: int, **settings: object) -> Cohort:
     """Cases 0, 1, 2, ... of `make_case`; the last two belong to one subject."""
     for seed in range(cases):
         study, truth = make_case(seed, **settings)  # type: ignore[arg-type]
-        save_case(directory / f"case-{seed:02d}", study, truth, subject_id=f"subject-{min(seed, cases - 2)}")
+        save_case(directory / f"case-{seed:02d}", dataclasses.replace(study, subject_id=f"subject-{min(seed, cases - 2)}"), truth)
     return Cohort.open(directory)
 
 
@@ -104,7 +105,7 @@ def mr_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     directory = tmp_path_factory.mktemp("cohorts") / "mr"
     for seed in range(6):
         study, truth = make_case(seed, modality=Modality.MR, types=[LesionType.HCC if seed % 2 else LesionType.HAEMANGIOMA])
-        save_case(directory / f"case-{seed:02d}", study, truth, subject_id=f"subject-{min(seed, 4)}")
+        save_case(directory / f"case-{seed:02d}", dataclasses.replace(study, subject_id=f"subject-{min(seed, 4)}"), truth)
     return Cohort.open(directory)
 
 

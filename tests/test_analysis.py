@@ -18,7 +18,7 @@ from hepatica.cohort import save_case
 from hepatica.findings import Findings
 from hepatica.labels import LesionType
 from hepatica.phantom import Phantom, write_cohort
-from hepatica.study import InputError, LesionPrediction, Modality, Phase, Prediction, Study
+from hepatica.study import InputError, LesionPrediction, Phase, Prediction, Study
 
 LESION_HU = 150.0
 """Lesions of `tiny_case` are brighter than this in the portal phase, and nothing else is."""
@@ -107,7 +107,7 @@ def test_masks_of_nifti_images_cover_the_same_places_however_their_axes_run(case
 @pytest.fixture
 def dicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DICOM study of which the reference phase alone is looked at."""
-    write_cohort(Phantom(Modality.CT, 1, shape=(8, 40, 40), spacing_mm=(20.0, 9.0, 9.0)), 1, tmp_path / "cohort", format="dicom")
+    write_cohort(Phantom("ct", 1, shape=(8, 40, 40), spacing_mm=(20.0, 9.0, 9.0)), 1, tmp_path / "cohort", format="dicom")
     monkeypatch.setattr(analysis, "register", lambda study: Study(study.modality, {study.reference: study.phases[study.reference]}))
     return tmp_path / "cohort/case-00000/dicom"
 

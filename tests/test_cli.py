@@ -73,7 +73,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A DICOM study of a patient with a name, a second patient's, and a cohort."""
     folder = tmp_path_factory.mktemp("source")
-    phantom = Phantom(Modality.CT, 1, shape=(8, 40, 40), spacing_mm=(20.0, 9.0, 9.0))
+    phantom = Phantom("ct", 1, shape=(8, 40, 40), spacing_mm=(20.0, 9.0, 9.0))
     write_cohort(phantom, 2, folder / "dicom", format="dicom")
     write_cohort(phantom, 2, folder / "cohort", format="nifti")
     for file in (folder / "dicom/case-00000/dicom").iterdir():

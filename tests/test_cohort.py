@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
@@ -17,6 +18,7 @@ from hepatica.cohort import (
     LesionRecord,
     PhaseRecord,
     TruthRecord,
+    _between_nodes,
     load_case,
     new_directory,
     save_case,
@@ -51,6 +53,9 @@ def case(affine: np.ndarray = STRAIGHT, case_id: str = "a") -> tuple[Study, Trut
         case_id,
         "iodine",
         ("thin",),
+        subject_id="s",
+        week=2.0,
+        other={"t2w": PhaseImage(volume(fine[:, :4], affine), description="T2")},
     )
     lesions = np.zeros(SHAPE, np.uint16)
     lesions[1, 2, 3] = 1
@@ -60,6 +65,8 @@ def case(affine: np.ndarray = STRAIGHT, case_id: str = "a") -> tuple[Study, Trut
         (LesionTruth(1, LesionType.FNH, {Phase.PORTAL: 115.5}, {"fnh.transit_s": 6.0}),),
         {Phase.PORTAL: 110.0},
         {Phase.PRE: rng.normal(0, 3, (*SHAPE, 3)).astype(np.float32)},
+        diagnosis="responder",
+        markers={"viability_percent": 62.0, "arm": "control"},
     )
     return study, truth
 
@@ -67,12 +74,16 @@ def case(affine: np.ndarray = STRAIGHT, case_id: str = "a") -> tuple[Study, Trut
 @pytest.mark.parametrize("affine", [STRAIGHT, FLIPPED, OBLIQUE], ids=["straight", "flipped", "oblique"])
 def test_a_case_comes_back_as_it_was(tmp_path: Path, affine: np.ndarray) -> None:
     study, truth = case(affine)
-    save_case(tmp_path / "case", study, truth, subject_id="s", displacements=True)
+    save_case(tmp_path / "case", study, truth)
     again, truth_again = load_case(tmp_path / "case")
     assert truth_again is not None
     assert (again.modality, again.case_id, again.agent, again.warnings) == (study.modality, study.case_id, study.agent, study.warnings)
-    for phase, image in study.phases.items():
-        found = again.phases[phase]
+    assert (again.subject_id, again.week) == ("s", 2.0)
+    assert (truth_again.diagnosis, truth_again.markers) == (truth.diagnosis, truth.markers)
+    for image, found in (
+        (study.other["t2w"], again.other["t2w"]),
+        *((image, again.phases[phase]) for phase, image in study.phases.items()),
+    ):
         np.testing.assert_array_equal(found.volume.array, image.volume.array)
         assert same_grid(found.volume, image.volume)
         assert found.volume.frame_of_reference_uid == "1.2.3"
@@ -100,11 +111,23 @@ def test_voxels_lie_where_other_software_expects_them(tmp_path: Path) -> None:
 def test_without_truth_and_without_displacements(tmp_path: Path) -> None:
     study, truth = case()
     save_case(tmp_path / "bare", study)
-    save_case(tmp_path / "plain", study, truth)
+    save_case(tmp_path / "plain", study, replace(truth, displacement_mm={}))
     assert load_case(tmp_path / "bare")[1] is None
     plain = load_case(tmp_path / "plain")[1]
     assert plain is not None
     assert plain.displacement_mm == {}
+
+
+@pytest.mark.parametrize("shape", [(9, 13, 5), (10, 14, 15), (2, 8, 3), (1, 6, 9)])
+def test_smooth_displacements_are_stored_small_and_come_back(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    rng = np.random.default_rng(1)
+    field_mm = _between_nodes(rng.normal(0, 3, (*(-(-(n - 1) // 4) + 1 for n in shape), 3)).astype(np.float32), shape)
+    empty = volume(np.zeros(shape, np.uint16))
+    study = Study(Modality.CT, {Phase.PORTAL: PhaseImage(volume(np.zeros(shape, np.float32)))})
+    save_case(tmp_path / "case", study, Truth(empty, None, (), displacement_mm={Phase.PRE: field_mm}))
+    stored = nib.load(tmp_path / "case/truth/displacement_pre.nii.gz")
+    assert np.prod(stored.shape[:3]) <= np.prod([n // 4 + 2 for n in shape])
+    np.testing.assert_allclose(load_case(tmp_path / "case")[1].displacement_mm[Phase.PRE], field_mm, atol=1e-4)
 
 
 def test_existing_folders_are_kept_and_failures_leave_nothing(tmp_path: Path) -> None:

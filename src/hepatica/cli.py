@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from hepatica.findings import Findings
 
 
-def _positive(sizes: tuple[float, float, float]) -> tuple[float, float, float]:
-    if not all(0 < size < float("inf") for size in sizes):
+def _positive(sizes: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+    if sizes is not None and not all(0 < size < float("inf") for size in sizes):
         raise typer.BadParameter("all three must be positive.")
     return sizes
 
@@ -96,31 +96,40 @@ def inspect(
 
 @app.command()
 def phantom(
-    cases: Annotated[int, typer.Option(min=1, help="How many studies.")],
     out: Annotated[Path, typer.Option(help="New folder, or one that this command left unfinished.")],
-    modality: Annotated[Literal["mr", "ct"], typer.Option(help="mr or ct.")] = "mr",
+    cases: Annotated[int | None, typer.Option(min=1, help="How many studies; the preset's own number where it has one.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Population: mr, ct, mti-net, lidia, hard, rat-hcc or chest; mr or ct when left out.")
+    ] = None,
+    modality: Annotated[Literal["mr", "ct"] | None, typer.Option(help="mr or ct; the preset's own when left out.")] = None,
     format_: Annotated[
         Literal["dicom", "nifti"], typer.Option("--format", help="DICOM series, or NIfTI case folders to train on.")
     ] = "nifti",
     seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed makes the same cases.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")] = 1,
-    shape: Annotated[tuple[int, int, int], typer.Option(callback=_positive, help="Slices, rows and columns.")] = (64, 256, 256),
+    shape: Annotated[
+        tuple[int, int, int] | None, typer.Option(callback=_positive, help="Slices, rows and columns; the preset's own when left out.")
+    ] = None,
     spacing_mm: Annotated[
-        tuple[float, float, float], typer.Option(callback=_positive, help="Distance of slices, rows and columns in mm.")
-    ] = (3.5, 1.4, 1.4),
+        tuple[float, float, float] | None, typer.Option(callback=_positive, help="Distance of slices, rows and columns in mm.")
+    ] = None,
 ) -> None:
-    """Make studies of a digital liver phantom, with their truth.
+    """Make studies of a digital phantom, with their truth.
 
     Example: hepatica phantom --cases 20 --modality ct --format nifti --seed 1 --out cohorts/ct
     """
     from hepatica.phantom import Phantom, write_cohort
     from hepatica.study import Modality
 
-    source = Phantom(Modality(modality.upper()), seed, shape=shape, spacing_mm=spacing_mm)
+    wanted = Modality(modality.upper()) if modality else None
+    source = Phantom(preset or modality or "mr", seed, wanted, shape, spacing_mm)
+    number = cases or source.population.cases
+    if number is None:
+        raise typer.BadParameter(f"the preset {source.preset} goes on without end: say how many.", param_hint="'--cases'")
     with _progress() as progress:
         report = partial(progress, "making cases")
-        write_cohort(source, cases, out, format=format_, jobs=jobs, progress=report)
-    typer.echo(f"{cases} {modality.upper()} phantom {'study' if cases == 1 else 'studies'} in {out}")
+        write_cohort(source, number, out, format=format_, jobs=jobs, progress=report)
+    typer.echo(f"{number} {source.preset} phantom {'study' if number == 1 else 'studies'} in {out}")
 
 
 @app.command()
@@ -202,9 +211,11 @@ def evaluate(
 @app.command()
 def benchmark(
     table: Annotated[
-        Literal["speed", "phantom-realism"],
+        Literal["speed", "phantom-realism", "phantom-gallery", "phantom-cost"],
         typer.Argument(
-            metavar="TABLE", help="speed: seconds and peak memory per stage; phantom-realism: real curves among simulated ones."
+            metavar="TABLE",
+            help="speed: seconds and peak memory per stage; phantom-realism: the phantom beside real data; phantom-gallery: a page of "
+            "every lesion type; phantom-cost: seconds and memory of making cases.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write the table into.")],
@@ -212,6 +223,10 @@ def benchmark(
         list[Path] | None, typer.Option("--input", help="speed: a study to time beside the phantom's; may be repeated.")
     ] = None,
     curves: Annotated[Path | None, typer.Option(help="phantom-realism: folder with zipped real curves.")] = None,
+    osipi: Annotated[Path | None, typer.Option(help="phantom-realism: folder with OSIPI's reference numbers.")] = None,
+    ct: Annotated[
+        list[Path] | None, typer.Option(help="phantom-realism: a real CT study to compare noise and texture with; may be repeated.")
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Measure and write a table with its commit, hardware and seed.
@@ -219,18 +234,38 @@ def benchmark(
     Example: hepatica benchmark speed --out docs/results
     """
     with _progress() as progress:
-        if table == "speed":
-            from hepatica.bench.speed import speed
+        typer.echo(_benchmark(table, out, source or [], curves, osipi, ct or [], device, progress), nl=False)
 
-            text = speed(out, tuple(source or ()), device=device, progress=progress)
-        else:
-            from hepatica.bench.realism import phantom_realism
-            from hepatica.study import InputError
 
-            if curves is None:
-                raise InputError("phantom-realism compares with real curves: add --curves FOLDER")
-            text = phantom_realism(curves, out, progress=progress)
-    typer.echo(text, nl=False)
+def _benchmark(
+    table: str,
+    out: Path,
+    sources: list[Path],
+    curves: Path | None,
+    osipi: Path | None,
+    ct: list[Path],
+    device: str,
+    progress: Callable[[str, int, int], None],
+) -> str:
+    """Run one benchmark and return what to print."""
+    if table == "speed":
+        from hepatica.bench.speed import speed
+
+        return speed(out, tuple(sources), device=device, progress=progress)
+    if table == "phantom-gallery":
+        from hepatica.bench.gallery import gallery
+
+        return f"page: {gallery(out, progress=progress)}\n"
+    if table == "phantom-cost":
+        from hepatica.bench.generation import generation
+
+        return generation(out, progress=progress)
+    from hepatica.bench.realism import phantom_realism
+    from hepatica.study import InputError
+
+    if curves is None:
+        raise InputError("phantom-realism compares with real curves: add --curves FOLDER")
+    return phantom_realism(curves, out, osipi=osipi, ct=tuple(ct), progress=progress)
 
 
 @app.command()

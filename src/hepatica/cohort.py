@@ -27,12 +27,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hepatica.labels import LesionType
-from hepatica.study import Alignment, InputError, LesionTruth, Modality, Phase, PhaseImage, Study, Truth
+from hepatica.study import Alignment, InputError, LesionTruth, Modality, OnDemand, Phase, PhaseImage, Study, Truth
 
 CASE_FILE = "case.json"
 COHORT_FILE = "cohort.json"
 TO_RAS = np.array([-1, -1, 1], np.float32)
 PARTIAL = ".partial-"
+FIELD_STEP = 4
+"""Displacements are stored at every fourth voxel along each axis."""
 
 SaveCase = Callable[[Path, Study, Truth | None], None]
 Progress = Callable[[int, int], None]
@@ -71,6 +73,8 @@ class TruthRecord(_Record):
     displacement: dict[str, str] = {}
     lesion_list: tuple[LesionRecord, ...] = ()
     liver_curve: dict[str, float] = {}
+    diagnosis: str = ""
+    markers: dict[str, float | str] = {}
 
 
 class CaseRecord(_Record):
@@ -83,6 +87,8 @@ class CaseRecord(_Record):
     agent: str | None = None
     warnings: tuple[str, ...] = ()
     phases: dict[str, PhaseRecord]
+    other: dict[str, PhaseRecord] = {}
+    week: float | None = None
     truth: TruthRecord | None = None
 
     @property
@@ -167,59 +173,56 @@ class Cohort:
         return tuple(Split(tuple(i for i in range(len(self)) if i not in set(test)), test) for test in tests)
 
 
-def save_case(
-    directory: Path, study: Study, truth: Truth | None = None, *, subject_id: str | None = None, displacements: bool = False
-) -> None:
+def save_case(directory: Path, study: Study, truth: Truth | None = None) -> None:
     """Write one case folder; it appears whole or not at all. DICOM headers are not kept.
 
     Args:
         directory: the case folder, which must not exist yet.
         study: whole-numbered volumes are stored as int16, others as float32, both without loss.
         truth: on the study's reference grid.
-        subject_id: whose study it is; None for `study.case_id`.
-        displacements: also store `truth.displacement_mm`, three times the size of everything else.
 
     Raises:
         InputError: the folder exists.
     """
     with new_directory(directory) as partial_directory:
-        phases = {}
-        for phase, image in study.phases.items():
-            file = f"{_name(phase)}.nii.gz"
-            _write(partial_directory / file, image.volume)
-            phases[_name(phase)] = PhaseRecord(
-                file=file,
-                time_s=image.time_s,
-                confidence=image.confidence,
-                evidence=image.evidence,
-                description=image.description,
-                frame_of_reference_uid=image.volume.frame_of_reference_uid,
-                alignment=asdict(image.alignment) if image.alignment else None,
-            )
         record = CaseRecord(
             case_id=study.case_id,
-            subject_id=subject_id or study.case_id,
+            subject_id=study.subject_id or study.case_id,
             modality=study.modality,
             agent=study.agent,
             warnings=study.warnings,
-            phases=phases,
-            truth=save_truth(partial_directory, truth, displacements=displacements) if truth else None,
+            phases={_name(phase): _save_image(partial_directory, _name(phase), image) for phase, image in study.phases.items()},
+            other={name: _save_image(partial_directory, name, image) for name, image in study.other.items()},
+            week=study.week,
+            truth=save_truth(partial_directory, truth) if truth else None,
         )
         (partial_directory / CASE_FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def save_truth(directory: Path, truth: Truth, *, displacements: bool = False) -> TruthRecord:
+def _save_image(directory: Path, name: str, image: PhaseImage) -> PhaseRecord:
+    file = f"{name}.nii.gz"
+    _write(directory / file, image.volume)
+    return PhaseRecord(
+        file=file,
+        time_s=image.time_s,
+        confidence=image.confidence,
+        evidence=image.evidence,
+        description=image.description,
+        frame_of_reference_uid=image.volume.frame_of_reference_uid,
+        alignment=asdict(image.alignment) if image.alignment else None,
+    )
+
+
+def save_truth(directory: Path, truth: Truth) -> TruthRecord:
     """Write the truth's volumes into `directory`/truth and return their record."""
     (directory / "truth").mkdir()
     _write(directory / "truth/lesions.nii.gz", truth.lesions)
     if truth.organs is not None:
         _write(directory / "truth/organs.nii.gz", truth.organs)
     fields = {}
-    for phase, field_mm in truth.displacement_mm.items() if displacements else ():
+    for phase, field_mm in truth.displacement_mm.items():
         fields[_name(phase)] = f"truth/displacement_{_name(phase)}.nii.gz"
-        ras_mm = field_mm.transpose(2, 1, 0, 3) * TO_RAS
-        affine = truth.lesions.permute_spatial_axes([2, 1, 0]).to_nibabel().affine
-        nib.save(nib.Nifti1Image(ras_mm, affine), directory / fields[_name(phase)])  # type: ignore[no-untyped-call]
+        _write_field(directory / fields[_name(phase)], field_mm, truth.lesions)
     return TruthRecord(
         lesions="truth/lesions.nii.gz",
         organs="truth/organs.nii.gz" if truth.organs is not None else None,
@@ -229,6 +232,8 @@ def save_truth(directory: Path, truth: Truth, *, displacements: bool = False) ->
             for t in truth.lesion_list
         ),
         liver_curve=_by_name(truth.liver_curve),
+        diagnosis=truth.diagnosis,
+        markers=dict(truth.markers),
     )
 
 
@@ -239,19 +244,28 @@ def load_case(directory: Path) -> tuple[Study, Truth | None]:
         InputError: a file is missing, broken or contradicts another; the message names it.
     """
     record = _read_record(directory)
-    phases = {}
-    for name, entry in record.phases.items():
-        volume = _read(directory / entry.file, np.float32, entry.frame_of_reference_uid)
-        phases[Phase[name.upper()]] = PhaseImage(
-            volume,
-            entry.time_s,
-            entry.confidence,
-            entry.evidence,
-            entry.description,
-            alignment=Alignment(**entry.alignment) if entry.alignment else None,
-        )
-    study = Study(record.modality, phases, record.case_id, record.agent, record.warnings)
+    study = Study(
+        record.modality,
+        {_phase(name): _load_image(directory, entry) for name, entry in record.phases.items()},
+        record.case_id,
+        record.agent,
+        record.warnings,
+        subject_id=record.subject_id,
+        week=record.week,
+        other={name: _load_image(directory, entry) for name, entry in record.other.items()},
+    )
     return study, _load_truth(directory, record.truth, study.grid) if record.truth else None
+
+
+def _load_image(directory: Path, entry: PhaseRecord) -> PhaseImage:
+    return PhaseImage(
+        _read(directory / entry.file, np.float32, entry.frame_of_reference_uid),
+        entry.time_s,
+        entry.confidence,
+        entry.evidence,
+        entry.description,
+        alignment=Alignment(**entry.alignment) if entry.alignment else None,
+    )
 
 
 def write_cases(
@@ -379,11 +393,13 @@ def _load_truth(directory: Path, record: TruthRecord, grid: hd.Volume) -> Truth:
     for file, volume in ((record.lesions, lesions), (record.organs, organs)):
         if volume is not None and volume.spatial_shape != grid.spatial_shape:
             raise InputError(f"{directory / str(file)} has shape {volume.spatial_shape}, the reference phase {grid.spatial_shape}")
-    fields = {_phase(name): _read_field(directory / file) for name, file in record.displacement.items()}
+    fields = {_phase(name): partial(_read_field, directory / file, grid.spatial_shape) for name, file in record.displacement.items()}
     lesion_list = tuple(
         LesionTruth(entry.label, LesionType[entry.type.upper()], _by_phase(entry.curve), entry.kinetics) for entry in record.lesion_list
     )
-    return Truth(lesions, organs, lesion_list, _by_phase(record.liver_curve), fields)
+    return Truth(
+        lesions, organs, lesion_list, _by_phase(record.liver_curve), OnDemand(fields), diagnosis=record.diagnosis, markers=record.markers
+    )
 
 
 def _write(file: Path, volume: hd.Volume) -> None:
@@ -400,9 +416,44 @@ def _read(file: Path, dtype: type[np.generic], frame_of_reference_uid: str | Non
     return volume.with_array(np.ascontiguousarray(volume.array).astype(dtype, copy=False))
 
 
-def _read_field(file: Path) -> NDArray[np.float32]:
+def _write_field(file: Path, field_mm: NDArray[np.float32], grid: hd.Volume) -> None:
+    """A displacement at every fourth voxel where that tells it whole, as it does for smooth ones; else at every voxel."""
+    shape = grid.spatial_shape
+    nodes_mm = field_mm
+    for axis, size in enumerate(shape):
+        nodes_mm = np.tensordot(_onto_nodes(size), nodes_mm, axes=(1, axis))
+        nodes_mm = np.moveaxis(nodes_mm, 0, axis)
+    affine = grid.permute_spatial_axes([2, 1, 0]).to_nibabel().affine
+    if nodes_mm.shape != field_mm.shape and np.allclose(_between_nodes(nodes_mm, shape), field_mm, rtol=0, atol=1e-3):
+        field_mm, affine = nodes_mm, affine @ np.diag([FIELD_STEP, FIELD_STEP, FIELD_STEP, 1])
+    nib.save(nib.Nifti1Image((field_mm.transpose(2, 1, 0, 3) * TO_RAS).astype(np.float32), affine), file)  # type: ignore[no-untyped-call]
+
+
+def _read_field(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
     ras_mm, _ = _stored(file, dimensions=4)
-    return np.ascontiguousarray(ras_mm.transpose(2, 1, 0, 3) * TO_RAS, np.float32)
+    field_mm = np.ascontiguousarray(ras_mm.transpose(2, 1, 0, 3) * TO_RAS, np.float32)
+    return field_mm if field_mm.shape[:3] == shape else _between_nodes(field_mm, shape)
+
+
+def _onto_nodes(size: int) -> NDArray[np.float32]:
+    """Weights (nodes, size) that read a line of voxels at every fourth; a node beyond its end continues the last two."""
+    nodes = -(-(size - 1) // FIELD_STEP) + 1
+    weights = np.zeros((nodes, size), np.float32)
+    inside = np.arange(0, size, FIELD_STEP)
+    weights[np.arange(inside.size), inside] = 1
+    if inside.size < nodes:
+        beyond = FIELD_STEP * (nodes - 1) - (size - 1)
+        weights[-1, -1], weights[-1, -2] = 1 + beyond, -beyond
+    return weights
+
+
+def _between_nodes(nodes_mm: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A field at every voxel from its values at every fourth, linearly."""
+    for axis, size in enumerate(shape):
+        at = np.arange(nodes_mm.shape[axis]) * FIELD_STEP
+        weights = np.stack([np.interp(np.arange(size), at, unit) for unit in np.eye(at.size)], axis=1).astype(np.float32)
+        nodes_mm = np.moveaxis(np.tensordot(weights, nodes_mm, axes=(1, axis)), 0, axis)
+    return np.ascontiguousarray(nodes_mm, np.float32)
 
 
 def _stored(file: Path, *, dimensions: int) -> tuple[NDArray[Any], NDArray[np.float64]]:

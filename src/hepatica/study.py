@@ -6,9 +6,10 @@ A voxel grid is a `highdicom.Volume`: an array of shape (Z, Y, X) and an affine 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from typing import TypeVar
 
 import highdicom as hd
 import numpy as np
@@ -20,6 +21,30 @@ from hepatica.labels import LesionType
 
 class InputError(ValueError):
     """Something is wrong with what the user gave; the message says what, where and what to do, in one line, and names no patient."""
+
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class OnDemand(Mapping[Key, Value]):
+    """Large values that are made anew each time one is asked for, and never kept.
+
+    Args:
+        make: what makes the value of each key.
+    """
+
+    def __init__(self, make: Mapping[Key, Callable[[], Value]]) -> None:
+        self._make = dict(make)
+
+    def __getitem__(self, key: Key) -> Value:
+        return self._make[key]()
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._make)
+
+    def __len__(self) -> int:
+        return len(self._make)
 
 
 class Modality(StrEnum):
@@ -114,6 +139,9 @@ class Study:
         case_id: a pseudonym safe to print (never a name or a hospital number).
         agent: contrast agent where known: "gadobutrol", "gadoxetate", "iodine", ...
         warnings: what was missing or doubtful while reading, one plain sentence each.
+        subject_id: pseudonym of the patient or animal, where one has several studies; "" for `case_id`.
+        week: weeks since the subject's first study, None where nobody follows it over time.
+        other: images of the same session that are no contrast phase, by sequence: "t2w", ...
     """
 
     modality: Modality
@@ -121,6 +149,9 @@ class Study:
     case_id: str = "case"
     agent: str | None = None
     warnings: tuple[str, ...] = ()
+    subject_id: str = ""
+    week: float | None = None
+    other: Mapping[str, PhaseImage] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.phases:
@@ -180,6 +211,8 @@ class Truth:
         lesion_list: one entry per label.
         liver_curve: noise-free mean intensity of the lesion-free liver parenchyma per phase.
         displacement_mm: per phase, the (Z, Y, X, 3) float32 LPS shift from a point of the reference phase to the same tissue in that phase.
+        diagnosis: what the whole case is, where lesions alone do not say it: "normal", "covid-19", "responder", ...; "" where they do.
+        markers: what was found beside the images, by name with unit, for instance {"viability_percent": 62.0}.
     """
 
     lesions: hd.Volume
@@ -187,6 +220,8 @@ class Truth:
     lesion_list: tuple[LesionTruth, ...]
     liver_curve: Mapping[Phase, float] = field(default_factory=dict)
     displacement_mm: Mapping[Phase, NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    diagnosis: str = ""
+    markers: Mapping[str, float | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

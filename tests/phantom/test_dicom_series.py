@@ -38,7 +38,7 @@ def study_of(modality: Modality) -> tuple[Study, Protocol]:
         for phase, time_s in times_s.items()
     }
     agent = "iodine" if modality is Modality.CT else "gadobutrol"
-    protocol = replace(draw_protocol(rng, modality), agent=AGENTS[agent])
+    protocol = replace(draw_protocol(rng, modality), agent=AGENTS[agent], flaws=frozenset())
     return with_headers(Study(modality, images, "case-7", agent), protocol), protocol
 
 

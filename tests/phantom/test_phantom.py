@@ -8,9 +8,9 @@ import pytest
 
 from hepatica.cohort import Cohort
 from hepatica.phantom import Phantom, write_cohort
-from hepatica.study import InputError, Modality, Phase
+from hepatica.study import InputError, Phase
 
-SMALL = Phantom(Modality.CT, seed=4, shape=(10, 40, 40), spacing_mm=(20.0, 9.0, 9.0))
+SMALL = Phantom("ct", seed=4, shape=(10, 40, 40), spacing_mm=(20.0, 9.0, 9.0))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -18,7 +18,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_case_depends_on_seed_and_number_only() -> None:
-    phantom = Phantom(Modality.MR, seed=4, shape=SMALL.shape, spacing_mm=SMALL.spacing_mm)
+    phantom = Phantom("mr", seed=4, shape=SMALL.shape, spacing_mm=SMALL.spacing_mm)
     later, _ = phantom[1]
     phantom[0]
     again, truth = phantom[1]
@@ -26,7 +26,7 @@ def test_a_case_depends_on_seed_and_number_only() -> None:
     for phase, image in later.phases.items():
         np.testing.assert_array_equal(image.volume.array, again.phases[phase].volume.array)
     assert truth.lesions.array.max() == len(truth.lesion_list)
-    other = Phantom(Modality.MR, seed=5, shape=SMALL.shape, spacing_mm=SMALL.spacing_mm)[1][0]
+    other = Phantom("mr", seed=5, shape=SMALL.shape, spacing_mm=SMALL.spacing_mm)[1][0]
     assert not np.array_equal(other.grid.array, again.grid.array)
 
 
@@ -54,10 +54,10 @@ def test_a_written_cohort_reads_as_the_phantom(tmp_path: Path) -> None:
     np.testing.assert_array_equal(truth.lesions.array, known_truth.lesions.array)
     assert truth.lesion_list == known_truth.lesion_list
     with pytest.raises(InputError, match="other settings"):
-        write_cohort(Phantom(Modality.CT, seed=5), 1, tmp_path / "out")
+        write_cohort(Phantom("ct", seed=5), 1, tmp_path / "out")
 
 
 def test_missing_phases(tmp_path: Path) -> None:
-    phantom = Phantom(Modality.CT, 0, SMALL.shape, SMALL.spacing_mm, missing={Phase.DELAYED: 1.0})
+    phantom = Phantom("ct", 0, shape=SMALL.shape, spacing_mm=SMALL.spacing_mm, missing={Phase.DELAYED: 1.0})
     assert list(phantom[0][0].phases) == [Phase.PRE, Phase.ARTERIAL, Phase.PORTAL]
     write_cohort(phantom, 1, tmp_path / "out")

@@ -1,9 +1,9 @@
-"""Real curves of volunteers in, how well the phantom's virtual people cover them, as a table and figures, out."""
+"""Real curves, images and reference numbers in, how near the phantom comes to them, as tables and figures, out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,11 +13,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hepatica import checkpoint
+from hepatica.bench import texture, threshold_rule
+from hepatica.bench.osipi import markdown as osipi_markdown
+from hepatica.bench.osipi import osipi as osipi_rows
 from hepatica.bench.real_curves import BASELINE_END_S, ONSET, TISSUES, RealCurve, read_curves
+from hepatica.phantom import Phantom
 from hepatica.phantom.anatomy import Subject, Tissue
 from hepatica.phantom.kinetics import AGENTS, STEP_S, blood_inputs, concentrations, draw_circulation, draw_perfusion
 from hepatica.phantom.signal import HEPATOCYTE_R1, RELAXIVITY, draw_properties, iodine_hu, spgr_signal
 from hepatica.stats import Estimate, bootstrap_mean
+from hepatica.study import Study, Truth
 
 FIELD_TESLA = 3.0
 FLIP_ERROR, T1_ERROR = 0.08, 0.05
@@ -51,6 +56,9 @@ TYPICAL_HU: Mapping[Tissue, tuple[int, int, int, int]] = {
 }
 """Attenuation that readers expect: native, late arterial (35 s), portal (70 s) and delayed (180 s), at 120 kV."""
 SHOWN = 4
+TEXTURE_PEOPLE = 20
+RULE_PRESETS, RULE_CASES = ("mr", "ct", "hard"), 24
+RULE_SHAPE, RULE_SPACING_MM = (40, 160, 160), (5.0, 2.2, 2.2)
 
 
 class Compared(NamedTuple):
@@ -61,24 +69,38 @@ class Compared(NamedTuple):
 
 
 def phantom_realism(
-    curves: Path, out: Path, *, people: int = 100, seed: int = 0, progress: Callable[[str, int, int], None] | None = None
+    curves: Path,
+    out: Path,
+    *,
+    osipi: Path | None = None,
+    ct: Sequence[Path] = (),
+    people: int = 100,
+    seed: int = 0,
+    rule_cases: int = RULE_CASES,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> str:
-    """Simulate people with each real one's TR, flip angle, dose, T1 and noise, and see where the real values fall among theirs.
+    """Measure how real the phantom is: its curves, attenuation, physics, noise and texture, and how hard its lesions are to find.
+
+    For the curves, people are simulated with each real one's TR, flip angle, dose, T1 and noise.
 
     Args:
         curves: folder with zipped real curves (`read_curves`).
-        out: folder that gets `realism.json`, `realism.md`, `realism-curves.png` and `realism-percentiles.png`.
+        out: folder that gets `realism.json`, `realism.md`, `realism-curves.png`, `realism-percentiles.png` and `realism-texture.png`.
+        osipi: folder with OSIPI's reference numbers; None leaves that part out.
+        ct: real CT studies to compare noise and texture with; none leaves that part out.
         people: virtual people per real curve.
         seed: of the virtual people.
+        rule_cases: cases per preset that a plain threshold is tried on.
         progress: called with (what, done, total).
 
     Returns:
-        The table, as Markdown.
+        The tables, as Markdown.
 
     Raises:
-        InputError: there are no curves.
+        InputError: there are no curves, or a folder lacks what it should hold.
     """
     real = read_curves(curves)
+    physics = osipi_rows(osipi) if osipi else []
     rows: list[dict[str, Any]] = []
     compared: list[Compared] = []
     for index, curve in enumerate(real):
@@ -89,22 +111,48 @@ def phantom_realism(
         compared.append(Compared(curve, virtual))
         rows += _rows(curve, virtual)
     summary = _summary(rows, np.random.default_rng(seed))
-    hu = attenuation(people, np.random.default_rng([seed, len(real)]))
+    looks = texture.compare(ct, people=TEXTURE_PEOPLE, seed=seed, progress=progress) if ct else None
+    rules = {preset: _rule(preset, rule_cases, seed, progress) for preset in RULE_PRESETS}
+    options = [f"--curves {curves.name}", *([f"--osipi {osipi.name}"] if osipi else []), *(f"--ct {path.name}" for path in ct)]
     record = {
-        "command": f"hepatica benchmark phantom-realism --curves {curves.name}",
+        "command": " ".join(["hepatica benchmark phantom-realism", *options]),
         "commit": checkpoint.commit(),
         "seed": seed,
         "people": people,
         "summary": {name: {**each, "inside": vars(each["inside"])} for name, each in summary.items()},
-        "attenuation": hu,
+        "attenuation": attenuation(people, np.random.default_rng([seed, len(real)])),
+        "osipi": physics,
+        "texture": looks.record if looks else None,
+        "threshold_rule": rules,
         "curves": rows,
     }
+    parts = [_markdown(record, summary)]
+    if physics:
+        parts.append(osipi_markdown(physics))
+    if looks:
+        parts.append(texture.markdown(looks.record))
+    parts += [threshold_rule.markdown(rule, preset) for preset, rule in rules.items()]
     out.mkdir(parents=True, exist_ok=True)
     (out / "realism.json").write_text(json.dumps(record, indent=1) + "\n")
-    (out / "realism.md").write_text(table := _markdown(record, summary))
+    (out / "realism.md").write_text(table := "\n".join(part.rstrip("\n") + "\n" for part in parts))
     _curves_figure(compared).savefig(out / "realism-curves.png")
     _percentiles_figure(rows).savefig(out / "realism-percentiles.png")
+    if looks:
+        looks.figure.savefig(out / "realism-texture.png")
     return table
+
+
+def _rule(preset: str, cases: int, seed: int, progress: Callable[[str, int, int], None] | None) -> dict[str, Any]:
+    """What a plain threshold finds in the first cases of a preset, on a coarse grid."""
+    phantom = Phantom(preset, seed, shape=RULE_SHAPE, spacing_mm=RULE_SPACING_MM)
+
+    def made() -> Iterator[tuple[Study, Truth]]:
+        for index in range(cases):
+            if progress:
+                progress(f"making cases of {preset}", index, cases)
+            yield phantom[index]
+
+    return threshold_rule.threshold_rule(made(), seed)
 
 
 def measures(time_s: NDArray[np.float64], signal: NDArray[np.float64]) -> dict[str, float]:
@@ -233,7 +281,9 @@ def _summary(rows: Sequence[dict[str, Any]], rng: np.random.Generator) -> dict[s
 
 def _markdown(record: dict[str, Any], summary: dict[str, dict[str, Any]]) -> str:
     lines = [
-        "# Real curves among simulated ones",
+        "# How real the phantom is",
+        "",
+        "## Real curves among simulated ones",
         "",
         f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}. Each real curve is compared with "
         f"{record['people']} virtual people who have its TR, flip angle, dose, T1 and noise. Inside: the share of real values between the "

@@ -15,7 +15,7 @@ from typing import Any
 
 from hepatica import checkpoint
 from hepatica.phantom import Phantom, write_cohort
-from hepatica.study import InputError, Modality
+from hepatica.study import InputError
 
 SEED = 11
 SHAPE, SPACING_MM = (64, 256, 256), (3.5, 1.4, 1.4)
@@ -38,7 +38,7 @@ def speed(out: Path, sources: Sequence[Path] = (), *, device: str = "auto", prog
         InputError: a study could not be analysed.
     """
     with TemporaryDirectory() as scratch:
-        write_cohort(Phantom(Modality.MR, SEED, shape=SHAPE, spacing_mm=SPACING_MM), 1, Path(scratch) / "mr", format="dicom")
+        write_cohort(Phantom("mr", SEED, shape=SHAPE, spacing_mm=SPACING_MM), 1, Path(scratch) / "mr", format="dicom")
         studies = {"MR phantom, 4 phases, 256 x 256 x 64": Path(scratch) / "mr/case-00000", **{_name(source): source for source in sources}}
         rows = []
         for index, (name, source) in enumerate(studies.items()):

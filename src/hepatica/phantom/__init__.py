@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +13,15 @@ from hepatica.cohort import Progress, save_case, write_cases
 from hepatica.labels import LesionType
 from hepatica.phantom.acquisition import acquire
 from hepatica.phantom.anatomy import build_anatomy
+from hepatica.phantom.chest import chest_case
 from hepatica.phantom.dicom_series import save_dicom_case, with_headers
-from hepatica.phantom.protocol import draw_protocol
-from hepatica.study import Modality, Phase, Study, Truth
+from hepatica.phantom.lesions import Casting
+from hepatica.phantom.population import PRESETS, Population, population
+from hepatica.phantom.protocol import Protocol, draw_protocol
+from hepatica.phantom.rat import rat_case
+from hepatica.study import InputError, Modality, Phase, Study, Truth
 
-__all__ = ["Phantom", "write_cohort"]
+__all__ = ["PRESETS", "Phantom", "write_cohort"]
 
 
 @dataclass(frozen=True)
@@ -25,44 +29,106 @@ class Phantom:
     """An endless sequence of simulated studies: `phantom[i]` is case i, the same whenever and wherever it is asked for.
 
     Attributes:
-        modality: CT or MR.
-        seed: together with the case number it decides everything, bit for bit.
-        shape: of the reference grid (Z, Y, X).
-        spacing_mm: of the reference grid.
-        lesion_types: draw lesions of these types only; None for the usual mixture.
-        agents: names from `kinetics.AGENTS` to choose from; None for the usual ones.
-        missing: probability, per phase, that it was not acquired.
+        preset: name of a population in `PRESETS`, in any case of letters.
+        seed: together with the preset and the case number it decides everything, bit for bit.
+        modality: CT or MR; None for the preset's own.
+        shape: of the reference grid (Z, Y, X); None for the preset's.
+        spacing_mm: of the reference grid; None for the preset's.
+        lesion_types: one lesion of each of these; None for those of the preset.
+        agents: names from `kinetics.AGENTS` to choose from; None for the preset's.
+        missing: probability, per phase, that it was not acquired; None for the preset's.
         own_grids: every phase but the reference gets a grid of its own.
         headers: give the images the DICOM headers they would have; the images do not depend on it.
+
+    Raises:
+        InputError: there is no such preset, it is of the other modality, or a size is not positive.
+
+    >>> from hepatica.phantom import Phantom
+    >>> phantom = Phantom("hard", seed=1, shape=(8, 40, 40), spacing_mm=(20.0, 9.0, 9.0))
+    >>> study, truth = phantom[0]
     """
 
-    modality: Modality
+    preset: str
     seed: int
-    shape: tuple[int, int, int] = (40, 160, 160)
-    spacing_mm: tuple[float, float, float] = (5.0, 2.2, 2.2)
+    modality: Modality | None = None
+    shape: tuple[int, int, int] | None = None
+    spacing_mm: tuple[float, float, float] | None = None
     lesion_types: tuple[LesionType, ...] | None = None
     agents: tuple[str, ...] | None = None
-    missing: Mapping[Phase, float] = field(default_factory=dict)
+    missing: Mapping[Phase, float] | None = None
     own_grids: bool = False
     headers: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "preset", self.preset.lower())
+        people = self.population
+        if min(people.shape) < 1 or not all(0 < size < float("inf") for size in people.spacing_mm):
+            raise InputError(f"shape and spacing must be positive, got {people.shape} and {people.spacing_mm}")
+        if self.seed < 0:
+            raise InputError(f"a seed is 0 or more, got {self.seed}")
+
+    @property
+    def population(self) -> Population:
+        """The preset with what was changed in it."""
+        found = population(self.preset, self.modality)
+        changes = {name: getattr(self, name) for name in ("shape", "spacing_mm", "agents", "missing")}
+        return replace(found, **{name: value for name, value in changes.items() if value is not None})
 
     def __getitem__(self, index: int) -> tuple[Study, Truth]:
         if index < 0:
             raise IndexError(f"case numbers start at 0, got {index}")
-        body, examination, scan = map(np.random.default_rng, np.random.SeedSequence((self.seed, index)).spawn(3))
-        anatomy = build_anatomy(body, shape=self.shape, spacing_mm=self.spacing_mm, modality=self.modality, lesion_types=self.lesion_types)
-        protocol = draw_protocol(examination, self.modality, agents=self.agents, missing=self.missing)
-        case_id = f"phantom-{self.modality.lower()}-{self.seed}-{index:05d}"
-        study, truth = acquire(anatomy, protocol, scan, case_id=case_id, own_grids=self.own_grids)
+        people = self.population
+        name = f"{self.preset}-{people.modality.lower()}" if people.other_modality else self.preset
+        case_id = f"phantom-{name}-{self.seed}-{index:05d}"
+        study, truth, protocol = self._image(people, index, case_id)
         return (with_headers(study, protocol) if self.headers else study), truth
+
+    def _image(self, people: Population, index: int, case_id: str) -> tuple[Study, Truth, Protocol]:
+        chance = np.random.SeedSequence((self.seed, index))
+        if self.preset == "chest":
+            return chest_case(np.random.default_rng(chance), shape=people.shape, spacing_mm=people.spacing_mm, case_id=case_id)
+        if self.preset == "rat-hcc":
+            return rat_case(self.seed, index, shape=people.shape, spacing_mm=people.spacing_mm, case_id=case_id)
+        body, examination, scan = map(np.random.default_rng, chance.spawn(3))
+        anatomy = build_anatomy(
+            body,
+            shape=people.shape,
+            spacing_mm=people.spacing_mm,
+            modality=people.modality,
+            lesion_types=self.lesion_types,
+            casting=_cast(people, self.seed, index),
+        )
+        protocol = draw_protocol(
+            examination, people.modality, agents=people.agents, missing=people.missing, field_tesla=people.field_tesla, poor=people.poor
+        )
+        study, truth = acquire(anatomy, protocol, scan, case_id=case_id, own_grids=self.own_grids)
+        return study, truth, protocol
 
     def settings(self) -> dict[str, Any]:
         """All that decides the cases, as JSON."""
-        values = asdict(self)
-        return values | {
-            "lesion_types": self.lesion_types and [t.name.lower() for t in self.lesion_types],
-            "missing": {phase.name.lower(): chance for phase, chance in self.missing.items()},
+        people = self.population
+        return {
+            "preset": self.preset,
+            "modality": str(people.modality),
+            "seed": self.seed,
+            "shape": people.shape,
+            "spacing_mm": people.spacing_mm,
+            "lesion_types": self.lesion_types and [kind.name.lower() for kind in self.lesion_types],
+            "agents": people.agents,
+            "missing": {phase.name.lower(): chance for phase, chance in people.missing.items()},
+            "own_grids": self.own_grids,
+            "headers": self.headers,
         }
+
+
+def _cast(people: Population, seed: int, index: int) -> Casting:
+    """The preset's casting; where subjects are dealt by type, that of the subject whose turn it is."""
+    if not people.subjects:
+        return people.casting
+    everyone = [kind for kind, number in people.subjects.items() for _ in range(number)]
+    block, place = divmod(index, len(everyone))
+    order = np.random.default_rng(np.random.SeedSequence((seed, block), spawn_key=(9,))).permutation(len(everyone))
+    return replace(people.casting, kinds=(everyone[order[place]],), healthy=0.0)
 
 
 def write_cohort(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 
 import highdicom as hd
@@ -18,8 +19,18 @@ from hepatica.phantom.fields import draw_field
 from hepatica.phantom.kinetics import Perfusion, blood_inputs, concentrations, draw_circulation, draw_perfusion, parameters
 from hepatica.phantom.motion import draw_motion, forward_shift_mm, resampled
 from hepatica.phantom.protocol import Protocol
-from hepatica.phantom.signal import FAT_T1_S, HEPATOCYTE_R1, PROPERTIES, RELAXIVITY, Properties, draw_properties, iodine_hu, spgr_signal
-from hepatica.study import REFERENCE_ORDER, LesionTruth, Modality, Phase, PhaseImage, Study, Truth
+from hepatica.phantom.signal import (
+    FAT_T1_S,
+    HEPATOCYTE_R1,
+    PROPERTIES,
+    RELAXIVITY,
+    Properties,
+    blended,
+    draw_properties,
+    iodine_hu,
+    spgr_signal,
+)
+from hepatica.study import REFERENCE_ORDER, LesionTruth, Modality, OnDemand, Phase, PhaseImage, Study, Truth
 
 ORGANS: Mapping[Tissue, Organ] = {
     Tissue.AIR: Organ.BACKGROUND,
@@ -48,6 +59,9 @@ ORGANS: Mapping[Tissue, Organ] = {
     Tissue.SOFT_TISSUE: Organ.BODY,
 }
 """Organ by tissue; compartments of lesions count as liver."""
+
+INTERPOLATION_VOXELS = 0.41
+"""What linear interpolation at random places blurs the moved phases by; the phase that does not move gets it as well, lest it stand out."""
 
 CODES_PER_LESION = 64
 """A voxel's code is 64 * lesion label + tissue: what every property is looked up by."""
@@ -115,10 +129,11 @@ def acquire(
     voxels = np.maximum(np.bincount(labels, minlength=len(anatomy.lesion_types) + 1), 1)
     liver = np.flatnonzero(scene.codes == Tissue.LIVER)
 
+    blur = tuple(np.hypot(protocol.blur_voxels, np.array([0.0, protocol.kernel_mm, protocol.kernel_mm]) / scene.tissue.spacing))
     images: dict[Phase, PhaseImage] = {}
     curves: dict[Phase, NDArray[np.float64]] = {}
     liver_curve: dict[Phase, float] = {}
-    displacement_mm: dict[Phase, NDArray[np.float32]] = {}
+    shifts: dict[Phase, Callable[[], NDArray[np.float32]]] = {}
     for column, (phase, time_s) in enumerate(protocol.times_s.items(), start=1):
         image = scene.appearance(column)
         curves[phase] = np.bincount(labels, image.ravel()[inside], voxels.size) / voxels
@@ -127,44 +142,51 @@ def acquire(
         grid, axes = _grid(scene.tissue, rng if own_grids and phase is not reference else None)
         motion = None if phase is reference else draw_motion(scene.tissue, protocol, phase, rng)
         if motion:
-            displacement_mm[phase] = forward_shift_mm(motion, scene.tissue)
-        moved = resampled(artefacts.blurred(image, protocol.blur_voxels), axes, motion, scene.tissue)
+            shifts[phase] = partial(forward_shift_mm, motion, scene.tissue)
+        softness = np.hypot(blur, 0.0 if motion else INTERPOLATION_VOXELS)
+        moved = resampled(artefacts.blurred(image, tuple(softness)), axes, motion, scene.tissue)
         stored = _stored(moved, phase, protocol, coil.on_axes(axes)[0], rng, grid.spacing)
         images[phase] = PhaseImage(
             grid.with_array(stored), time_s, evidence=("simulated",), description=protocol.descriptions.get(phase, "")
         )
     study = Study(protocol.modality, images, case_id=case_id, agent=protocol.agent.name)
-    organs = scene.tissue.with_array(_organ_values()[scene.tissue.array])
+    organs = scene.tissue.with_array(organ_values()[scene.tissue.array])
     lesion_list = tuple(
         LesionTruth(
             label,
             lesion_type,
             {phase: float(means[label]) for phase, means in curves.items()},
-            _kinetics([c for c in scene.body if c.code // CODES_PER_LESION == label]),
+            kinetics_of([c for c in scene.body if c.code // CODES_PER_LESION == label]),
         )
         for label, lesion_type in enumerate(anatomy.lesion_types, start=1)
     )
-    return study, Truth(scene.lesions, organs, lesion_list, liver_curve, displacement_mm)
+    return study, Truth(scene.lesions, organs, lesion_list, liver_curve, OnDemand(shifts))
 
 
 def _draw_scene(anatomy: Anatomy, protocol: Protocol, rng: np.random.Generator, case_id: str) -> Scene:
     codes = anatomy.lesions.array.astype(np.uint16) * CODES_PER_LESION + anatomy.tissue.array
     frame = generate_uid(entropy_srcs=[case_id, sha256(codes).hexdigest(), str(protocol)])
     tissue, lesions = (hd.Volume(v.array, v.affine, "PATIENT", frame) for v in (anatomy.tissue, anatomy.lesions))
-    body = _draw_compartments(codes, anatomy.subject, rng)
+    body = _draw_compartments(codes, anatomy, rng)
     levels = _levels(body, protocol, anatomy.subject, rng)
-    texture = _texture(codes, body, protocol, levels[:, 0], rng, tissue.spacing)
-    return Scene(tissue, lesions, tuple(body), codes, levels, texture, _mosaic(codes, body, rng, tissue.spacing))
+    texture = draw_texture(codes, body, protocol, levels[:, 0], rng, tissue.spacing)
+    return Scene(tissue, lesions, tuple(body), codes, levels, texture, draw_mosaic(codes, body, rng, tissue.spacing))
 
 
-def _draw_compartments(codes: NDArray[np.uint16], subject: Subject, rng: np.random.Generator) -> list[Compartment]:
+def _draw_compartments(codes: NDArray[np.uint16], anatomy: Anatomy, rng: np.random.Generator) -> list[Compartment]:
     counts = np.bincount(codes.ravel())
-    body = []
-    for code in np.flatnonzero(counts):
-        tissue = Tissue(int(code) % CODES_PER_LESION)
-        body.append(
-            Compartment(int(code), tissue, int(counts[code]), draw_properties(tissue, subject, rng), draw_perfusion(tissue, subject, rng))
-        )
+    body: list[Compartment] = []
+    for code in map(int, np.flatnonzero(counts)):
+        tissue, subject = Tissue(code % CODES_PER_LESION), anatomy.subject
+        properties, perfusion = draw_properties(tissue, subject, rng), draw_perfusion(tissue, subject, rng)
+        likeness = anatomy.likeness[code // CODES_PER_LESION - 1] if anatomy.likeness and code >= CODES_PER_LESION else 0.0
+        liver = next((c for c in body if c.code == Tissue.LIVER), None)
+        if likeness and liver:
+            properties, perfusion = blended(properties, liver.properties, likeness), blended(perfusion, liver.perfusion, likeness)
+        if tissue is Tissue.FNH and liver:  # its hepatocytes are the person's own, mostly a little more eager
+            taken_up = float(liver.perfusion.uptake_per_min * np.exp(rng.normal(0.15, 0.2)))
+            perfusion = replace(perfusion, uptake_per_min=taken_up)
+        body.append(Compartment(code, tissue, int(counts[code]), properties, perfusion))
     return body
 
 
@@ -212,7 +234,7 @@ def mr_levels(
     return protocol.scale * density * ((1 - fat) * water + fat * lipid)
 
 
-def _texture(
+def draw_texture(
     codes: NDArray[np.uint16],
     body: Sequence[Compartment],
     protocol: Protocol,
@@ -228,7 +250,7 @@ def _texture(
     return np.asarray(amplitude[codes] * _two_scales(rng, codes.shape, spacing_mm, fine_mm=3.0, coarse_mm=18.0))
 
 
-def _mosaic(
+def draw_mosaic(
     codes: NDArray[np.uint16], body: Sequence[Compartment], rng: np.random.Generator, spacing_mm: Sequence[float]
 ) -> NDArray[np.float32]:
     """Relative enhancement inside the tissues, about 1; the larger a lesion, the more uneven."""
@@ -281,7 +303,17 @@ def _stored(
 ) -> NDArray[np.float32]:
     """What the scanner stores: artefacts, noise, whole numbers."""
     if protocol.modality is Modality.CT:
-        noisy = image + artefacts.ct_noise(rng, image.shape, spacing_mm, protocol.noise)
+        noisy = image + artefacts.ct_noise(
+            rng,
+            image.shape,
+            spacing_mm,
+            protocol.noise,
+            grain_mm=protocol.grain_mm,
+            lateral=protocol.lateral_noise,
+            overlap_mm=protocol.overlap_mm,
+        )
+        if protocol.streaks:
+            noisy += np.where(image > -300, artefacts.streaks(rng, image.shape, spacing_mm, protocol.streaks), 0)
         return np.asarray(np.rint(np.clip(noisy, -1024, 3071)))
     if phase is Phase.ARTERIAL and protocol.ghost:
         image = artefacts.ghosted(image, protocol.ghost, rng)
@@ -291,7 +323,7 @@ def _stored(
     return np.asarray(np.rint(np.clip(artefacts.rician(rng, image, protocol.noise * liver), 0, 32767)))
 
 
-def _kinetics(compartments: Sequence[Compartment]) -> dict[str, float]:
+def kinetics_of(compartments: Sequence[Compartment]) -> dict[str, float]:
     """The true parameters of a lesion's compartments, names led by the compartment's."""
     return {
         name: value
@@ -301,7 +333,7 @@ def _kinetics(compartments: Sequence[Compartment]) -> dict[str, float]:
     }
 
 
-def _organ_values() -> NDArray[np.uint8]:
+def organ_values() -> NDArray[np.uint8]:
     """Organ value by tissue value."""
     values = np.full(CODES_PER_LESION, Organ.LIVER, np.uint8)
     for tissue, organ in ORGANS.items():

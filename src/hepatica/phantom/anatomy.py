@@ -11,7 +11,7 @@ import numpy as np
 from hepatica.labels import LesionType
 from hepatica.phantom.body import Habitus, noise, paint_trunk
 from hepatica.phantom.canvas import Canvas, Field, Tissue
-from hepatica.phantom.lesions import grow_lesions, plan_lesions
+from hepatica.phantom.lesions import USUAL, Casting, grow_lesions, plan_lesions
 from hepatica.phantom.organs import Viscera, paint_organs
 from hepatica.study import Modality
 
@@ -44,12 +44,14 @@ class Anatomy:
         lesions: uint16 instance labels on the same grid, 0 outside lesions.
         lesion_types: the type of label 1, 2, 3, ...
         subject: the person.
+        likeness: per lesion, how much of the liver's own signal and perfusion it has, 0 to 1; empty for nothing.
     """
 
     tissue: hd.Volume
     lesions: hd.Volume
     lesion_types: tuple[LesionType, ...]
     subject: Subject
+    likeness: tuple[float, ...] = ()
 
 
 def build_anatomy(
@@ -59,6 +61,7 @@ def build_anatomy(
     spacing_mm: tuple[float, float, float],
     modality: Modality,
     lesion_types: Sequence[LesionType] | None = None,
+    casting: Casting = USUAL,
     centre_z_mm: float | None = None,
 ) -> Anatomy:
     """Draw a person and label the part of the trunk that a grid covers.
@@ -73,6 +76,7 @@ def build_anatomy(
         modality: where a slab lies when `centre_z_mm` is None: MR is centred on the liver; CT begins near the base of the lungs when it
             is longer than 240 mm and else lies around the liver.
         lesion_types: one lesion for each of these, as far as the liver on this grid has room; None draws 0 to 8 lesions.
+        casting: what is drawn.
         centre_z_mm: height of the slab's centre over the hilum of the liver; about -300 is the pelvis.
 
     Raises:
@@ -82,7 +86,7 @@ def build_anatomy(
         raise ValueError(f"shape and spacing_mm must be positive, got shape={shape} and spacing_mm={spacing_mm}")
     scale = np.array([rng.uniform(0.92, 1.08), rng.uniform(0.9, 1.15), rng.uniform(0.88, 1.12)])  # z, y, x
     skin_fat_mm = float(np.clip(rng.lognormal(2.75, 0.5), 4, 45))
-    planned = plan_lesions(rng, lesion_types)
+    planned = plan_lesions(rng, lesion_types, casting)
     carcinoma = any(kind is LesionType.HCC for kind, _ in planned)
     cirrhosis = float(rng.uniform(0.15, 1)) if rng.random() < (0.65 if carcinoma else 0.25) else 0.0
     steatosis = float(rng.uniform(0.05, 0.3)) if rng.random() < 0.25 else float(rng.uniform(0, 0.05))
@@ -112,6 +116,7 @@ def build_anatomy(
         lesions=hd.Volume(labels, affine, "PATIENT"),
         lesion_types=kinds,
         subject=Subject(weight_kg, cirrhosis, steatosis),
+        likeness=tuple(rng.uniform(*casting.likeness, len(kinds)).tolist()),
     )
 
 

@@ -1,4 +1,4 @@
-"""A noise-free image in, the same image with a scanner's blur, noise or ghosts out."""
+"""A noise-free image in, the same image with a scanner's blur, noise, streaks or ghosts out."""
 
 from __future__ import annotations
 
@@ -8,36 +8,110 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
+NOISE_PIXEL_MM = 0.7
+ZERO_FILLED_VOXELS = 0.5
+REACH_MM = 80.0
+FINEST_GRAIN = 0.42
+"""Both fitted to the noise of two real scans (`bench/texture.py`)."""
+
 
 def blurred(image: NDArray[np.float32], sd_voxels: Sequence[float]) -> NDArray[np.float32]:
     """Point spread of slice profile and in-plane resolution; neighbouring tissues mix in border voxels."""
     return np.asarray(gaussian_filter(image, sd_voxels, truncate=3.0, mode="nearest"))
 
 
-def ct_noise(rng: np.random.Generator, shape: Sequence[int], spacing_mm: Sequence[float], sd_hu: float) -> NDArray[np.float32]:
-    """Noise of filtered back projection: a band of spatial frequencies in plane (ramp times soft kernel), weakly correlated across slices.
+def ct_noise(
+    rng: np.random.Generator,
+    shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    sd_hu: float,
+    *,
+    grain_mm: float = 0.35,
+    lateral: float = 0.5,
+    overlap_mm: float = 1.0,
+) -> NDArray[np.float32]:
+    """Noise of filtered back projection with a soft kernel: coloured in plane, calmer towards the skin, correlated across slices.
+
+    Rays from side to side lose most photons, so part of the noise runs from side to side as fine streaks, bent by a few degrees.
 
     Args:
         rng: source of chance.
         shape: (Z, Y, X).
         spacing_mm: of the grid.
-        sd_hu: standard deviation.
+        sd_hu: standard deviation in pixels of `NOISE_PIXEL_MM`; larger pixels average more photons and are calmer, as in practice.
+        grain_mm: standard deviation of what smooths the noise in plane, at least `FINEST_GRAIN` pixels.
+        lateral: share of the variance that runs from side to side, 0 to 1.
+        overlap_mm: standard deviation of what smooths it across slices.
     """
+    pixel_mm = float(np.mean(spacing_mm[1:]))
+    calm = _density(pixel_mm, grain_mm) / _density(NOISE_PIXEL_MM, grain_mm)
+    grain_mm = max(grain_mm, FINEST_GRAIN * pixel_mm)
+    noise = np.sqrt(np.float32(1 - lateral)) * _smoothed(rng, shape, spacing_mm, (grain_mm, grain_mm))
+    if lateral:
+        streaked = _smoothed(rng, shape, spacing_mm, (0.8 * grain_mm, 3 * grain_mm))
+        bend = np.rint(rng.normal(0, 0.05, 2)[:, None] * [np.arange(shape[2]), np.arange(shape[2]) ** 2 / shape[2]]).sum(0).astype(int)
+        rows = (np.arange(shape[1])[:, None] + bend) % shape[1]
+        noise += np.sqrt(np.float32(lateral)) * streaked[:, rows, np.arange(shape[2])]
+    if shape[0] > 1 and overlap_mm > 0:
+        noise = gaussian_filter1d(noise, overlap_mm / spacing_mm[0], axis=0, truncate=3.0)
+    y, x = (((np.arange(n) - (n - 1) / 2) * size / REACH_MM) ** 2 for n, size in zip(shape[1:], spacing_mm[1:], strict=True))
+    noise *= (0.7 + 0.5 * np.exp(-(y[:, None] + x) / 2)).astype(np.float32)  # more photons are lost on the way to the middle
+    return np.asarray(noise * np.float32(sd_hu * calm / max(float(noise.std()), 1e-6)), np.float32)
+
+
+def _density(pixel_mm: float, grain_mm: float) -> float:
+    """Variance per axis of white noise of density 1 that is averaged over pixels and smoothed: over two axes its standard deviation."""
+    impulse = np.zeros(101)
+    impulse[50] = 1.0
+    return float((gaussian_filter1d(impulse, max(grain_mm / pixel_mm, FINEST_GRAIN)) ** 2).sum() / pixel_mm)
+
+
+def _smoothed(
+    rng: np.random.Generator, shape: Sequence[int], spacing_mm: Sequence[float], sd_mm: tuple[float, float]
+) -> NDArray[np.float32]:
+    """White noise smoothed in plane (rows, columns); standard deviation 1."""
     noise = rng.standard_normal(tuple(shape), dtype=np.float32)
-    for axis in (1, 2):
-        noise = gaussian_filter1d(noise, 0.7 / spacing_mm[axis], axis=axis, truncate=3.0)
-    low = noise
-    for axis in (1, 2):
-        low = gaussian_filter1d(low, 2.0 / spacing_mm[axis], axis=axis, truncate=3.0)
-    noise = noise - np.float32(0.8) * low
-    if shape[0] > 1:
-        noise = gaussian_filter1d(noise, 0.4, axis=0, truncate=3.0)
-    return np.asarray(noise * np.float32(sd_hu / noise.std()))
+    for axis, sd in zip((1, 2), sd_mm, strict=True):
+        noise = gaussian_filter1d(noise, sd / spacing_mm[axis], axis=axis, truncate=3.0)
+    return np.asarray(noise / max(float(noise.std()), 1e-6), np.float32)
+
+
+def streaks(rng: np.random.Generator, shape: Sequence[int], spacing_mm: Sequence[float], peak_hu: float) -> NDArray[np.float32]:
+    """What two arms beside the trunk do to CT: a dark band along the line that joins them, bright beside it, and fine streaks around.
+
+    Photons are starved, and hardened, along the rays through both bones; the line tilts and shifts slowly from slice to slice.
+
+    Args:
+        rng: source of chance.
+        shape: (Z, Y, X).
+        spacing_mm: of the grid.
+        peak_hu: depth of the band.
+    """
+    z, y, x = (((np.arange(n) - (n - 1) / 2) * s).astype(np.float32) for n, s in zip(shape, spacing_mm, strict=True))
+    result = np.zeros(shape, np.float32)
+    for share in (1.0, rng.uniform(0.2, 0.7)):  # humerus or radius, then ulna
+        height_mm = rng.uniform(-60, 50) + rng.uniform(-0.3, 0.3) * z
+        slope = np.tan(np.deg2rad(rng.normal(0, 6))) + rng.normal(0, 0.0004) * z
+        across = y[None, :, None] - height_mm[:, None, None] - slope[:, None, None] * x[None, None, :]
+        width_mm = rng.uniform(7, 24)
+        strength = np.clip(1 + rng.normal(0, 0.004) * z, 0.3, 1.7)[:, None, None]
+        lines = rng.standard_normal((shape[0], 96)).astype(np.float32)  # fine streaks, 2 mm apart, new in each slice
+        position = np.clip(across / 2 + 48, 0, 94.999)
+        below = position.astype(np.intp)
+        rows = np.arange(shape[0])[:, None, None]
+        fine = lines[rows, below] + (position - below) * (lines[rows, below + 1] - lines[rows, below])
+        scaled = (across / width_mm) ** 2
+        band = -(1 - 0.7 * scaled) * np.exp(-scaled / 2) + 0.35 * fine * np.exp(-scaled / 8)
+        result += np.float32(share * peak_hu) * strength * band
+    return np.asarray(result, np.float32)
 
 
 def rician(rng: np.random.Generator, image: NDArray[np.float32], sd: float) -> NDArray[np.float32]:
-    """Magnitude of the image with complex Gaussian noise of standard deviation `sd` per channel."""
-    real, imaginary = rng.standard_normal((2, *image.shape), dtype=np.float32) * np.float32(sd)
+    """Magnitude of the image with complex Gaussian noise of standard deviation `sd` per channel, correlated as after zero filling."""
+    noise = rng.standard_normal((2, *image.shape), dtype=np.float32)
+    for axis in (2, 3):
+        noise = gaussian_filter1d(noise, ZERO_FILLED_VOXELS, axis=axis, truncate=3.0)
+    real, imaginary = noise * np.float32(sd / max(float(noise.std()), 1e-6))
     return np.asarray(np.hypot(image + real, imaginary))
 
 

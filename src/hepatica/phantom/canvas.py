@@ -63,6 +63,7 @@ class Tissue(IntEnum):
     ADENOMA = 48
     ANGIOMYOLIPOMA = 49
     LYMPHOMA = 50
+    ANGIOMYOLIPOMA_FAT = 51
 
 
 class Shape(NamedTuple):

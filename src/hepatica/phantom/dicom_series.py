@@ -20,6 +20,7 @@ INJECTION = datetime(2024, 1, 15, 10, 0, 0)
 CT_INTERCEPT = -1024
 MHZ_PER_TESLA = 42.577
 AGENT_NAMES = {"gadobutrol": "GADOVIST", "gadoterate": "DOTAREM", "gadoxetate": "PRIMOVIST", "iodine": "OMNIPAQUE 350"}
+STUDY_DESCRIPTIONS = {(Modality.MR, "ABDOMEN"): "MR LIVER DYNAMIC", (Modality.CT, "ABDOMEN"): "CT LIVER 4 PHASE"}
 MODELS: dict[str, dict[Modality, str]] = {
     "SIEMENS": {Modality.CT: "SOMATOM Definition", Modality.MR: "MAGNETOM Skyra"},
     "GE MEDICAL SYSTEMS": {Modality.CT: "Discovery CT750 HD", Modality.MR: "Optima MR450w"},
@@ -30,14 +31,33 @@ MODELS: dict[str, dict[Modality, str]] = {
 def with_headers(study: Study, protocol: Protocol) -> Study:
     """The study with the headers that its DICOM files would have, one per slice and without pixels.
 
-    All UIDs follow from the study's frame of reference, so they are the same each time.
+    All UIDs follow from the study's frame of reference, so they are the same each time. `protocol.flaws` are in the headers.
     """
-    images = {}
-    for number, (phase, image) in enumerate(study.phases.items(), start=1):
-        series = _series(study, protocol, phase, image, number)
-        headers = tuple(_slice(series, image.volume, index) for index in range(image.volume.spatial_shape[0]))
-        images[phase] = replace(image, headers=headers)
-    return replace(study, phases=images)
+    images = {
+        phase: _headed(image, _series(study, _flawed(protocol, study), phase, image, number))
+        for number, (phase, image) in enumerate(study.phases.items(), start=1)
+    }
+    other = {
+        name: _headed(image, _series(study, protocol.other.get(name, protocol), name, image, number))
+        for number, (name, image) in enumerate(study.other.items(), start=len(images) + 1)
+    }
+    return replace(study, phases=images, other=other)
+
+
+def _headed(image: PhaseImage, series: Dataset) -> PhaseImage:
+    """An image with a header per slice; its description is what the headers say."""
+    headers = tuple(_slice(series, image.volume, index) for index in range(image.volume.spatial_shape[0]))
+    return replace(image, headers=headers, description=series.SeriesDescription)
+
+
+def _flawed(protocol: Protocol, study: Study) -> Protocol:
+    """The protocol with the descriptions that its flaws leave."""
+    if "one description for all series" in protocol.flaws:
+        return replace(protocol, descriptions=dict.fromkeys(study.phases, "ax dyn" if study.modality is Modality.MR else "Abdomen"))
+    if "agent in the description" in protocol.flaws:
+        named = {phase: f"{text} + {AGENT_NAMES[protocol.agent.name]}" for phase, text in protocol.descriptions.items()}
+        return replace(protocol, descriptions=named)
+    return protocol
 
 
 def write_dicom(study: Study, out: Path) -> None:
@@ -48,9 +68,10 @@ def write_dicom(study: Study, out: Path) -> None:
         out: a folder that exists.
     """
     slices = []
-    for phase, image in study.phases.items():
+    images = {**{phase.name: image for phase, image in study.phases.items()}, **study.other}
+    for name, image in images.items():
         if len(image.headers) != image.volume.spatial_shape[0]:
-            raise ValueError(f"{phase.name} has {len(image.headers)} headers for {image.volume.spatial_shape[0]} slices: use with_headers")
+            raise ValueError(f"{name} has {len(image.headers)} headers for {image.volume.spatial_shape[0]} slices: use with_headers")
         slices += list(zip(image.headers, image.volume.array, strict=True))
     slices.sort(key=lambda pair: pair[0].SOPInstanceUID)
     for number, (header, pixels) in enumerate(slices, start=1):
@@ -77,35 +98,42 @@ def save_dicom_case(directory: Path, study: Study, truth: Truth | None) -> None:
             (partial_directory / "truth.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def _series(study: Study, protocol: Protocol, phase: Phase, image: PhaseImage, number: int) -> Dataset:
+def _series(study: Study, protocol: Protocol, kind: Phase | str, image: PhaseImage, number: int) -> Dataset:
     """What all slices of one series share."""
     volume, root = image.volume, str(image.volume.frame_of_reference_uid)
-    acquired = INJECTION + timedelta(seconds=image.time_s or 0.0)
+    injection = INJECTION + timedelta(weeks=study.week or 0.0)
+    acquired = injection + timedelta(seconds=image.time_s or 0.0)
     series = Dataset()
     series.SpecificCharacterSet = "ISO_IR 100"
-    series.StudyDate = series.SeriesDate = series.AcquisitionDate = series.ContentDate = f"{INJECTION:%Y%m%d}"
-    series.StudyTime = f"{INJECTION - timedelta(minutes=5):%H%M%S}"
+    series.StudyDate = series.SeriesDate = series.AcquisitionDate = series.ContentDate = f"{injection:%Y%m%d}"
+    series.StudyTime = f"{injection - timedelta(minutes=5):%H%M%S}"
     series.SeriesTime = series.AcquisitionTime = series.ContentTime = f"{acquired:%H%M%S.%f}"
     series.AccessionNumber = series.ReferringPhysicianName = series.PositionReferenceIndicator = ""
     series.Manufacturer = protocol.manufacturer
     series.ManufacturerModelName = MODELS[protocol.manufacturer][study.modality]
     series.DeviceSerialNumber, series.SoftwareVersions = "0", "hepatica phantom"
     series.InstitutionName = "hepatica phantom"
-    series.StudyDescription = f"{study.modality} LIVER {'DYNAMIC' if study.modality is Modality.MR else '4 PHASE'}"
-    series.SeriesDescription = image.description
-    series.PatientName, series.PatientID = f"PHANTOM^{study.case_id.upper()}", study.case_id
+    series.StudyDescription = STUDY_DESCRIPTIONS.get((study.modality, protocol.body_part), f"{study.modality} {protocol.body_part}")
+    series.SeriesDescription = protocol.descriptions.get(kind, image.description) if isinstance(kind, Phase) else image.description
+    person = study.subject_id or study.case_id
+    series.PatientName, series.PatientID = f"PHANTOM^{person.upper()}", person
     series.PatientBirthDate, series.PatientSex = "", "O"
-    series.BodyPartExamined, series.PatientPosition = "ABDOMEN", "HFS"
+    series.BodyPartExamined, series.PatientPosition = protocol.body_part, "HFS"
     series.StudyInstanceUID = generate_uid(entropy_srcs=[root, "study"])
-    series.SeriesInstanceUID = generate_uid(entropy_srcs=[root, phase.name])
+    series.SeriesInstanceUID = generate_uid(entropy_srcs=[root, kind.name if isinstance(kind, Phase) else kind])
     series.FrameOfReferenceUID = root
     series.StudyID, series.SeriesNumber, series.AcquisitionNumber = "1", number + 1, number
-    if phase is not Phase.PRE:
+    if isinstance(kind, Phase) and kind is not Phase.PRE and "no contrast tags" not in protocol.flaws:
         series.ContrastBolusAgent = AGENT_NAMES[protocol.agent.name]
         series.ContrastBolusRoute = "IV"
-        series.ContrastBolusStartTime = f"{INJECTION:%H%M%S}"
+        series.ContrastBolusStartTime = f"{injection:%H%M%S}"
     _describe_pixels(series, volume)
     (_describe_ct if study.modality is Modality.CT else _describe_mr)(series, protocol)
+    if "slice thickness is not the slices' distance" in protocol.flaws:
+        series.SliceThickness = round(1.25 * float(series.SliceThickness), 3)
+    if "no acquisition times" in protocol.flaws:
+        del series.AcquisitionTime, series.AcquisitionDate
+        series.ContentTime = series.SeriesTime = series.StudyTime
     return series
 
 
@@ -134,10 +162,12 @@ def _describe_mr(series: Dataset, protocol: Protocol) -> None:
     series.Modality, series.SOPClassUID = "MR", MRImageStorage
     series.ImageType = ["ORIGINAL", "PRIMARY", "M"]
     series.PixelRepresentation = 0
-    series.ScanningSequence, series.SequenceVariant, series.MRAcquisitionType = "GR", "SP", "3D"
+    series.ScanningSequence, series.SequenceVariant, series.MRAcquisitionType = (
+        ("SE", "SK", "2D") if protocol.spin_echo else ("GR", "SP", "3D")
+    )
     series.ScanOptions = "FS" if protocol.fat_suppressed else ""
     series.RepetitionTime, series.EchoTime = round(1000 * protocol.tr_s, 3), round(1000 * protocol.te_s, 3)
-    series.FlipAngle, series.EchoTrainLength, series.NumberOfAverages = round(protocol.flip_deg, 1), 1, 1
+    series.FlipAngle, series.EchoTrainLength, series.NumberOfAverages = round(protocol.flip_deg, 1), 16 if protocol.spin_echo else 1, 1
     series.MagneticFieldStrength = protocol.field_tesla
     series.ImagingFrequency, series.ImagedNucleus = round(MHZ_PER_TESLA * protocol.field_tesla, 3), "1H"
 

@@ -36,7 +36,7 @@ class Agent:
 AGENTS = {
     agent.name: agent
     for agent in (
-        Agent("gadobutrol", 0.1, 5.0),
+        Agent("gadobutrol", 0.1, 10.0),
         Agent("gadoterate", 0.1, 8.0),
         Agent("gadoxetate", 0.025, 8.0, hepatic=True),
         Agent("iodine", 3.94, 28.0),  # 0.5 g of iodine per kg
@@ -94,19 +94,20 @@ PERFUSION: Mapping[Tissue, Perfusion] = {
     Tissue.SOFT_TISSUE: Perfusion(1.0, 0.03, 15, 0.12, 90, 2.0),
     Tissue.HCC: Perfusion(0.95, 0.31, 7, 0.00, 90),
     Tissue.HCC_NECROSIS: Perfusion(0.9, 0.00, 12, 0.04, 150),
-    Tissue.HCC_CAPSULE: Perfusion(0.7, 0.02, 8, 0.93, 255),
+    Tissue.HCC_CAPSULE: Perfusion(0.8, 0.05, 8, 0.70, 100),
     Tissue.HAEMANGIOMA_NODULE: Perfusion(1.0, 0.76, 7, 0.15, 96),
-    Tissue.HAEMANGIOMA_MIDDLE: Perfusion(1.0, 0.39, 15, 0.49, 80, 1.0),
+    Tissue.HAEMANGIOMA_MIDDLE: Perfusion(1.0, 0.10, 15, 0.78, 60, 6.0),
     Tissue.HAEMANGIOMA_CENTRE: Perfusion(1.0, 0.00, 12, 1.00, 195, 7.0),
     Tissue.FNH: Perfusion(1.0, 0.36, 6, 0.17, 105, uptake_per_min=0.23),
-    Tissue.FNH_SCAR: Perfusion(1.0, 0.00, 12, 1.00, 240, 4.5),
+    Tissue.FNH_SCAR: Perfusion(1.0, 0.00, 12, 0.90, 180, 4.5),
     Tissue.METASTASIS_RIM: Perfusion(0.9, 0.22, 11, 0.11, 92),
     Tissue.METASTASIS_CENTRE: Perfusion(0.9, 0.01, 11, 0.25, 149),
     Tissue.ICC_RIM: Perfusion(0.9, 0.12, 9, 0.42, 114),
-    Tissue.ICC_CENTRE: Perfusion(0.9, 0.01, 4, 1.00, 333),
-    Tissue.ABSCESS_RIM: Perfusion(0.8, 0.15, 10, 0.41, 106),
+    Tissue.ICC_CENTRE: Perfusion(0.9, 0.01, 4, 0.68, 195),
+    Tissue.ABSCESS_RIM: Perfusion(1.0, 0.25, 9, 0.45, 95),
     Tissue.ADENOMA: Perfusion(0.9, 0.29, 8, 0.18, 101),
-    Tissue.ANGIOMYOLIPOMA: Perfusion(1.0, 0.26, 8, 0.03, 92),
+    Tissue.ANGIOMYOLIPOMA: Perfusion(1.0, 0.30, 8, 0.10, 92),
+    Tissue.ANGIOMYOLIPOMA_FAT: Perfusion(1.0, 0.03, 10, 0.02, 92),
     Tissue.LYMPHOMA: Perfusion(0.8, 0.01, 12, 0.25, 78),
 }
 """Tissues that enhance; the numbers reproduce `TYPICAL_HU` of `bench/realism.py` for iodine at 120 kV."""
@@ -157,6 +158,8 @@ class Circulation:
 
 
 TAIL_FAST_PER_MIN = 0.352
+FITTED_DOSE, SATURATING_DOSE = 0.00625, 0.02
+"""Doses of gadoxetate (mmol/kg): the one that uptake rates stand for, and one at which transport into hepatocytes is halved (assumed)."""
 VOLUNTEERS = Circulation(first_pass=0.95, width=0.78, tail_fast=0.76, tail_slow=0.54, portal_share=1.06, portal_dispersion_s=12.0)
 """Medians that put simulated curves on those of 14 healthy volunteers after small doses of gadoxetate (`bench/realism.py`)."""
 
@@ -252,6 +255,7 @@ def concentrations(
     extracellular = np.empty((len(perfusions), times_s.size))
     hepatocytes = np.zeros_like(extracellular)
     time_s = np.arange(inputs.arterial.size) * STEP_S
+    saturation = (1 + FITTED_DOSE / SATURATING_DOSE) / (1 + agent.dose_mmol_per_kg / SATURATING_DOSE)
     for row, tissue in enumerate(perfusions):
         blood = tissue.arterial_fraction * inputs.arterial + (1 - tissue.arterial_fraction) * inputs.portal
         blood = _delayed(blood, tissue.delay_s)
@@ -259,7 +263,7 @@ def concentrations(
         slow = _exponential(blood, tissue.exchange_s)
         extracellular[row] = np.interp(times_s, time_s, tissue.fast_volume * fast + tissue.slow_volume * slow)
         if agent.hepatic and tissue.uptake_per_min:
-            taken_up = tissue.uptake_per_min / 60 * tissue.residence_s * _exponential(fast, tissue.residence_s)
+            taken_up = saturation * tissue.uptake_per_min / 60 * tissue.residence_s * _exponential(fast, tissue.residence_s)
             hepatocytes[row] = np.interp(times_s, time_s, taken_up)
     return extracellular, hepatocytes
 
@@ -268,7 +272,7 @@ def draw_circulation(agent: Agent, subject: Subject, rng: np.random.Generator) -
     """One person's circulation: around `VOLUNTEERS` for gadolinium, around Parker's for iodine; cirrhosis delays the portal vein."""
     usual, spread = (Circulation(), 0.4) if agent.name == "iodine" else (VOLUNTEERS, 1.0)
     arrival_s = float(np.clip(rng.normal(usual.arrival_s, 2.0), 10.0, 22.0))
-    first_pass, width, tail, slow, portal = np.exp(spread * rng.normal(0.0, [0.33, 0.25, 0.28, 0.35, 0.30]))
+    first_pass, width, tail, slow, portal = np.exp(spread * rng.normal(0.0, [0.35, 0.27, 0.31, 0.37, 0.36]))
     return Circulation(
         arrival_s=arrival_s,
         first_pass=float(usual.first_pass * first_pass),
@@ -277,8 +281,8 @@ def draw_circulation(agent: Agent, subject: Subject, rng: np.random.Generator) -
         tail_slow=float(usual.tail_slow * tail),
         slow_per_min=float(usual.slow_per_min * slow),
         portal_share=float(usual.portal_share * portal),
-        portal_delay_s=float(np.clip(rng.normal(usual.portal_delay_s, 1.5) + 4.0 * subject.cirrhosis, 3.0, 15.0)),
-        portal_dispersion_s=float(usual.portal_dispersion_s * np.exp(rng.normal(0.0, 0.3)) * (1 + 0.5 * subject.cirrhosis)),
+        portal_delay_s=float(np.clip(rng.normal(usual.portal_delay_s, 2.0) + 4.0 * subject.cirrhosis, 3.0, 15.0)),
+        portal_dispersion_s=float(usual.portal_dispersion_s * np.exp(rng.normal(0.0, 0.4)) * (1 + 0.5 * subject.cirrhosis)),
     )
 
 

@@ -14,6 +14,7 @@ from hepatica.labels import LesionType
 from hepatica.phantom.canvas import Canvas, Field, Tissue, Window, smooth_noise, tissue_mask
 
 _PARENCHYMA = (Tissue.LIVER, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN)
+_VESSELS = (Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN)
 _YIELDING = (
     *_PARENCHYMA,
     Tissue.FAT,
@@ -62,6 +63,28 @@ HABITS: Mapping[LesionType, Habit] = {
 
 
 @dataclass(frozen=True)
+class Casting:
+    """Which lesions a case gets.
+
+    Attributes:
+        kinds: the types to choose from; None for all.
+        least: at least this many lesions, as far as the liver has room.
+        healthy: share of cases without any.
+        radius_mm: smallest and largest radius of every lesion; None for those of its type.
+        likeness: range of how much of the liver's own signal and perfusion a lesion has, 0 none to 1 all.
+    """
+
+    kinds: tuple[LesionType, ...] | None = None
+    least: int = 0
+    healthy: float = 0.08
+    radius_mm: tuple[float, float] | None = None
+    likeness: tuple[float, float] = (0.0, 0.0)
+
+
+USUAL = Casting()
+
+
+@dataclass(frozen=True)
 class Blob:
     """One lesion's room on the grid.
 
@@ -84,27 +107,37 @@ Compartments: TypeAlias = Callable[[np.random.Generator, Canvas, Blob], NDArray[
 """Fills a blob's window with tissues; what lies outside its mask is not used."""
 
 
-def plan_lesions(rng: np.random.Generator, types: Sequence[LesionType] | None) -> list[tuple[LesionType, float]]:
+def plan_lesions(rng: np.random.Generator, types: Sequence[LesionType] | None, casting: Casting = USUAL) -> list[tuple[LesionType, float]]:
     """Choose types and radii (mm), largest first.
 
     Args:
         rng: where randomness comes from.
-        types: one lesion of each of these; None draws 0 to 8 lesions, mostly of one type or two, all eight types equally often.
+        types: one lesion of each of these; None draws up to 8 lesions, mostly of one type or two, all types equally often.
+        casting: what is drawn.
     """
-    if types is None:
-        kinds = rng.permutation(len(LesionType))[: rng.choice(4, p=(0.08, 0.52, 0.28, 0.12))]
-        planned = [LesionType(int(kind)) for kind in kinds for _ in range(1 + rng.poisson(HABITS[LesionType(int(kind))].more))][:8]
-    else:
-        planned = list(types)
+    planned = _draw_types(rng, casting) if types is None else list(types)
     lesions = []
     for number, kind in enumerate(planned):
         low, median, high = HABITS[kind].radius_mm
         first = kind not in planned[:number]
-        if first and rng.random() < HABITS[kind].giant:
+        if casting.radius_mm:
+            lesions.append((kind, float(rng.uniform(*casting.radius_mm))))
+        elif first and rng.random() < HABITS[kind].giant:
             lesions.append((kind, float(rng.uniform(*GIANT_RADIUS_MM))))
         else:
             lesions.append((kind, float(np.clip(median * np.exp(0.55 * rng.standard_normal()), low, high))))
     return sorted(lesions, key=lambda lesion: -lesion[1])
+
+
+def _draw_types(rng: np.random.Generator, casting: Casting) -> list[LesionType]:
+    choice = casting.kinds or tuple(LesionType)
+    some = np.array([0.52, 0.28, 0.12])
+    number = rng.choice(4, p=[casting.healthy, *some / some.sum() * (1 - casting.healthy)])
+    kinds = [choice[k] for k in rng.permutation(len(choice))[:number]]
+    planned = [kind for kind in kinds for _ in range(1 + rng.poisson(HABITS[kind].more))]
+    while kinds and len(planned) < casting.least:
+        planned.append(kinds[rng.integers(len(kinds))])
+    return planned[:8]
 
 
 def grow_lesions(
@@ -128,7 +161,7 @@ def grow_lesions(
         if blob is None:
             continue
         if radius_mm > 10:
-            _push(canvas, abdomen, labels, blob, share=rng.uniform(0.3, 0.9))
+            _push(canvas, abdomen, labels, blob, share=rng.uniform(0.1, 0.6))
         grown.append(kind)
         labels[blob.window][blob.mask] = len(grown)
         canvas.tissue[blob.window][blob.mask] = COMPARTMENTS[kind](rng, canvas, blob)[blob.mask]
@@ -214,7 +247,9 @@ def _push(canvas: Canvas, abdomen: NDArray[np.bool_], labels: NDArray[np.uint16]
     steps = np.rint((shrink - 1) * blob.offset_mm[:, around] / spacing[:, None]).astype(int)
     source = tuple(np.clip(where + steps, 0, np.array(part.shape)[:, None] - 1))
     moved = movable[source]
-    part[tuple(where[:, moved])] = part[source][moved]
+    pushed = part[source]
+    pushed[tissue_mask(pushed, _VESSELS) & (away[source] < 0.7)] = Tissue.LIVER  # a vessel from deep inside would be smeared into a shell
+    part[tuple(where[:, moved])] = pushed[moved]
 
 
 def _axes(blob: Blob) -> list[Field]:
@@ -238,8 +273,8 @@ def _hcc(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.uin
     """Mosaic with necrosis and septa when large, with a thin capsule in half."""
     everywhere = blob.depth_mm > -np.inf
     large = np.clip((blob.radius_mm - 12) / 30, 0, 1)
-    lumps = 0.85 * _patches(rng, blob, 0.35) + 0.5 * _patches(rng, blob, 0.12)
-    necrosis = (lumps > rng.uniform(0.4, 1.8) - 0.6 * large) & (blob.depth_mm > 0.15 * blob.radius_mm) & (large > 0)
+    lumps = 0.85 * _patches(rng, blob, 0.4) + 0.3 * _patches(rng, blob, 0.15) + 0.8 * np.clip(blob.depth_mm / blob.radius_mm, 0, 1)
+    necrosis = (lumps > rng.uniform(0.8, 2.2) - 0.6 * large) & (blob.depth_mm > 0.15 * blob.radius_mm) & (large > 0)
     septa = (np.abs(_patches(rng, blob, 0.5)) < 0.05) & (rng.random() < 0.5) & (blob.radius_mm > 15)
     rim_mm = max(rng.uniform(1, 3), 1.05 * canvas.spacing_mm[2])
     capsule = (blob.depth_mm < rim_mm) & (rng.random() < 0.5) & (blob.radius_mm > 3 * rim_mm)
@@ -255,8 +290,8 @@ def _haemangioma(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArra
         return _layers(blob, (Tissue.HAEMANGIOMA_NODULE, everywhere))
     lumps = _patches(rng, blob, 0.3)
     thickness = blob.radius_mm * (rng.uniform(0.2, 0.35) + 0.1 * lumps)
-    nodules = (blob.depth_mm < np.maximum(thickness, 2)) & (lumps > rng.uniform(-0.5, 0.1))
-    centre = blob.depth_mm > blob.radius_mm * (0.6 + 0.12 * _patches(rng, blob, 0.4))
+    nodules = (blob.depth_mm < np.maximum(thickness, 2)) & (lumps > rng.uniform(-0.1, 0.5))
+    centre = blob.depth_mm > blob.radius_mm * (0.6 + 0.22 * _patches(rng, blob, 0.4))
     return _layers(blob, (Tissue.HAEMANGIOMA_MIDDLE, everywhere), (Tissue.HAEMANGIOMA_CENTRE, centre), (Tissue.HAEMANGIOMA_NODULE, nodules))
 
 
@@ -272,14 +307,14 @@ def _fnh(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.uin
     return _layers(blob, (Tissue.FNH, blob.depth_mm > -np.inf), (Tissue.FNH_SCAR, scar))
 
 
-def _rimmed(rim: Tissue, centre: Tissue, share: tuple[float, float], roughness: float) -> Compartments:
+def _rimmed(rim: Tissue, centre: Tissue, share: tuple[float, float], roughness: float, *, islands: bool = True) -> Compartments:
     """A rim (a range of shares of the radius) around another centre, with islands of rim tissue in large ones."""
 
     def fill(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.uint8]:
         thickness = blob.radius_mm * (rng.uniform(*share) + roughness * _patches(rng, blob, 0.3))
         rim_mm = np.clip(thickness, max(1.5, 1.05 * canvas.spacing_mm[2]), 12)
-        islands = (_patches(rng, blob, 0.3) > rng.uniform(0.9, 2)) & (blob.radius_mm > 18)
-        return _layers(blob, (centre, blob.depth_mm > -np.inf), (rim, islands), (rim, blob.depth_mm < rim_mm))
+        inner = (_patches(rng, blob, 0.3) > rng.uniform(0.9, 2)) & (blob.radius_mm > 18) & islands
+        return _layers(blob, (centre, blob.depth_mm > -np.inf), (rim, inner), (rim, blob.depth_mm < rim_mm))
 
     return fill
 
@@ -293,12 +328,18 @@ def _even(tissue: Tissue) -> Compartments:
     return fill
 
 
+def _angiomyolipoma(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.uint8]:  # noqa: ARG001
+    """Islands of fat between vessels and muscle."""
+    fat = _patches(rng, blob, 0.3) > rng.uniform(-1.0, 0.6)
+    return _layers(blob, (Tissue.ANGIOMYOLIPOMA, blob.depth_mm > -np.inf), (Tissue.ANGIOMYOLIPOMA_FAT, fat))
+
+
 def _other(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.uint8]:
     """Abscess, adenoma, angiomyolipoma or lymphoma."""
     kinds = (
-        _rimmed(Tissue.ABSCESS_RIM, Tissue.ABSCESS_CENTRE, (0.15, 0.3), 0.05),
+        _rimmed(Tissue.ABSCESS_RIM, Tissue.ABSCESS_CENTRE, (0.1, 0.2), 0.05, islands=False),
         _even(Tissue.ADENOMA),
-        _even(Tissue.ANGIOMYOLIPOMA),
+        _angiomyolipoma,
         _even(Tissue.LYMPHOMA),
     )
     return kinds[rng.integers(len(kinds))](rng, canvas, blob)
@@ -306,8 +347,8 @@ def _other(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.u
 
 COMPARTMENTS: Mapping[LesionType, Compartments] = {
     LesionType.HCC: _hcc,
-    LesionType.ICC: _rimmed(Tissue.ICC_RIM, Tissue.ICC_CENTRE, (0.15, 0.35), 0.12),
-    LesionType.METASTASIS: _rimmed(Tissue.METASTASIS_RIM, Tissue.METASTASIS_CENTRE, (0.15, 0.4), 0.05),
+    LesionType.ICC: _rimmed(Tissue.ICC_RIM, Tissue.ICC_CENTRE, (0.1, 0.25), 0.12),
+    LesionType.METASTASIS: _rimmed(Tissue.METASTASIS_RIM, Tissue.METASTASIS_CENTRE, (0.08, 0.22), 0.10),
     LesionType.HAEMANGIOMA: _haemangioma,
     LesionType.FNH: _fnh,
     LesionType.CYST: _even(Tissue.CYST),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepatica.phantom.body import Trunk, noise, spine_y
-from hepatica.phantom.canvas import Canvas, Field, Shape, Tissue, ellipsoid, tube
+from hepatica.phantom.canvas import Canvas, Field, Shape, Tissue, ellipsoid, tissue_mask, tube
 
 _STOMACH = (Tissue.STOMACH_WALL, Tissue.STOMACH_CONTENT)
 
@@ -66,13 +66,15 @@ def _paint_liver(rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera
         return
     slope, drop = rng.normal(0.5, 0.06), rng.normal(-44, 10) + 18 * severity
     visceral = drop + slope * (x + 80) + 0.35 * (y + 20) - z
-    right_part = np.maximum(right.distance(x, y, z), (x + 0.4 * y - 10))
-    liver = _smooth_min(right_part, left.distance(x, y, z), 18)
-    liver = np.maximum(liver, visceral * 0.8)
+    right_part = -_smooth_min(-right.distance(x, y, z), 10 - x - 0.4 * y, 12)
+    liver = _smooth_min(right_part, left.distance(x, y, z), 26)
+    liver = -_smooth_min(-liver, -visceral * 0.8, 14) + np.float32(1.2) * noise(rng, canvas.axes, 45)[window]
     liver = _smooth_min(liver, caudate.distance(x, y, z), 10)
-    liver = np.maximum(liver, np.maximum(trunk.cavity[window] + 1.5, trunk.diaphragm[window] + 0.7))
+    gap_mm = 2 * noise(rng, canvas.axes, 60)[window] - 0.5  # fat between liver and wall, mostly none
+    liver = np.maximum(liver, np.maximum(trunk.cavity[window] + np.maximum(0, gap_mm), trunk.diaphragm[window] + 0.7))
     if severity > 0:
-        liver = liver + np.float32(2.2 * severity) * noise(rng, canvas.axes, 8)[window]
+        nodules = np.abs(noise(rng, canvas.axes, 13)[window]) - np.float32(0.65)
+        liver = liver - np.float32(3 * severity) * nodules
     canvas.fill(window, liver < 0, Tissue.LIVER, over=(Tissue.FAT, Tissue.MUSCLE))
     _carve(rng, canvas)
 
@@ -90,9 +92,11 @@ def _carve(rng: np.random.Generator, canvas: Canvas) -> None:
     venosum = Shape(
         np.array([-28.0, -30.0, 2.0]),
         np.array([30.0, 0.0, 62.0]),
-        lambda x, y, z: np.maximum(np.abs(y + 17 - 0.25 * x) - width_mm / 2, np.abs(z - 32) - 30),
+        lambda x, y, z: np.maximum(
+            np.abs(y + 17 - 0.25 * x - 3 * np.sin(x / 10 + bend)) - width_mm * np.clip((x + 28) / 60, 0, 1) ** 1.5, np.abs(z - 32) - 30
+        ),
     )
-    for shape in (teres, venosum):
+    for shape in (teres, venosum) if rng.random() < 0.75 else (teres,):
         canvas.paint(shape, Tissue.FAT, over=over)
 
 
@@ -274,3 +278,8 @@ def _paint_clutter(rng: np.random.Generator, canvas: Canvas, trunk: Trunk) -> No
         path = _wander(rng, rng.uniform((-80, -60, -220), (80, 20, -20)), 3, 18, (-90, -75, -230), (95, 20, 0))
         tissue = Tissue.PORTAL_VEIN if rng.random() < 0.6 else Tissue.AORTA
         canvas.paint(tube(path, rng.uniform(1.2, 3)), tissue, over=(Tissue.FAT,))
+    fat = tissue_mask(canvas.tissue, (Tissue.FAT,)) & trunk.abdomen
+    share = rng.uniform(0.6, 1.7)
+    for scale_mm, tissue in ((17, Tissue.PORTAL_VEIN), (23, Tissue.AORTA), (20, Tissue.SOFT_TISSUE)):  # vessels and strands in all the fat
+        strand = np.hypot(noise(rng, canvas.axes, scale_mm), noise(rng, canvas.axes, scale_mm)) < share * 2.6 / scale_mm
+        canvas.tissue[strand & fat] = tissue

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hepatica.phantom.anatomy import Subject, Tissue
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 MG_IODINE_PER_UMOL = 0.1269
 HU_PER_MG_IODINE_PER_ML: Mapping[int, float] = {100: 31.0, 110: 28.0, 120: 25.0}
@@ -61,14 +65,14 @@ _WATER = Properties(8, (2.900, 3.000), 0.400, 1.0, hu_sd=4, t1_sd=0.05, texture=
 
 PROPERTIES: Mapping[Tissue, Properties] = {
     Tissue.AIR: _AIR,
-    Tissue.FAT: Properties(-102, FAT_T1_S, 0.060, 0.90, 0.95, hu_sd=6, texture=8, mosaic=0),
+    Tissue.FAT: Properties(-102, FAT_T1_S, 0.060, 0.90, 0.95, hu_sd=6, texture=14, mosaic=0),
     Tissue.MUSCLE: Properties(55, (1.010, 1.420), 0.030, 0.75, texture=7),
     Tissue.BONE_CORTEX: Properties(650, (0.900, 1.000), 0.001, 0.12, hu_sd=90, texture=80, mosaic=0),
     Tissue.BONE_MARROW: Properties(150, (0.550, 0.600), 0.012, 0.60, 0.45, hu_sd=45, texture=35),
     Tissue.LUNG: Properties(-850, (1.200, 1.300), 0.0015, 0.15, hu_sd=25, texture=25, mosaic=0),
     Tissue.MYOCARDIUM: Properties(45, (1.030, 1.230), 0.035, 0.80),
     Tissue.HEART_BLOOD: _BLOOD,
-    Tissue.LIVER: Properties(55, (0.586, 0.810), 0.028, 0.75, texture=2, mosaic=0.05),
+    Tissue.LIVER: Properties(55, (0.586, 0.810), 0.028, 0.75, texture=2.5, mosaic=0.05),
     Tissue.PORTAL_VEIN: _BLOOD,
     Tissue.HEPATIC_VEIN: _BLOOD,
     Tissue.AORTA: _BLOOD,
@@ -101,7 +105,8 @@ PROPERTIES: Mapping[Tissue, Properties] = {
     Tissue.ABSCESS_RIM: Properties(36, (0.950, 1.250), 0.035, 0.85, t1_sd=0.1, mosaic=0.2),
     Tissue.ABSCESS_CENTRE: Properties(20, (1.800, 2.100), 0.060, 0.95, hu_sd=5, t1_sd=0.15, texture=4),
     Tissue.ADENOMA: Properties(48, (0.620, 0.850), 0.030, 0.80, 0.08, hu_sd=7, t1_sd=0.12, texture=4, mosaic=0.15),
-    Tissue.ANGIOMYOLIPOMA: Properties(-25, (0.450, 0.520), 0.035, 0.85, 0.50, hu_sd=18, t1_sd=0.12, texture=15, mosaic=0.3),
+    Tissue.ANGIOMYOLIPOMA: Properties(40, (0.900, 1.150), 0.035, 0.85, 0.10, hu_sd=8, t1_sd=0.12, texture=8, mosaic=0.2),
+    Tissue.ANGIOMYOLIPOMA_FAT: Properties(-75, FAT_T1_S, 0.050, 0.90, 0.85, hu_sd=12, texture=12, mosaic=0.2),
     Tissue.LYMPHOMA: Properties(40, (0.950, 1.200), 0.035, 0.85, t1_sd=0.1, mosaic=0.15),
 }
 
@@ -154,6 +159,18 @@ def iodine_hu(concentration_mM: ArrayLike, *, kilovolt: int = 120) -> NDArray[np
     return np.asarray(concentration_mM) * MG_IODINE_PER_UMOL * HU_PER_MG_IODINE_PER_ML[kilovolt]
 
 
+Values = TypeVar("Values", bound="DataclassInstance")
+
+
+def blended(own: Values, other: Values, share: float) -> Values:
+    """A dataclass of numbers (and tuples of numbers) between two others: `own` at share 0, `other` at 1."""
+
+    def between(a: Any, b: Any) -> Any:
+        return tuple(map(between, a, b)) if isinstance(a, tuple) else (1 - share) * a + share * b
+
+    return replace(own, **{f.name: between(getattr(own, f.name), getattr(other, f.name)) for f in fields(own)})
+
+
 def draw_properties(tissue: Tissue, subject: Subject, rng: np.random.Generator) -> Properties:
     """One tissue's properties in one subject or lesion, around its row of `PROPERTIES`.
 
@@ -167,8 +184,8 @@ def draw_properties(tissue: Tissue, subject: Subject, rng: np.random.Generator) 
         fat = subject.steatosis
         hu -= 100 * 1.3 * fat
         t1_scale *= 1 + 0.08 * subject.cirrhosis
-    if tissue in (Tissue.STOMACH_CONTENT, Tissue.BOWEL_CONTENT) and rng.random() < 0.45:
-        hu += rng.uniform(60, 500)
+    if tissue in (Tissue.STOMACH_CONTENT, Tissue.BOWEL_CONTENT) and rng.random() < 0.35:
+        hu += rng.uniform(60, 400)
     if tissue in (Tissue.METASTASIS_CENTRE, Tissue.HCC_NECROSIS) and rng.random() < 0.3:
         hu -= rng.uniform(5, 20)  # liquefied
     t1_low, t1_high = usual.t1_s
