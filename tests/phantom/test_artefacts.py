@@ -29,3 +29,31 @@ def test_ghosts_lie_along_rows_only() -> None:
     assert ghosted[0, :, :20].max() == ghosted[0, :, 24:].max() == 0
     assert np.count_nonzero(ghosted[0, :, 21]) > 4
     assert ghosted.max() == pytest.approx(100, rel=0.11)
+
+
+def test_ct_noise_is_calmer_in_larger_pixels_and_towards_the_skin() -> None:
+    sd = [
+        artefacts.ct_noise(np.random.default_rng(0), (2, round(360 / mm), round(360 / mm)), (5.0, mm, mm), 12.0).std()
+        for mm in (0.7, 1.4, 2.8)
+    ]
+    assert sd[0] == pytest.approx(12.0, rel=1e-3)
+    assert 1.3 < sd[0] / sd[1] < 2.5 and 1.6 < sd[1] / sd[2] < 2.4
+    noise = artefacts.ct_noise(np.random.default_rng(0), (8, 256, 256), (5.0, 1.4, 1.4), 12.0)
+    assert noise[:, 118:138, 118:138].std() > 1.3 * noise[:, :20, :20].std()
+
+
+def test_lateral_noise_runs_from_side_to_side() -> None:
+    noise = artefacts.ct_noise(np.random.default_rng(0), (4, 128, 128), (5.0, 0.7, 0.7), 12.0, lateral=0.8)
+    along, across = (
+        np.corrcoef(noise[..., 2:].ravel(), noise[..., :-2].ravel())[0, 1],
+        np.corrcoef(noise[:, 2:].ravel(), noise[:, :-2].ravel())[0, 1],
+    )
+    assert along > across + 0.2
+
+
+def test_streaks_are_dark_bands_as_deep_as_asked() -> None:
+    streaks = artefacts.streaks(np.random.default_rng(1), (12, 160, 160), (5.0, 2.2, 2.2), 20.0)
+    rows = streaks.mean((0, 2))
+    assert -35 < rows.min() < -6
+    assert abs(rows[:20]).max() < 5  # far from the arms' line
+    assert streaks.std(2).mean() < streaks.std(1).mean()  # they run along the rows

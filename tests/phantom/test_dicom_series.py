@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
+from hepatica.ingest import read_study
+from hepatica.phantom import Phantom
 from hepatica.phantom.dicom_series import with_headers, write_dicom
 from hepatica.phantom.kinetics import AGENTS
-from hepatica.phantom.protocol import Protocol, draw_protocol
+from hepatica.phantom.protocol import FLAWS, Protocol, draw_protocol
 from hepatica.study import Modality, Phase, PhaseImage, Study
 
 OBLIQUE = hd.Volume.from_components(
@@ -97,3 +99,31 @@ def test_headers_are_needed(tmp_path: Path) -> None:
     bare = replace(study, phases={phase: replace(image, headers=()) for phase, image in study.phases.items()})
     with pytest.raises(ValueError, match="use with_headers"):
         write_dicom(bare, tmp_path)
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+@pytest.mark.parametrize("modality", Modality)
+def test_a_flawed_study_still_reads_as_what_it_is(tmp_path: Path, modality: Modality, flaw: str) -> None:
+    source = Phantom("ct" if modality is Modality.CT else "mr", 0, shape=(8, 32, 32), spacing_mm=(20.0, 11.0, 11.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hepatica.phantom.protocol._draw_flaws", lambda _: frozenset({flaw}))
+        study, _ = replace(source, headers=True)[0]
+    write_dicom(study, tmp_path)
+    found = read_study(tmp_path)
+    assert set(found.phases) == set(study.phases)
+    for phase, image in found.phases.items():
+        known = study.phases[phase].volume.match_geometry(image.volume)
+        np.testing.assert_array_equal(image.volume.array, known.array)
+
+
+def test_weekly_sessions_are_studies_of_one_patient(tmp_path: Path) -> None:
+    for week in (0, 1):
+        study, _ = Phantom("rat-hcc", 1, shape=(4, 24, 24), spacing_mm=(8.0, 3.0, 3.0), headers=True)[week]
+        (tmp_path / str(week)).mkdir()
+        write_dicom(study, tmp_path / str(week))
+    first, second = (read_series(tmp_path / str(week)) for week in (0, 1))
+    assert len(first) == len(second) == 3  # before and after contrast, T2-weighted
+    assert first[0][0].PatientID == second[0][0].PatientID
+    assert first[0][0].StudyInstanceUID != second[0][0].StudyInstanceUID
+    assert (first[0][0].StudyDate, second[0][0].StudyDate) == ("20240115", "20240122")
+    assert first[2][0].ScanningSequence == "SE" and first[2][0].EchoTime > 40

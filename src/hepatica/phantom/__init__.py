@@ -16,7 +16,7 @@ from hepatica.phantom.anatomy import build_anatomy
 from hepatica.phantom.chest import chest_case
 from hepatica.phantom.dicom_series import save_dicom_case, with_headers
 from hepatica.phantom.lesions import Casting
-from hepatica.phantom.population import PRESETS, Population, population
+from hepatica.phantom.population import PRESETS, Population, find_population
 from hepatica.phantom.protocol import Protocol, draw_protocol
 from hepatica.phantom.rat import rat_case
 from hepatica.study import InputError, Modality, Phase, Study, Truth
@@ -70,7 +70,7 @@ class Phantom:
     @property
     def population(self) -> Population:
         """The preset with what was changed in it."""
-        found = population(self.preset, self.modality)
+        found = find_population(self.preset, self.modality)
         changes = {name: getattr(self, name) for name in ("shape", "spacing_mm", "agents", "missing")}
         return replace(found, **{name: value for name, value in changes.items() if value is not None})
 

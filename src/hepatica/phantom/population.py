@@ -78,7 +78,7 @@ PRESETS: Mapping[str, Population] = {
 }
 
 
-def population(preset: str, modality: Modality | None = None) -> Population:
+def find_population(preset: str, modality: Modality | None = None) -> Population:
     """Look a preset up.
 
     Args:
