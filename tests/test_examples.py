@@ -60,6 +60,15 @@ def test_outline_a_lesion(run: Run, tmp_path: Path, tiny_case: Callable) -> None
     assert set(z) == {2} and (y.min(), x.min(), x.max() - x.min()) == (5, 10, 10)
 
 
+def test_adopt_an_organ_map(run: Run, tmp_path: Path, tiny_case: Callable) -> None:
+    study, truth = tiny_case()
+    save_case(tmp_path / "case", study, truth)
+    run("adopt_an_organ_map.py case case/truth/organs.nii.gz 7 cohort/adopted")
+    _, adopted = load_case(tmp_path / "cohort/adopted")
+    assert adopted is not None and adopted.organs is not None and not adopted.lesion_list
+    np.testing.assert_array_equal(adopted.organs.array == 7, truth.organs.array == 7)
+
+
 def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text()
     assert [path.name for path in (ROOT / "examples").glob("*.py") if f'run("{path.name} ' not in here] == []
