@@ -162,7 +162,7 @@ def combine(directories: Sequence[Path], out: Path) -> Path:
     Raises:
         InputError: fewer than two models, models that differ in more than their seed, or `out` holds something.
     """
-    loaded = [load_model(directory / "model" if (directory / "model").is_dir() else directory) for directory in directories]
+    loaded = [load_model(_model_in(directory) or directory) for directory in directories]
     if len(loaded) < 2:
         raise InputError("an ensemble needs at least two models")
     if out.exists() and any(out.iterdir()):
@@ -196,10 +196,15 @@ def find_model(name: str | Path | None, modality: Modality) -> Path:
     """
     if name is None:
         name = DEFAULT_MODEL[modality]
-    for directory in (SHIPPED / str(name), Path(name), Path(name) / "model"):
-        if (directory / "model.json").is_file():
-            return directory
+    for directory in (SHIPPED / str(name), Path(name)):
+        if found := _model_in(directory):
+            return found
     raise InputError(f"no model {name}: shipped are {', '.join(shipped_models()) or 'none'}; or give the folder of a training run")
+
+
+def _model_in(directory: Path) -> Path | None:
+    """The folder itself where it is a model, `model/` in it where it is a training run, else None."""
+    return next((folder for folder in (directory, directory / "model") if (folder / "model.json").is_file()), None)
 
 
 def shipped_models() -> list[str]:
