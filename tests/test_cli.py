@@ -28,7 +28,7 @@ from hepatica.nets.mti_net import MTINet, MTINetConfig
 from hepatica.phantom import Phantom, write_cohort
 from hepatica.study import Modality, Study
 
-COMMANDS = ("analyze", "inspect", "phantom", "train", "ensemble", "evaluate", "benchmark", "models")
+COMMANDS = ("analyze", "inspect", "ingest", "phantom", "train", "ensemble", "evaluate", "benchmark", "models")
 SECRETS = ("mustermann", "erika", "4711secret", "acc0815")
 RECIPE = Path(__file__).parents[1] / "recipes/mti-net-ct.toml"
 
@@ -503,3 +503,44 @@ def test_models_shows_the_measured_figures(
     assert "0.61" in done.out
     assert "not on patients" in done.out
     assert [entry["name"] for entry in json.loads(hepatica("models", "--json").out)] == ["tiny-ct", "tiny-mr"]
+
+
+# many studies ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_ingest_makes_a_cohort_of_many_studies(hepatica: Callable[..., Done], source: Path, tmp_path: Path) -> None:
+    study = sorted((source / "dicom/case-00000/dicom").iterdir())
+    (tmp_path / "mustermann").mkdir()
+    for file in study:
+        shutil.copy(file, tmp_path / "mustermann")
+    done = hepatica("ingest", tmp_path / "mustermann", "--out", tmp_path / "cohort", "--json")
+    assert done.code == 0, done
+    said = json.loads(done.out)
+    assert (said["found"], said["read"], said["refused"]) == (1, 1, {})
+    assert len(Cohort.open(tmp_path / "cohort")) == 1
+    again = hepatica("ingest", tmp_path / "mustermann", "--out", tmp_path / "cohort")
+    assert "1 read (1 of them before), 0 refused" in again.out
+    assert "Research use only" in again.out
+    assert not any(secret in (done.out + again.out).lower().replace(str(tmp_path).lower(), "") for secret in SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["ingest", "{empty}", "--out", "{out}"], 1, "no studies found"),
+        (["ingest", "{empty}/nowhere", "--out", "{out}"], 1, "does not exist"),
+        (["ingest", "{empty}", "--out", "{full}"], 1, "holds other things"),
+        (["ingest", "{empty}", "--out", "{out}", "--key", "{full}"], 1, "cannot be read as a key"),
+        (["ingest", "{empty}", "--out", "{out}", "--jobs", "0"], 2, "--jobs"),
+        (["ingest", "--out", "{out}"], 2, "INPUT"),
+    ],
+)
+def test_ingest_explains_bad_use_in_one_line(
+    hepatica: Callable[..., Done], tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full/thesis.txt").write_text("mine")
+    folders = {name: tmp_path / name for name in ("empty", "full", "out")}
+    assert_one_line(hepatica(*(argument.format(**folders) for argument in arguments)), code, message)
+    assert not (tmp_path / "out").exists()

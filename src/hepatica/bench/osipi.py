@@ -115,7 +115,7 @@ def osipi(folder: Path) -> list[dict[str, Any]]:
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows of `osipi` as a table, with what has to be known to read it."""
     lines = [
-        "# OSIPI reference numbers",
+        "## OSIPI reference numbers",
         "",
         "How far the phantom's physics is from the reference numbers of the OSIPI code collection. Error: the worst of all cases. "
         "Of tolerance: the worst error over what is tolerated; above 1 it fails.",

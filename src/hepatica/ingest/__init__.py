@@ -21,12 +21,12 @@ T = TypeVar("T")
 MAX_FILES = 200_000
 
 
-def read_study(path: Path, *, scratch: Path | None = None) -> Study:
+def read_study(path: Path | Sequence[Path], *, scratch: Path | None = None) -> Study:
     """Read the contrast phases of one study of one patient.
 
     Args:
         path: a DICOM folder (nested, several series, any file names, other files lying about), a zip of one, a folder of NIfTI files named
-            by phase, a case folder (with case.json), or one DICOM or NIfTI file.
+            by phase, a case folder (with case.json), or one DICOM or NIfTI file; or a list of such files that make one study.
         scratch: folder for the temporary files of a zip, the system's own by default.
 
     Returns:
@@ -35,6 +35,8 @@ def read_study(path: Path, *, scratch: Path | None = None) -> Study:
     Raises:
         InputError: nothing can be read, or images of several patients or studies are mixed.
     """
+    if not isinstance(path, Path):
+        return _by_kind(path, lambda folder: load_case(folder)[0], read_dicom, read_nifti)
     return _dispatch(path, scratch, lambda folder: load_case(folder)[0], read_dicom, read_nifti)
 
 
@@ -57,7 +59,12 @@ def _dispatch(
             return _dispatch(folder, scratch, case, dicom, nifti)
     if path.suffix.lower() == ".zip" and path.is_file():
         raise InputError(f"{path.name} is damaged or no zip file; pack it again")
-    files = [path] if path.is_file() else _files(path)
+    return _by_kind([path] if path.is_file() else _files(path), case, dicom, nifti)
+
+
+def _by_kind(
+    files: Sequence[Path], case: Callable[[Path], T], dicom: Callable[[Sequence[Path]], T], nifti: Callable[[Sequence[Path]], T]
+) -> T:
     if not files:
         raise InputError("the folder is empty; give the folder of one CT or MR study")
     cases = [file for file in files if file.name == CASE_FILE]

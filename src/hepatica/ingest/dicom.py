@@ -139,6 +139,7 @@ def _one_study(frames: Sequence[Frame]) -> Modality:
     headers = {id(frame.header): frame.header for frame in frames}.values()
     patients = {text(header, "PatientID") or text(header, "PatientName") for header in headers}
     studies = {text(header, "StudyInstanceUID") for header in headers}
+    studies = studies - {""} or studies
     if len(patients) > 1 or len(studies) > 1:
         raise InputError(f"images of {len(patients)} patients and {len(studies)} studies are mixed; give one study of one patient")
     modalities = sorted({text(header, "Modality") for header in headers})

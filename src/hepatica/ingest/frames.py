@@ -13,6 +13,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
@@ -22,6 +23,8 @@ DAMAGED = "unreadable or damaged"
 DICOMDIR = "DICOMDIR"
 DAY_S = 86400.0
 MIN_SPACING_MM, MAX_SPACING_MM, MAX_POSITION_MM = 0.01, 100.0, 1e5
+PHILIPS = (0x2005, 0x0010), "Philips MR Imaging DD 001"
+PHILIPS_FRAME, PHILIPS_SCALE = (0x2005, 0x140F), (0x2005, 0x100E)
 TIME_KEYS = ("temporal position", "acquisition number", "trigger time", "acquisition time", "content time")
 """What may tell the time points of a dynamic series apart, the most trustworthy first."""
 
@@ -37,11 +40,14 @@ class Frame:
         position_mm: centre of the first voxel, LPS, shape (3,).
         orientation: direction cosines along a row, then down a column, shape (6,).
         spacing_mm: distance between rows, then between columns.
-        slope: of the rescaling from stored values.
+        slope: of the rescaling from stored values; Real World Value Mappings are not used.
         intercept: of the rescaling from stored values.
+        rescaled: whether the header names a rescaling; slope and intercept are 1 and 0 if not.
         image_type: the words of (Frame) Image Type, "LOCALIZER" among them.
         echo_time_ms: None when not given.
         moments: by the names in `TIME_KEYS`, as far as they are known.
+        stack_id: of a frame in an enhanced image, "" elsewhere.
+        scale_slope: Philips' private scale: (slope * stored + intercept) / (slope * scale_slope) is the measured signal; None if unknown.
     """
 
     path: Path
@@ -52,9 +58,12 @@ class Frame:
     spacing_mm: tuple[float, float]
     slope: float
     intercept: float
+    rescaled: bool
     image_type: tuple[str, ...]
     echo_time_ms: float | None
     moments: Mapping[str, float]
+    stack_id: str
+    scale_slope: float | None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -69,14 +78,14 @@ def read_frames(path: Path) -> list[Frame]:
         InputError: this is no CT or MR image with a place in the patient; the message is a reason fit for counting: it names no file.
     """
     try:
-        return _frames(path, _read_header(path))
+        return _frames(path, *_read_header(path))
     except InputError:
         raise
     except Exception as error:  # hostile bytes raise anything from struct.error to RecursionError
         raise InputError(DAMAGED) from error
 
 
-def _frames(path: Path, header: Dataset) -> list[Frame]:
+def _frames(path: Path, header: Dataset, scale_slope: float | None) -> list[Frame]:
     modality = text(header, "Modality")
     if modality not in tuple(Modality):
         raise InputError(f"of modality {modality if re.fullmatch('[A-Z]{2,16}', modality) else 'unknown'} (neither CT nor MR)")
@@ -84,20 +93,24 @@ def _frames(path: Path, header: Dataset) -> list[Frame]:
         raise InputError("DICOM without an image")
     if number(header, "SamplesPerPixel") not in (None, 1.0):
         raise InputError("in colour")
+    bits, high_bit = number(header, "BitsStored"), number(header, "HighBit")
+    if bits is not None and high_bit is not None and high_bit != bits - 1:
+        raise InputError("with pixel bits in an unusual place (high bit)")
     count = int(number(header, "NumberOfFrames") or 1)
-    if count > 1 and len(header.get("PerFrameFunctionalGroupsSequence", ())) != count:
+    if count < 1 or (count > 1 and len(header.get("PerFrameFunctionalGroupsSequence", ())) != count):
         raise InputError("multi-frame without a place for each frame")
-    return [_frame(path, header, index) for index in range(count)]
+    return [_frame(path, header, index, scale_slope) for index in range(count)]
 
 
-def _read_header(path: Path) -> Dataset:
-    """The elements that can be decoded and are public."""
+def _read_header(path: Path) -> tuple[Dataset, float | None]:
+    """The elements that can be decoded and are public, and Philips' private scale slope."""
     with path.open("rb") as file:
         start = file.read(132)
         if start[128:] != b"DICM" and start[:2] not in (b"\x02\x00", b"\x08\x00"):
             raise InputError("not DICOM")
         file.seek(0)
         header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+    scale_slope = _scale_slope(header)
     for tag in list(header.keys()):
         if tag.is_private or not _decodes(header, tag):  # vendors keep up to 100 kB a slice in private elements
             del header[tag]
@@ -107,21 +120,41 @@ def _read_header(path: Path) -> Dataset:
         raise InputError(DICOMDIR)
     if "SOPClassUID" not in header:
         raise InputError(DAMAGED)
-    return header
+    return header, scale_slope
+
+
+def _mend_decimal_commas(header: Dataset, tag: BaseTag) -> None:
+    """Read "0,7" as 0.7: the standard knows no other use of a comma in a number."""
+    raw: object = header.get_item(tag)
+    if isinstance(raw, RawDataElement) and raw.value and b"," in raw.value and (raw.VR or dictionary_VR(tag)) == "DS":
+        header[tag] = raw._replace(value=raw.value.replace(b",", b"."))
+
+
+def _scale_slope(item: Dataset) -> float | None:
+    """Philips' scale slope, from a header or from what it keeps for one frame of an enhanced image; None when there is none."""
+    try:
+        creator, name = PHILIPS
+        value = float(item[PHILIPS_SCALE].value) if str(item[creator].value).startswith(name) else 0.0
+    except Exception:  # as in read_frames
+        return None
+    return value if np.isfinite(value) and value > 0 else None
 
 
 def _decodes(header: Dataset, tag: BaseTag) -> bool:
     """Whether an element has a value of the standard's kind: values are decoded on access, and a damaged one counts as absent."""
     try:
+        _mend_decimal_commas(header, tag)
         return header[tag].VR in dictionary_VR(tag).split(" or ")
     except Exception:  # as in read_frames
         return False
 
 
-def _frame(path: Path, header: Dataset, index: int) -> Frame:
+def _frame(path: Path, header: Dataset, index: int, scale_slope: float | None) -> Frame:
     position = _numbers(_group(header, index, "PlanePositionSequence"), "ImagePositionPatient", 3)
     orientation = _numbers(_group(header, index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
     spacing = _numbers(_group(header, index, "PixelMeasuresSequence"), "PixelSpacing", 2)
+    if position is None and number(header, "SliceLocation") is not None:
+        raise InputError("without position: a slice location alone does not tell where in the patient a slice lies")
     if position is None or orientation is None or spacing is None:
         raise InputError("without position, orientation or pixel spacing")
     rows, columns = orientation[:3], orientation[3:]
@@ -129,7 +162,8 @@ def _frame(path: Path, header: Dataset, index: int) -> Frame:
     if not MIN_SPACING_MM < spacing.min() <= spacing.max() < MAX_SPACING_MM or skew > 0.01 or np.abs(position).max() > MAX_POSITION_MM:
         raise InputError("with an impossible position, orientation or pixel spacing")
     scale = _group(header, index, "PixelValueTransformationSequence")
-    slope, intercept = number(scale, "RescaleSlope"), number(scale, "RescaleIntercept")
+    slope, intercept = number(scale, "RescaleSlope") or None, number(scale, "RescaleIntercept")
+    own = header.get("PerFrameFunctionalGroupsSequence", ())[index : index + 1]
     kind = _group(header, index, f"{header.Modality}ImageFrameTypeSequence")
     return Frame(
         path,
@@ -138,11 +172,14 @@ def _frame(path: Path, header: Dataset, index: int) -> Frame:
         position,
         orientation,
         (float(spacing[0]), float(spacing[1])),
-        1.0 if slope is None or slope == 0 else slope,
+        1.0 if slope is None else slope,
         intercept or 0.0,
+        slope is not None or intercept is not None,
         words(kind, "FrameType") or words(header, "ImageType"),
         number(_group(header, index, "MREchoSequence"), "EffectiveEchoTime") or number(header, "EchoTime"),
         _moments(header, index),
+        text(_group(header, index, "FrameContentSequence"), "StackID"),
+        _scale_slope(own[0][PHILIPS_FRAME][0]) if own and PHILIPS_FRAME in own[0] else scale_slope,
     )
 
 
@@ -161,10 +198,11 @@ def _group(header: Dataset, index: int, sequence: str) -> Dataset:
 def _moments(header: Dataset, index: int) -> dict[str, float]:
     content = _group(header, index, "FrameContentSequence")
     trigger_ms = number(header, "TriggerTime")
+    offset_s = number(_group(header, index, "TemporalPositionSequence"), "TemporalPositionTimeOffset")
     found = {
         "temporal position": number(content, "TemporalPositionIndex") or number(header, "TemporalPositionIdentifier"),
         "acquisition number": number(content, "FrameAcquisitionNumber") or number(header, "AcquisitionNumber"),
-        "trigger time": None if trigger_ms is None else trigger_ms / 1000,
+        "trigger time": offset_s if trigger_ms is None else trigger_ms / 1000,
         "acquisition time": date_time_s(text(content, "FrameAcquisitionDateTime")) or acquired_s(header),
         "content time": seconds_of_day(text(header, "ContentTime")),
     }

@@ -50,6 +50,12 @@ def is_nifti(path: Path) -> bool:
     return ENDING.search(path.name) is not None
 
 
+def is_mask(path: Path) -> bool:
+    """Whether a NIfTI file is called like a mask and not like a phase."""
+    name = _words(path)
+    return re.search(MASK, name) is not None or (phase_in_words(name) is None and re.search(MASK_UNLESS_PHASE, name) is not None)
+
+
 def read_nifti(files: Sequence[Path]) -> Study:
     """Read the phases of one study, one file each.
 
@@ -90,9 +96,8 @@ def _sort_out(files: Sequence[Path]) -> tuple[dict[Path, PhaseGuess | None], dic
     images: dict[Path, PhaseGuess | None] = {}
     left_out: dict[Path, str] = {}
     for path in sorted(files):
-        name = _words(path)
-        guess = phase_in_words(name)
-        if len(files) > 1 and (re.search(MASK, name) or (guess is None and re.search(MASK_UNLESS_PHASE, name))):
+        guess = phase_in_words(_words(path))
+        if len(files) > 1 and is_mask(path):
             left_out[path] = "called like a mask"
         elif len(files) > 1 and guess is not None and guess.phase is None:
             left_out[path] = guess.evidence[0]

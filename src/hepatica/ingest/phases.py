@@ -1,43 +1,44 @@
 """One DICOM header per series of a study in, the contrast phase of each with confidence and evidence out.
 
-Three witnesses are heard: the words of the series description, the time after injection, and the order in which the series were taken.
+Four witnesses are heard: the words of the series description, the time after injection, the technical elements, and the order in which
+the series were taken.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from hepatica.ingest.frames import DAY_S, acquired_s, number, seconds_of_day, text, words
+from hepatica.ingest.frames import DAY_S, acquired_s, number, seconds_of_day, text
+from hepatica.ingest.phase_order import Step, phases_by_order
+from hepatica.ingest.technique import axial, odd_ones_out, place, rapid_runs, ruled_out, slow_sequence
 from hepatica.study import Modality, Phase
 
 DOUBTFUL = 0.5
 """Below this confidence a phase is a guess that a person should confirm."""
 
-TYPICAL_S = {Phase.ARTERIAL: 30.0, Phase.PORTAL: 72.0, Phase.DELAYED: 220.0, Phase.HEPATOBILIARY: 1200.0}
-"""Typical seconds after injection, for liver protocols in CT and MR."""
+RAPID_S = 8.0
+"""No breath-hold follows another so soon."""
 
-SPREAD = {Phase.ARTERIAL: 0.35, Phase.PORTAL: 0.25, Phase.DELAYED: 0.45, Phase.HEPATOBILIARY: 0.3}
-"""Standard deviation of the logarithm of that time."""
-
-PRE_WINDOW_S = 300.0
-"""How long before the injection pre-contrast images may have been taken, for weighing only."""
+IMPOSSIBLE = -50.0
+OFTEN_DELAYED = {Phase.DELAYED: 6.0, Phase.HEPATOBILIARY: 6.0}
+"""Logarithms of what "late" means with a liver-specific agent."""
 
 UNKNOWN_AGENT = "unknown agent"
-LIVER_SPECIFIC = {"gadoxetate", "gadobenate"}
 
 AGENTS = {
     "gadoxetate": "gadoxet|primovist|eovist",
-    "gadobenate": "gadobena|multihance",
+    "gadobenate": "gadobena|multi ?hance",
     "gadobutrol": "gadobutrol|gadovist|gadavist",
     "gadoterate": "gadoter|dotarem|clariscan|artirem",
-    "gadoteridol": "prohance",
+    "gadoteridol": "gadoterid|pro ?hance",
     "gadopiclenol": "gadopiclenol|vueway|elucirem",
     "gadopentetate": "gadopent|magnevist",
     "gadodiamide": "gadodiamid|omniscan",
@@ -45,45 +46,71 @@ AGENTS = {
 }
 
 NOT_A_PHASE = {
-    "a localizer": r"locali[sz]er|\bloc\b|scout|survey|topogra|surview|3.?plane",
-    "bolus tracking": r"monitor|bolus.?(track|timing)|care.?bolus|test.?bolus|smart.?prep|tracker",
-    "a subtraction": r"\bsub\b|subtract|subtrak|soustrac",
-    "T2-weighted": r"\bt2|haste|ssfse|\btse\b|\bfse\b|trufi|fiesta|\bstir\b|blade|propeller|btfe|bffe",
-    "diffusion-weighted": r"\bdwi|\bdiff|\badc\b|\bep2d|ivim|\bb\d{2,4}\b.*\bdw|trace",
-    "an in- or opposed-phase image": r"\b(in|out|opp?|opposed).?(of.?)?phase|\bin.?opp?\b|\biop\b|dual.?echo|\b(opp|ip|op)\b",
-    "a fat or fat-fraction image": r"\bfat\b(?!.?(sat|sup))|\bf$|\bpdff\b|fatfrac|\bff\b|ideal.?iq|r2.?star|t2.?star",
-    "cholangiography": r"mrcp|cholang",
-    "a parameter map": r"\bmap|elasto|\bmre\b|perfusion|stiffness|\bwash|\bttp\b|molli",
+    "a localizer": r"lo[ck]ali[sz]|\blocator|\bloc\b|scout|survey|topogra|surview|3.?pl(ane)?\b|reperage|ubersicht|uebersicht|pilot|定位",
+    "a calibration": r"calib|kalib|\bcal\b|\basset\b|sense.?ref|ref.?sense|ref.?scan|shim|b1.?map|prescan",
+    "bolus tracking": r"monitor|bolus.?(track|timing)|care.?bolus|test.?bolus|timing|smart.?prep|tracker|fluoro",
+    "a subtraction": r"\bsub\d?\b|subtra|soustrac|sustrac|sottraz",
+    "T2-weighted": r"\bt2|haste|ss.?fse|\bfr?.?fse\b|\bfase.?(cor|ax|t2)|\bt?tse\b|\bssh\b|\bstir\b|\btirm\b|blade|propeller|multivane",
+    "a balanced gradient echo": r"tru.?fi|true.?fisp|fiesta|btfe|b.?ffe\b|balanced|\bcine|\bssfp",
+    "diffusion-weighted": r"\bdwi|\bdw\b|\bdiff?u|\bdiff\b|\badc\b|\bep2d|ivim|\bb\d{2,4}\b.*\bdw|trace|resolve|\bzoomit|弥散",
+    "an in- or opposed-phase image": (
+        r"\b(in|out|opp?|opposed).?(of.?)?phase|\bin.?(and.?)?(opp?|out)\b|\bopp?.?in\b|\biop\b|dual.?(echo|ffe|fgre|gre)|ffe.?dual|\b(opp|ip|op|oop)\b"
+        r"|\bin$|\bout$|fuera de|\b(en|hors|gegen) ?(phase|fase)\b(?! ?(art|port|ve|tard|equi|hep|de ))|fase opuesta|同相|反相"
+    ),
+    "a fat or fat-fraction image": (
+        r"\bfat\b(?!.?(sat|sup|sh))|\bf$|(dixon|flex|dix)[ -]?f\b|^f[: ]|\bpdff\b|fat.?frac|\bff\b|ideal.?iq|[rt]2.?star|\b[rt]2\*"
+        r"|liver.?lab|\be6\b"
+    ),
+    "cholangiography": r"mrcp|chola?ng|colang|\bcprm\b",
+    "a parameter map": r"\bmap|maps?\b|elasto|\bmre\b|gremre|mr.?touch|perfusi|stiffness|\bwash|\bttp\b|molli|look.?lock|wave\b",
     "a projection": r"\bm(in)?ip\b|\bvrt?\b",
-    "a report or screen": r"dose.?(report|info|sheet)|patient.?protocol|screen.?(save|shot|cap)",
+    "a report or screen": r"dose.?(report|info|sheet)|patient.?protocol|screen.?(save|shot|cap)|\breport\b",
     "a lung or bone reconstruction": r"\blung|pulm|\bbone|\bpoumon|\bpluc",
 }
 
 WORDS = {
-    Phase.HEPATOBILIARY: r"hepato.?bil|\bhbp?\b|hepato.?(spec|cyt)|leber.?spez|\bhepatobil|肝胆|гепатобилиар",
+    Phase.HEPATOBILIARY: (
+        r"hepato.?bil|\bhbp?\b|\bhpb\b|h?epato.?(spec|spez|cyt|zell)|\bepato\b|\bhepato\b|leber.?spez"
+        r"|肝胆|肝細胞|肝细胞|肝特异|гепатобилиар"
+    ),
     Phase.PRE: (
         r"\bpre\b|pre.?(contrast|kontrast|gd|gad|inj|kont)|\bnativ|non.?contr|non.?enh|noncon\b|unenh|non.?inject|\bw/?o\b|plain|\bdry\b|przed"
         r"|\b(without|sans|sin|sem|senza|ohne|zonder|bez)\b.?(inj|iv|contr|kontr|pdc|mdc|gad|gd|km|iod|c\b|$)|\bblanco?\b|basale"
-        r"|\bsc\b|\bsk\d?\b|\bnc(ct|e)?\b|\bnect\b|\bc-(?![a-z])|平扫|натив|без"
+        r"|\bsc\b|\bsk\d?\b|\bnc(ct|e)?\b|\bnect\b|\bc-(?![a-z])|(?<= )-c\b|\buten\b|\butan\b|\bmask\b|baseline"
+        r"|造影前|增强前|蒙片|平扫|натив|без"
     ),
-    Phase.ARTERIAL: r"\bart(?!efa|if)|arter|\bha?p\b|tetnicz|\bar\b|\bc ?\+ ?a\b|артер|动脉|動脈",
+    Phase.ARTERIAL: r"\bart(?!efa|if)|arter|\b(ha?|ea|la)p\b|tetnicz|\bar\b|\bimmed|\bc ?\+ ?a\b|артер|动脉|動脈",
     Phase.PORTAL: (
-        r"\bpor\b|\bport(?!able)|\bpvp?\b|p\. ?ven|\bven\b|venou|venos|vein|zyln|\bc ?\+ ?v\b"
+        r"\bpor\b|\bport(?!able)|\bpv\d?\b|\bpvp?\b|p\. ?ven|\bven\b|venou|venos|vein|zyln|wrotn|\bc ?\+ ?v\b"
         r"|портал|веноз|门静脉|门脉|静脉期|門脈"
     ),
     Phase.DELAYED: (
-        r"delay|\bdel\b|\bdly\b|\blate\b|tardi|e?qui?libr|equlibr|\beq\b|\bspae?t|retard|opozn"
+        r"delay|\bdel\b|\bdly\b|\blate\b|tardi|e?qui?libr|\bequil|\blaat\b|\bsen fas|equlibr|\bequ?\b|\bspae?t|retard|opozn"
         r"|excret|transition|intersti|отсроч|延迟|延遲|平衡"
     ),
 }
 
 ENHANCED = (
-    r"\bc ?\+|\bce\b|\bcc\b|\bck\d?\b|enhanc|contrast|kontrast|\bgd\b|\bgad|\binject"
-    r"|\b(with|post|after|avec|apres|con|nach)\b"
+    r"\bc ?\+|\bce\b|\bcc\b|\bck\d?\b|enhanc|contrast|kontrast|\bgd\b|\bgad|\binj|\bkm\b|\+ ?[ck]\b"
+    r"|\b(with|after|avec|apres|con|nach)\b|\bpost ?\d*\b|\bpo\b"
 )
 SEVERAL_TIMES = r"\b\d+[ ,/]+\d+[ ,/]+\d+ ?(s|sec|min)\b"
-BOTH = r"\bw/?wo\b|\bwow\b|\bw.{0,5}(and|&|/|\+).{0,5}w/?o\b|\b[23]fas|biphas|bipasi|triphas|multiphas"
+BOTH = r"\bpre ?[&/+,-]? ?(and )?post|\bw/?wo\b|\bwow\b|\bw.{0,5}(and|&|/|\+).{0,5}w/?o\b|\b[23]fas|biphas|bipasi|triphas|multiphas"
 
+
+RAPID = r"twist|disco|tricks|grasp|multi.?art|freeze.?it|keyhole|4d.?thrive"
+"""Words for time-resolved acquisitions, whose time points are seconds apart."""
+
+NUMBERED = r"\b(?:ph(?:ase)?|pass|post|dyn) ?(\d+)\b|\b(\d)(?:st|nd|rd|th)\b"
+"""Numbers of the phases of a dynamic series."""
+
+UNITS = "s|secs?|seconds|sek|seg|m|mn|mins?|minutes|minutos|minuti|minuten|'|分钟?|秒"
+
+REPEATED = r"\brpt\b|repeat|\bwdh|wiederh|\bredo\b|\brep\b|repet"
+"""Words for a series that replaces the one before it, for instance after a failed breath-hold."""
+
+LATE = r"delay|\blate\b|tardi|\bspae?t|retard|延迟|延遲"
+"""Words that may mean the hepatobiliary phase as well where there is one."""
 
 ELSEWHERE = r"\bchest|\bthora|\bpelvis|\bneck\b|\bbrain|\bhead"
 ABDOMEN = r"abd|\bab\b|adrenal|liver|foie|leber|hepat|body|\bcap\b|\bap\b|brzuch"
@@ -106,12 +133,23 @@ class PhaseGuess:
 
 @dataclass(frozen=True)
 class _Clue:
-    """What one header says by itself; `settled` once words or time tell the phase."""
+    """What one header says by itself.
+
+    Attributes:
+        settled: the phase, or that there is none, once words or time tell it.
+        clock_s: when it was taken, None when unknown.
+        enhanced: whether it shows contrast agent, None when nothing tells.
+        evidence: for being enhanced or not.
+        looked: whether pixels told so.
+        leaning: logarithms that speak for a phase without settling it.
+    """
 
     settled: PhaseGuess | None
     clock_s: float | None
     enhanced: bool | None
     evidence: tuple[str, ...]
+    looked: bool = False
+    leaning: Mapping[Phase, float] = field(default_factory=dict)
 
 
 def identify(series: Sequence[Dataset], *, enhanced: Sequence[bool | None] | None = None) -> list[PhaseGuess]:
@@ -125,14 +163,16 @@ def identify(series: Sequence[Dataset], *, enhanced: Sequence[bool | None] | Non
         One guess per series, in order. A CT series of unknown phase with contrast agent is guessed to be portal venous.
     """
     seen = list(enhanced) if enhanced is not None else [None] * len(series)
-    hepatobiliary = _may_be_hepatobiliary(series)
-    clues = [_clue(header, look, hepatobiliary) for header, look in zip(series, seen, strict=True)]
-    clues = _compare_agents(series, clues)
-    open_ones = [index for index, clue in enumerate(clues) if clue.settled is None]
+    late = _hepatobiliary_weight(series)
+    several = len({text(header, "ProtocolName") for header in series}) > 1  # one name for all is that of the whole examination
+    clues = [_clue(header, look, late, several) for header, look in zip(series, seen, strict=True)]
+    clues = _compare_agents(series, _numbered(series, _masks(series, clues)))
+    for index, (reason, confidence) in odd_ones_out(series).items():
+        if clues[index].settled is None and clues[index].enhanced is not True:
+            clues[index] = replace(clues[index], settled=PhaseGuess(None, confidence, (reason,)))
     guesses = {index: clue.settled for index, clue in enumerate(clues) if clue.settled is not None}
-    anchors = [index for index, guess in guesses.items() if guess.phase is not None]
-    if len(open_ones) + len(anchors) > 1:
-        guesses |= _by_time(clues, open_ones, hepatobiliary)
+    if sum(clue.settled is None or clue.settled.phase is not None for clue in clues) > 1:
+        guesses = _by_order(series, clues, late) | guesses
     return [guesses[index] if index in guesses else _alone(clues[index], header) for index, header in enumerate(series)]
 
 
@@ -152,7 +192,7 @@ def phase_in_words(description: str, *, hepatobiliary: bool = True) -> PhaseGues
     for kind, pattern in NOT_A_PHASE.items():
         if found := re.search(pattern, plain):
             return PhaseGuess(None, 0.9, (f"{kind}: description says '{found[0].strip()}'",))
-    if re.search(BOTH, plain):
+    if re.search(BOTH, plain) or re.search(r"multi.?art", plain):  # the first time point of several arterial ones is pre-contrast
         return None
     named = {phase: found[0].strip() for phase, pattern in WORDS.items() if (found := re.search(pattern, plain))}
     seconds = seconds_in_words(plain)
@@ -161,7 +201,7 @@ def phase_in_words(description: str, *, hepatobiliary: bool = True) -> PhaseGues
     if seconds is not None and set(named) <= {Phase.DELAYED}:  # "30 sec delay" is the scan's delay, not the delayed phase
         phase = phase_at(seconds, hepatobiliary=hepatobiliary)
         return PhaseGuess(phase, 0.9, (f"description says '{seconds:.0f} s'",))
-    if Phase.DELAYED in named and len(named) > 1 and named[Phase.DELAYED] == "late":  # "late arterial"
+    if len(named) > 1 and re.match("late|tardi|spa", named.get(Phase.DELAYED, "")):  # "late arterial"
         del named[Phase.DELAYED]
     if len(named) == 2 and Phase.HEPATOBILIARY in named:  # "delayed hepatobiliary"
         named = {Phase.HEPATOBILIARY: named[Phase.HEPATOBILIARY]}
@@ -180,10 +220,11 @@ def plain_words(description: str) -> str:
 
 def seconds_in_words(plain: str) -> float | None:
     """The one time after injection that words name ("65s", "5 min"), None when there is none or several."""
-    found = re.findall(r"(?<![\d.a-z])(\d{1,4}) ?(s|sec|secs|seconds|sek|m|min|mins|minutes)\b", plain)
+    spaced = re.sub(r"\b(post|delay|dyn)(?=\d)", r"\1 ", plain)
+    found = re.findall(rf"(?<![\d.a-z])(\d{{1,4}})[ -]?({UNITS})(?![a-z0-9])", spaced)
     if len(found) != 1 or (found[0][1] == "m" and int(found[0][0]) > 30):
         return None
-    return float(found[0][0]) * (60 if found[0][1].startswith("m") else 1)
+    return float(found[0][0]) * (60 if found[0][1].startswith(("m", "'", "分")) else 1)
 
 
 def phase_at(seconds: float, *, hepatobiliary: bool) -> Phase:
@@ -222,53 +263,70 @@ def agent_of(header: Dataset) -> str | None:
     return None if re.fullmatch(r"|no\b.*|none|n/?a|0|without.*|null|unknown", given) else UNKNOWN_AGENT
 
 
-def _may_be_hepatobiliary(series: Sequence[Dataset]) -> bool:
-    """Whether images after ten minutes are hepatobiliary ones: with a liver-specific agent, or in MR when no agent is named."""
+def _hepatobiliary_weight(series: Sequence[Dataset]) -> float:
+    """How much speaks against images after ten minutes being hepatobiliary ones: 0 with an agent or words for them, IMPOSSIBLE in CT."""
     agents = {agent_of(header) for header in series} - {None, UNKNOWN_AGENT}
-    return bool(agents & LIVER_SPECIFIC) or (not agents and any(text(header, "Modality") == Modality.MR for header in series))
+    if agents:
+        return 0.0 if "gadoxetate" in agents else IMPOSSIBLE
+    if not any(text(header, "Modality") == Modality.MR for header in series):
+        return IMPOSSIBLE
+    said = [plain_words(text(header, "SeriesDescription")) for header in series]
+    named = any(re.search(WORDS[Phase.HEPATOBILIARY], plain) or (seconds_in_words(plain) or 0) >= 900 for plain in said)
+    return 0.0 if named else -1.0
 
 
-def _clue(header: Dataset, enhanced: bool | None, hepatobiliary: bool) -> _Clue:
+def _clue(header: Dataset, enhanced: bool | None, late: float, several: bool) -> _Clue:
     description = text(header, "SeriesDescription") or text(header, "ProtocolName")
-    excluded = _not_a_phase(header)
-    clock_s = acquired_s(header)
     evidence: tuple[str, ...] = ()
-    if enhanced is not None:
+    looked = enhanced is not None
+    if looked:
         evidence = ("pixels show contrast agent in vessels or organs" if enhanced else "pixels show no contrast agent",)
     elif found := re.search(ENHANCED, plain_words(description)):
         enhanced, evidence = True, (f"description says '{found[0].strip()}'",)
+    clue = _Clue(None, acquired_s(header), enhanced, evidence, looked)
+    excluded = ruled_out(header)
     if excluded is not None:
-        return _Clue(excluded, clock_s, enhanced, evidence)
-    worded = phase_in_words(description, hepatobiliary=hepatobiliary)
+        return replace(clue, settled=PhaseGuess(None, excluded[1], (excluded[0],)))
+    worded = phase_in_words(description, hepatobiliary=late > IMPOSSIBLE)
+    if worded is None and several:
+        worded = phase_in_words(text(header, "ProtocolName"), hepatobiliary=late > IMPOSSIBLE)
     seconds = seconds_after_injection(header)
     if seconds is None or (worded is not None and worded.phase is None):
-        return _Clue(worded, clock_s, enhanced, evidence)
-    timed = phase_at(seconds, hepatobiliary=hepatobiliary)
+        if late == 0 and worded is not None and worded.phase is Phase.DELAYED and re.search(LATE, plain_words(description)):
+            return replace(clue, evidence=worded.evidence, leaning=OFTEN_DELAYED)
+        return replace(clue, settled=worded)
+    timed = phase_at(seconds, hepatobiliary=late > IMPOSSIBLE)
     proof = f"{seconds:.0f} s after injection by the headers"
     if worded is None:
-        return _Clue(PhaseGuess(timed, 0.85, (proof,)), clock_s, enhanced, evidence)
-    if worded.phase is timed:
-        return _Clue(replace(worded, confidence=0.97, evidence=(*worded.evidence, proof)), clock_s, enhanced, evidence)
-    return _Clue(replace(worded, confidence=0.6, evidence=(*worded.evidence, f"but {proof}")), clock_s, enhanced, evidence)
+        return replace(clue, settled=PhaseGuess(timed, 0.85, (proof,)))
+    agreed = worded.phase is timed
+    both = (*worded.evidence, proof if agreed else f"but {proof}")
+    return replace(clue, settled=replace(worded, confidence=0.97 if agreed else 0.6, evidence=both))
 
 
-def _not_a_phase(header: Dataset) -> PhaseGuess | None:
-    """A guess of None for images that their technical elements show to be no contrast phase."""
-    kind = set(words(header, "ImageType"))
-    if kind & {"LOCALIZER", "SCOUT"}:
-        return PhaseGuess(None, 1.0, ("a localizer by its image type",))
-    if kind & {"SUBTRACT", "SUBTRACTION", "SUB"}:
-        return PhaseGuess(None, 0.95, ("a subtraction by its image type",))
-    if kind & {"MIP", "MAX_IP", "PROJECTION IMAGE", "MPR_THICK"} or "PROJECTION" in " ".join(kind):
-        return PhaseGuess(None, 0.95, ("a projection by its image type",))
-    if kind & {"ADC", "DIFFUSION", "TRACEW", "FAT", "FAT_FRACTION", "F", "IN_PHASE", "OUT_PHASE", "OPP_PHASE", "PHASE MAP", "IP", "OP"}:
-        return PhaseGuess(None, 0.9, ("another contrast by its image type",))
-    if text(header, "Modality") != Modality.MR:
-        return None
-    echo_ms = number(header, "EchoTime")
-    if echo_ms is not None and echo_ms > 12:
-        return PhaseGuess(None, 0.95, (f"echo time {echo_ms:.0f} ms: not T1-weighted",))
-    return PhaseGuess(None, 0.9, ("echo-planar imaging",)) if "EP" in words(header, "ScanningSequence") else None
+def _numbered(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
+    """Let numbers of phases lean: the first after the injection is arterial, where something before it can be the pre-contrast phase."""
+    said = [plain_words(text(header, "SeriesDescription")) for header in series]
+    numbers = [int(found[found.lastindex or 0]) if (found := re.search(NUMBERED, plain)) else None for plain in said]
+    out = list(clues)
+    for index, count in enumerate(numbers):
+        after = clues[index].enhanced is True or any(clue.leaning.get(Phase.PRE) for clue in clues)
+        if count == 1 and clues[index].settled is None and after:
+            out[index] = replace(clues[index], leaning={Phase.ARTERIAL: 2.0, Phase.PRE: -2.0})
+    return out
+
+
+def _masks(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
+    """Take a series whose name others bear with a number before it ("Ph1/...", "Ph2/...") for the one before the injection."""
+    stem = re.compile(r"\bph ?(\d+) ?/ ?")
+    said = [plain_words(text(header, "SeriesDescription")) for header in series]
+    numbered = {stem.sub("", plain) for plain in said if stem.search(plain)}
+    return [
+        replace(clue, enhanced=None, leaning={Phase.PRE: 4.0}, evidence=("others bear its name with a number",))
+        if clue.settled is None and plain and plain in numbered
+        else clue
+        for plain, clue in zip(said, clues, strict=True)
+    ]
 
 
 def _compare_agents(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
@@ -288,54 +346,103 @@ def _compare_agents(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue
     return out
 
 
-def _by_time(clues: Sequence[_Clue], open_ones: Sequence[int], hepatobiliary: bool) -> dict[int, PhaseGuess]:
-    """Find the moment of injection that explains all series best, and read the open ones' phases off it.
-
-    Each series costs the negative logarithm of its phase's density in time, log-normal around the typical time after injection and even
-    before it. Settled series are held to their phase.
-    """
-    timed = [
-        index
-        for index, clue in enumerate(clues)
-        if clue.clock_s is not None and (index in open_ones or (clue.settled is not None and clue.settled.phase is not None))
-    ]
-    clocks = np.array([clues[index].clock_s for index in timed], dtype=np.float64)
-    if len(np.unique(clocks)) < 2 or not set(timed) & set(open_ones):
+def _by_order(series: Sequence[Dataset], clues: Sequence[_Clue], late: float) -> dict[int, PhaseGuess]:
+    """The phases of open series by their order among all that may be phases, and by the times between them where these are known."""
+    members = [index for index, clue in enumerate(clues) if clue.settled is None or clue.settled.phase is not None]
+    mr = all(text(series[index], "Modality") == Modality.MR for index in members)
+    clocked = _clocked(members, clues, mr=mr)
+    if not clocked and not mr:
         return {}
-    injections = (clocks[:, None] - np.array(list(TYPICAL_S.values()))).ravel()
-    costs = np.stack([_costs(clue_s - injections, clues[index], hepatobiliary) for clue_s, index in zip(clocks, timed, strict=True)])
-    best = int(costs.min(axis=2).sum(axis=0).argmin())
-    anchored = len(timed) > len(set(timed) & set(open_ones))
+    if clocked:
+        members = [index for index in members if clues[index].clock_s is not None]
+    members, steps = _in_order(series, clues, members, clocked=clocked)
+    weights = _weights([series[index] for index in members], [clues[index] for index in members], late)
+    clocks = np.array([clues[index].clock_s for index in members], dtype=np.float64) if clocked else None
+    probabilities, injection_s = phases_by_order(weights, steps, clocks)
+    anchored = any(clues[index].settled is not None for index in members)
+    breath_holds = 1 + sum(not step.rapid for step in steps)
     found = {}
-    for row, index in enumerate(timed):
-        if index in open_ones:
-            phase = Phase(int(costs[row, best].argmin()))
-            seconds = clocks[row] - injections[best]
+    for n, index in enumerate(members):
+        confidence = min(0.95, float(probabilities[n].max()))
+        if not anchored and breath_holds < 3:  # too few to tell which of the phases these are
+            confidence = min(confidence, 0.45)
+        if not mr:
             confidence = 0.6 if anchored or clues[index].enhanced is not None else 0.45
-            order = (
-                f"order of acquisition: about {seconds:.0f} s after the presumed injection"
-                if seconds > 0
-                else "taken first, before the others"
-            )
-            found[index] = PhaseGuess(phase, confidence, (order, *clues[index].evidence))
+        said = f"order of series: number {n + 1} of {len(members)} that may be phases"
+        if injection_s is not None and clocks is not None:
+            seconds = clocks[n] - injection_s
+            after = f"order of acquisition: about {seconds:.0f} s after the presumed injection"
+            said = after if seconds > 0 else "taken first, before the others"
+        found[index] = PhaseGuess(Phase(int(probabilities[n].argmax())), confidence, (said, *clues[index].evidence))
     return found
 
 
-def _costs(seconds: NDArray[np.float64], clue: _Clue, hepatobiliary: bool) -> NDArray[np.float64]:
-    """Cost of each phase for one series at each candidate injection, shape (candidates, phases)."""
-    costs = np.full((len(seconds), len(Phase)), 50.0)
-    after = np.maximum(seconds, 1.0)
-    for phase, typical in TYPICAL_S.items():
-        if phase is not Phase.HEPATOBILIARY or hepatobiliary:
-            density = 0.5 * (np.log(after / typical) / SPREAD[phase]) ** 2 + np.log(after * SPREAD[phase])
-            costs[:, phase] = np.where(seconds > 0, np.minimum(density, 40.0), 50.0)
-    costs[:, Phase.PRE] = np.where(seconds <= 0, np.log(PRE_WINDOW_S), 50.0)
-    if clue.enhanced is not None:
-        allowed = np.arange(len(Phase)) > 0 if clue.enhanced else np.arange(len(Phase)) == 0
-        costs[:, ~allowed] += 100.0
-    if clue.settled is not None and clue.settled.phase is not None:
-        costs[:, [phase for phase in Phase if phase is not clue.settled.phase]] += 100.0
-    return costs
+def _clocked(members: Sequence[int], clues: Sequence[_Clue], *, mr: bool) -> bool:
+    """Whether times tell the order: some scanners give all time points of a series one time."""
+    clocks = [clues[index].clock_s for index in members]
+    moments = len(set(clocks) - {None})
+    return moments > 1 and (not mr or (None not in clocks and moments >= 0.75 * len(members)))
+
+
+def _in_order(series: Sequence[Dataset], clues: Sequence[_Clue], members: Sequence[int], *, clocked: bool) -> tuple[list[int], list[Step]]:
+    """Members in order of acquisition, and the steps between them."""
+    small = sum((number(header, "SeriesNumber") or 0) < 100 for header in series) > 1
+    keys = [
+        (clue.clock_s or 0.0 if clocked else 0.0, place(header, small_numbers=small)) for header, clue in zip(series, clues, strict=True)
+    ]
+    slow = [
+        key
+        for key, header, clue in zip(keys, series, clues, strict=True)
+        if clue.settled is not None and clue.settled.phase is None and _slow(header, clue.settled)
+    ]
+    ordered = sorted(members, key=lambda index: keys[index])
+    runs = rapid_runs([series[index] for index in ordered])
+    steps = [
+        Step(
+            pause=any(keys[one] < key < keys[two] for key in slow),
+            rapid=n in runs or _rapid(series[one], series[two]),
+            again=bool(re.search(REPEATED, plain_words(text(series[two], "SeriesDescription")))),
+            turn=axial(series[one]) is not axial(series[two]),
+        )
+        for n, (one, two) in enumerate(pairwise(ordered))
+    ]
+    return ordered, steps
+
+
+def _slow(header: Dataset, guess: PhaseGuess) -> bool:
+    """Whether a series that is no phase takes minutes."""
+    return slow_sequence(header) or guess.evidence[0].startswith(("T2-", "diffusion", "cholang"))
+
+
+def _rapid(one: Dataset, two: Dataset) -> bool:
+    """Whether two series are time points of one time-resolved acquisition."""
+    clocks = [acquired_s(header) for header in (one, two)]
+    if None not in clocks and 0 < abs(clocks[0] - clocks[1]) < RAPID_S:  # type: ignore[operator]
+        return True
+    names = [plain_words(text(header, "SeriesDescription")) for header in (one, two)]
+    return all(re.search(RAPID, name) for name in names)
+
+
+def _weights(series: Sequence[Dataset], clues: Sequence[_Clue], late: float) -> NDArray[np.float64]:
+    """How well each phase fits each series by itself, as logarithms, shape (series, phases)."""
+    weights = np.zeros((len(series), len(Phase)))
+    weights[:, Phase.HEPATOBILIARY] += late
+    flips = [number(header, "FlipAngle") for header in series]
+    usual = np.median([flip for flip in flips if flip is not None] or [0.0])
+    for row, header, clue, flip in zip(weights, series, clues, flips, strict=True):
+        strong = 12.0 if clue.looked or text(header, "Modality") == Modality.CT else 4.0
+        if clue.enhanced is not None:
+            row[[phase for phase in Phase if (phase is Phase.PRE) == clue.enhanced]] -= strong
+        for phase, weight in clue.leaning.items():
+            row[phase] += weight
+        if axial(header) is False:
+            row[[Phase.ARTERIAL, Phase.PORTAL]] -= 2.5
+        if flip is not None and flip >= 18 and flip >= 1.5 * usual:
+            row[Phase.HEPATOBILIARY] += 3.0
+        if clue.settled is not None and clue.settled.phase is not None:
+            row[[phase for phase in Phase if phase is not clue.settled.phase]] -= 12.0
+            row[clue.settled.phase] = max(row[clue.settled.phase], 0.0)
+    return weights
 
 
 def _alone(clue: _Clue, header: Dataset) -> PhaseGuess:

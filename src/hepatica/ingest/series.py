@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pydicom
@@ -13,10 +14,17 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from hepatica.ingest.frames import TIME_KEYS, Frame, dicom_date_and_time, number, text
-from hepatica.study import InputError, Phase
+from hepatica.study import InputError, Modality, Phase
 
 SAME_PLACE_MM = 0.05
 SAME_DIRECTION = 0.01
+IRREGULAR = 0.1
+"""Share of a step by which the place of a slice may differ from a regular one."""
+MIN_TIME_POINT = 3
+"""Slices that a time point has at least where only its times tell it from another one."""
+TINY = 1e-30
+CLEAR_PAUSE = 1.5
+"""Between time points time stands still longer than between slices, at least by this factor."""
 
 
 @dataclass(frozen=True)
@@ -118,37 +126,74 @@ def stack_normal(orientation: NDArray[np.float64]) -> NDArray[np.float64]:
 def stacks_of(frames: Iterable[Frame]) -> tuple[list[Stack], list[str]]:
     """Group frames into stacks, in order of series number and time.
 
-    A series is taken apart by shape, orientation, voxel size, image type and echo time, then by time point.
+    A series is taken apart by shape, orientation, voxel size and stack, by image type and echo time where these are not names for
+    parts of one volume, then by time point.
 
     Returns:
         The stacks, and one warning for each part of a series that could not be taken apart.
     """
     stacks: list[Stack] = []
     failures: list[str] = []
+    frames, measured = _one_scale(list(frames))
     for part in _parts(frames):
         try:
             stacks += _time_points(part)
         except InputError as error:
             failures.append(str(error))
+    told = "scaled by Philips' private scale slope, because the DICOM rescaling differs between slices"
+    stacks = [
+        replace(stack, warnings=(*stack.warnings, f"{stack.name}: {told}")) if _series(stack.frames[0]) in measured else stack
+        for stack in stacks
+    ]
     return sorted(stacks, key=lambda stack: (number(stack.frames[0].header, "SeriesNumber") or 0.0, stack.time_point or 0)), failures
 
 
-def _parts(frames: Iterable[Frame]) -> list[list[Frame]]:
-    by_kind: dict[Hashable, list[Frame]] = defaultdict(list)
+def _series(frame: Frame) -> Hashable:
+    """What the slices of one series share, by number and description where the identifier is missing."""
+    return text(frame.header, "SeriesInstanceUID") or (text(frame.header, "SeriesNumber"), text(frame.header, "SeriesDescription"))
+
+
+def _one_scale(frames: Sequence[Frame]) -> tuple[list[Frame], set[Hashable]]:
+    """Give MR series whose DICOM rescaling leaves slices on different scales the measured one that Philips adds; tell which."""
+    by_series: dict[Hashable, list[Frame]] = defaultdict(list)
     for frame in frames:
-        kind = (text(frame.header, "SeriesInstanceUID"), frame.shape, frame.image_type[2:], frame.echo_time_ms)
-        by_kind[kind].append(frame)
-    parts: list[list[Frame]] = []
-    for alike in by_kind.values():
-        planes: list[list[Frame]] = []
-        for frame in alike:
-            plane = next((plane for plane in planes if _same_plane(plane[0], frame)), None)
-            if plane is None:
-                planes.append([frame])
-            else:
-                plane.append(frame)
-        parts += planes
-    return parts
+        by_series[_series(frame)].append(frame)
+    measured: set[Hashable] = set()
+    for series, alike in by_series.items():
+        scales = [frame.slope * frame.scale_slope for frame in alike if frame.scale_slope is not None]
+        known = len(scales) == len(alike) and np.min(np.abs(scales)) > TINY
+        if known and not np.allclose(scales, scales[0], rtol=1e-3, atol=0):
+            measured.add(series)
+    mended = [
+        replace(frame, slope=1 / frame.scale_slope, intercept=frame.intercept / (frame.slope * frame.scale_slope))
+        if frame.scale_slope is not None and _series(frame) in measured
+        else frame
+        for frame in frames
+    ]
+    return mended, measured
+
+
+def _parts(frames: Iterable[Frame]) -> list[list[Frame]]:
+    by_size: dict[Hashable, list[list[Frame]]] = defaultdict(list)
+    for frame in frames:
+        planes = by_size[_series(frame), frame.shape, frame.stack_id]
+        plane = next((plane for plane in planes if _same_plane(plane[0], frame)), None)
+        if plane is None:
+            planes.append([frame])
+        else:
+            plane.append(frame)
+    return [part for planes in by_size.values() for plane in planes for part in _kinds(plane)]
+
+
+def _kinds(plane: list[Frame]) -> list[list[Frame]]:
+    """Slices of one direction and size by image type and echo time, unless one volume's slices merely name theirs differently."""
+    by_kind: dict[Hashable, list[Frame]] = defaultdict(list)
+    for frame in plane:
+        by_kind[frame.image_type[2:], frame.echo_time_ms].append(frame)
+    normal = stack_normal(plane[0].orientation)
+    steps = np.diff(np.sort([frame.position_mm @ normal for frame in plane]))
+    whole = len(plane) >= MIN_TIME_POINT and steps.min() > SAME_PLACE_MM and np.ptp(steps) < IRREGULAR * np.median(steps)
+    return [plane] if whole and not any("LOCALIZER" in frame.image_type for frame in plane) else list(by_kind.values())
 
 
 def _same_plane(a: Frame, b: Frame) -> bool:
@@ -158,9 +203,13 @@ def _same_plane(a: Frame, b: Frame) -> bool:
 def _time_points(part: Sequence[Frame]) -> list[Stack]:
     """Split frames of one kind into time points: no slice position may occur twice in one."""
     normal = stack_normal(part[0].orientation)
-    slots = _slots(np.array([frame.position_mm @ normal for frame in part]))
+    along_mm = np.array([frame.position_mm @ normal for frame in part])
+    slots = _slots(along_mm)
     if slots.max() + 1 == len(part):
-        return [_stack(part, slots)]
+        apart = _interleaved(part, along_mm)
+        return _numbered([_stack([part[index] for index in group], slots[group]) for group in apart])
+    if slots.max() == 0 and np.ptp([number(frame.header, "SliceLocation") or 0.0 for frame in part]) > 1:
+        raise InputError(f"{_stack(part, slots).name} was left out: its {len(part)} slices name one position but different slice locations")
     copies = _identical(part, slots, by_uid=True)
     kept = [index for index in range(len(part)) if index not in copies]
     groups = _split([part[index] for index in kept], slots[kept])
@@ -177,6 +226,11 @@ def _time_points(part: Sequence[Frame]) -> list[Stack]:
     if copies:
         warning = f"{stacks[0].name}: {len(copies)} identical copies of slices were dropped"
         stacks[0] = replace(stacks[0], warnings=(warning,))
+    return _numbered(stacks)
+
+
+def _numbered(stacks: list[Stack]) -> list[Stack]:
+    """Stacks as the time points of one series, unless there is one only."""
     if len(stacks) == 1:
         return stacks
     one_clock = len({stack.acquired_s for stack in stacks}) == 1
@@ -231,20 +285,80 @@ def _pixel_digest(frame: Frame) -> bytes:
     return hashlib.sha256(pixels).digest()
 
 
-def _split(frames: Sequence[Frame], slots: NDArray[np.intp]) -> list[NDArray[np.intp]] | None:
-    """Indices of the frames of each time point in order of time, None when no tag tells the time points apart."""
-    repeats = max(Counter(slots.tolist()).values(), default=0)
-    if repeats == 1:
-        return [np.arange(len(frames))]
-    for key in TIME_KEYS:
+def _interleaved(frames: Sequence[Frame], along_mm: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+    """Indices of the frames of each time point where the slices of one lie between those of another.
+
+    MR takes the slices of one volume in turns, so there it needs a temporal position, or slices that are irregular all together.
+    """
+    whole = [np.arange(len(frames))]
+    one_volume = frames[0].header.Modality == Modality.MR and _regular(along_mm)
+    for key in TIME_KEYS[:1] if one_volume else TIME_KEYS:
         moments = np.array([frame.moments.get(key, np.nan) for frame in frames])
         if np.isnan(moments).any():
             continue
-        for group_of in (_by_value(moments), _by_rank(moments, slots)):
-            groups = [np.flatnonzero(group_of == group) for group in range(group_of.max() + 1)]
-            if len(groups) == repeats and all(len(set(slots[group])) == len(group) for group in groups):
+        groups = _groups(_by_value(moments))
+        if len(groups) == 1 or min(map(len, groups)) < MIN_TIME_POINT or not all(_regular(along_mm[group]) for group in groups):
+            continue
+        low, high = (np.array([extreme(along_mm[group]) for group in groups]) for extreme in (np.min, np.max))
+        if high.min() - low.max() > 0.5 * (high - low).min():
+            return groups
+    return whole
+
+
+def _regular(along_mm: NDArray[np.float64]) -> bool:
+    """Whether places are multiples of their usual step, gaps allowed."""
+    ascending = np.sort(along_mm)
+    places = (ascending - ascending[0]) / np.median(np.diff(ascending)) if len(ascending) > 1 else np.zeros(1)
+    return bool(np.abs(places - np.rint(places)).max() < IRREGULAR)
+
+
+def _groups(group_of: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    return [np.flatnonzero(group_of == group) for group in range(group_of.max() + 1)]
+
+
+def _split(frames: Sequence[Frame], slots: NDArray[np.intp]) -> list[NDArray[np.intp]] | None:
+    """Indices of the frames of each time point in order of time, None when no tag tells the time points apart."""
+    counts = np.bincount(slots)
+    counts = counts[counts > 0]
+    if counts.max(initial=0) <= 1:
+        return [np.arange(len(frames))]
+    known = {key: np.array([frame.moments.get(key, np.nan) for frame in frames]) for key in TIME_KEYS}
+    known = {key: moments for key, moments in known.items() if not np.isnan(moments).any()}
+
+    def apart(groups: list[NDArray[np.intp]]) -> bool:
+        return all(len(set(slots[group])) == len(group) for group in groups)
+
+    for moments in known.values():
+        groups = _groups(_by_value(moments))
+        if len(groups) == counts.max() and apart(groups):
+            return groups
+        groups = _groups(_by_rank(moments, slots))
+        if len(groups) == counts.max() and apart(groups) and (counts.min() == counts.max() or _in_turn(moments, groups)):
+            return groups
+    for moments in known.values():
+        for groups in (_groups(_by_gaps(moments, counts.max())), _groups(_by_value(moments))):
+            if len(groups) >= counts.max() and apart(groups) and min(map(len, groups)) >= MIN_TIME_POINT:
                 return groups
     return None
+
+
+def _in_turn(moments: NDArray[np.float64], groups: list[NDArray[np.intp]]) -> bool:
+    """Whether each group is over before the next one begins, and holds no longer pause; else slices of time points may be mixed."""
+    between = min(moments[b].min() - moments[a].max() for a, b in pairwise(groups))
+    within = max(np.diff(np.sort(moments[group])).max(initial=0) for group in groups)
+    return bool(between > 0 and within <= CLEAR_PAUSE * between)
+
+
+def _by_gaps(moments: NDArray[np.float64], count: int) -> NDArray[np.intp]:
+    """The group of each moment when time is cut at its longest pauses; one group when pauses are hardly longer than the others."""
+    order = np.argsort(moments, kind="stable")
+    pauses = np.diff(moments[order])
+    ascending = np.sort(pauses)
+    if len(pauses) < count or ascending[-count + 1] < CLEAR_PAUSE * ascending[-count]:
+        return np.zeros(len(moments), np.intp)
+    groups = np.empty(len(moments), np.intp)
+    groups[order] = np.concatenate([[0], np.cumsum(pauses >= ascending[-count + 1])])
+    return groups
 
 
 def _by_value(moments: NDArray[np.float64]) -> NDArray[np.intp]:

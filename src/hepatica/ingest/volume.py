@@ -11,14 +11,24 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.config import IGNORE
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID
-from scipy.ndimage import shift
+from pydicom.uid import (
+    UID,
+    AllTransferSyntaxes,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+)
+from scipy.ndimage import label, shift
 
-from hepatica.ingest.frames import Frame, number, text
+from hepatica.ingest.frames import MAX_SPACING_MM, MIN_SPACING_MM, Frame, number, text
 from hepatica.ingest.series import Stack
 from hepatica.study import InputError, Modality
 
@@ -27,48 +37,106 @@ MAX_MISSING_IN_A_ROW = 2
 MAX_MISSING_SHARE = 0.1
 OFF_GRID_STEPS = 0.05
 OFF_GRID_PIXELS = 0.1
+AIR_HU = -1024.0
+TISSUE_HU = -900.0, 3071.0
+"""Padding below or above is told from tissue by its value alone."""
+MIN_SLOPE, MAX_SLOPE, MAX_INTERCEPT = 1e-9, 1e9, 1e9
+MIN_TILT_DEG = 1.0
+LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+"""Transfer syntaxes that lose detail; others may, and then the header says so."""
 
 
 def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]]:
     """Decode a stack and put it on a regular grid.
 
-    A few missing or unevenly spaced slices are interpolated linearly from their neighbours, slices that lie askew on one another
-    (gantry tilt) are shifted in their plane.
+    A few missing or unevenly spaced slices are interpolated linearly from their neighbours; slices that lie askew on one another
+    (gantry tilt) are shifted in their plane, on a grid that holds them all. CT values are at least -1024 HU. What lies outside the field
+    of view, by the header's padding value or after shifting, is air in CT and the darkest value in MR.
 
     Returns:
         The volume, Z along the stack's normal; the headers of its acquired slices in that order (one of a multi-frame file); warnings.
 
     Raises:
-        InputError: the pixels cannot be read, too many slices are missing, or the volume is too large for memory.
+        InputError: the pixels or their scaling cannot be read, too many slices are missing, or the volume is too large for memory.
     """
-    rows, columns = stack.frames[0].shape
-    if len(stack.frames) * rows * columns > MAX_VOXELS:
+    if _voxels(stack.frames) > MAX_VOXELS:
+        rows, columns = stack.frames[0].shape
         raise InputError(
             f"{stack.name}: {len(stack.frames)} slices of {rows} x {columns} are too large to read; crop or resample them first"
         )
+    stack, notes = _scaled(stack)
     array, failed = _decode(stack.frames)
-    notes = list(stack.warnings)
     if failed:
         if len(failed) == len(stack.frames):
             raise InputError(f"{stack.name}: none of its {len(failed)} slices can be decoded ({failed[0][1]}); export it again")
         notes.append(f"{stack.name}: {len(failed)} of {len(stack.frames)} slices cannot be decoded ({failed[0][1]}) and were left out")
         kept = np.setdiff1d(np.arange(len(stack.frames)), [index for index, _ in failed])
         stack, array = replace(stack, frames=tuple(stack.frames[index] for index in kept)), array[kept]
-    if text(stack.frames[0].header, "PhotometricInterpretation") == "MONOCHROME1" and stack.frames[0].header.Modality == Modality.MR:
-        array = array.max() + array.min() - array
-        notes.append(f"{stack.name}: stored with inverted grey values (MONOCHROME1), turned back")
-    array, origin, more = _straighten(stack, array)
+    array, inverted = _upright_greys(stack, array)
+    array, origin, askew = _straighten(stack, array)
     array, step_mm, gaps = _even_out(stack, array)
+    _fill(array, stack.frames)
+    frames_of_reference = {text(frame.header, "FrameOfReferenceUID") for frame in stack.frames}
+    if len(frames_of_reference) > 1:
+        notes.append(f"{stack.name}: its slices name {len(frames_of_reference)} frames of reference, their positions were taken as one")
     frame_of_reference = UID(text(stack.frames[0].header, "FrameOfReferenceUID"), validation_mode=IGNORE)
     volume = hd.Volume(array, _affine(stack, origin, step_mm), "PATIENT", frame_of_reference if frame_of_reference.is_valid else None)
     headers = tuple({frame.path: frame.header for frame in stack.frames}.values())
-    return volume, headers, notes + more + gaps
+    return volume, headers, [*stack.warnings, *notes, *inverted, *askew, *gaps]
+
+
+def _voxels(frames: Sequence[Frame]) -> int:
+    rows, columns = frames[0].shape
+    return len(frames) * rows * columns
+
+
+def _scaled(stack: Stack) -> tuple[Stack, list[str]]:
+    """The stack with one way of scaling for all slices, and what is odd about its values."""
+    notes: list[str] = []
+    header = stack.frames[0].header
+    unit = text(header, "RescaleType")
+    if header.Modality == Modality.CT and unit not in ("", "HU", "US"):
+        notes.append(f"{stack.name}: its values are no Hounsfield units (rescale type {unit if unit.isascii() else 'unknown'})")
+    named = {(frame.slope, frame.intercept) for frame in stack.frames if frame.rescaled}
+    unnamed = sum(not frame.rescaled for frame in stack.frames)
+    if any(not MIN_SLOPE <= abs(slope) <= MAX_SLOPE or abs(intercept) > MAX_INTERCEPT for slope, intercept in named):
+        raise InputError(f"{stack.name}: its header names an impossible rescaling of pixel values; export it again")
+    if unnamed and len(named) > 1:
+        raise InputError(f"{stack.name}: {unnamed} of {len(stack.frames)} slices name no rescaling and the others differ; export it again")
+    if unnamed and named:
+        ((slope, intercept),) = named
+        stack = replace(stack, frames=tuple(replace(frame, slope=slope, intercept=intercept) for frame in stack.frames))
+        notes.append(f"{stack.name}: {unnamed} of {len(stack.frames)} slices name no rescaling, that of the others was used")
+    elif unnamed and header.Modality == Modality.CT:
+        notes.append(f"{stack.name}: the header names no rescaling, stored values were taken for HU")
+    if any(text(frame.header, "LossyImageCompression") == "01" or _transfer_syntax(frame) in LOSSY for frame in stack.frames):
+        notes.append(f"{stack.name}: lossily compressed before it came here, its finest detail is lost")
+    return stack, notes
+
+
+def _transfer_syntax(frame: Frame) -> str:
+    return text(getattr(frame.header, "file_meta", Dataset()), "TransferSyntaxUID")
+
+
+def _upright_greys(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[str]]:
+    """Turn inverted MR back; CT has a unit, however it is displayed."""
+    inverted = sum(text(frame.header, "PhotometricInterpretation") == "MONOCHROME1" for frame in stack.frames)
+    if stack.frames[0].header.Modality != Modality.MR or not inverted:
+        return array, []
+    if inverted < len(stack.frames):
+        raise InputError(
+            f"{stack.name}: {inverted} of {len(stack.frames)} slices are stored with inverted grey values (MONOCHROME1); export it again"
+        )
+    return array.max() + array.min() - array, [f"{stack.name}: stored with inverted grey values (MONOCHROME1), turned back"]
 
 
 def sample_pixels(stack: Stack, count: int) -> NDArray[np.float32]:
-    """About `count` slices, evenly spread over the stack, shape (slices, rows, columns); slices that cannot be decoded are left out."""
+    """About `count` slices, evenly spread, shape (slices, rows, columns); slices that cannot be decoded or are too large are left out."""
     chosen = np.unique(np.linspace(0, len(stack.frames) - 1, count).round().astype(int))
-    array, failed = _decode([stack.frames[index] for index in chosen])
+    frames = [stack.frames[index] for index in chosen]
+    if _voxels(frames) > MAX_VOXELS:
+        return np.empty((0, 1, 1), np.float32)
+    array, failed = _decode(frames)
     return np.delete(array, [index for index, _ in failed], axis=0)
 
 
@@ -83,7 +151,7 @@ def _decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[in
         wanted = [frames[index] for index in indices]
         left = iter(indices)
         try:
-            pixels = iter_pixels(wanted[0].path, indices=[frame.index for frame in wanted], raw=True)
+            pixels = iter_pixels(_source(wanted[0]), indices=[frame.index for frame in wanted], raw=True)
             for frame, stored, index in zip(wanted, pixels, indices, strict=True):
                 if stored.shape != frame.shape:
                     raise ValueError(f"decoded as {stored.shape}")
@@ -91,6 +159,9 @@ def _decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[in
                 array[index] += np.float32(frame.intercept)
                 if not np.isfinite(array[index]).all():
                     raise ValueError("not finite")
+                if frame.header.Modality == Modality.CT:
+                    np.maximum(array[index], AIR_HU, out=array[index])
+                array[index][_padded(frame, stored)] = np.nan
                 next(left)
         except Exception as error:  # decoders raise anything on damaged data
             return [(index, _reason(error)) for index in left]
@@ -99,36 +170,114 @@ def _decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[in
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=8) as pool:
         warnings.simplefilter("ignore")  # pydicom and its decoders, about padding and odd values
         failed = [failure for failures in pool.map(decode_file, by_file.values()) for failure in failures]
+    _fill(array, frames)
     return array, sorted(failed)
+
+
+def _source(frame: Frame) -> Path | Dataset:
+    """What pixels are decoded from: the file, or, as pydicom seeks pixels where the file says and not where they are, its data set."""
+    syntax = UID(_transfer_syntax(frame))
+    if syntax in AllTransferSyntaxes and syntax.is_encapsulated:
+        return frame.path
+    dataset = pydicom.dcmread(frame.path, force=True)
+    if not syntax:
+        implicit, little_endian = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    for keyword, usual in (("SamplesPerPixel", 1), ("PhotometricInterpretation", "MONOCHROME2")):
+        if keyword not in dataset:
+            setattr(dataset, keyword, usual)
+    row_bytes = dataset.Columns * dataset.BitsAllocated // 8
+    if len(dataset.PixelData) > row_bytes * (dataset.Rows * int(dataset.get("NumberOfFrames") or 1) + 1):
+        raise ValueError("more pixels than rows and columns")
+    return dataset
+
+
+def _padded(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Where a slice holds its padding value, shape (rows, columns).
+
+    Values that tissue may have count as padding only in one piece with a corner of the slice: scanners that pad with 0 have water of 0 too.
+    """
+    padding = number(frame.header, "PixelPaddingValue")
+    limit = number(frame.header, "PixelPaddingRangeLimit")
+    if padding is None:
+        return np.zeros(stored.shape, bool)
+    ends = [
+        int(np.int64(end).astype(stored.dtype)) for end in (padding, padding if limit is None else limit)
+    ]  # -2000 may be written as 63536
+    low, high = sorted(ends)
+    held = (stored >= low) & (stored <= high)
+    if not held.any() or held.all():
+        return np.zeros(stored.shape, bool)
+    if frame.header.Modality == Modality.CT:
+        beyond = max(frame.slope * end + frame.intercept for end in (low, high)) < TISSUE_HU[0]
+        beyond |= min(frame.slope * end + frame.intercept for end in (low, high)) > TISSUE_HU[1]
+    else:
+        others = stored[~held]
+        beyond = bool(others.min() > high or others.max() < low)
+    if beyond:
+        return held
+    pieces, _ = label(held)
+    corners = pieces[[0, 0, -1, -1], [0, -1, 0, -1]]
+    outside: NDArray[np.bool_] = np.isin(pieces, corners[corners > 0])
+    return outside
+
+
+def _fill(array: NDArray[np.float32], frames: Sequence[Frame]) -> None:
+    """Put air (CT) or the darkest value (MR) where there is none, in place."""
+    if np.isnan(array.min(initial=0)):
+        array[np.isnan(array)] = AIR_HU if frames[0].header.Modality == Modality.CT else np.nanmin(array)
 
 
 def _reason(error: Exception) -> str:
     if isinstance(error, (NotImplementedError, RuntimeError)):
         return "its compression is not supported or the data are damaged"
-    return "the pixel data are missing" if isinstance(error, AttributeError) else "the pixel data are truncated or damaged"
+    return (
+        "the pixel data are missing" if isinstance(error, AttributeError) else "the pixel data are damaged or do not fill rows and columns"
+    )
 
 
 def _straighten(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str]]:
     """Shift slices within their planes until they lie above one another.
 
     Returns:
-        The array, the position of the first voxel of the first slice, and warnings.
+        The array, with more rows and columns where slices were shifted and NaN where there was no slice; the position of its first voxel;
+        warnings.
     """
     positions = np.array([frame.position_mm for frame in stack.frames])
     rows_and_columns = np.array([stack.frames[0].orientation[3:], stack.frames[0].orientation[:3]])
     offsets = (positions - positions[0]) @ rows_and_columns.T / stack.frames[0].spacing_mm
     middle = np.median(offsets, axis=0)
-    origin = positions[0] + (middle * stack.frames[0].spacing_mm) @ rows_and_columns
-    offsets -= middle
-    worst = float(np.abs(offsets).max())
+    worst = float(np.abs(offsets - middle).max())
     if worst <= OFF_GRID_PIXELS:
-        return array, origin, []
-    if worst > min(array.shape[1:]) / 2:
+        return array, positions[0] + (middle * stack.frames[0].spacing_mm) @ rows_and_columns, _doubtful_tilt(stack)
+    first = np.floor(offsets.min(axis=0) + 1e-3)
+    more = np.ceil(offsets.max(axis=0) - 1e-3).astype(int) - first.astype(int)
+    shape = (len(array), array.shape[1] + int(more[0]), array.shape[2] + int(more[1]))
+    if worst > min(array.shape[1:]) / 2 or np.prod(shape, dtype=float) > MAX_VOXELS:
         raise InputError(f"{stack.name}: its slices do not lie above one another, they are up to {2 * worst:.0f} pixels apart")
-    for plane, offset in zip(array, offsets, strict=True):
-        plane[...] = shift(plane, offset, order=1, mode="constant", cval=float(plane.min()))
+    wider = np.stack([_shifted(plane, offset, shape[1:]) for plane, offset in zip(array, offsets - first, strict=True)])
     warning = f"{stack.name}: its slices lie up to {worst:.1f} pixels askew (gantry tilt or moved table) and were shifted in their planes"
-    return array, origin, [warning]
+    return wider, positions[0] + (first * stack.frames[0].spacing_mm) @ rows_and_columns, [warning]
+
+
+def _shifted(plane: NDArray[np.float32], offset: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A slice moved down and right by `offset` pixels, bilinearly, on a larger slice of NaN."""
+    larger = np.pad(plane, [(0, more - size) for more, size in zip(shape, plane.shape, strict=True)], mode="edge")
+    out: NDArray[np.float32] = shift(larger, offset, order=1, mode="nearest")
+    rows, columns = (np.arange(size) for size in shape)
+    for axis, (places, start, size) in enumerate(zip((rows, columns), offset, plane.shape, strict=True)):
+        outside = (places < start - 1e-2) | (places > start + size - 1 + 1e-2)
+        out[outside if axis == 0 else (slice(None), outside)] = np.nan
+    return out
+
+
+def _doubtful_tilt(stack: Stack) -> list[str]:
+    """A warning when the header names a gantry tilt that neither positions nor orientation show."""
+    tilt = number(stack.frames[0].header, "GantryDetectorTilt") or 0.0
+    if abs(tilt) < MIN_TILT_DEG or np.abs(stack.normal).max() < np.cos(np.deg2rad(MIN_TILT_DEG)) or len(stack.frames) == 1:
+        return []
+    return [f"{stack.name}: the header names a gantry tilt of {abs(tilt):.0f} degrees, the slices show none; taken as corrected before"]
 
 
 def _even_out(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, list[str]]:
@@ -139,8 +288,11 @@ def _even_out(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.floa
     """
     if stack.step_mm is None:
         header = stack.frames[0].header
-        step_mm = number(header, "SpacingBetweenSlices") or number(header, "SliceThickness") or 1.0
-        return array, abs(step_mm), [f"{stack.name}: one slice only; volumes and diameters across slices are not measurements"]
+        named = (abs(number(header, keyword) or 0.0) for keyword in ("SpacingBetweenSlices", "SliceThickness"))
+        step_mm = next((value for value in named if MIN_SPACING_MM < value < MAX_SPACING_MM), 1.0)
+        return array, step_mm, [f"{stack.name}: one slice only; volumes and diameters across slices are not measurements"]
+    if stack.step_mm > MAX_SPACING_MM:
+        raise InputError(f"{stack.name}: its slices are {stack.step_mm:.0f} mm apart, that is no volume; export the whole series")
     along = stack.along_mm - stack.along_mm[0]
     count = int(np.rint(along[-1] / stack.step_mm)) + 1
     step_mm = along[-1] / max(count - 1, 1)

@@ -1,0 +1,369 @@
+"""Folders, zips and files of many studies in; a cohort of case folders under pseudonyms, with a table and a page about it, out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from hepatica.cohort import COHORT_FILE, PARTIAL, load_case, save_case
+from hepatica.ingest import read_study
+from hepatica.ingest.archive import unpacked
+from hepatica.ingest.discover import FoundStudy, StudyIndex, discover
+from hepatica.ingest.privacy import Pseudonyms, deidentify, new_key, read_key, without_identity, write_key
+from hepatica.report.cohort_page import CaseRow, thumbnail, write_page, write_table
+from hepatica.study import InputError
+
+KEY_FILE = "pseudonyms.key"
+ROWS = ".ingest"
+"""Folder inside the cohort with the row and the thumbnail of each study, of which table and page are made."""
+
+TABLE_FILE, PAGE_FILE = "cohort.csv", "cohort.html"
+CASE = re.compile(r"case-[0-9a-f]{12}")
+Progress = Callable[[str, int, int], None]
+
+
+class Collected(NamedTuple):
+    """What became of the studies that one run found.
+
+    Attributes:
+        found: how many there are.
+        read: how many of them are cases now.
+        kept: how many of those an earlier run had read.
+        refused: pseudonym and reason of each that could not be read.
+        ignored: number of files that are neither DICOM nor NIfTI images.
+        key: the file with the key of the pseudonyms.
+    """
+
+    found: int
+    read: int
+    kept: int
+    refused: dict[str, str]
+    ignored: int
+    key: Path
+
+
+@dataclass(frozen=True)
+class Task:
+    """One study to read and write.
+
+    Attributes:
+        study: where its files are.
+        out: the cohort.
+        pseudonyms: the key.
+        with_dicom: whether to write its DICOM, de-identified, too.
+    """
+
+    study: FoundStudy
+    out: Path
+    pseudonyms: Pseudonyms
+    with_dicom: bool
+
+
+Run = Callable[[Iterator[Task]], Iterator[CaseRow]]
+
+
+def collect(
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    key: Path | None = None,
+    with_dicom: bool = False,
+    jobs: int = 1,
+    scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> Collected:
+    """Read many studies into one cohort; finished cases are kept, and a study that cannot be read does not stop the others.
+
+    Args:
+        inputs: any mix of folders, folders of studies, zips and files.
+        out: a new or empty folder, or one that this function has begun.
+        key: file with the key of the pseudonyms, made when it is missing; `pseudonyms.key` beside `out` by default.
+        with_dicom: also write the DICOM of each study, de-identified, into its case folder.
+        jobs: number of processes.
+        scheduler: address of a Dask scheduler whose workers see the same files; used instead of processes here. The key goes to them.
+        progress: called with what is done, how much of it, and of how much (0 where unknown).
+
+    Raises:
+        InputError: an input does not exist, there is no study in them or none can be read, `out` holds other things or was begun with
+            another key, the key cannot be read or written, or Dask is not installed or does not answer.
+    """
+    report = progress or _silent
+    key = key or out.resolve().parent / KEY_FILE
+    if key.resolve().is_relative_to(out.resolve()):
+        raise InputError(f"{key} would lie inside the cohort: whoever gets both can undo the pseudonyms; choose another place")
+    pseudonyms = read_key(key) if key.exists() else new_key()
+    settings = {"made_by": "hepatica ingest", "with_dicom": with_dicom, "key": pseudonyms.check}
+    _check_folder(out, settings)
+    with TemporaryDirectory() as scratch, _workers(jobs, scheduler) as run:
+        index = StudyIndex(Path(scratch) / "index.sqlite")
+        try:
+            discover(inputs, index, pseudonyms, skip=out, progress=lambda seen: report("looking for studies", seen, 0))
+            if not len(index):
+                raise InputError(f"no studies found: {index.ignored} files are neither DICOM nor NIfTI images; give other folders or zips")
+            if not key.exists():
+                write_key(pseudonyms, key)
+            _claim(out, settings)
+            try:
+                return _collect(index, partial(Task, out=out.resolve(), pseudonyms=pseudonyms, with_dicom=with_dicom), run, report, key)
+            finally:
+                _write_summary(out)
+        finally:
+            index.close()
+
+
+def _collect(index: StudyIndex, task: Callable[[FoundStudy], Task], run: Run, report: Progress, key: Path) -> Collected:
+    total, kept = len(index), 0
+
+    def open_tasks() -> Iterator[Task]:
+        nonlocal kept
+        for study in index:
+            work = task(study)
+            if (work.out / study.case_id).exists():
+                kept += 1
+            else:
+                yield work
+
+    read, refused = 0, {}
+    report("reading studies", 0, total)
+    for row in run(open_tasks()):
+        if row.status == "read":
+            read += 1
+        else:
+            refused[row.case] = row.reason
+        report("reading studies", read + kept + len(refused), total)
+    if not read + kept:
+        why = ", ".join(f"{times} x {reason}" for reason, times in Counter(refused.values()).most_common(1))
+        raise InputError(f"none of {total} studies could be read ({why})")
+    return Collected(total, read + kept, kept, refused, index.ignored, key)
+
+
+def ingest_one(task: Task) -> CaseRow:
+    """Read one study and write its case folder, its row and its thumbnail; a fault of the study is in the row."""
+    logging.getLogger("pydicom").disabled = True  # its messages quote header values
+    study = task.study
+    try:
+        if study.refused:
+            raise InputError(study.refused)
+        if (task.out / study.case_id).exists():
+            return _kept_row(task.out, study.case_id)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they may quote header values
+            return _written(task)
+    except InputError as error:
+        reason = _nameless(str(error), study)
+    except OSError as error:
+        reason = f"a file could not be read or written ({error.strerror or type(error).__name__})"
+    except MemoryError:
+        reason = "too large for the memory of this machine"
+    except Exception as error:  # one study must not stop the others, and the message may quote the patient
+        reason = f"reading it failed unexpectedly ({type(error).__name__})"
+    return _refused(task, reason)
+
+
+def _written(task: Task) -> CaseRow:
+    """Read a study and write what becomes of it; the case folder comes last and whole."""
+    found = task.study
+    with ExitStack() as stack:
+        files = _files(found, stack)
+        original = read_study(files)
+        staging = Path(stack.enter_context(TemporaryDirectory(prefix=PARTIAL, dir=task.out)))
+        notes, copies = _copy_dicom(task, files, staging / "dicom") if task.with_dicom else ((), 0)
+        original = replace(original, warnings=tuple(_nameless(note, found) for note in (*found.notes, *original.warnings, *notes)))
+        study = without_identity(original, found.case_id, found.subject_id, task.pseudonyms)
+        save_case(staging / "case", study)
+        if copies:
+            (staging / "dicom").rename(staging / "case/dicom")
+        row = CaseRow.of(study, dicom_files=copies)
+        thumbnail(study).save(task.out / ROWS / f"{row.case}.jpg", quality=80)
+        _save_row(task.out, row)
+        (staging / "case").rename(task.out / found.case_id)
+    return row
+
+
+def _files(study: FoundStudy, stack: ExitStack) -> list[Path]:
+    """The study's files, those in zips unpacked for as long as the stack lasts."""
+    folders = {
+        archive: stack.enter_context(unpacked(archive, names={s.name for s in study.sources if s.archive == archive}))
+        for archive in dict.fromkeys(source.archive for source in study.sources)
+        if archive is not None
+    }
+    return [Path(s.name) if s.archive is None else folders[s.archive] / s.name for s in study.sources]
+
+
+def _copy_dicom(task: Task, files: Sequence[Path], out: Path) -> tuple[tuple[str, ...], int]:
+    """Write de-identified copies; warnings, and the number of copies."""
+    found = task.study
+    reasons = Counter(
+        deidentify(file, out, case_id=found.case_id, subject_id=found.subject_id, pseudonyms=task.pseudonyms) for file in files
+    )
+    copies = reasons.pop(None, 0)
+    said = ", ".join(f"{times} {reason}" for reason, times in reasons.most_common())
+    return ((f"{reasons.total()} DICOM files were not de-identified and left out: {said}",) if reasons else ()), copies
+
+
+def _nameless(message: str, study: FoundStudy) -> str:
+    """A message without the names of the study's files, which may name the patient."""
+    named = {name for source in study.sources for name in (source.name, PurePath(source.name).name, str(source.archive or ""))}
+    named |= {source.archive.name for source in study.sources if source.archive}
+    for name in sorted(named - {""}, key=len, reverse=True):
+        message = message.replace(name, "a file")
+    return message
+
+
+def _refused(task: Task, reason: str) -> CaseRow:
+    row = CaseRow(case=task.study.case_id, subject=task.study.subject_id, status="refused", reason=reason, warnings=task.study.notes)
+    _save_row(task.out, row)
+    return row
+
+
+def _save_row(out: Path, row: CaseRow) -> None:
+    file = out / ROWS / f"{row.case}.json"
+    file.with_suffix(".new").write_text(row.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    file.with_suffix(".new").replace(file)
+
+
+def _kept_row(out: Path, case_id: str) -> CaseRow:
+    """The row of a finished case, made anew from the case when its file is gone."""
+    file = out / ROWS / f"{case_id}.json"
+    if file.is_file():
+        return CaseRow.model_validate_json(file.read_text(encoding="utf-8"))
+    study, _ = load_case(out / case_id)
+    row = CaseRow.of(study, dicom_files=sum(1 for path in (out / case_id / "dicom").rglob("*.dcm")))
+    thumbnail(study).save(file.with_suffix(".jpg"), quality=80)
+    _save_row(out, row)
+    return row
+
+
+def _write_summary(out: Path) -> None:
+    """Write table and page of all that is in the cohort, those of earlier runs included."""
+
+    def rows() -> Iterator[CaseRow]:
+        cases = {path.name for path in out.iterdir() if CASE.fullmatch(path.name)}
+        for case_id in sorted(cases | {path.stem for path in (out / ROWS).glob("case-*.json")}):
+            row = _kept_row(out, case_id)
+            if case_id in cases or row.status == "refused":
+                yield row
+
+    for write, name in ((write_table, TABLE_FILE), (lambda rows, file: write_page(rows, out / ROWS, file), PAGE_FILE)):
+        write(rows, out / ROWS / f"{name}.new")
+        (out / ROWS / f"{name}.new").replace(out / name)
+
+
+def _check_folder(out: Path, settings: dict[str, object]) -> None:
+    """Refuse a folder that is not ours to fill; nothing is written."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: choose a new folder")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    ours = (COHORT_FILE, TABLE_FILE, PAGE_FILE, ROWS)
+    foreign = sorted(p.name for p in out.iterdir() if p.name not in ours and not CASE.fullmatch(p.name) and not p.name.startswith(PARTIAL))
+    if foreign or not (out / COHORT_FILE).is_file():
+        raise InputError(f"{out} holds other things ({', '.join(foreign[:3]) or 'cases of unknown origin'}): choose a new folder")
+    try:
+        begun = json.loads((out / COHORT_FILE).read_text(encoding="utf-8"))
+    except ValueError:
+        begun = {}
+    if begun == settings:
+        return
+    if {**settings, "key": None} == {**begun, "key": None}:
+        raise InputError(f"{out} was begun with another key: give it with --key FILE, or choose a new folder")
+    raise InputError(f"{out} was begun in another way (--deidentify, or another command): choose a new folder, or the same options")
+
+
+def _claim(out: Path, settings: dict[str, object]) -> None:
+    """Make a checked folder ready to be filled."""
+    (out / ROWS).mkdir(parents=True, exist_ok=True)
+    for left in out.glob(f"{PARTIAL}*"):
+        shutil.rmtree(left)  # of a run that was killed
+    (out / COHORT_FILE).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _workers(jobs: int, scheduler: str | None) -> Iterator[Run]:
+    """What runs tasks: this process, several, or the workers of a Dask scheduler. Few tasks wait at a time, so memory stays bounded."""
+    if scheduler is None:
+        yield (lambda tasks: map(ingest_one, tasks)) if jobs == 1 else partial(_in_processes, jobs=jobs)
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise InputError("--scheduler needs dask.distributed, which is not installed: pip install 'hepatica[dask]'") from error
+    try:
+        client = Client(scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no Dask scheduler answers at {scheduler}: start one there, or leave --scheduler out") from error
+    with client:
+        yield lambda tasks: _on_dask(tasks, client)
+
+
+def _in_processes(tasks: Iterator[Task], *, jobs: int) -> Iterator[CaseRow]:
+    """Run tasks in processes. When one dies, all that were under way are done again one by one, and the one that kills is refused."""
+    pool, waiting = ProcessPoolExecutor(jobs), dict[Future[CaseRow], Task]()
+    try:
+        while True:
+            suspects = []
+            for task in islice(tasks, 2 * jobs - len(waiting)):
+                try:
+                    waiting[pool.submit(ingest_one, task)] = task
+                except BrokenExecutor:
+                    suspects.append(task)
+            if not waiting and not suspects:
+                return
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                task = waiting.pop(future)
+                if isinstance(future.exception(), BrokenExecutor):
+                    suspects.append(task)
+                else:
+                    yield future.result()
+            if suspects:
+                pool.shutdown()
+                for task in [*suspects, *waiting.values()]:
+                    yield _alone(task)
+                pool, waiting = ProcessPoolExecutor(jobs), {}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _alone(task: Task) -> CaseRow:
+    """Run a task in a process of its own."""
+    with ProcessPoolExecutor(1) as pool:
+        try:
+            return pool.submit(ingest_one, task).result()
+        except BrokenExecutor:
+            return _refused(task, "the process that read it died, perhaps for want of memory")
+
+
+def _on_dask(tasks: Iterator[Task], client: object) -> Iterator[CaseRow]:
+    """Run tasks on the workers of a Dask cluster."""
+    from distributed import as_completed
+
+    submit, threads = client.submit, client.nthreads  # type: ignore[attr-defined]
+    waiting = {submit(ingest_one, task, pure=False): task for task in islice(tasks, 2 * max(1, sum(threads().values())))}
+    done = as_completed(list(waiting))
+    for future in done:
+        task = waiting.pop(future)
+        try:
+            yield future.result()
+        except Exception as error:  # a worker died or lacks hepatica; ingest_one itself raises nothing
+            yield _refused(task, f"no Dask worker could read it ({type(error).__name__})")
+        for new in islice(tasks, 1):
+            more = submit(ingest_one, new, pure=False)
+            waiting[more] = new
+            done.add(more)
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """No progress wanted."""
