@@ -25,6 +25,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
+from threadpoolctl import threadpool_limits
 
 from hepatica.labels import LesionType
 from hepatica.study import Alignment, InputError, LesionTruth, Modality, OnDemand, Phase, PhaseImage, Study, Truth
@@ -336,7 +337,8 @@ def new_directory(final: Path) -> Iterator[Path]:
 
 
 def _write_case(make: Callable[[int], tuple[Study, Truth | None]], save: SaveCase, index: int, target: Path) -> None:
-    save(target, *make(index))
+    with threadpool_limits(1):  # processes share the work; threads under each would only stand in the others' way
+        save(target, *make(index))
 
 
 def _silent(_done: int, _total: int) -> None:
