@@ -18,7 +18,7 @@ from hepatica.cohort import (
     LesionRecord,
     PhaseRecord,
     TruthRecord,
-    _between_nodes,
+    between_nodes,
     load_case,
     new_directory,
     save_case,
@@ -121,7 +121,7 @@ def test_without_truth_and_without_displacements(tmp_path: Path) -> None:
 @pytest.mark.parametrize("shape", [(9, 13, 5), (10, 14, 15), (2, 8, 3), (1, 6, 9)])
 def test_smooth_displacements_are_stored_small_and_come_back(tmp_path: Path, shape: tuple[int, int, int]) -> None:
     rng = np.random.default_rng(1)
-    field_mm = _between_nodes(rng.normal(0, 3, (*(-(-(n - 1) // 4) + 1 for n in shape), 3)).astype(np.float32), shape)
+    field_mm = between_nodes(rng.normal(0, 3, (*(-(-(n - 1) // 4) + 1 for n in shape), 3)).astype(np.float32), shape)
     empty = volume(np.zeros(shape, np.uint16))
     study = Study(Modality.CT, {Phase.PORTAL: PhaseImage(volume(np.zeros(shape, np.float32)))})
     save_case(tmp_path / "case", study, Truth(empty, None, (), displacement_mm={Phase.PRE: field_mm}))

@@ -426,7 +426,7 @@ def _write_field(file: Path, field_mm: NDArray[np.float32], grid: hd.Volume) -> 
         nodes_mm = np.tensordot(_onto_nodes(size), nodes_mm, axes=(1, axis))
         nodes_mm = np.moveaxis(nodes_mm, 0, axis)
     affine = grid.permute_spatial_axes([2, 1, 0]).to_nibabel().affine
-    if nodes_mm.shape != field_mm.shape and np.allclose(_between_nodes(nodes_mm, shape), field_mm, rtol=0, atol=1e-3):
+    if nodes_mm.shape != field_mm.shape and np.allclose(between_nodes(nodes_mm, shape), field_mm, rtol=0, atol=1e-3):
         field_mm, affine = nodes_mm, affine @ np.diag([FIELD_STEP, FIELD_STEP, FIELD_STEP, 1])
     nib.save(nib.Nifti1Image((field_mm.transpose(2, 1, 0, 3) * TO_RAS).astype(np.float32), affine), file)  # type: ignore[no-untyped-call]
 
@@ -434,7 +434,7 @@ def _write_field(file: Path, field_mm: NDArray[np.float32], grid: hd.Volume) -> 
 def _read_field(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
     ras_mm, _ = _stored(file, dimensions=4)
     field_mm = np.ascontiguousarray(ras_mm.transpose(2, 1, 0, 3) * TO_RAS, np.float32)
-    return field_mm if field_mm.shape[:3] == shape else _between_nodes(field_mm, shape)
+    return field_mm if field_mm.shape[:3] == shape else between_nodes(field_mm, shape)
 
 
 def _onto_nodes(size: int) -> NDArray[np.float32]:
@@ -449,8 +449,8 @@ def _onto_nodes(size: int) -> NDArray[np.float32]:
     return weights
 
 
-def _between_nodes(nodes_mm: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A field at every voxel from its values at every fourth, linearly."""
+def between_nodes(nodes_mm: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A field at every voxel of a grid of `shape`, from its values (nodes along Z, Y, X, components) at every `FIELD_STEP`th, linearly."""
     for axis, size in enumerate(shape):
         at = np.arange(nodes_mm.shape[axis]) * FIELD_STEP
         weights = np.stack([np.interp(np.arange(size), at, unit) for unit in np.eye(at.size)], axis=1).astype(np.float32)

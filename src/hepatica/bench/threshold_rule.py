@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, gaussian_filter
+from scipy.ndimage import gaussian_filter
 
 from hepatica.labels import LesionType, Organ
+from hepatica.lesions import extent
 from hepatica.stats import bootstrap_mean, wilson
 from hepatica.study import Study, Truth
 
@@ -109,9 +110,9 @@ def deviation(image: NDArray[np.float32], liver: NDArray[np.bool_], spacing_mm: 
     Returns:
         One value per liver voxel, in the array's order; all 0 where the liver is perfectly even.
     """
-    if not liver.any():
+    box = extent(liver)
+    if box is None:
         return np.zeros(0, np.float32)
-    box = find_objects(liver.astype(np.uint8))[0]
     inside, sd = liver[box], SMOOTHING_MM / np.asarray(spacing_mm)
     weight = gaussian_filter(inside.astype(np.float32), sd)[inside]
     values = gaussian_filter(np.where(inside, image[box], 0).astype(np.float32), sd)[inside] / weight

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
+from hepatica.cohort import FIELD_STEP, between_nodes
 from hepatica.phantom.fields import SplineField, draw_field
 from hepatica.phantom.protocol import Protocol
 from hepatica.study import Phase
@@ -35,21 +36,18 @@ def draw_motion(reference: hd.Volume, protocol: Protocol, phase: Phase, rng: np.
     return SplineField(deformation_mm + (shift_mm[:, None, None, None] * near).astype(np.float32), field.step)
 
 
-def forward_shift_mm(motion: SplineField, reference: hd.Volume, *, every: int = 4) -> NDArray[np.float32]:
+def forward_shift_mm(motion: SplineField, reference: hd.Volume) -> NDArray[np.float32]:
     """Invert a motion: the LPS shift (mm) from each voxel of the reference phase to the same tissue in the phase, (Z, Y, X, 3).
 
     Solved by fixed-point iteration at every fourth voxel, which is enough for so smooth a field, and interpolated linearly.
     """
     to_index = np.linalg.inv(reference.affine[:3, :3])
-    nodes = [np.arange(0, n - 1 + every, every, dtype=float) for n in reference.spatial_shape]
+    nodes = [np.arange(0, n - 1 + FIELD_STEP, FIELD_STEP, dtype=float) for n in reference.spatial_shape]
     points = np.stack(np.meshgrid(*nodes, indexing="ij"))
     shift_mm = -motion.at(points)
     for _ in range(2):
         shift_mm = -motion.at(points + np.tensordot(to_index, shift_mm, 1))
-    for n, node in zip(reference.spatial_shape, nodes, strict=True):
-        weights = np.stack([np.interp(np.arange(n), node, unit) for unit in np.eye(node.size)])
-        shift_mm = np.tensordot(shift_mm, weights.astype(np.float32), axes=(1, 0))
-    return np.ascontiguousarray(np.moveaxis(shift_mm, 0, -1), np.float32)
+    return between_nodes(np.moveaxis(shift_mm, 0, -1), reference.spatial_shape)
 
 
 def resampled(
