@@ -108,7 +108,7 @@ def test_the_table_says_where_real_values_stand(tmp_path: Path) -> None:
     assert impossible["real"] == pytest.approx(1.3)
     assert "| aorta | peak over baseline |" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "realism.json", "realism.md", "realism-curves.png", "realism-percentiles.png",
+        "realism.json", "realism.md", "realism-curves.png", "realism-percentiles.png", "realism-threshold.png",
     }  # fmt: skip
     assert record == json.loads(json.dumps(record)) and "NaN" not in (tmp_path / "out/realism.json").read_text()
 

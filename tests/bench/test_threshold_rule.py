@@ -97,7 +97,7 @@ def test_the_record_is_json_and_becomes_a_section_and_a_figure() -> None:
     assert found == json.loads(json.dumps(found)) == threshold_rule(cases, seed=0)
     assert found["cases_without_lesions"] == 1
     assert "| hepatocellular carcinoma | 2 |" in markdown(found, "hard")
-    assert len(figure(found).axes) == 2
+    assert len(figure({"mr": found, "hard": found}).axes) == 4
 
 
 def test_too_few_cases_and_cases_without_organs_are_named() -> None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hepatica import checkpoint
-from hepatica.bench import texture, threshold_rule
+from hepatica.bench import texture_comparison, threshold_rule
 from hepatica.bench.osipi import markdown as osipi_markdown
 from hepatica.bench.osipi import osipi as osipi_rows
 from hepatica.bench.real_curves import BASELINE_END_S, ONSET, TISSUES, RealCurve, read_curves
@@ -85,7 +85,7 @@ def phantom_realism(
 
     Args:
         curves: folder with zipped real curves (`read_curves`).
-        out: folder that gets `realism.json`, `realism.md`, `realism-curves.png`, `realism-percentiles.png` and `realism-texture.png`.
+        out: folder that gets `realism.json`, `realism.md` and the figures `realism-{curves,percentiles,threshold,texture}.png`.
         osipi: folder with OSIPI's reference numbers; None leaves that part out.
         ct: real CT studies to compare noise and texture with; none leaves that part out.
         people: virtual people per real curve.
@@ -111,7 +111,7 @@ def phantom_realism(
         compared.append(Compared(curve, virtual))
         rows += _rows(curve, virtual)
     summary = _summary(rows, np.random.default_rng(seed))
-    looks = texture.compare(ct, people=TEXTURE_PEOPLE, seed=seed, progress=progress) if ct else None
+    looks = texture_comparison.compare(ct, people=TEXTURE_PEOPLE, seed=seed, progress=progress) if ct else None
     rules = {preset: _rule(preset, rule_cases, seed, progress) for preset in RULE_PRESETS}
     options = [f"--curves {curves.name}", *([f"--osipi {osipi.name}"] if osipi else []), *(f"--ct {path.name}" for path in ct)]
     record = {
@@ -130,13 +130,14 @@ def phantom_realism(
     if physics:
         parts.append(osipi_markdown(physics))
     if looks:
-        parts.append(texture.markdown(looks.record))
+        parts.append(texture_comparison.markdown(looks.record))
     parts += [threshold_rule.markdown(rule, preset) for preset, rule in rules.items()]
     out.mkdir(parents=True, exist_ok=True)
     (out / "realism.json").write_text(json.dumps(record, indent=1) + "\n")
     (out / "realism.md").write_text(table := "\n".join(part.rstrip("\n") + "\n" for part in parts))
     _curves_figure(compared).savefig(out / "realism-curves.png")
     _percentiles_figure(rows).savefig(out / "realism-percentiles.png")
+    threshold_rule.figure(rules).savefig(out / "realism-threshold.png")
     if looks:
         looks.figure.savefig(out / "realism-texture.png")
     return table

@@ -152,26 +152,27 @@ def markdown(record: Mapping[str, Any], cohort: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def figure(record: Mapping[str, Any]) -> Figure:
-    """Dice of the plain rule: by case, sorted, and by type with intervals."""
-    drawn = Figure(figsize=(9.5, 3.6), dpi=130, layout="constrained")
-    left, right = drawn.subplots(1, 2)
-    values = record["case_dice"]
-    left.axhspan(SOLVED_DICE, 1, color="#bcd9dd", linewidth=0)
-    left.plot(np.arange(1, len(values) + 1) / len(values) * 100, values, ".-", color="#26323a", markersize=4, linewidth=1)
-    left.set_xlabel("cases, sorted (%; shaded: solved)")
-    left.set_ylabel("Dice of the best plain threshold")
-    left.set_ylim(0, 1)
-    left.grid(alpha=0.2)
-    for line, each in enumerate(record["types"].values()):
-        value = each["dice"]
-        right.plot([value["low"], value["high"]], [line, line], color="#1f7f8c", linewidth=1.5)
-        right.plot(value["mean"], line, "o", color="#26323a", markersize=4)
-    right.set_yticks(range(len(record["types"])), list(record["types"]), fontsize=8)
-    right.invert_yaxis()
-    right.set_xlim(0, 1)
-    right.set_xlabel("Dice by type, with 95 % interval")
-    right.spines[["top", "right"]].set_visible(False)
+def figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
+    """Dice of the plain rule in each cohort, a row each: by case, sorted, and by type with intervals."""
+    drawn = Figure(figsize=(9.5, 3.2 * len(records)), dpi=130, layout="constrained")
+    for (cohort, record), (left, right) in zip(records.items(), drawn.subplots(len(records), 2, squeeze=False), strict=True):
+        values = record["case_dice"]
+        left.axhspan(SOLVED_DICE, 1, color="#bcd9dd", linewidth=0)
+        left.plot(np.arange(1, len(values) + 1) / len(values) * 100, values, ".-", color="#26323a", markersize=4, linewidth=1)
+        left.set_title(f"{cohort}: best rule for the cohort", fontsize=9)
+        left.set_xlabel("cases, sorted (%; shaded: solved)")
+        left.set_ylabel("Dice")
+        left.set_ylim(0, 1)
+        left.grid(alpha=0.2)
+        for line, each in enumerate(record["types"].values()):
+            value = each["dice"]
+            right.plot([value["low"], value["high"]], [line, line], color="#1f7f8c", linewidth=1.5)
+            right.plot(value["mean"], line, "o", color="#26323a", markersize=4)
+        right.set_yticks(range(len(record["types"])), list(record["types"]), fontsize=8)
+        right.invert_yaxis()
+        right.set_xlim(0, 1)
+        right.set_xlabel("Dice by type, with 95 % interval")
+        right.spines[["top", "right"]].set_visible(False)
     return drawn
 
 
