@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hepatica.cohort import Cohort
 from hepatica.phantom import Phantom, write_cohort
-from hepatica.train import load_recipe, train
+from hepatica.recipe import load_recipe
+from hepatica.train import train
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("out", type=Path)

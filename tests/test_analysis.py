@@ -18,6 +18,7 @@ from hepatica.cohort import save_case
 from hepatica.findings import Findings
 from hepatica.labels import LesionType
 from hepatica.phantom import Phantom, write_cohort
+from hepatica.registration import Registration
 from hepatica.study import InputError, LesionPrediction, Phase, Prediction, Study
 
 LESION_HU = 150.0
@@ -36,6 +37,11 @@ def look(study: Study, *, progress: object = None) -> Prediction:
     )
     patient = {LesionType.HCC: 0.7, LesionType.CYST: 0.2}
     return Prediction(study.grid.with_array(image > 80), study.grid.with_array(labels), lesions, patient, 0.7, "bright")
+
+
+def untouched(study: Study) -> Registration:
+    """Stands for a registration that has nothing to do."""
+    return Registration(study, None, {}, {})
 
 
 look.network_s, look.directory = 0.01, Path("bright")  # what `analyze` asks of a Predictor
@@ -108,7 +114,9 @@ def test_masks_of_nifti_images_cover_the_same_places_however_their_axes_run(case
 def dicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DICOM study of which the reference phase alone is looked at."""
     write_cohort(Phantom("ct", 1, shape=(8, 40, 40), spacing_mm=(20.0, 9.0, 9.0)), 1, tmp_path / "cohort", format="dicom")
-    monkeypatch.setattr(analysis, "register", lambda study: Study(study.modality, {study.reference: study.phases[study.reference]}))
+    monkeypatch.setattr(
+        analysis, "register_phases", lambda study: untouched(Study(study.modality, {study.reference: study.phases[study.reference]}))
+    )
     return tmp_path / "cohort/case-00000/dicom"
 
 
@@ -137,7 +145,7 @@ def test_one_phase_alone_is_analysed_with_a_warning_per_lesion(tmp_path: Path, t
     assert findings.lesions[0].wash_in is None
 
 
-@pytest.mark.parametrize("stage", ["read_study", "register", "measure", "write_report", "_write_mask", "_origin"])
+@pytest.mark.parametrize("stage", ["read_study", "register_phases", "measure", "write_report", "_write_mask", "_origin"])
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError("no space left"), MemoryError])
 def test_an_interrupted_analysis_leaves_nothing(
     case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, fault: BaseException
@@ -145,7 +153,7 @@ def test_an_interrupted_analysis_leaves_nothing(
     def fail(*_: object, **__: object) -> None:
         raise fault
 
-    monkeypatch.setattr(analysis, "register", lambda study: study)
+    monkeypatch.setattr(analysis, "register_phases", untouched)
     monkeypatch.setattr(analysis, "write_report", lambda *_, **__: None)
     monkeypatch.setattr(analysis, stage, fail)
     with pytest.raises((KeyboardInterrupt, OSError, MemoryError)):
@@ -155,7 +163,7 @@ def test_an_interrupted_analysis_leaves_nothing(
 
 def test_overwriting_replaces_an_earlier_analysis_whole_or_not_at_all(case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
-    monkeypatch.setattr(analysis, "register", lambda study: study)
+    monkeypatch.setattr(analysis, "register_phases", untouched)
     monkeypatch.setattr(analysis, "write_report", lambda path, **_: path.write_text("page"))
     analyze(case, out)
     with pytest.raises(InputError, match="--overwrite"):

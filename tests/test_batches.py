@@ -1,6 +1,7 @@
 """The network's grid against slow references, regions that partition, prepared cases, and batches that are functions of their number."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -447,3 +448,17 @@ def test_correlated_noise_has_the_amplitude_of_white_noise() -> None:
     level = [_worsened(np.zeros((1, 64, 64), np.float32), np.random.default_rng(seed), sampling).std() for seed in range(300)]
     white = [_worsened(np.zeros((1, 64, 64), np.float32), np.random.default_rng(seed), EVERYTHING).std() for seed in range(300)]
     assert np.mean(level) == pytest.approx(np.mean(white), rel=0.12)
+
+
+def test_lesions_of_unknown_type_are_drawn_as_one_more_kind(tiny_cohort: Callable, tmp_path: Path) -> None:
+    cohort = tiny_cohort(tmp_path / "cohort", 3)
+    path = cohort.directories[0] / "case.json"
+    record = json.loads(path.read_text())
+    record["truth"]["lesion_list"] = []  # outlined, but nobody said what it is
+    path.write_text(json.dumps(record))
+    prepared = prepare(Cohort.open(tmp_path / "cohort"), range(3), CT, tmp_path / "prepared")
+    assert prepared[0].untyped_slices and not prepared[0].lesions and not prepared[1].untyped_slices
+    draw = sampler(prepared, dataclasses.replace(PLAIN, lesion_share=1.0, batch=8))
+    batches = [draw(step) for step in range(20)]
+    assert all(batch.masks_BKYX[:, -1].flatten(1).any(1).all() for batch in batches)  # every slice shows a lesion
+    assert 0.2 < np.mean([1 - len(batch.type_L) / 8 for batch in batches]) < 0.5  # a third of them without a type to learn

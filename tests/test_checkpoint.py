@@ -90,7 +90,7 @@ def test_a_broken_description_is_refused(model: Path, text: str, message: str) -
 def test_a_description_of_an_unknown_network_or_field_is_refused(model: Path) -> None:
     record = json.loads((model / "model.json").read_text())
     for change, message in (
-        ({"network": "u-net"}, "needs the network u-net"),
+        ({"network": "u-net"}, "no network .u-net."),
         ({"network_config": {"depth": 5}}, "not a model description"),
     ):
         (model / "model.json").write_text(json.dumps(record | change))

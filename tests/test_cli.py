@@ -21,14 +21,17 @@ import torch
 
 from hepatica import analysis, checkpoint, cli, predict
 from hepatica.batches import InputConfig, data_fingerprint
+from hepatica.benchmark_cli import benchmarks
 from hepatica.checkpoint import ModelCard, save_card, save_model
 from hepatica.cohort import Cohort
 from hepatica.findings import Findings
 from hepatica.nets.mti_net import MTINet, MTINetConfig
 from hepatica.phantom import Phantom, write_cohort
+from hepatica.registration import Registration
 from hepatica.study import Modality, Study
 
-COMMANDS = ("analyze", "inspect", "ingest", "phantom", "train", "ensemble", "evaluate", "benchmark", "models")
+COMMANDS = ("analyze", "inspect", "ingest", "export", "phantom", "train", "ensemble", "evaluate", "benchmark", "models")
+BENCHMARKS = sorted(command.name or command.callback.__name__ for command in benchmarks.registered_commands)
 SECRETS = ("mustermann", "erika", "4711secret", "acc0815")
 RECIPE = Path(__file__).parents[1] / "recipes/mti-net-ct.toml"
 
@@ -93,10 +96,10 @@ def one_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     """For speed the reference phase and one lesion are kept alone."""
     separate = predict.separate
 
-    def keep(study: Study) -> Study:
-        return dataclasses.replace(study, phases={study.reference: study.phases[study.reference]})
+    def keep(study: Study) -> Registration:
+        return Registration(dataclasses.replace(study, phases={study.reference: study.phases[study.reference]}), None, {}, {})
 
-    monkeypatch.setattr(analysis, "register", keep)
+    monkeypatch.setattr(analysis, "register_phases", keep)
     monkeypatch.setattr(predict, "separate", lambda *arguments, **settings: (separate(*arguments, **settings) == 1).astype(np.uint16))
 
 
@@ -127,9 +130,9 @@ def assert_one_line(done: Done, code: int, message: str) -> None:
 # help and bad use ------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "benchmark"] + [f"benchmark {name}" for name in BENCHMARKS])
 def test_the_help_of_every_command_has_an_example(hepatica: Callable[..., Done], command: str) -> None:
-    done = hepatica(command, "--help")
+    done = hepatica(*command.split(), "--help")
     assert done.code == 0
     assert f"Example: hepatica {command}" in " ".join(done.out.split())
 
@@ -138,6 +141,9 @@ def test_the_help_names_every_command(hepatica: Callable[..., Done]) -> None:
     done = hepatica("--help")
     assert done.code == 0
     assert all(f"  {command} " in done.out for command in COMMANDS)
+    done = hepatica("benchmark", "--help")
+    assert done.code == 0
+    assert all(f"  {name} " in done.out for name in BENCHMARKS)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +167,7 @@ def test_the_help_names_every_command(hepatica: Callable[..., Done]) -> None:
         (("phantom", "--cases", "1", "--format", "jpeg", "--out", "out"), "--format"),
         (("train", "recipe.toml", "--cohort", "cohort", "--out", "out", "--fold", "5"), "--fold"),
         (("train", "recipe.toml", "--cohort", "cohort", "--out", "out", "--fold", "-1"), "--fold"),
-        (("benchmark", "beauty", "--out", "out"), "TABLE"),
+        (("benchmark", "beauty", "--out", "out"), "No such command 'beauty'"),
     ],
 )
 def test_bad_use_exits_2(

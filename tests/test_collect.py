@@ -200,7 +200,7 @@ def test_a_process_that_dies_takes_only_its_own_study_along(tmp_path: Path, monk
 def test_a_fault_of_one_study_is_its_reason_and_names_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
-    def fail(_files: object) -> None:
+    def fail(_files: object, **_options: object) -> None:
         raise error
 
     monkeypatch.setattr(module, "read_study", fail)

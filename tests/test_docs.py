@@ -13,7 +13,7 @@ import hepatica
 from hepatica.batches import SamplingConfig
 from hepatica.grid import InputConfig
 from hepatica.nets.mti_net import MTINet, MTINetConfig
-from hepatica.train import LossWeights, Optimisation, load_recipe
+from hepatica.recipe import LossWeights, Optimisation, load_recipe
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/hepatica"

@@ -38,6 +38,11 @@ def test_soft_dice_averages_the_masks_and_leaves_out_what_does_not_count() -> No
     assert loss.item() == pytest.approx((1 - 4 / 6 + 0) / 2, abs=1e-6)
 
 
+def test_soft_dice_counts_every_mask_when_not_told_which() -> None:
+    logits, truth = masks(THREE_QUARTERS, -1.0), masks(1.0, 0.0)
+    assert soft_dice(logits, truth) == soft_dice(logits, truth, torch.ones(2, 1, dtype=torch.bool))
+
+
 def test_an_empty_mask_found_empty_costs_nothing() -> None:
     assert soft_dice(masks(-50.0), masks(0.0), torch.ones(1, 1, dtype=torch.bool)).item() == pytest.approx(0.0, abs=1e-6)
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from hepatica.metrics.classification import auc
-from hepatica.stats import Estimate, bootstrap, bootstrap_mean, wilson
+from hepatica.stats import Estimate, bootstrap, bootstrap_mean, holm, paired_test, wilson
 
 
 def test_an_estimate_reads_well() -> None:
@@ -78,3 +78,22 @@ def test_what_has_no_interval_is_refused() -> None:
         bootstrap_mean([1.0, 2.0], ["a"], rng=rng)
     with pytest.raises(ValueError, match="undefined"):
         bootstrap(lambda _: None, ["a"], rng=rng)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_paired_test_by_hand() -> None:
+    assert paired_test([1, 2, 3, 4, 5], [0, 0, 0, 0, 0]) == pytest.approx(2 / 2**5)  # all five signs alike
+    assert paired_test([0.3, 0.5], [0.3, 0.5]) == 1
+    with pytest.raises(ValueError, match="as many values"):
+        paired_test([1.0], [])
+
+
+def test_a_paired_test_keeps_its_level() -> None:
+    rng = np.random.default_rng(0)
+    p = [paired_test(rng.normal(size=20).tolist(), rng.normal(size=20).tolist()) for _ in range(400)]
+    assert np.mean(np.array(p) < 0.05) < 0.08

@@ -20,9 +20,10 @@ from hepatica import checkpoint
 from hepatica.cohort import PARTIAL, new_directory
 from hepatica.dicomout.seg import write_seg
 from hepatica.findings import Findings, Provenance, measure
-from hepatica.ingest import read_study
+from hepatica.ingest import read_phase_table, read_study
 from hepatica.predict import Predictor
-from hepatica.registration import register
+from hepatica.registration import register_phases
+from hepatica.registration.quality import judged
 from hepatica.report import write_report
 from hepatica.study import InputError, Prediction, Study
 
@@ -70,6 +71,7 @@ def analyze(
     model: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    phases: Path | None = None,
     progress: Progress | None = None,
 ) -> Findings:
     """Read a study, find and measure its lesions, and write the folder that `docs/findings.md` describes.
@@ -80,24 +82,28 @@ def analyze(
         model: name of a shipped model or folder of a trained one; None for the modality's default.
         device: "auto", "cpu" or "cuda".
         overwrite: replace a folder that an earlier analysis wrote.
+        phases: CSV table in which a person says which series is which phase, see `hepatica.ingest.read_phase_table`.
         progress: called with (what, done, total); a total of 0 means that nobody knows.
 
     Raises:
         InputError: the input cannot be read, or the folder exists.
     """
     replacing = _check_place(out, overwrite=overwrite)
+    table = read_phase_table(phases) if phases else ()
     stages = Stages(progress)
     with stages.stage("reading"):
-        study = read_study(source)
+        study = read_study(source, table=table)
     with stages.stage("loading the model"):
         predictor = Predictor(checkpoint.find_model(model, study.modality), device=device)
     with stages.stage("registering"):
-        study = register(study)
+        registration = register_phases(study)
+        study = registration.study
     with stages.stage("predicting"):
         prediction = predictor(study, progress=progress)
     stages.seconds["network"] = predictor.network_s
     stages.seconds["predicting"] -= predictor.network_s
     with stages.stage("measuring"):
+        study = judged(registration, prediction.liver)
         findings = measure(study, prediction)
     with _replacement(out) if replacing else new_directory(out) as folder:
         with stages.stage("writing masks"):

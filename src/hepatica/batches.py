@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,8 @@ from hepatica.labels import Organ
 from hepatica.nets.mti_net import Regions
 from hepatica.study import InputError, Modality, Phase, Study, Truth
 
-PREPARED_VERSION = 1
+PREPARED_VERSION = 2
+UNTYPED = -1
 LIVER_ORGANS = (Organ.LIVER, Organ.PORTAL_VEIN, Organ.HEPATIC_VEIN)
 
 
@@ -40,7 +42,8 @@ class SamplingConfig:
 
     Attributes:
         batch: slices per batch.
-        lesion_share, liver_share: share of slices with a lesion (types drawn evenly) and with liver; the rest is drawn from everywhere.
+        lesion_share, liver_share: share of slices with a lesion (types drawn evenly, unknown ones as one more) and with liver; the rest is
+            drawn from everywhere.
         size_exponent: among lesions of a type, one is drawn with probability proportional to its pixels to this power; 0 draws small and
             giant ones alike, 1 by volume.
         zoom_sd: standard deviation of the logarithm of the random magnification.
@@ -113,12 +116,18 @@ class PreparedLesion:
 
 @dataclass(frozen=True)
 class PreparedCase:
-    """A case on the network's grid: images (Z, P, Y, X) float16 and labels (Z, 2, Y, X) uint8 [liver, lesion] as memory maps."""
+    """A case on the network's grid: images (Z, P, Y, X) float16 and labels (Z, 2, Y, X) uint8 [liver, lesion] as memory maps.
+
+    `units` says how much of an image's intensity a contrast of one is, per phase; NaN where it is missing. `untyped_slices` show lesions of
+    which no type is known or none of the network's.
+    """
 
     directory: Path
     present: tuple[bool, ...]
+    units: tuple[float, ...]
     pixel_mm: tuple[float, float]
     liver_slices: tuple[int, ...]
+    untyped_slices: tuple[int, ...]
     slices: int
     lesions: tuple[PreparedLesion, ...]
 
@@ -196,7 +205,8 @@ def _write_prepared(directory: Path, study: Study, truth: Truth, config: InputCo
     if not any(present):
         raise InputError(f"case {study.case_id} has none of the phases {', '.join(p.name.lower() for p in config.phases)}")
     labels = np.stack([resize_labels(canonical(truth.lesions.with_array(a)).array, shape) for a in (liver, truth.lesions.array)], axis=1)
-    lesions = []
+    lesions: list[dict[str, Any]] = []
+    typed: list[int] = []
     for lesion in truth.lesion_list:
         area = (labels[:, 1] == lesion.label).sum((1, 2))
         if area.any() and lesion.type in config.types:
@@ -206,6 +216,7 @@ def _write_prepared(directory: Path, study: Study, truth: Truth, config: InputCo
                 else None
                 for phase in config.phases
             ]
+            typed.append(lesion.label)
             lesions.append(
                 {
                     "label": lesion.label,
@@ -217,8 +228,10 @@ def _write_prepared(directory: Path, study: Study, truth: Truth, config: InputCo
     (dy, dx), (_, my, mx), (_, y, x) = canonical(study.grid).spacing[1:], shape, canonical(study.grid).spatial_shape
     record = {
         "present": present,
+        "units": [scales[phase].unit if phase in scales else None for phase in config.phases],
         "pixel_mm": [dy * y / my, dx * x / mx],
         "liver_slices": np.flatnonzero(labels[:, 0].any((1, 2))).tolist(),
+        "untyped_slices": np.flatnonzero((~np.isin(labels[:, 1], [0, *typed])).any((1, 2))).tolist(),
         "slices": shape[0],
         "lesions": lesions,
     }
@@ -237,7 +250,7 @@ def _read_prepared(directory: Path) -> PreparedCase:
         PreparedLesion(
             label=entry["label"],
             type=entry["type"],
-            curve=tuple(float("nan") if value is None else value for value in entry["curve"]),
+            curve=_with_nan(entry["curve"]),
             pixels={int(z): n for z, n in entry["pixels"].items()},
         )
         for entry in record["lesions"]
@@ -245,11 +258,17 @@ def _read_prepared(directory: Path) -> PreparedCase:
     return PreparedCase(
         directory=directory,
         present=tuple(record["present"]),
+        units=_with_nan(record["units"]),
         pixel_mm=tuple(record["pixel_mm"]),
         liver_slices=tuple(record["liver_slices"]),
+        untyped_slices=tuple(record["untyped_slices"]),
         slices=record["slices"],
         lesions=lesions,
     )
+
+
+def _with_nan(values: Sequence[float | None]) -> tuple[float, ...]:
+    return tuple(float("nan") if value is None else value for value in values)
 
 
 # drawing batches -------------------------------------------------------------------------------------------------------------------------
@@ -278,6 +297,7 @@ class Sampler:
         for index, case in enumerate(cases):
             for lesion in case.lesions:
                 self._lesions.setdefault(lesion.type, []).append((index, lesion))
+        self._untyped = [(index, z) for index, case in enumerate(cases) for z in case.untyped_slices]
 
     def __call__(self, step: int) -> Batch:
         """Batch number `step`."""
@@ -331,8 +351,12 @@ class Sampler:
 
     def _place(self, rng: np.random.Generator) -> tuple[PreparedCase, int]:
         draw = rng.random()
-        if draw < self.sampling.lesion_share and self._lesions:
-            lesions = self._lesions[int(rng.choice(sorted(self._lesions)))]
+        if draw < self.sampling.lesion_share and (self._lesions or self._untyped):
+            kind = int(rng.choice([*sorted(self._lesions), *([UNTYPED] if self._untyped else [])]))
+            if kind == UNTYPED:
+                index, z = self._untyped[int(rng.integers(len(self._untyped)))]
+                return self.cases[index], z
+            lesions = self._lesions[kind]
             size = np.array([sum(lesion.pixels.values()) for _, lesion in lesions], float) ** self.sampling.size_exponent
             index, lesion = lesions[int(rng.choice(len(lesions), p=size / size.sum()))]
             area = np.array(list(lesion.pixels.values()), float)

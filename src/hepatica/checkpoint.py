@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from hepatica import __version__
 from hepatica.grid import InputConfig
 from hepatica.labels import LesionType
-from hepatica.nets.catalog import NETWORKS
+from hepatica.nets.catalog import NETWORKS, network_config
 from hepatica.nets.ensemble import Ensemble
 from hepatica.nets.mti_net import MTINet, MTINetConfig
 from hepatica.study import InputError, Modality, Phase
@@ -52,7 +52,7 @@ class ModelCard:
     Attributes:
         name: of the model.
         network: its name in `nets.catalog.NETWORKS`.
-        network_config: what the network is made of.
+        network_config: what the network is made of, of the class that the catalogue names.
         input_config: how it looks at a study.
         members: how many networks it is the mean of.
         curve_mean, curve_sd: per phase, what the regressed curves were z-scored by, in contrast to the liver.
@@ -63,7 +63,7 @@ class ModelCard:
 
     name: str
     network: str
-    network_config: MTINetConfig
+    network_config: Any
     input_config: InputConfig
     curve_mean: tuple[float, ...]
     curve_sd: tuple[float, ...]
@@ -138,18 +138,36 @@ def load_card(directory: Path) -> ModelCard:
 
 
 def load_model(directory: Path) -> tuple[ModelCard, MTINet | Ensemble]:
-    """Read a model; the network is in evaluation mode on the CPU.
+    """Read an MTI-Net; the network is in evaluation mode on the CPU.
 
     Raises:
-        InputError: the folder holds no model, or its weights do not fit its description.
+        InputError: the folder holds no model, one of another network, or its weights do not fit its description.
     """
     card = load_card(directory)
-    network = _network(card) if card.members == 1 else Ensemble([_network(card) for _ in range(card.members)])
+    if not isinstance(card.network_config, MTINetConfig):
+        raise InputError(f"the model in {directory} is a {card.network}, which does not answer all that is asked: give an MTI-Net")
+    network = MTINet(card.network_config) if card.members == 1 else Ensemble([MTINet(card.network_config) for _ in range(card.members)])
+    _load_weights(network, directory)
+    return card, network.eval()
+
+
+def load_network(directory: Path) -> tuple[ModelCard, torch.nn.Module]:
+    """Read any single network of the catalogue, in evaluation mode on the CPU.
+
+    Raises:
+        InputError: as `load_model`.
+    """
+    card = load_card(directory)
+    network = NETWORKS[card.network].build(card.network_config)
+    _load_weights(network, directory)
+    return card, network.eval()
+
+
+def _load_weights(network: torch.nn.Module, directory: Path) -> None:
     try:
         network.load_state_dict(load_file(directory / "weights.safetensors"))
     except Exception as error:  # safetensors raises its own types for a damaged file
         raise InputError(f"the weights in {directory} are damaged or do not fit model.json ({type(error).__name__})") from None
-    return card, network.eval()
 
 
 def combine(directories: Sequence[Path], out: Path) -> Path:
@@ -180,12 +198,6 @@ def combine(directories: Sequence[Path], out: Path) -> Path:
     card = replace(first, calibrated=Calibrated(), figures={}, members=len(networks), training={**first.training, "seeds": seeds})
     save_model(out, card, Ensemble(networks))
     return out
-
-
-def _network(card: ModelCard) -> MTINet:
-    network = NETWORKS[card.network].network(card.network_config)
-    assert isinstance(network, MTINet)
-    return network
 
 
 def find_model(name: str | Path | None, modality: Modality) -> Path:
@@ -243,12 +255,3 @@ def _git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip() or None
-
-
-def network_config(network: str, record: Mapping[str, Any]) -> MTINetConfig:
-    """The config of a network from what JSON or TOML say of it."""
-    if network not in NETWORKS:
-        raise InputError(f"this model needs the network {network}, this version knows {', '.join(NETWORKS)}")
-    config = NETWORKS[network].config(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
-    assert isinstance(config, MTINetConfig)
-    return config

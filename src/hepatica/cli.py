@@ -2,13 +2,14 @@
 
 # Without `from __future__ import annotations`: typer would compile every annotation from its text each time, --help included.
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from hepatica.benchmark_cli import benchmarks
+from hepatica.terminal import add_row, new_table, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from hepatica.findings import Findings
@@ -29,10 +30,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+app.add_typer(benchmarks)
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
 PhaseName = Literal["pre", "arterial", "portal", "delayed", "hepatobiliary"]
 Model = Annotated[str | None, typer.Option(help="Name of a shipped model (see `hepatica models`) or folder of a trained one.")]
+
+Phases = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv",
+        help="Table that says what series are, with the columns series (SeriesInstanceUID, series number, 14:2 for time point 2 of series "
+        "14, or NIfTI file name) and phase (pre, arterial, portal, delayed, hepatobiliary or none); see `hepatica inspect --phases-out`.",
+    ),
+]
 
 
 @app.callback()
@@ -40,6 +52,7 @@ def _quiet() -> None:
     import logging
 
     logging.getLogger("pydicom").disabled = True  # its messages quote header values, and those may name a patient
+    logging.getLogger("nibabel.global").disabled = True  # it tells of headers that ingest warns of
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
 
 
@@ -50,6 +63,7 @@ def analyze(
     model: Model = None,
     device: Device = "auto",
     overwrite: Annotated[bool, typer.Option(help="Replace a folder that an earlier analysis wrote.")] = False,
+    phases: Phases = None,
     as_json: AsJson = False,
 ) -> None:
     """Find, type and measure the lesions of one study.
@@ -58,8 +72,8 @@ def analyze(
     """
     from hepatica.analysis import analyze as run
 
-    with _progress() as progress:
-        findings = run(source, out, model=model, device=device, overwrite=overwrite, progress=progress)
+    with progress_bars() as progress:
+        findings = run(source, out, model=model, device=device, overwrite=overwrite, phases=phases, progress=progress)
     if as_json:
         typer.echo(findings.to_json(), nl=False)
     else:
@@ -69,6 +83,10 @@ def analyze(
 @app.command()
 def inspect(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="DICOM folder or zip, NIfTI folder or file, or case folder.")],
+    phases: Phases = None,
+    phases_out: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Also write what was found as a new table for --phases, to be corrected.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show every series of a study: which phase it is, how sure that is, and why.
@@ -78,20 +96,23 @@ def inspect(
     from dataclasses import asdict
 
     from hepatica.ingest import inspect as run
+    from hepatica.ingest import read_phase_table, write_phase_table
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         progress("reading", 0, 0)
-        series = run(source)
+        series = run(source, table=read_phase_table(phases) if phases else ())
+    if phases_out is not None:
+        write_phase_table(series, phases_out)
     if as_json:
-        _print_json([asdict(s) | {"phase": s.phase.name.lower() if s.phase is not None else None} for s in series])
+        print_json([asdict(s) | {"phase": s.phase.name.lower() if s.phase is not None else None} for s in series])
         return
-    table = _table("series", "description", "phase", "confidence", "slices", "spacing (mm)", "evidence and warnings")
+    table = new_table("series", "description", "phase", "confidence", "slices", "spacing (mm)", "evidence and warnings")
     for s in series:
         notes = "\n".join([*s.evidence, *(f"! {warning}" for warning in s.warnings)])
         spacing = " x ".join("-" if mm is None else f"{mm:.3g}" for mm in s.spacing_mm) if s.spacing_mm else ""
         phase = s.phase.title if s.phase is not None else "not used"
-        _add_row(table, str(s.number or ""), s.description, phase, f"{s.confidence:.2f}", str(s.slices), spacing, notes)
-    _print(table)
+        add_row(table, str(s.number or ""), s.description, phase, f"{s.confidence:.2f}", str(s.slices), spacing, notes)
+    print_table(table)
 
 
 @app.command()
@@ -102,10 +123,22 @@ def ingest(
     key: Annotated[
         Path | None, typer.Option(help="Key of the pseudonyms, made when missing; pseudonyms.key beside COHORT if left out.")
     ] = None,
+    phases: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Table as for `hepatica inspect --phases`, with a further column study: StudyInstanceUID, folder of NIfTI files, or "
+            "pseudonym.",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     scheduler: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS", help="Dask scheduler whose workers read instead, as tcp://host:8786; they see the same files."),
+    ] = None,
+    collection: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="INPUT is one public collection of this name, unpacked: lits, lld-mmri, waw-tace, ..."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -113,21 +146,58 @@ def ingest(
 
     Example: hepatica ingest archive/ more.zip --out cohorts/ward --jobs 4
     """
-    from hepatica.collect import PAGE_FILE, collect
+    from hepatica.collect import PAGE_FILE, collect, collect_collection
 
-    with _progress() as progress:
-        done = collect(inputs, out, key=key, with_dicom=deidentify, jobs=jobs, scheduler=scheduler, progress=progress)
+    if collection is not None and (deidentify or key is not None or phases is not None or len(inputs) != 1):
+        raise typer.BadParameter("it takes one INPUT and neither --deidentify nor --key nor --phases.", param_hint="'--collection'")
+    with progress_bars() as progress:
+        if collection is not None:
+            done = collect_collection(collection, inputs[0], out, jobs=jobs, scheduler=scheduler, progress=progress)
+        else:
+            done = collect(inputs, out, key=key, with_dicom=deidentify, phases=phases, jobs=jobs, scheduler=scheduler, progress=progress)
     if as_json:
-        _print_json(done._asdict())
+        print_json(done._asdict())
         return
     kept = f" ({done.kept} of them before)" if done.kept else ""
     typer.echo(f"{done.found} studies found, {done.read} read{kept}, {len(done.refused)} refused; {done.ignored} other files passed over")
     for case, reason in done.refused.items():
         typer.echo(f"refused {case}: {reason}")
-    typer.echo(
-        f"page: {out / PAGE_FILE}\nkey of the pseudonyms: {done.key} (keep it apart from the cohort; without it no study can be added)"
-    )
+    typer.echo(f"page: {out / PAGE_FILE}")
+    if done.key is not None:
+        typer.echo(f"key of the pseudonyms: {done.key} (keep it apart from the cohort; without it no study can be added)")
     typer.echo("Research use only.")
+
+
+@app.command()
+def export(
+    cohort: Annotated[Path, typer.Argument(help="Folder of case folders.")],
+    out: Annotated[Path, typer.Option(help="New folder DatasetXXX_Name, inside nnU-Net's nnUNet_raw.")],
+    format_: Annotated[Literal["nnunet"], typer.Option("--format", help="nnunet: the raw dataset of nnU-Net v2.")] = "nnunet",
+    phase: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PHASE", help="A channel, as portal; may be repeated. The phases that every case has if left out."),
+    ] = None,
+    regions: Annotated[bool, typer.Option(help="Predict the liver with its lesions and the lesions as regions, each on its own.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Of the five folds by subject in splits_final.json.")] = 0,
+) -> None:
+    """Write a cohort for another program to train on.
+
+    Example: hepatica export cohorts/ct --out nnUNet_raw/Dataset501_Liver --phase arterial --phase portal
+    """
+    from hepatica.cohort import Cohort
+    from hepatica.nnunet import export as run
+    from hepatica.study import Phase
+
+    assert format_ == "nnunet"
+    if strange := [name for name in phase or () if name.upper() not in Phase.__members__]:
+        raise typer.BadParameter(f"{strange[0]!r} is no phase.", param_hint="'--phase'")
+    wanted = [Phase[name.upper()] for name in phase or ()]
+    with progress_bars() as progress:
+        done = run(Cohort.open(cohort), out, phases=wanted, regions=regions, seed=seed, progress=progress)
+    channels = ", ".join(phase.title for phase in done.phases)
+    typer.echo(f"{done.training} cases to train on and {done.test} without truth in {out}; channels: {channels}")
+    for warning in done.warnings:
+        typer.echo(f"warning: {warning}")
 
 
 @app.command()
@@ -162,7 +232,7 @@ def phantom(
     number = cases or source.population.cases
     if number is None:
         raise typer.BadParameter(f"the preset {source.preset} goes on without end: say how many.", param_hint="'--cases'")
-    with _progress() as progress:
+    with progress_bars() as progress:
         report = partial(progress, "making cases")
         write_cohort(source, number, out, format=format_, jobs=jobs, progress=report)
     typer.echo(f"{number} {source.preset} phantom {'study' if number == 1 else 'studies'} in {out}")
@@ -183,11 +253,11 @@ def train(
     Example: hepatica train recipes/mti-net-ct.toml --cohort cohorts/ct --out runs/ct
     """
     from hepatica.cohort import Cohort
-    from hepatica.train import load_recipe
+    from hepatica.recipe import load_recipe
     from hepatica.train import train as run
 
     loaded = load_recipe(recipe, set_ or ())
-    with _progress() as progress:
+    with progress_bars() as progress:
         folder = run(loaded, Cohort.open(cohort), out, fold=fold, resume=resume, device=device, progress=progress)
     typer.echo(f"the model is in {folder}")
 
@@ -228,80 +298,20 @@ def evaluate(
     from hepatica.cohort import Cohort
     from hepatica.study import Phase
 
-    with _progress() as progress:
+    with progress_bars() as progress:
         if calibrate:
             typer.echo(fit(str(run), Cohort.open(cohort), device=device, progress=progress))
             return
         kept = (Phase[phase.upper()],) if phase else ()
         result = measure(str(run), Cohort.open(cohort), out, phases=kept, device=device, card=card, progress=progress)
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
-    table = _table("measure", "mean", "95 % interval", "n")
+    table = new_table("measure", "mean", "95 % interval", "n")
     for name, figure in result["figures"].items():
-        _add_row(table, name.replace("_", " "), f"{figure['mean']:.3f}", f"{figure['low']:.3f} to {figure['high']:.3f}", str(figure["n"]))
-    _print(table)
+        add_row(table, name.replace("_", " "), f"{figure['mean']:.3f}", f"{figure['low']:.3f} to {figure['high']:.3f}", str(figure["n"]))
+    print_table(table)
     typer.echo(f"tables and every case in {out}")
-
-
-@app.command()
-def benchmark(
-    table: Annotated[
-        Literal["speed", "phantom-realism", "phantom-gallery", "phantom-cost"],
-        typer.Argument(
-            metavar="TABLE",
-            help="speed: seconds and peak memory per stage; phantom-realism: the phantom beside real data; phantom-gallery: a page of "
-            "every lesion type; phantom-cost: seconds and memory of making cases.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="Folder to write the table into.")],
-    source: Annotated[
-        list[Path] | None, typer.Option("--input", help="speed: a study to time beside the phantom's; may be repeated.")
-    ] = None,
-    curves: Annotated[Path | None, typer.Option(help="phantom-realism: folder with zipped real curves.")] = None,
-    osipi: Annotated[Path | None, typer.Option(help="phantom-realism: folder with OSIPI's reference numbers.")] = None,
-    ct: Annotated[
-        list[Path] | None, typer.Option(help="phantom-realism: a real CT study to compare noise and texture with; may be repeated.")
-    ] = None,
-    device: Device = "auto",
-) -> None:
-    """Measure and write a table with its commit, hardware and seed.
-
-    Example: hepatica benchmark speed --out docs/results
-    """
-    with _progress() as progress:
-        typer.echo(_benchmark(table, out, source or [], curves, osipi, ct or [], device, progress), nl=False)
-
-
-def _benchmark(
-    table: str,
-    out: Path,
-    sources: list[Path],
-    curves: Path | None,
-    osipi: Path | None,
-    ct: list[Path],
-    device: str,
-    progress: Callable[[str, int, int], None],
-) -> str:
-    """Run one benchmark and return what to print."""
-    if table == "speed":
-        from hepatica.bench.speed import speed
-
-        return speed(out, tuple(sources), device=device, progress=progress)
-    if table == "phantom-gallery":
-        from hepatica.bench.gallery import gallery
-
-        return f"page: {gallery(out, progress=progress)}\n"
-    if table == "phantom-cost":
-        from hepatica.bench.generation import generation
-
-        return generation(out, progress=progress)
-    from hepatica.bench.realism import phantom_realism
-    from hepatica.study import InputError
-
-    if curves is None:
-        raise InputError("phantom-realism compares with real curves: add --curves FOLDER")
-    return phantom_realism(curves, out, osipi=osipi, ct=tuple(ct), progress=progress)
 
 
 @app.command()
@@ -314,9 +324,9 @@ def models(as_json: AsJson = False) -> None:
 
     cards = [load_card(SHIPPED / name) for name in shipped_models()]
     if as_json:
-        _print_json([{"name": card.name, "licence": "Apache-2.0", "training": card.training, "figures": card.figures} for card in cards])
+        print_json([{"name": card.name, "licence": "Apache-2.0", "training": card.training, "figures": card.figures} for card in cards])
         return
-    table = _table(
+    table = new_table(
         "model", "modality", "phases", "trained on", "liver Dice", "lesion Dice", "sensitivity", "precision", "type accuracy", "licence"
     )
     for card in cards:
@@ -327,8 +337,8 @@ def models(as_json: AsJson = False) -> None:
         ]
         view = card.input_config
         phases = ", ".join(phase.name.lower() for phase in view.phases)
-        _add_row(table, card.name, str(view.modality), phases, f"{card.training['cases']} phantom cases", *shown, "Apache-2.0")
-    _print(table)
+        add_row(table, card.name, str(view.modality), phases, f"{card.training['cases']} phantom cases", *shown, "Apache-2.0")
+    print_table(table)
     typer.echo("All figures were measured on phantoms the models had not seen, not on patients. Research use only.")
 
 
@@ -351,32 +361,9 @@ def _explains_itself(error: Exception) -> bool:
     return isinstance(error, InputError | OSError)
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        tasks: dict[str, Any] = {}
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                for task in tasks.values():
-                    bars.update(task, visible=False)
-                tasks[what] = bars.add_task(what, total=None)
-            bars.update(tasks[what], completed=done, total=total or None, visible=True)
-
-        yield show
-
-
 def _print_findings(findings: "Findings", out: Path) -> None:
     study = findings.study
-    table = _table("lesion", "type", "volume (ml)", "axes (mm)", "curve", "wash-in", "wash-out")
+    table = new_table("lesion", "type", "volume (ml)", "axes (mm)", "curve", "wash-in", "wash-out")
     for lesion in findings.lesions:
         ranked = sorted(lesion.type_probabilities.items(), key=lambda item: -item[1])
         kind = "\n".join(f"{name} {p:.0%}" for name, p in ranked[:2])
@@ -386,43 +373,16 @@ def _print_findings(findings: "Findings", out: Path) -> None:
         if lesion.wash_out is not None and lesion.wash_out.share_lost is not None:
             wash_out = f"{lesion.wash_out.share_lost:.0%} by {lesion.wash_out.phase}"
         axes = f"{lesion.long_axis_mm:.0f} x {lesion.short_axis_mm:.0f}"
-        _add_row(table, str(lesion.id), kind, f"{lesion.volume_ml:.1f}", axes, curve, wash_in, wash_out)
+        add_row(table, str(lesion.id), kind, f"{lesion.volume_ml:.1f}", axes, curve, wash_in, wash_out)
     phases = ", ".join(record.phase for record in study.phases)
     typer.echo(f"{study.modality} study {study.case_id}, phases: {phases}; liver {findings.liver.volume_ml:.0f} ml; model {findings.model}")
     if findings.lesions:
-        _print(table)
+        print_table(table)
     else:
         typer.echo("No lesion was found.")
     for warning in (*study.warnings, *findings.warnings):
         typer.echo(f"warning: {warning}")
     typer.echo(f"page: {out / 'report.html'}\n{findings.research_use_only}")
-
-
-def _table(*columns: str) -> Any:
-    from rich.table import Table
-
-    table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
-
-
-def _add_row(table: Any, *cells: str) -> None:
-    from rich.text import Text
-
-    table.add_row(*map(Text, cells))  # as they are: brackets in a series description are no markup
-
-
-def _print(table: Any) -> None:
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _print_json(value: object) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=2, default=str))
 
 
 if __name__ == "__main__":

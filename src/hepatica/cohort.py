@@ -413,7 +413,10 @@ def _write(file: Path, volume: hd.Volume) -> None:
 
 def _read(file: Path, dtype: type[np.generic], frame_of_reference_uid: str | None) -> hd.Volume:
     array, affine = _stored(file, dimensions=3)
-    stored = hd.Volume(array, affine, "PATIENT", frame_of_reference_uid, from_reference_convention="RAS")
+    try:
+        stored = hd.Volume(array, affine, "PATIENT", frame_of_reference_uid, from_reference_convention="RAS")
+    except ValueError as error:
+        raise InputError(f"{file}: its axes are sheared or degenerate; write the case again") from error
     volume = stored.permute_spatial_axes([2, 1, 0])
     return volume.with_array(np.ascontiguousarray(volume.array).astype(dtype, copy=False))
 
@@ -465,7 +468,7 @@ def _stored(file: Path, *, dimensions: int) -> tuple[NDArray[Any], NDArray[np.fl
     try:
         image: Any = nib.load(file)
         array = np.asarray(image.dataobj)
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{file} cannot be read as NIfTI: it is damaged or something else; write the case again") from error
     if array.ndim != dimensions:
         raise InputError(f"{file} has {array.ndim} dimensions, expected {dimensions}")

@@ -1,4 +1,4 @@
-"""Folders, zips and files of many studies in; a cohort of case folders under pseudonyms, with a table and a page about it, out."""
+"""Folders, zips and files of many studies, or a public collection, in; a cohort of case folders with a table and a page about it out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -18,20 +18,25 @@ from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from hepatica.cohort import COHORT_FILE, PARTIAL, load_case, save_case
-from hepatica.ingest import read_study
+from hepatica.cohort import CASE_FILE, COHORT_FILE, PARTIAL, load_case, save_case
+from hepatica.ingest import PhaseRow, read_phase_table, read_study
 from hepatica.ingest.archive import unpacked
+from hepatica.ingest.collections import CollectionCase, cases_of
+from hepatica.ingest.collections.case import save_annotations
+from hepatica.ingest.collections.truth import with_curves
 from hepatica.ingest.discover import FoundStudy, StudyIndex, discover
+from hepatica.ingest.phase_table import SAID
 from hepatica.ingest.privacy import Pseudonyms, deidentify, new_key, read_key, without_identity, write_key
+from hepatica.registration import register
 from hepatica.report.cohort_page import CaseRow, thumbnail, write_page, write_table
-from hepatica.study import InputError
+from hepatica.study import InputError, Study
 
 KEY_FILE = "pseudonyms.key"
 ROWS = ".ingest"
 """Folder inside the cohort with the row and the thumbnail of each study, of which table and page are made."""
 
 TABLE_FILE, PAGE_FILE = "cohort.csv", "cohort.html"
-CASE = re.compile(r"case-[0-9a-f]{12}")
+CASE = re.compile(r"case-[A-Za-z0-9._-]+")
 Progress = Callable[[str, int, int], None]
 
 
@@ -44,15 +49,15 @@ class Collected(NamedTuple):
         kept: how many of those an earlier run had read.
         refused: pseudonym and reason of each that could not be read.
         ignored: number of files that are neither DICOM nor NIfTI images.
-        key: the file with the key of the pseudonyms.
+        key: the file with the key of the pseudonyms, None for a public collection, which has pseudonyms of its own.
     """
 
     found: int
     read: int
     kept: int
     refused: dict[str, str]
-    ignored: int
-    key: Path
+    ignored: int = 0
+    key: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -60,16 +65,18 @@ class Task:
     """One study to read and write.
 
     Attributes:
-        study: where its files are.
+        study: where its files are, or what reads it.
         out: the cohort.
-        pseudonyms: the key.
+        pseudonyms: the key, None where `study` is of a public collection.
         with_dicom: whether to write its DICOM, de-identified, too.
+        table: what a person says of its series.
     """
 
-    study: FoundStudy
+    study: FoundStudy | CollectionCase
     out: Path
-    pseudonyms: Pseudonyms
-    with_dicom: bool
+    pseudonyms: Pseudonyms | None = None
+    with_dicom: bool = False
+    table: tuple[PhaseRow, ...] = ()
 
 
 Run = Callable[[Iterator[Task]], Iterator[CaseRow]]
@@ -81,6 +88,7 @@ def collect(
     *,
     key: Path | None = None,
     with_dicom: bool = False,
+    phases: Path | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
     progress: Progress | None = None,
@@ -92,13 +100,15 @@ def collect(
         out: a new or empty folder, or one that this function has begun.
         key: file with the key of the pseudonyms, made when it is missing; `pseudonyms.key` beside `out` by default.
         with_dicom: also write the DICOM of each study, de-identified, into its case folder.
+        phases: CSV table in which a person says which series of which study is which phase, see `hepatica.ingest.read_phase_table`; a
+            study is named by its StudyInstanceUID, the folder of its NIfTI files, or its pseudonym.
         jobs: number of processes.
         scheduler: address of a Dask scheduler whose workers see the same files; used instead of processes here. The key goes to them.
         progress: called with what is done, how much of it, and of how much (0 where unknown).
 
     Raises:
         InputError: an input does not exist, there is no study in them or none can be read, `out` holds other things or was begun with
-            another key, the key cannot be read or written, or Dask is not installed or does not answer.
+            another key, the key or the table cannot be read or does not fit the studies, or Dask is not installed or does not answer.
     """
     report = progress or _silent
     key = key or out.resolve().parent / KEY_FILE
@@ -107,30 +117,85 @@ def collect(
     pseudonyms = read_key(key) if key.exists() else new_key()
     settings = {"made_by": "hepatica ingest", "with_dicom": with_dicom, "key": pseudonyms.check}
     _check_folder(out, settings)
+    rows = read_phase_table(phases, studies=True) if phases else ()
     with TemporaryDirectory() as scratch, _workers(jobs, scheduler) as run:
         index = StudyIndex(Path(scratch) / "index.sqlite")
         try:
             discover(inputs, index, pseudonyms, skip=out, progress=lambda seen: report("looking for studies", seen, 0))
             if not len(index):
                 raise InputError(f"no studies found: {index.ignored} files are neither DICOM nor NIfTI images; give other folders or zips")
+            tables = _by_case(rows, index, pseudonyms, out)
             if not key.exists():
                 write_key(pseudonyms, key)
             _claim(out, settings)
             try:
-                return _collect(index, partial(Task, out=out.resolve(), pseudonyms=pseudonyms, with_dicom=with_dicom), run, report, key)
+                tasks = (Task(study, out.resolve(), pseudonyms, with_dicom, tables.get(study.case_id, ())) for study in index)
+                return _collect(tasks, len(index), run, report)._replace(ignored=index.ignored, key=key)
             finally:
                 _write_summary(out)
         finally:
             index.close()
 
 
-def _collect(index: StudyIndex, task: Callable[[FoundStudy], Task], run: Run, report: Progress, key: Path) -> Collected:
-    total, kept = len(index), 0
+def _by_case(rows: Sequence[PhaseRow], index: StudyIndex, pseudonyms: Pseudonyms, out: Path) -> dict[str, tuple[PhaseRow, ...]]:
+    """The rows of a table of phases by the pseudonym of their study."""
+    by_case: dict[str, tuple[PhaseRow, ...]] = {}
+    known = {study.case_id for study in index} if rows else set()
+    for row in rows:
+        folder = Path(row.study).resolve()
+        names = (row.study, *(pseudonyms.case_id(name) for name in (f"uid {row.study}", f"nifti path {folder}", f"path {folder}")))
+        case_id = next((name for name in names if name in known), None)
+        if case_id is None:
+            raise InputError(f"line {row.line} of the table of phases names a study that was not found: `hepatica inspect --json` names it")
+        by_case[case_id] = (*by_case.get(case_id, ()), replace(row, study=case_id))
+    for case_id in by_case:
+        if (out / case_id).exists() and SAID not in (out / case_id / CASE_FILE).read_text(encoding="utf-8"):
+            raise InputError(f"{case_id} was read without the table of phases before: remove its folder, and it is read again")
+    return by_case
+
+
+def collect_collection(
+    collection: str, folder: Path, out: Path, *, jobs: int = 1, scheduler: str | None = None, progress: Progress | None = None
+) -> Collected:
+    """Read a public collection into a cohort with what it tells of the truth, all phases registered to the reference phase.
+
+    Finished cases are kept, and a study that cannot be read does not stop the others. Several collections may share a cohort.
+
+    Args:
+        collection: its name, a key of `hepatica.ingest.collections.COLLECTIONS`.
+        folder: where it lies, unpacked.
+        out: a new or empty folder, or one that this function has begun.
+        jobs: as in `collect`.
+        scheduler: as in `collect`.
+        progress: as in `collect`.
+
+    Raises:
+        InputError: there is no such collection or folder, it holds no study or none that can be read, `out` lies in it or holds other
+            things, or Dask is not installed or does not answer.
+    """
+    report = progress or _silent
+    settings: dict[str, object] = {"made_by": "hepatica ingest --collection"}
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{out} lies inside the collection: choose another place")
+    _check_folder(out, settings)
+    cases = tuple(cases_of(collection, folder))
+    if not cases:
+        raise InputError(f"no study of {collection} found in {folder}: give the folder that holds the collection as it was unpacked")
+    with _workers(jobs, scheduler) as run:
+        _claim(out, settings)
+        try:
+            return _collect((Task(case, out.resolve()) for case in cases), len(cases), run, report)
+        finally:
+            _write_summary(out)
+
+
+def _collect(tasks: Iterable[Task], total: int, run: Run, report: Progress) -> Collected:
+    kept = 0
 
     def open_tasks() -> Iterator[Task]:
         nonlocal kept
-        for study in index:
-            work = task(study)
+        for work in tasks:
+            study = work.study
             if (work.out / study.case_id).exists():
                 kept += 1
             else:
@@ -147,7 +212,7 @@ def _collect(index: StudyIndex, task: Callable[[FoundStudy], Task], run: Run, re
     if not read + kept:
         why = ", ".join(f"{times} x {reason}" for reason, times in Counter(refused.values()).most_common(1))
         raise InputError(f"none of {total} studies could be read ({why})")
-    return Collected(total, read + kept, kept, refused, index.ignored, key)
+    return Collected(total, read + kept, kept, refused)
 
 
 def ingest_one(task: Task) -> CaseRow:
@@ -176,21 +241,39 @@ def ingest_one(task: Task) -> CaseRow:
 def _written(task: Task) -> CaseRow:
     """Read a study and write what becomes of it; the case folder comes last and whole."""
     found = task.study
-    with ExitStack() as stack:
-        files = _files(found, stack)
-        original = read_study(files)
-        staging = Path(stack.enter_context(TemporaryDirectory(prefix=PARTIAL, dir=task.out)))
-        notes, copies = _copy_dicom(task, files, staging / "dicom") if task.with_dicom else ((), 0)
-        original = replace(original, warnings=tuple(_nameless(note, found) for note in (*found.notes, *original.warnings, *notes)))
-        study = without_identity(original, found.case_id, found.subject_id, task.pseudonyms)
-        save_case(staging / "case", study)
-        if copies:
-            (staging / "dicom").rename(staging / "case/dicom")
+    with TemporaryDirectory(prefix=PARTIAL, dir=task.out) as scratch:
+        case = Path(scratch) / "case"
+        study, copies = _imported(found, case) if isinstance(found, CollectionCase) else _ingested(found, task, case)
         row = CaseRow.of(study, dicom_files=copies)
         thumbnail(study).save(task.out / ROWS / f"{row.case}.jpg", quality=80)
         _save_row(task.out, row)
-        (staging / "case").rename(task.out / found.case_id)
+        case.rename(task.out / found.case_id)
     return row
+
+
+def _ingested(found: FoundStudy, task: Task, case: Path) -> tuple[Study, int]:
+    """Write the case folder of a study of one's own; the study under its pseudonyms, and the number of DICOM files in it."""
+    assert task.pseudonyms is not None  # see Task
+    with ExitStack() as stack:
+        files = _files(found, stack)
+        original = read_study(files, table=task.table)
+        notes, copies = _copy_dicom(found, task, files, case.with_name("dicom")) if task.with_dicom else ((), 0)
+    original = replace(original, warnings=tuple(_nameless(note, found) for note in (*found.notes, *original.warnings, *notes)))
+    study = without_identity(original, found.case_id, found.subject_id, task.pseudonyms)
+    save_case(case, study)
+    if copies:
+        case.with_name("dicom").rename(case / "dicom")
+    return study, copies
+
+
+def _imported(found: CollectionCase, case: Path) -> tuple[Study, int]:
+    """Write the case folder of a collection's study: its phases on one grid, with its truth or what is known of it."""
+    annotated = found.read()
+    notes = (*found.notes, *annotated.study.warnings)
+    study = register(replace(annotated.study, case_id=found.case_id, subject_id=found.subject_id, warnings=notes))
+    save_case(case, study, None if annotated.truth is None else with_curves(study, annotated.truth))
+    save_annotations(case, annotated)
+    return study, 0
 
 
 def _files(study: FoundStudy, stack: ExitStack) -> list[Path]:
@@ -203,9 +286,9 @@ def _files(study: FoundStudy, stack: ExitStack) -> list[Path]:
     return [Path(s.name) if s.archive is None else folders[s.archive] / s.name for s in study.sources]
 
 
-def _copy_dicom(task: Task, files: Sequence[Path], out: Path) -> tuple[tuple[str, ...], int]:
+def _copy_dicom(found: FoundStudy, task: Task, files: Sequence[Path], out: Path) -> tuple[tuple[str, ...], int]:
     """Write de-identified copies; warnings, and the number of copies."""
-    found = task.study
+    assert task.pseudonyms is not None  # see Task
     reasons = Counter(
         deidentify(file, out, case_id=found.case_id, subject_id=found.subject_id, pseudonyms=task.pseudonyms) for file in files
     )
@@ -214,8 +297,10 @@ def _copy_dicom(task: Task, files: Sequence[Path], out: Path) -> tuple[tuple[str
     return ((f"{reasons.total()} DICOM files were not de-identified and left out: {said}",) if reasons else ()), copies
 
 
-def _nameless(message: str, study: FoundStudy) -> str:
-    """A message without the names of the study's files, which may name the patient."""
+def _nameless(message: str, study: FoundStudy | CollectionCase) -> str:
+    """A message without the names of the study's files, which may name the patient; those of public collections do not."""
+    if isinstance(study, CollectionCase):
+        return message
     named = {name for source in study.sources for name in (source.name, PurePath(source.name).name, str(source.archive or ""))}
     named |= {source.archive.name for source in study.sources if source.archive}
     for name in sorted(named - {""}, key=len, reverse=True):
@@ -280,7 +365,9 @@ def _check_folder(out: Path, settings: dict[str, object]) -> None:
         return
     if {**settings, "key": None} == {**begun, "key": None}:
         raise InputError(f"{out} was begun with another key: give it with --key FILE, or choose a new folder")
-    raise InputError(f"{out} was begun in another way (--deidentify, or another command): choose a new folder, or the same options")
+    raise InputError(
+        f"{out} was begun in another way (--deidentify, --collection, or another command): choose a new folder, or the same options"
+    )
 
 
 def _claim(out: Path, settings: dict[str, object]) -> None:

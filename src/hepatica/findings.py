@@ -152,6 +152,14 @@ class AlignmentRecord(Record):
     """Share of voxels where the displacement folds, 0 to 1."""
     trusted: bool
     """Whether this phase's measurements are used."""
+    liver_similarity_before: Similarity = None
+    """As `similarity_before`, inside the liver and 10 mm around it; null without a liver."""
+    liver_similarity_after: Similarity = None
+    """The same after."""
+    liver_match: Ratio | None = None
+    """Share by which the liver matches that of the reference phase better than when moved by some 6 mm; under 0.11 it is not trusted."""
+    liver_folding: Ratio | None = None
+    """As `folding`, inside the liver and 10 mm around it."""
 
 
 class PhaseRecord(Record):

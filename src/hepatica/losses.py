@@ -26,16 +26,22 @@ def binary_cross_entropy(logits_BKYX: Tensor, truth_BKYX: Tensor, counts_BK: Ten
     return _mean(each_BK, counts_BK)
 
 
-def soft_dice(logits_BKYX: Tensor, truth_BKYX: Tensor, counts_BK: Tensor) -> Tensor:
+def soft_dice(logits_BKYX: Tensor, truth_BKYX: Tensor, counts_BK: Tensor | None = None) -> Tensor:
     """One minus the soft Dice of each mask over the whole batch, averaged over the masks.
 
         L = 1 - 2 sum(p y) / (sum p + sum y),  1 pixel added above and below, so that an empty mask found empty costs nothing
 
+    Args:
+        logits_BKYX: mask logits.
+        truth_BKYX: masks, 0 or 1.
+        counts_BK: bool, which masks of which slices count; None counts all.
+
     Reference: Milletari et al., V-Net, 3DV 2016, with sums over the batch rather than over each slice.
     """
-    weight_BK11 = counts_BK[..., None, None].to(logits_BKYX.dtype)
-    probability = torch.sigmoid(logits_BKYX) * weight_BK11
-    truth = truth_BKYX * weight_BK11
+    probability, truth = torch.sigmoid(logits_BKYX), truth_BKYX
+    if counts_BK is not None:
+        weight_BK11 = counts_BK[..., None, None].to(logits_BKYX.dtype)
+        probability, truth = probability * weight_BK11, truth * weight_BK11
     both_K, total_K = (probability * truth).sum((0, 2, 3)), (probability + truth).sum((0, 2, 3))
     return (1 - (2 * both_K + 1) / (total_K + 1)).mean()
 

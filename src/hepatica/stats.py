@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, wilcoxon
+from statsmodels.stats.multitest import multipletests
 
 
 @dataclass(frozen=True)
@@ -104,3 +105,25 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Estimate
         raise ValueError(f"a proportion needs 0 <= successes <= trials and a trial, got {successes} of {trials}")
     interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
     return Estimate(successes / trials, float(interval.low), float(interval.high), trials, confidence)
+
+
+def paired_test(a: Sequence[float], b: Sequence[float]) -> float:
+    """Two-sided p-value of the Wilcoxon signed-rank test on paired values; 1 where no pair differs.
+
+    Raises:
+        ValueError: there are no pairs, or different numbers of values.
+
+    Reference: Wilcoxon, Biometrics Bulletin 1945;1:80-83.
+    """
+    if len(a) != len(b) or not len(a):
+        raise ValueError(f"a paired test needs as many values twice, got {len(a)} and {len(b)}")
+    difference = np.subtract(a, b)
+    return float(wilcoxon(difference).pvalue) if difference.any() else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for their number by Holm's step-down procedure, in the given order.
+
+    Reference: Holm, Scand J Stat 1979;6:65-70.
+    """
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []

@@ -89,6 +89,10 @@ class Alignment:
         mean_shift_mm: mean displacement inside the body that registration applied.
         folding: share of voxels where the field folds (Jacobian determinant <= 0), in [0, 1].
         trusted: whether measures that compare this phase with others may be trusted.
+        liver_similarity_before: as `similarity_before`, inside and near the liver; None where no liver was found or looked for.
+        liver_similarity_after: the same after.
+        liver_match: share by which the liver matches better than when moved by some 6 mm, at most 1; below 0 it lies elsewhere.
+        liver_folding: as `folding`, inside and near the liver.
     """
 
     method: str
@@ -97,6 +101,10 @@ class Alignment:
     mean_shift_mm: float
     folding: float
     trusted: bool
+    liver_similarity_before: float | None = None
+    liver_similarity_after: float | None = None
+    liver_match: float | None = None
+    liver_folding: float | None = None
 
 
 @dataclass(frozen=True)

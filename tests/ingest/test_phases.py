@@ -2,66 +2,13 @@
 
 import re
 
+import numpy as np
 import pytest
 from pydicom import Dataset
 
-from hepatica.ingest.phases import agent_of, identify, phase_at, phase_in_words, seconds_after_injection
-from hepatica.ingest.technique import ruled_out
+from hepatica.ingest.phases import DOUBTFUL, agent_of, identify, phase_at, phase_probabilities, seconds_after_injection
+from hepatica.ingest.technique import clocks_of, ruled_out
 from hepatica.study import Phase
-
-WORDS = {
-    Phase.PRE: [
-        "DRY LIVER", "WITHOUT CONTRAST", "AXIAL SC", "SC 2.5mm", "Przed kontrastem", "nativ", "LIVER WO  5.0  B40f", "TRI LIVER C-",
-        "Non-contrast",
-        "UPPER ABD PLAIN STND 2.5MM", "t1_vibe_fs_tra_bh_pre", "Abdomen sans IV", "ohne KM", "UNENHANCED", "平扫", "C-pre", "NC",
-    ],
-    Phase.ARTERIAL: [
-        "Late art. phase  3.0  B40f", "ARTERIAL LIVER", "F. TĘTNICZA  5.0  B41s", "AR 1.25mm", "ArterialPhase", "Artérielle",
-        "30 sec delay", "HAP", "动脉期", "C+A", "t1_vibe_dyn_art_W",
-    ],
-    Phase.PORTAL: [
-        "P.Venous pha  3.0  B40f", "65s Portal", "VENOUS PHASE 55 SECS", "F.ŻYLNA 5.0 B41s", "AbdPel Portalvenous", "ABD 80 SEC", "PV Abd",
-        "temps portal", "Veineux", "门静脉期", "C+V",
-    ],
-    Phase.DELAYED: [
-        "180 sec Delay  3.0  B40f", "3 min Delay", "EQUILIBRIO", "EQULIBRIO", "tardif", "Leber spät 3.0", "LIVER DELAY", "C+Delay",
-        "延迟期",
-    ],
-    Phase.HEPATOBILIARY: ["HBP", "t1_vibe_20min", "hepatobiliary phase", "delayed hepatobiliary", "肝胆期"],
-}  # fmt: skip
-NO_PHASE = [
-    "t2_haste_tra", "ep2d_diff_b50_400_800", "ADC", "T1 in/opp phase", "InPhase: LAVA-Flex", "MRCP", "localizer", "Topogram", "SUB art-pre",
-    "MIP axial", "LUNG 5.0mm", "Monitoring  9.6  B31s", "Dose Report", "T1 map", "Chest  5.0  B40f", "FAT: LAVA-Flex", "t1_vibe_dixon_F",
-]  # fmt: skip
-UNDECIDED = [
-    "",
-    "AbdPelvis  5.0  B30f",
-    "ArtVen Phase",
-    "FOIE BIPASIQUE",
-    "30 70 120 SEC DELAY",
-    "CT ABD WWO",
-    "Abdomen K3  5.0  B30f",
-    "C-A-P",
-]
-
-
-@pytest.mark.parametrize(("phase", "words"), [(phase, words) for phase, several in WORDS.items() for words in several])
-def test_words_for_a_phase(phase, words) -> None:
-    guess = phase_in_words(words)
-    assert guess is not None
-    assert guess.phase is phase
-
-
-@pytest.mark.parametrize("words", NO_PHASE)
-def test_words_for_what_is_no_phase(words) -> None:
-    guess = phase_in_words(words)
-    assert guess is not None
-    assert guess.phase is None
-
-
-@pytest.mark.parametrize("words", UNDECIDED)
-def test_words_that_do_not_tell(words) -> None:
-    assert phase_in_words(words) is None
 
 
 def header(description="", clock=None, *, modality="MR", **elements) -> Dataset:
@@ -234,3 +181,54 @@ def test_a_pair_of_echo_times_is_no_phase() -> None:
 def test_technique_rules_out(elements) -> None:
     assert ruled_out(t1()) is None
     assert ruled_out(t1(**elements)) is not None
+
+
+def test_probabilities_belong_to_the_guesses() -> None:
+    study = [t1("t1 vibe pre", 1), *(t1("t1 vibe", number) for number in (2, 3, 4)), header("t2 haste", SeriesNumber=5, EchoTime=90)]
+    rows = phase_probabilities(study)
+    assert rows.shape == (5, 6)
+    assert np.allclose(rows.sum(axis=1), 1)
+    assert rows.argmax(axis=1).tolist() == [Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED, 5]
+    assert np.allclose(rows.max(axis=1), [guess.confidence for guess in identify(study)])
+    assert phase_probabilities([]).shape == (0, 6)
+
+
+def test_a_word_that_all_time_points_share_names_none_of_them() -> None:
+    series = [t1(f"Ph{number}/AX LAVA DYN MASK", 700 + number, TemporalPositionIdentifier=number) for number in (1, 2, 3, 4)]
+    assert names(series) == ["PRE", "ARTERIAL", "PORTAL", "DELAYED"]
+
+
+def test_words_for_before_and_after_do_not_tell_after() -> None:
+    series = [t1("Ax LAVA Pre/Post", 7, TemporalPositionIdentifier=number) for number in (1, 2, 3, 4)]
+    assert names(series) == ["PRE", "ARTERIAL", "PORTAL", "DELAYED"]
+
+
+def test_trigger_times_tell_time_points_of_one_time_apart() -> None:
+    series = [t1("dyn", 7, AcquisitionTime="100000", TriggerTime=delay) for delay in (0, 45_000, 85_000, 200_000)]
+    assert names(series) == ["PRE", "ARTERIAL", "PORTAL", "DELAYED"]
+    assert clocks_of(series) == pytest.approx([clocks_of(series)[0] + seconds for seconds in (0, 45, 85, 200)])
+
+
+def test_time_points_that_nothing_orders_are_doubtful() -> None:
+    same = [t1("dyn", 7) for _ in range(4)]
+    assert max(guess.confidence for guess in identify([*same, t1("delayed", 8)])[:4]) < DOUBTFUL
+
+
+@pytest.mark.parametrize(
+    ("study", "words", "phase"),
+    [
+        ("MRI LIVER", "t1 10 min", "DELAYED"),
+        ("MRI LIVER W WO EOVIST", "t1 10 min", "HEPATOBILIARY"),
+        ("MRI LIVER", "t1 20 min", "HEPATOBILIARY"),
+        ("MRI LIVER MULTIHANCE", "t1 20 min", "DELAYED"),
+        ("MRI LIVER MULTIHANCE", "t1 late 2h", "HEPATOBILIARY"),
+    ],
+)
+def test_late_series_by_what_the_study_says_of_the_agent(study, words, phase) -> None:
+    said = ["t1 pre", "t1 art", "t1 pv", "t1 3 min", words]
+    assert names([t1(one, number, StudyDescription=study) for number, one in enumerate(said, start=1)])[-1] == phase
+
+
+def test_pictures_of_screens_and_reports() -> None:
+    study = [*(t1("t1 vibe", number) for number in (1, 2, 3, 4)), header("summary", SeriesNumber=5), header("", modality="PR")]
+    assert names(study) == ["PRE", "ARTERIAL", "PORTAL", "DELAYED", None, None]

@@ -291,3 +291,45 @@ def test_absurd_scaling_is_refused(tmp_path: Path, make: Any, slope: float) -> N
     datasets = make.series(smooth(make), RescaleSlope=str(slope))
     with pytest.raises(InputError, match="series 2: its header names an impossible rescaling"):
         read_study(make.shuffled(datasets, tmp_path))
+
+
+def changed(name: str, value: Any) -> Callable[[Dataset], None]:
+    def change(dataset: Dataset) -> None:
+        if value is None:
+            delattr(dataset, name)
+        else:
+            setattr(dataset, name, value)
+
+    return change
+
+
+ONE_ODD_SLICE = {
+    "another intercept": (changed("RescaleIntercept", -1000), "the rescaling to HU differs between its slices"),
+    "no intercept": (changed("RescaleIntercept", None), "1 of 6 slices name no rescaling, that of the others was used"),
+    "another sign": (changed("PixelRepresentation", 1), "name 2 ways of storing pixels"),
+    "fewer bits": (lambda d: (changed("BitsStored", 12)(d), changed("HighBit", 11)(d)), "name 2 ways of storing pixels"),
+}
+
+
+@pytest.mark.parametrize(("change", "said"), ONE_ODD_SLICE.values(), ids=ONE_ODD_SLICE)
+def test_one_slice_unlike_the_others_is_told(tmp_path: Path, make: Any, change: Callable[[Dataset], Any], said: str) -> None:
+    datasets = make.series(smooth(make))
+    change(datasets[3])
+    assert said in only(make.shuffled(datasets, tmp_path))[1]
+
+
+def test_pixels_much_longer_than_wide_are_told(tmp_path: Path, make: Any) -> None:
+    assert "its pixels are 0.8 x 7 mm" in only(make.shuffled(make.series(smooth(make), PixelSpacing=[0.8, 7.0]), tmp_path))[1]
+
+
+def test_a_jpeg_ls_stream_that_ends_early_is_no_slice(tmp_path: Path, make: Any) -> None:
+    datasets = make.series(smooth(make))
+    for dataset in datasets:
+        compress(JPEGLSLossless)(dataset)
+    folder = make.shuffled(datasets, tmp_path)
+    victim = next(path for path in folder.iterdir() if pydicom.dcmread(path).SOPInstanceUID == datasets[2].SOPInstanceUID)
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:-200])
+    assert "1 of 6 slices cannot be decoded" in only(folder)[1]
+    victim.write_bytes(whole[: whole.rindex(b"\xff\xd9") + 2])  # only DICOM's own end is missing
+    assert only(folder)[1] == ""

@@ -262,6 +262,8 @@ def _compare(study: Study, truth: Truth, prediction: Prediction, subject_id: str
     rows = []
     for true_label, label in detection.pairs:
         lesion, kind = by_label[label], _type_of(truth, true_label)
+        if kind is None:
+            continue
         curve = next(t.curve for t in truth.lesion_list if t.label == true_label)
         errors = {phase: abs(value - curve[phase]) for phase, value in lesion.curve.items() if phase in curve}
         ranked = max(lesion.type_probabilities, key=lambda k: lesion.type_probabilities[k])
@@ -294,8 +296,9 @@ def _compare(study: Study, truth: Truth, prediction: Prediction, subject_id: str
     )
 
 
-def _type_of(truth: Truth, label: int) -> LesionType:
-    return next(lesion.type for lesion in truth.lesion_list if lesion.label == label)
+def _type_of(truth: Truth, label: int) -> LesionType | None:
+    """None for a lesion that was outlined without being named."""
+    return next((lesion.type for lesion in truth.lesion_list if lesion.label == label), None)
 
 
 def _confusion(results: Sequence[CaseResult], types: Sequence[LesionType]) -> NDArray[np.int64]:

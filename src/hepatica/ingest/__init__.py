@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,41 +13,48 @@ from hepatica.cohort import CASE_FILE, load_case
 from hepatica.ingest.archive import unpacked
 from hepatica.ingest.dicom import inspect_dicom, read_dicom
 from hepatica.ingest.nifti import inspect_nifti, is_nifti, read_nifti
+from hepatica.ingest.phase_table import PhaseRow, read_phase_table, write_phase_table
 from hepatica.ingest.series import SeriesReport
 from hepatica.study import InputError, Study
 
-__all__ = ["SeriesReport", "inspect", "read_study"]
+__all__ = ["PhaseRow", "SeriesReport", "inspect", "read_phase_table", "read_study", "write_phase_table"]
 
 T = TypeVar("T")
 MAX_FILES = 200_000
 
 
-def read_study(path: Path | Sequence[Path], *, scratch: Path | None = None) -> Study:
+def read_study(path: Path | Sequence[Path], *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()) -> Study:
     """Read the contrast phases of one study of one patient.
 
     Args:
         path: a DICOM folder (nested, several series, any file names, other files lying about), a zip of one, a folder of NIfTI files named
             by phase, a case folder (with case.json), or one DICOM or NIfTI file; or a list of such files that make one study.
         scratch: folder for the temporary files of a zip, the system's own by default.
+        table: what a person says of its series, see `read_phase_table`.
 
     Returns:
         The study. What was left out, mended or guessed is in its warnings and in the evidence of its phases.
 
     Raises:
-        InputError: nothing can be read, or images of several patients or studies are mixed.
+        InputError: nothing can be read, images of several patients or studies are mixed, or the table does not fit the study.
     """
-    if not isinstance(path, Path):
-        return _by_kind(path, lambda folder: load_case(folder)[0], read_dicom, read_nifti)
-    return _dispatch(path, scratch, lambda folder: load_case(folder)[0], read_dicom, read_nifti)
+    readers = partial(_read_case, table=table), partial(read_dicom, table=table), partial(read_nifti, table=table)
+    return _dispatch(path, scratch, *readers) if isinstance(path, Path) else _by_kind(path, *readers)
 
 
-def inspect(path: Path, *, scratch: Path | None = None) -> list[SeriesReport]:
+def inspect(path: Path, *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()) -> list[SeriesReport]:
     """Tell of each series under `path` what `read_study` takes it for, the ones it leaves out included.
 
     Raises:
         InputError: as `read_study`.
     """
-    return _dispatch(path, scratch, lambda folder: _report_case(load_case(folder)[0]), inspect_dicom, inspect_nifti)
+    return _dispatch(
+        path,
+        scratch,
+        lambda folder: _report_case(_read_case(folder, table)),
+        partial(inspect_dicom, table=table),
+        partial(inspect_nifti, table=table),
+    )
 
 
 def _dispatch(
@@ -100,6 +108,12 @@ def _is_dicom(file: Path) -> bool:
             return stream.read(132)[128:] == b"DICM"
     except OSError:
         return False
+
+
+def _read_case(folder: Path, table: Sequence[PhaseRow]) -> Study:
+    if table:
+        raise InputError("this is a case folder, whose case.json names the phases: correct it there, and leave --phases out")
+    return load_case(folder)[0]
 
 
 def _report_case(study: Study) -> list[SeriesReport]:

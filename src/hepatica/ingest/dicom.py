@@ -12,16 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 from hepatica.ingest.contrast import shows_contrast
 from hepatica.ingest.frames import DICOMDIR, Frame, number, read_frames, text
+from hepatica.ingest.phase_pixels import MAX_SERIES, coarse_images, seen_in, soft_tissue, with_pixels
+from hepatica.ingest.phase_table import PhaseRow, decided, of_study
 from hepatica.ingest.phases import (
     DOUBTFUL,
     UNKNOWN_AGENT,
     PhaseGuess,
     agent_of,
     identify,
+    phase_probabilities,
     plain_words,
     seconds_after_injection,
     seconds_in_words,
@@ -31,7 +35,14 @@ from hepatica.ingest.volume import read_volume, sample_pixels
 from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
 
 SURE = 0.8
+SUREST = 0.95
+"""Pixels never make a phase surer than that."""
+SUREST_ALONE = 0.45
+"""Nor that of a series without others to compare it with."""
+
 SAMPLED_SLICES = 16
+BY_NUMBER = "order of series"
+"""How the evidence begins of a phase that neither words nor times tell, only the place among the series."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +66,19 @@ class Survey:
     warnings: tuple[str, ...]
 
 
-def read_dicom(files: Sequence[Path]) -> Study:
+def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
     """Read the contrast phases of one study.
+
+    Args:
+        files: of the study.
+        table: what a person says of its series.
 
     Raises:
         InputError: there is no CT or MR image, more than one patient or study, or no series that can be read.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom, on values outside the standard: it may quote the patient's name
-        found = survey(files)
+        found = survey(files, table)
     notes = list(found.warnings)
     images: dict[Phase, PhaseImage] = {}
     for phase, rivals in found.rivals.items():
@@ -83,20 +98,24 @@ def read_dicom(files: Sequence[Path]) -> Study:
     return Study(found.modality, images, _case_id(found.headers[0]), agent, tuple(notes))
 
 
-def inspect_dicom(files: Sequence[Path]) -> list[SeriesReport]:
+def inspect_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> list[SeriesReport]:
     """Tell of each series what it is and whether `read_dicom` uses it.
+
+    Args:
+        files: as for `read_dicom`.
+        table: as for `read_dicom`.
 
     Raises:
         InputError: as `read_dicom` does before it reads pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as in read_dicom
-        found = survey(files)
+        found = survey(files, table)
     return [_report(found, index) for index in range(len(found.stacks))]
 
 
-def survey(files: Sequence[Path]) -> Survey:
-    """Read headers, group them, tell the phases and choose one stack for each."""
+def survey(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Survey:
+    """Read headers, group them, tell the phases, or hear the user's table, and choose one stack for each."""
     frames, notes = _scan(files)
     modality = _one_study(frames)
     stacks, failures = stacks_of(frames)
@@ -104,6 +123,9 @@ def survey(files: Sequence[Path]) -> Survey:
         raise InputError(f"no series can be read: {failures[0]}")
     headers = _headers(stacks)
     guesses = _guess(stacks, headers, modality)
+    names = [text(header, "StudyInstanceUID") for header in headers]
+    for index, guess in decided(of_study(table, names), [stack.keys for stack in stacks]).items():
+        guesses[index] = guess
     rivals = _rivals(stacks, guesses)
     if not rivals:
         said = "; ".join(sorted({guess.evidence[0] for guess in guesses}))
@@ -159,18 +181,71 @@ def _headers(stacks: Sequence[Stack]) -> list[Dataset]:
 
 
 def _guess(stacks: Sequence[Stack], headers: Sequence[Dataset], modality: Modality) -> list[PhaseGuess]:
-    """Identify phases by headers; where CT headers leave doubt, look at a few slices and identify again."""
-    guesses = identify(headers)
+    """Identify phases by headers; where these leave doubt, look at a few slices as well."""
+    guesses, rows = _by_headers(stacks, headers, None)
     if modality is Modality.CT and any(_doubtful(guess) for guess in guesses):
         looks = [
             shows_contrast(sample_pixels(stack, SAMPLED_SLICES), stack.frames[0].spacing_mm[0]) if _doubtful(guess) else None
             for stack, guess in zip(stacks, guesses, strict=True)
         ]
-        guesses = identify(headers, enhanced=looks)
+        guesses, rows = _by_headers(stacks, headers, looks)
+    guesses = _by_pixels(stacks, guesses, rows, modality)
     return [
         replace(guess, phase=None, evidence=(f"{len(stack.frames)} slices only, beside longer series",)) if small else guess
         for stack, guess, small in zip(stacks, guesses, _leftovers(stacks), strict=True)
     ]
+
+
+def _by_headers(
+    stacks: Sequence[Stack], headers: Sequence[Dataset], enhanced: Sequence[bool | None] | None
+) -> tuple[list[PhaseGuess], NDArray[np.float64]]:
+    """The guesses and the probability of each phase and of none, shape (N, P + 1), without what the order of files alone suggests."""
+    guesses, rows = identify(headers, enhanced=enhanced), phase_probabilities(headers, enhanced=enhanced)
+    if any(stack.time_point is not None for stack in stacks):
+        return guesses, rows
+    for turn in range(1, len(headers)):
+        order = np.roll(np.arange(len(headers)), turn).tolist()
+        turned = phase_probabilities(
+            [headers[index] for index in order], enhanced=None if enhanced is None else [enhanced[index] for index in order]
+        )
+        if turn == 1 and np.allclose(turned, rows[order]):
+            return guesses, rows
+        rows[order] += turned
+    rows /= len(headers)
+    for index, (guess, row) in enumerate(zip(guesses, rows, strict=True)):
+        best = int(row.argmax())
+        if row[best] < guess.confidence - 0.01:
+            phase = None if best == len(Phase) else Phase(best)
+            guesses[index] = PhaseGuess(phase, float(row[best]), ("neither a time nor a number tells its place among the series",))
+    return guesses, rows
+
+
+def _by_pixels(stacks: Sequence[Stack], guesses: Sequence[PhaseGuess], rows: NDArray[np.float64], modality: Modality) -> list[PhaseGuess]:
+    """The guesses, the doubtful ones among them decided by what pixels add to the headers' probabilities."""
+    members = [index for index, guess in enumerate(guesses) if guess.phase is not None or _doubtful(guess)]
+    doubtful = [index for index in members if _doubtful(guesses[index]) or guesses[index].evidence[0].startswith(BY_NUMBER)]
+    if not doubtful or len(members) > MAX_SERIES:
+        return list(guesses)
+    images = coarse_images([stacks[index] for index in members])
+    tissue = None if images is None else soft_tissue(images, modality)
+    if tissue is None:
+        return list(guesses)
+    out = list(guesses)
+    joined = with_pixels(rows[members], *tissue, modality)
+    for index, row, said in zip(members, joined, seen_in(*tissue, modality), strict=True):
+        if index in doubtful:
+            out[index] = _reconsidered(guesses[index], row, said, alone=len(members) == 1)
+    return out
+
+
+def _reconsidered(guess: PhaseGuess, row: NDArray[np.float64], said: str, *, alone: bool) -> PhaseGuess:
+    phase = Phase(int(row[:-1].argmax()))
+    seen = f"{said}, most like the {phase.title} phase"
+    headers = guess.evidence
+    if guess.phase not in (None, phase):
+        headers = (f"by its headers alone it would be the {guess.phase.title} phase ({'; '.join(guess.evidence)})",)
+    surest = max(SUREST_ALONE, guess.confidence if guess.phase is phase else 0.0) if alone else SUREST
+    return PhaseGuess(phase, min(surest, float(row[phase])), (seen, *headers))
 
 
 def _doubtful(guess: PhaseGuess) -> bool:
@@ -231,6 +306,7 @@ def _description(header: Dataset) -> str:
     said = plain_words(description)
     parts = {part for part in re.split(r"[\W_]+", plain_words(private)) if len(part) > 1}
     found = any(part in said if len(part) > 3 else re.search(rf"\b{part}\b", said) for part in parts)
+    found |= "^" in description or re.fullmatch(r"\W*\d[\d\W]{5,}", description) is not None  # looks like a person's name or a number
     return "" if found else description
 
 
@@ -260,4 +336,6 @@ def _report(found: Survey, index: int) -> SeriesReport:
         evidence=guess.evidence,
         time_s=_time_s(header),
         warnings=(*stack.warnings, *passed_over),
+        study=text(header, "StudyInstanceUID"),
+        series=next(iter(stack.keys), ""),
     )

@@ -42,7 +42,7 @@ class Frame:
         spacing_mm: distance between rows, then between columns.
         slope: of the rescaling from stored values; Real World Value Mappings are not used.
         intercept: of the rescaling from stored values.
-        rescaled: whether the header names a rescaling; slope and intercept are 1 and 0 if not.
+        rescaled: whether the header names both; what it does not name is 1 or 0.
         image_type: the words of (Frame) Image Type, "LOCALIZER" among them.
         echo_time_ms: None when not given.
         moments: by the names in `TIME_KEYS`, as far as they are known.
@@ -144,7 +144,10 @@ def _decodes(header: Dataset, tag: BaseTag) -> bool:
     """Whether an element has a value of the standard's kind: values are decoded on access, and a damaged one counts as absent."""
     try:
         _mend_decimal_commas(header, tag)
-        return header[tag].VR in dictionary_VR(tag).split(" or ")
+        element = header[tag]
+        if element.VR == "UI" and element.value and not re.fullmatch(r"[0-9.]+", str(element.value)):
+            return False  # it is told in reports, and a name may have slipped into it
+        return element.VR in dictionary_VR(tag).split(" or ")
     except Exception:  # as in read_frames
         return False
 
@@ -174,7 +177,7 @@ def _frame(path: Path, header: Dataset, index: int, scale_slope: float | None) -
         (float(spacing[0]), float(spacing[1])),
         1.0 if slope is None else slope,
         intercept or 0.0,
-        slope is not None or intercept is not None,
+        slope is not None and intercept is not None,
         words(kind, "FrameType") or words(header, "ImageType"),
         number(_group(header, index, "MREchoSequence"), "EffectiveEchoTime") or number(header, "EchoTime"),
         _moments(header, index),

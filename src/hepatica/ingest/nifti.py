@@ -12,8 +12,11 @@ from typing import Any
 import highdicom as hd
 import nibabel as nib
 import numpy as np
+from nibabel.imageglobals import ErrorLevel, LoggingOutputSuppressor
 
 from hepatica.ingest.contrast import shows_contrast
+from hepatica.ingest.frames import MAX_POSITION_MM, MAX_SPACING_MM, MIN_SPACING_MM
+from hepatica.ingest.phase_table import SAID, PhaseRow, decided, of_study
 from hepatica.ingest.phases import PhaseGuess, phase_in_words, plain_words
 from hepatica.ingest.series import SeriesReport
 from hepatica.ingest.volume import MAX_VOXELS
@@ -24,6 +27,10 @@ MASK_UNLESS_PHASE = r"\b(liver|lesions?|tumou?rs?|organs?|vessels?)\b"
 ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 AIR_HU = -500.0
 SAMPLED_SLICES = 16
+MENDED = 30
+"""From this level on what nibabel finds in a header changes what is read."""
+SAME_PLACE_STEPS = 0.1
+"""Share of the smallest voxel edge by which the two affines of a file may differ."""
 
 
 @dataclass(frozen=True)
@@ -56,16 +63,20 @@ def is_mask(path: Path) -> bool:
     return re.search(MASK, name) is not None or (phase_in_words(name) is None and re.search(MASK_UNLESS_PHASE, name) is not None)
 
 
-def read_nifti(files: Sequence[Path]) -> Study:
+def read_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
     """Read the phases of one study, one file each.
 
     The phase is told by the file name (pre, native, nc, art, portal, pv, ven, del, late, 3min, hbp, C+A, ...); files that are called like
     masks or like other contrasts (T2, DWI) are left out. A single file without such a word is taken for one phase, with a warning.
 
+    Args:
+        files: of the study.
+        table: what a person says of them by their names, which counts for more than the names themselves.
+
     Raises:
         InputError: a file cannot be read, two files are of one phase, or several names do not tell the phase.
     """
-    images, left_out = _sort_out(files)
+    images, left_out = _sort_out(files, table)
     read = [_read(path, guess) for path, guess in images.items()]
     phases: dict[Phase, PhaseImage] = {}
     for image in read:
@@ -80,22 +91,32 @@ def read_nifti(files: Sequence[Path]) -> Study:
     notes = [note for image in read for note in image.warnings]
     notes.append(f"NIfTI does not tell the modality: taken for {read[0].modality} by the intensities")
     if left_out:
-        notes.append(f"{len(left_out)} of {len(files)} files were left out: by their names they are masks or other contrasts")
+        notes.append(
+            f"{len(left_out)} of {len(files)} files were left out: by their names they are masks or other contrasts, or the table says so"
+        )
     return Study(read[0].modality, phases, _case_id(read), None, tuple(notes))
 
 
-def inspect_nifti(files: Sequence[Path]) -> list[SeriesReport]:
-    """Tell of each file what it is taken for; raises as `read_nifti` does."""
-    images, left_out = _sort_out(files)
+def inspect_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> list[SeriesReport]:
+    """Tell of each file what it is taken for; takes and raises what `read_nifti` does."""
+    images, left_out = _sort_out(files, table)
     reports = [_report(_read(path, guess), used=True) for path, guess in images.items()]
     return reports + [_report(_read(path, PhaseGuess(None, 0.9, (reason,))), used=False) for path, reason in left_out.items()]
 
 
-def _sort_out(files: Sequence[Path]) -> tuple[dict[Path, PhaseGuess | None], dict[Path, str]]:
+def _sort_out(files: Sequence[Path], table: Sequence[PhaseRow]) -> tuple[dict[Path, PhaseGuess | None], dict[Path, str]]:
     """Images with the phase in their names, and files that are none with the reason."""
     images: dict[Path, PhaseGuess | None] = {}
     left_out: dict[Path, str] = {}
-    for path in sorted(files):
+    files = sorted(files)
+    said = decided(of_study(table, {str(path.parent) for path in files}), [(path.name, str(path)) for path in files])
+    for index, path in enumerate(files):
+        if index in said:
+            if said[index].phase is None:
+                left_out[path] = SAID
+            else:
+                images[path] = said[index]
+            continue
         guess = phase_in_words(_words(path))
         if len(files) > 1 and is_mask(path):
             left_out[path] = "called like a mask"
@@ -132,12 +153,12 @@ def _read(path: Path, guess: PhaseGuess | None) -> NiftiImage:
 def _volume(path: Path) -> tuple[hd.Volume, list[str]]:
     """The image, its axes brought into the order towards head, back and left, and warnings."""
     try:
-        image: Any = nib.load(path)
+        image, notes = _loaded(path)
         if np.prod(image.shape, dtype=float) > MAX_VOXELS:
             raise InputError(f"{path.name} has shape {image.shape}, too large to read; crop or resample it first")
         array = np.asarray(image.dataobj, dtype=np.float32)
         affine = np.asarray(image.affine, dtype=np.float64)
-        coded = int(image.header["sform_code"]) > 0 or int(image.header["qform_code"]) > 0
+        notes += _place(image)
     except InputError:
         raise
     except Exception as error:  # nibabel, gzip and numpy raise anything on damaged files
@@ -146,7 +167,9 @@ def _volume(path: Path) -> tuple[hd.Volume, list[str]]:
         array = array.reshape(array.shape[:3])
     if array.ndim != 3 or not array.size:
         raise InputError(f"{path.name} has shape {array.shape}, a phase has three axes; give one file per phase")
-    notes = [] if coded else ["a NIfTI file does not tell how the patient lies: orientation and voxel size may be wrong"]
+    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (spacing_mm.min() > MIN_SPACING_MM and spacing_mm.max() < MAX_SPACING_MM and np.abs(affine[:3, 3]).max() < MAX_POSITION_MM):
+        raise InputError(f"{path.name} names an impossible voxel size or position; export it again")
     if not np.isfinite(array).all():
         notes.append("values that are not numbers were set to the lowest value")
         finite = array[np.isfinite(array)]
@@ -157,6 +180,30 @@ def _volume(path: Path) -> tuple[hd.Volume, list[str]]:
         raise InputError(f"{path.name}: its axes are sheared or degenerate; resample it onto a regular grid first") from error
     volume = volume.to_patient_orientation("HPL")
     return volume.with_array(np.ascontiguousarray(volume.array, dtype=np.float32)), notes
+
+
+def _loaded(path: Path) -> tuple[Any, list[str]]:
+    """The file as nibabel reads it, which mends impossible headers, and a warning where it did."""
+    with LoggingOutputSuppressor():
+        try:
+            with ErrorLevel(MENDED):  # type: ignore[no-untyped-call]
+                return nib.load(path), []
+        except nib.spatialimages.HeaderDataError:
+            return nib.load(path), ["a NIfTI header held impossible values that were mended: orientation and voxel size may be wrong"]
+
+
+def _place(image: Any) -> list[str]:
+    """Warnings about where the voxels lie: the header may not say it, or say two things, of which the sform is believed."""
+    sform, qform = image.header.get_sform(coded=True)[0], image.header.get_qform(coded=True)[0]
+    if sform is None and qform is None:
+        return ["a NIfTI file does not tell how the patient lies: orientation and voxel size may be wrong"]
+    if sform is None or qform is None:
+        return []
+    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * (*image.shape[:3], 1)
+    apart_mm = np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max()
+    if apart_mm <= SAME_PLACE_STEPS * np.linalg.norm(sform[:3, :3], axis=0).min():
+        return []
+    return [f"a NIfTI file names two places for its voxels, up to {apart_mm:.3g} mm apart (sform and qform): the sform was used"]
 
 
 def _by_intensity(volume: hd.Volume, modality: Modality) -> PhaseGuess:
@@ -196,4 +243,6 @@ def _report(image: NiftiImage, *, used: bool) -> SeriesReport:
         confidence=image.guess.confidence,
         evidence=image.guess.evidence,
         warnings=image.warnings,
+        study=str(image.path.parent),
+        series=image.path.name,
     )

@@ -44,6 +44,8 @@ class SeriesReport:
         evidence: for the phase, or why the series was not used, in plain words.
         time_s: seconds after injection, None when unknown.
         warnings: what is wrong with the series.
+        study: what a table of phases calls its study: the StudyInstanceUID, or the folder of NIfTI files.
+        series: what such a table calls it: SeriesInstanceUID (":2" behind it for time point 2), or file name.
     """
 
     number: int | None
@@ -58,6 +60,8 @@ class SeriesReport:
     evidence: tuple[str, ...] = ()
     time_s: float | None = None
     warnings: tuple[str, ...] = ()
+    study: str = ""
+    series: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +86,13 @@ class Stack:
         series = number(self.frames[0].header, "SeriesNumber")
         place = "a series without number" if series is None else f"series {series:.0f}"
         return place if self.time_point is None else f"{place} time point {self.time_point}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What a table of phases may call it: by its series' UID or number, with the time point behind it where there are several."""
+        uid, series = text(self.frames[0].header, "SeriesInstanceUID"), number(self.frames[0].header, "SeriesNumber")
+        names = [name for name in (uid, "" if series is None else f"{series:.0f}") if name]
+        return tuple(names if self.time_point is None else [f"{name}:{self.time_point}" for name in names] + names)
 
     @property
     def normal(self) -> NDArray[np.float64]:

@@ -1,18 +1,28 @@
-"""Technical elements of headers in, out of which series they rule out as a contrast phase and which hint they give."""
+"""Technical elements of headers in, out which series are no contrast phase by them, how these follow each other, and what was injected."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from pydicom import Dataset
 
-from hepatica.ingest.frames import number, text, words
-from hepatica.study import Modality
+from hepatica.ingest.frames import DAY_S, acquired_s, number, seconds_of_day, text, words
+from hepatica.ingest.phase_words import AGENTS, WORDS, described, plain_words, seconds_in_words
+from hepatica.study import Modality, Phase
 
 Reason = tuple[str, float]
 """Why a series is no contrast phase, in words, and how sure that is."""
+
+LONG_WAIT_S = 840.0
+"""Hardly anybody waits so long in MR without an agent that hepatocytes take up."""
+
+UNKNOWN_AGENT = "unknown agent"
+
+PROCEDURE = ("StudyDescription", "ProtocolName", "RequestedProcedureDescription", "PerformedProcedureStepDescription", "SeriesDescription")
+"""Where agents are named beside their own element."""
 
 LONG_TR_MS = 80.0
 LONGEST_TE_MS = 12.0
@@ -31,17 +41,19 @@ def ruled_out(header: Dataset) -> Reason | None:
     >>> header = Dataset()
     >>> header.Modality, header.EchoTime = "MR", 90
     >>> ruled_out(header)
-    ('echo time 90 ms: not T1-weighted', 0.97)
+    ('echo time 90 ms: not T1-weighted', 0.98)
     """
     kind = {part.upper() for part in words(header, "ImageType")}
+    if text(header, "Modality") not in ("", *Modality):
+        return "no image of CT or MR", 1.0
     if kind & {"LOCALIZER", "SCOUT"}:
         return "a localizer by its image type", 1.0
     if kind & {"SUBTRACT", "SUBTRACTION", "SUB"}:
-        return "a subtraction by its image type", 0.97
+        return "a subtraction by its image type", 0.98
     if kind & {"MIP", "MAX_IP", "MPR_THICK"} or "PROJECTION" in " ".join(kind):
-        return "a projection by its image type", 0.97
+        return "a projection by its image type", 0.98
     if kind & OTHER_CONTRASTS:
-        return "another contrast by its image type", 0.97
+        return "another contrast by its image type", 0.98
     return _not_t1_weighted(header) if text(header, "Modality") == Modality.MR else None
 
 
@@ -49,23 +61,23 @@ def _not_t1_weighted(header: Dataset) -> Reason | None:
     echo_ms = number(header, "EchoTime")
     scanning, variant = set(words(header, "ScanningSequence")), set(words(header, "SequenceVariant"))
     if echo_ms is not None and echo_ms > LONGEST_TE_MS:
-        return f"echo time {echo_ms:.0f} ms: not T1-weighted", 0.97
+        return f"echo time {echo_ms:.0f} ms: not T1-weighted", 0.98
     if "EP" in scanning:
-        return "echo-planar imaging", 0.97
+        return "echo-planar imaging", 0.98
     if scanning and "GR" not in scanning and "RM" not in scanning:
-        return "a spin echo", 0.93
+        return "a spin echo", 0.97
     if text(header, "SequenceName").lstrip("*_").lower().startswith(OTHER_SEQUENCES):
-        return "not a T1-weighted gradient echo by the sequence's name", 0.95
+        return "not a T1-weighted gradient echo by the sequence's name", 0.98
     repetition_ms, flip = number(header, "RepetitionTime"), number(header, "FlipAngle")
     plane = text(header, "MRAcquisitionType") == "2D"
     if "SS" in variant and "SP" not in variant and (plane or (flip or 0) > 35):
-        return "a balanced gradient echo", 0.95
+        return "a balanced gradient echo", 0.98
     if repetition_ms is not None and repetition_ms < 20 and (plane or (flip or 0) > 45):
-        return "a fast two-dimensional gradient echo: localizer, bolus tracking, balanced or cine", 0.93
+        return "a fast two-dimensional gradient echo: localizer, bolus tracking, balanced or cine", 0.97
     if plane and (number(header, "SliceThickness") or 0) >= 15:
-        return "one thick slice: bolus tracking or a projection", 0.93
+        return "one thick slice: bolus tracking or a projection", 0.97
     if (number(header, "EchoNumbers") or 1) > 2 or (repetition_ms is not None and 7.5 < repetition_ms < LONG_TR_MS and (flip or 90) <= 7):
-        return "a multi-echo measurement of fat or iron", 0.85
+        return "a multi-echo measurement of fat or iron", 0.92
     return None
 
 
@@ -82,34 +94,58 @@ def odd_ones_out(series: Sequence[Dataset]) -> dict[int, Reason]:
             echoes[index] = (repetition_ms, number(header, "FlipAngle") or 0.0, echo_ms)
             solid += text(header, "MRAcquisitionType") == "3D"
     repeats = Counter(echoes.values())
-    found: dict[int, Reason] = {}
+    found = _bare(series)
     for one, (repetition_ms, flip, echo_ms) in echoes.items():
         for two, (other_ms, other_flip, long_ms) in echoes.items():
             alike = abs(repetition_ms - other_ms) < 0.01 * repetition_ms and flip == other_flip
-            if alike and max(repeats[echoes[one]], repeats[echoes[two]]) <= 2 and 1.7 < long_ms / echo_ms < 2.4:
-                found[one] = found[two] = ("one of a pair of echo times: in- or opposed-phase", 0.93)
+            if alike and 1.7 < long_ms / echo_ms < 2.4:
+                found |= {n: ("one of a pair of echo times: in- or opposed-phase", 0.97) for n in (one, two) if repeats[echoes[n]] <= 2}
         if text(series[one], "MRAcquisitionType") == "2D" and repetition_ms > LONG_TR_MS and solid >= 3:
-            found.setdefault(one, ("a two-dimensional gradient echo beside three-dimensional ones", 0.85))
+            found.setdefault(one, ("a two-dimensional gradient echo beside three-dimensional ones", 0.92))
     return found
 
 
-def rapid_runs(series: Sequence[Dataset]) -> set[int]:
-    """Places n such that n and n + 1 are seconds apart: time points of one series of three or more, which other axial series follow.
+def _bare(series: Sequence[Dataset]) -> dict[int, Reason]:
+    """The MR series that lack all technical elements where nearly all others have them: pictures of screens, reports and the like."""
+    bare = [
+        index
+        for index, header in enumerate(series)
+        if text(header, "Modality") == Modality.MR
+        and not any(text(header, keyword) for keyword in ("EchoTime", "RepetitionTime", "ScanningSequence"))
+    ]
+    return dict.fromkeys(bare, ("without the technical elements that the others have", 0.92)) if 3 * len(bare) < len(series) else {}
+
+
+def rapid_runs(series: Sequence[Dataset]) -> dict[int, float]:
+    """Probability that n and n + 1 are seconds apart, by place n: time points of one series of many, or of three that axial series follow.
 
     Args:
         series: what may be phases, in order.
     """
     numbers = [number(header, "SeriesNumber") for header in series]
-    runs: set[int] = set()
+    runs: dict[int, float] = {}
     start = 0
     for n in range(1, len(numbers) + 1):
         if n < len(numbers) and numbers[n] is not None and numbers[n] == numbers[start]:
             continue
         following = sum(axial(header) is not False for header in series[n:])
-        if n - start >= 7 or (n - start >= 3 and following >= 2):
-            runs |= set(range(start, n - 1))
+        count = n - start
+        if count >= 7 or (count >= 3 and following >= 2):
+            runs |= dict.fromkeys(range(start, n - 1), min(1.0, 0.1 * (count + 4)))  # the more of them, the less they are breath-holds
         start = n
     return runs
+
+
+def clocks_of(series: Sequence[Dataset]) -> list[float | None]:
+    """When each was taken, in seconds; time points that were all given the time of their series are told apart by their trigger times."""
+    clocks = [acquired_s(header) for header in series]
+    triggers = [number(header, "TriggerTime") for header in series]
+    whole = [(number(header, "SeriesNumber"), clock_s) for header, clock_s in zip(series, clocks, strict=True)]
+    delays = {one: {trigger for two, trigger in zip(whole, triggers, strict=True) if one == two} for one in whole}
+    return [
+        clock_s + trigger_ms / 1000 if clock_s is not None and trigger_ms is not None and len(delays[one]) > 1 else clock_s
+        for one, clock_s, trigger_ms in zip(whole, clocks, triggers, strict=True)
+    ]
 
 
 def slow_sequence(header: Dataset) -> bool:
@@ -139,3 +175,42 @@ def place(header: Dataset, *, small_numbers: bool) -> tuple[float, ...]:
         series /= 100 if series < 10000 else 1000
     points = ("TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "InstanceNumber")
     return (series, *(number(header, keyword) or 0.0 for keyword in points))
+
+
+def seconds_after_injection(header: Dataset) -> float | None:
+    """From the start of the contrast bolus to the acquisition, None when the header lacks one or they are over three hours apart."""
+    profile = [
+        step for item in header.get("ContrastBolusAgentSequence") or () for step in item.get("ContrastAdministrationProfileSequence") or ()
+    ]
+    starts = [seconds_of_day(text(item, "ContrastBolusStartTime")) for item in (header, *profile)]
+    start = next((value for value in starts if value is not None), None)
+    taken = acquired_s(header)
+    if start is None or taken is None:
+        return None
+    seconds = (taken - start + DAY_S / 2) % DAY_S - DAY_S / 2
+    return seconds if abs(seconds) <= 3 * 3600 else None
+
+
+def agent_of(header: Dataset) -> str | None:
+    """The contrast agent by its generic name, UNKNOWN_AGENT for one that is not in the list, None without one."""
+    coded = [text(item, "CodeMeaning") for item in header.get("ContrastBolusAgentSequence") or ()]
+    given = plain_words(" ".join([text(header, "ContrastBolusAgent"), *coded]))
+    for name, pattern in AGENTS.items():
+        if re.search(pattern, f"{given} {described(text(header, 'SeriesDescription'))}"):
+            return name
+    return None if re.fullmatch(r"|no\b.*|none|n/?a|0|without.*|null|unknown", given) else UNKNOWN_AGENT
+
+
+def hepatobiliary_agent(series: Sequence[Dataset]) -> bool | None:
+    """Whether the agent has a hepatobiliary phase minutes after injection, None where nothing tells; in CT none has."""
+    if not any(text(header, "Modality") == Modality.MR for header in series):
+        return False
+    said = {described(text(header, keyword)) for header in series for keyword in PROCEDURE}
+    agents = {agent_of(header) for header in series} - {None, UNKNOWN_AGENT}
+    agents |= {name for name, pattern in AGENTS.items() if any(re.search(pattern, plain) for plain in said)}
+    if agents:
+        return "gadoxetate" in agents
+    names = [described(text(header, "SeriesDescription")) for header in series]
+    waited = [seconds_after_injection(header) or 0.0 for header in series] + [seconds_in_words(plain) or 0.0 for plain in names]
+    named = any(re.search(WORDS[Phase.HEPATOBILIARY], plain) for plain in names)
+    return True if named or max(waited, default=0.0) >= LONG_WAIT_S else None

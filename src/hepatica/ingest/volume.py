@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from os import SEEK_END
 from pathlib import Path
 
 import highdicom as hd
@@ -17,14 +18,22 @@ from pydicom import Dataset
 from pydicom.config import IGNORE
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
     UID,
     AllTransferSyntaxes,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
     JPEGLSNearLossless,
+    RLELossless,
 )
 from scipy.ndimage import label, shift
 
@@ -42,6 +51,16 @@ TISSUE_HU = -900.0, 3071.0
 """Padding below or above is told from tissue by its value alone."""
 MIN_SLOPE, MAX_SLOPE, MAX_INTERCEPT = 1e-9, 1e9, 1e9
 MIN_TILT_DEG = 1.0
+MAX_PIXEL_RATIO = 5.0
+STORAGE = "BitsAllocated", "BitsStored", "PixelRepresentation"
+DECODERS: dict[str, str] = {
+    RLELossless: "pydicom",
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
+    **dict.fromkeys(
+        (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2K), "pylibjpeg"
+    ),
+}
+"""One for each compression: pydicom would also try GDCM where it is installed, which ends the process on damaged data."""
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 """Transfer syntaxes that lose detail; others may, and then the header says so."""
 
@@ -72,6 +91,7 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
         notes.append(f"{stack.name}: {len(failed)} of {len(stack.frames)} slices cannot be decoded ({failed[0][1]}) and were left out")
         kept = np.setdiff1d(np.arange(len(stack.frames)), [index for index, _ in failed])
         stack, array = replace(stack, frames=tuple(stack.frames[index] for index in kept)), array[kept]
+    notes += _oddities(stack)
     array, inverted = _upright_greys(stack, array)
     array, origin, askew = _straighten(stack, array)
     array, step_mm, gaps = _even_out(stack, array)
@@ -114,6 +134,24 @@ def _scaled(stack: Stack) -> tuple[Stack, list[str]]:
     return stack, notes
 
 
+def _oddities(stack: Stack) -> list[str]:
+    """What can be read but should be looked at: no scanner changes these within a series, or makes pixels so long."""
+    notes: list[str] = []
+    rows_mm, columns_mm = stack.frames[0].spacing_mm
+    if max(rows_mm, columns_mm) > MAX_PIXEL_RATIO * min(rows_mm, columns_mm):
+        notes.append(
+            f"{stack.name}: its pixels are {rows_mm:.3g} x {columns_mm:.3g} mm; diameters and volumes are wrong unless they are so long"
+        )
+    scales = {(frame.slope, frame.intercept) for frame in stack.frames}
+    single_frames = len({frame.path for frame in stack.frames}) == len(stack.frames)  # enhanced images may scale each frame in its own way
+    if stack.frames[0].header.Modality == Modality.CT and single_frames and len(scales) > 1:
+        notes.append(f"{stack.name}: the rescaling to HU differs between its slices, some may be too bright or too dark")
+    storage = {tuple(number(frame.header, keyword) for keyword in STORAGE) for frame in stack.frames}
+    if len(storage) > 1:
+        notes.append(f"{stack.name}: its slices name {len(storage)} ways of storing pixels (bits, sign), some may be read wrongly")
+    return notes
+
+
 def _transfer_syntax(frame: Frame) -> str:
     return text(getattr(frame.header, "file_meta", Dataset()), "TransferSyntaxUID")
 
@@ -151,7 +189,8 @@ def _decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[in
         wanted = [frames[index] for index in indices]
         left = iter(indices)
         try:
-            pixels = iter_pixels(_source(wanted[0]), indices=[frame.index for frame in wanted], raw=True)
+            decoder = DECODERS.get(_transfer_syntax(wanted[0]), "")
+            pixels = iter_pixels(_source(wanted[0]), indices=[frame.index for frame in wanted], raw=True, decoding_plugin=decoder)
             for frame, stored, index in zip(wanted, pixels, indices, strict=True):
                 if stored.shape != frame.shape:
                     raise ValueError(f"decoded as {stored.shape}")
@@ -178,6 +217,8 @@ def _source(frame: Frame) -> Path | Dataset:
     """What pixels are decoded from: the file, or, as pydicom seeks pixels where the file says and not where they are, its data set."""
     syntax = UID(_transfer_syntax(frame))
     if syntax in AllTransferSyntaxes and syntax.is_encapsulated:
+        if not _ends(frame.path):
+            raise ValueError("compressed pixels end early")  # JPEG-LS would be decoded, its lower part made up
         return frame.path
     dataset = pydicom.dcmread(frame.path, force=True)
     if not syntax:
@@ -191,6 +232,15 @@ def _source(frame: Frame) -> Path | Dataset:
     if len(dataset.PixelData) > row_bytes * (dataset.Rows * int(dataset.get("NumberOfFrames") or 1) + 1):
         raise ValueError("more pixels than rows and columns")
     return dataset
+
+
+def _ends(path: Path) -> bool:
+    """Whether compressed pixels have an end: DICOM's, which pydicom looks for, or that of a JPEG stream without it."""
+    if "PixelData" in pydicom.dcmread(path, force=True, specific_tags=["PixelData"]):
+        return True
+    with path.open("rb") as file:
+        file.seek(-min(64, path.stat().st_size), SEEK_END)
+        return file.read().rstrip(b"\x00").endswith(b"\xff\xd9")
 
 
 def _padded(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.bool_]:

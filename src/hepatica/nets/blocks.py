@@ -23,9 +23,9 @@ def channels_last(network: Network) -> Network:
 
 
 class ConvBlock(nn.Sequential):
-    """`convs` times (3x3 convolution, BatchNorm, ReLU); x_BCYX keeps its Y and X."""
+    """`convs` times (3x3 convolution, BatchNorm, ReLU); x_BCYX keeps its Y and X, or loses half of them to max pooling with `pool`."""
 
-    def __init__(self, inputs: int, outputs: int, *, convs: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, *, convs: int = 1, pool: bool = False) -> None:
         layers: list[nn.Module] = []
         for index in range(convs):
             layers += [
@@ -33,6 +33,8 @@ class ConvBlock(nn.Sequential):
                 nn.BatchNorm2d(outputs),
                 nn.ReLU(inplace=True),
             ]
+        if pool:
+            layers.insert(-1, nn.MaxPool2d(2))  # before the ReLU, which says the same of a quarter of the pixels
         super().__init__(*layers)
 
 

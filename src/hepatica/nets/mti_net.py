@@ -102,6 +102,7 @@ class Features(NamedTuple):
 
     Attributes:
         levels_BPCYX: fused features after each encoder block, at 1/2, 1/4, 1/8 and 1/16 of the input's size; zero for missing phases.
+            The last alone where nothing needs the others: with slice heads and without skips.
         mask_logits_BKYX: at the input's size.
     """
 
@@ -129,13 +130,13 @@ class Encoder(nn.Module):
     def __init__(self, widths: tuple[int, int, int, int], *, convs: int) -> None:
         super().__init__()
         channels = (1, *widths)
-        self.blocks = nn.ModuleList(ConvBlock(channels[i], channels[i + 1], convs=convs) for i in range(4))
+        self.blocks = nn.ModuleList(ConvBlock(channels[i], channels[i + 1], convs=convs, pool=True) for i in range(4))
 
     def forward(self, x_B1YX: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8 and 1/16 of the input's size."""
         levels = []
         for block in self.blocks:
-            x_B1YX = F.max_pool2d(block(x_B1YX), 2)
+            x_B1YX = block(x_B1YX)
             levels.append(x_B1YX)
         return levels
 
@@ -346,6 +347,8 @@ class MTINet(nn.Module):
         spectral = self.spectral(_channels_last(self.high_pass(x_NYX))) if self.spectral is not None else None
         if spatial is None or spectral is None:
             return spatial or spectral or []
+        if self.config.heads == "slice" and not self.config.skips:  # nobody looks at the shallow levels
+            spatial, spectral = spatial[-1:], spectral[-1:]
         return [self.fuse(a, b) for a, b in zip(spatial, spectral, strict=True)]
 
 

@@ -3,10 +3,6 @@
 Breathing moves the liver against the spine, and contrast changes what is bright. So a rigid motion is found by mutual information, then a
 smooth deformation by a discrete search over displacements of a self-similarity descriptor (MIND), which sees shapes and not intensities,
 and by steps finer than a voxel from there. Each motion is kept only where gradients match better after it than before.
-
-References:
-    Heinrich et al., MIND: modality independent neighbourhood descriptor, Med Image Anal 2012;16(7):1423-1435.
-    Heinrich et al., Non-parametric discrete registration with convex optimisation, WBIR 2014.
 """
 
 # mypy: allow-untyped-calls
@@ -14,8 +10,7 @@ References:
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +22,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_li
 
-from hepatica.study import Alignment, Modality, PhaseImage, Study, same_grid
+from hepatica.registration.deformable import deformation, descriptors, folded
+from hepatica.study import Alignment, Modality, Phase, PhaseImage, Study, same_grid
 
 Array = NDArray[np.float32]
 Window = tuple[float, float]
@@ -50,37 +46,74 @@ WINDOW_HU = (-200.0, 300.0)
 """CT intensities are clipped to soft tissue, lest bone and air outweigh the liver's own edges."""
 PHASES_AT_A_TIME = 2
 """More would save little time, as ITK has threads of its own, and each holds a scan in memory."""
-REACH = 2
-"""Largest displacement of the discrete search, in units of two coarse voxels: with the fine steps about 30 mm beyond the rigid motion."""
-FINE_STEPS = 2
-FINE_SMOOTHING = 3.0
-"""Standard deviation in control points over which fine steps agree: breathing moves neighbours alike."""
-SMOOTHING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Weights that draw the best displacement of each control point towards its neighbours', in turn."""
 
 
 @dataclass(frozen=True)
-class _Coarse:
-    """The reference phase on the search grid: image, body mask, gradient magnitudes; descriptors at half and full size unless too thin."""
+class Motion:
+    """A transform from reference points to points of a phase, and what it achieves on the search grid.
 
-    image: sitk.Image
-    body: NDArray[np.bool_]
-    edges: Array
-    descriptors: tuple[Array, ...]
-
-
-@dataclass(frozen=True)
-class _Motion:
-    """A transform from reference points to points of a phase, and what it achieves."""
+    Attributes:
+        method: as in `Alignment`.
+        transform: points of the reference phase (LPS, mm) to those of the same tissue in the phase.
+        similarity: normalised cross-correlation of gradient magnitudes over the body, in [-1, 1].
+        image: the phase through the transform, (Z, Y, X).
+        shift_mm: mean displacement inside the body.
+        folded: where the deformation folds, (Z, Y, X).
+        folding: share of the body where it does.
+    """
 
     method: str
     transform: sitk.Transform
     similarity: float
+    image: Array
     shift_mm: float = 0.0
+    folded: NDArray[np.bool_] | None = None
     folding: float = 0.0
 
 
+@dataclass(frozen=True)
+class Registration:
+    """A study on one grid, and how its phases came there.
+
+    Attributes:
+        study: every phase on the reference phase's own grid.
+        search_grid: the reference phase, isotropic and coarse, on which motions were searched; None with nothing to register.
+        before: per phase but the reference, no motion.
+        after: the motion that was used.
+    """
+
+    study: Study
+    search_grid: sitk.Image | None
+    before: Mapping[Phase, Motion]
+    after: Mapping[Phase, Motion]
+
+
+@dataclass(frozen=True)
+class _Coarse:
+    """The reference phase on the search grid: image, body mask, gradient magnitudes, `deformable.descriptors`."""
+
+    image: sitk.Image
+    body: NDArray[np.bool_]
+    edges: Array
+    descriptors: tuple[Array, Array] | None
+
+
+@dataclass(frozen=True)
+class _Aligned:
+    """One phase on the reference grid, how it came there, and what is doubtful about it."""
+
+    image: PhaseImage
+    before: Motion
+    after: Motion
+    doubts: list[str]
+
+
 def register(study: Study, *, deformable: bool = True) -> Study:
+    """`register_phases`, without how the phases came there."""
+    return register_phases(study, deformable=deformable).study
+
+
+def register_phases(study: Study, *, deformable: bool = True) -> Registration:
     """Bring every phase onto the reference phase's own grid.
 
     A motion that does not improve the match, folds, or moves the body implausibly far is not used: a rigid one stands in for a deformable
@@ -96,20 +129,24 @@ def register(study: Study, *, deformable: bool = True) -> Study:
         voxels are no longer those of a DICOM image. A study with one phase is returned as it is.
     """
     if len(study.phases) == 1:
-        return study
+        return Registration(study, None, {}, {})
     window = WINDOW_HU if study.modality is Modality.CT else (-np.inf, np.inf)
     coarse = _coarse_reference(study.grid, window)
     moving = {phase: image for phase, image in study.phases.items() if phase is not study.reference}
     align = partial(_align, grid=study.grid, reference=coarse, window=window, deformable=deformable)
     with ThreadPoolExecutor(PHASES_AT_A_TIME) as pool:
         aligned = dict(zip(moving, pool.map(align, moving.values()), strict=True))
-    phases = {study.reference: study.phases[study.reference]} | {phase: image for phase, (image, _) in aligned.items()}
-    doubts = [f"{phase.title} phase: {doubt}" for phase, (_, doubts) in aligned.items() for doubt in doubts]
-    return replace(study, phases=phases, warnings=(*study.warnings, *doubts))
+    phases = {study.reference: study.phases[study.reference]} | {phase: found.image for phase, found in aligned.items()}
+    doubts = [f"{phase.title} phase: {doubt}" for phase, found in aligned.items() for doubt in found.doubts]
+    return Registration(
+        replace(study, phases=phases, warnings=(*study.warnings, *doubts)),
+        coarse.image,
+        {phase: found.before for phase, found in aligned.items()},
+        {phase: found.after for phase, found in aligned.items()},
+    )
 
 
-def _align(image: PhaseImage, grid: hd.Volume, reference: _Coarse, window: Window, *, deformable: bool) -> tuple[PhaseImage, list[str]]:
-    """One phase on the reference grid, and what is doubtful about it."""
+def _align(image: PhaseImage, grid: hd.Volume, reference: _Coarse, window: Window, *, deformable: bool) -> _Aligned:
     moving, doubts = _coarse(image.volume, window), []
     start = _assess("resampled", sitk.Transform(3, sitk.sitkIdentity), reference, moving)
     best = start
@@ -119,14 +156,15 @@ def _align(image: PhaseImage, grid: hd.Volume, reference: _Coarse, window: Windo
     overlap = float(_inside(reference, moving, best.transform)[reference.body].mean())
     if overlap < MIN_OVERLAP:
         doubts.append(f"it shows only {overlap:.0%} of what the reference phase shows; do not compare it with other phases")
-        return _resampled(image, grid, start, start, trusted=False), doubts
+        return _Aligned(_resampled(image, grid, start, start, trusted=False), start, start, doubts)
     best = _better(best, _rigid(reference, moving, best.transform))
     if deformable:
         best = _better(best, _deformed(reference, moving, best.transform))
     trusted = best.similarity >= MIN_SIMILARITY
     if not trusted:
         doubts.append(f"registration did not find its anatomy in the reference phase (similarity {best.similarity:.2f}); it was not moved")
-    return _resampled(image, grid, start, best if trusted else start, trusted=trusted), doubts
+        best = start
+    return _Aligned(_resampled(image, grid, start, best, trusted=trusted), start, best, doubts)
 
 
 def _foreign(a: hd.Volume, b: hd.Volume) -> bool:
@@ -134,26 +172,26 @@ def _foreign(a: hd.Volume, b: hd.Volume) -> bool:
     return None not in (a.frame_of_reference_uid, b.frame_of_reference_uid) and a.frame_of_reference_uid != b.frame_of_reference_uid
 
 
-def _resampled(image: PhaseImage, grid: hd.Volume, start: _Motion, motion: _Motion, *, trusted: bool) -> PhaseImage:
+def _resampled(image: PhaseImage, grid: hd.Volume, start: Motion, motion: Motion, *, trusted: bool) -> PhaseImage:
     """The phase through the motion on the grid, linearly; what it does not show becomes its minimum."""
     method, volume = motion.method, image.volume
     if method == "resampled" and same_grid(volume, grid):
         method, on_grid = "none", grid.with_array(volume.array)
     else:
-        moved = sitk.Resample(_itk(volume), _itk(grid), motion.transform, sitk.sitkLinear, float(volume.array.min()))
+        moved = sitk.Resample(to_itk(volume), to_itk(grid), motion.transform, sitk.sitkLinear, float(volume.array.min()))
         on_grid = grid.with_array(sitk.GetArrayFromImage(moved))
     alignment = Alignment(method, start.similarity, motion.similarity, motion.shift_mm, motion.folding, trusted)
     return replace(image, volume=on_grid, headers=(), alignment=alignment)
 
 
-def _better(before: _Motion, after: _Motion) -> _Motion:
+def _better(before: Motion, after: Motion) -> Motion:
     """The later motion if it is a plausible one that gains enough; where the phase is moved anyway, any gain is enough."""
     plausible = after.folding <= MAX_FOLDING and after.shift_mm <= MAX_SHIFT_MM
     gain = MIN_GAIN if before.method == "resampled" else 0.0
     return after if plausible and after.similarity > before.similarity + gain else before
 
 
-def _itk(volume: hd.Volume) -> sitk.Image:
+def to_itk(volume: hd.Volume) -> sitk.Image:
     """The volume with its last axis first, so that the voxels keep their order in memory, and (Z, Y, X) when they come back as an array."""
     image: sitk.Image = volume.permute_spatial_axes([2, 1, 0]).to_simpleitk()
     return image
@@ -161,7 +199,7 @@ def _itk(volume: hd.Volume) -> sitk.Image:
 
 def _coarse(volume: hd.Volume, window: Window) -> sitk.Image:
     """The volume clipped, averaged over blocks and resampled to isotropic voxels along its own axes."""
-    image = sitk.Clamp(_itk(volume), sitk.sitkFloat32, *window)
+    image = sitk.Clamp(to_itk(volume), sitk.sitkFloat32, *window)
     extent_mm = np.multiply(image.GetSize(), image.GetSpacing())
     spacing = max(FINEST_MM, float(np.prod(extent_mm) / COARSE_VOXELS) ** (1 / 3))
     size = np.maximum(np.round(extent_mm / spacing), 1).astype(int)
@@ -178,8 +216,7 @@ def _coarse_reference(grid: hd.Volume, window: Window) -> _Coarse:
     """The reference phase on the search grid."""
     image = _coarse(grid, window)
     array = sitk.GetArrayFromImage(image)
-    descriptors = (_descriptor(_halved(array)), _descriptor(array)) if min(array.shape) >= 8 else ()
-    return _Coarse(image, _body(array), _edges(array), descriptors)
+    return _Coarse(image, _body(array), edges(array), descriptors(array))
 
 
 def _body(array: Array) -> NDArray[np.bool_]:
@@ -192,15 +229,17 @@ def _body(array: Array) -> NDArray[np.bool_]:
     return ndimage.binary_dilation(ndimage.binary_fill_holes(largest), iterations=2)
 
 
-def _edges(array: Array) -> Array:
+def edges(array: Array) -> Array:
     """Gradient magnitude at the scale of a voxel."""
     return ndimage.gaussian_gradient_magnitude(array, 1.0, mode="nearest")
 
 
-def _assess(method: str, transform: sitk.Transform, reference: _Coarse, moving: sitk.Image, *, folding: float = 0.0) -> _Motion:
+def _assess(
+    method: str, transform: sitk.Transform, reference: _Coarse, moving: sitk.Image, folds: NDArray[np.bool_] | None = None
+) -> Motion:
     """Similarity and mean shift of a motion, over the part of the reference's body that the phase shows."""
     seen = reference.body & _inside(reference, moving, transform)
-    edges = _edges(sitk.GetArrayFromImage(_moved(moving, reference, transform)))
+    image = sitk.GetArrayFromImage(_moved(moving, reference, transform))
     field = sitk.TransformToDisplacementField(
         transform,
         sitk.sitkVectorFloat64,
@@ -210,10 +249,12 @@ def _assess(method: str, transform: sitk.Transform, reference: _Coarse, moving: 
         reference.image.GetDirection(),
     )
     shift_mm = np.linalg.norm(sitk.GetArrayViewFromImage(field), axis=-1)[reference.body].mean()
-    return _Motion(method, transform, _correlation(reference.edges[seen], edges[seen]), float(shift_mm), folding)
+    similarity = correlation(reference.edges[seen], edges(image)[seen])
+    folding = 0.0 if folds is None else float(folds[reference.body].mean())
+    return Motion(method, transform, similarity, image, float(shift_mm), folds, folding)
 
 
-def _correlation(a: Array, b: Array) -> float:
+def correlation(a: Array, b: Array) -> float:
     """Normalised cross-correlation in [-1, 1]; 0 where one of them is constant or empty."""
     if a.size == 0 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
@@ -242,7 +283,7 @@ def _centred(reference: _Coarse, moving: sitk.Image) -> sitk.Transform:
     return sitk.TranslationTransform(3, np.subtract(centres[1], centres[0]).tolist())
 
 
-def _rigid(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> _Motion:
+def _rigid(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> Motion:
     """The rigid motion, from `start`, of greatest mutual information within the body; `start` itself when there is none."""
     mask = sitk.GetImageFromArray(reference.body.astype(np.uint8))
     mask.CopyInformation(reference.image)
@@ -266,103 +307,13 @@ def _rigid(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> _Mo
     return _assess("rigid", sitk.CompositeTransform([start, rigid]), reference, moving)
 
 
-def _deformed(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> _Motion:
-    """The smooth deformation, before `start`, that best matches self-similarity: by whole steps of 2 coarse voxels, then by fine steps."""
-    if not reference.descriptors:
+def _deformed(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> Motion:
+    """The smooth deformation, before `start`, that best matches self-similarity."""
+    if reference.descriptors is None:
         return _assess("deformable", start, reference, moving)
-    half, full = reference.descriptors
-    floating = sitk.GetArrayFromImage(_moved(moving, reference, start))
-    shift = 2 * _upsampled(_search(half, _descriptor(_halved(floating)), reach=REACH), 4, floating.shape)
-    for _ in range(FINE_STEPS):
-        shift += _upsampled(_fine_step(full, _descriptor(_warped(floating, shift))), 2, floating.shape)
+    shift = deformation(reference.descriptors, sitk.GetArrayFromImage(_moved(moving, reference, start)))
     index_to_mm = np.reshape(reference.image.GetDirection(), (3, 3)) * reference.image.GetSpacing()
     field = sitk.GetImageFromArray(np.einsum("pi,izyx->zyxp", index_to_mm, shift[::-1]).astype(np.float64), isVector=True)
     field.CopyInformation(reference.image)
     transform = sitk.CompositeTransform([start, sitk.DisplacementFieldTransform(field)])
-    return _assess("deformable", transform, reference, moving, folding=_folding(shift, reference.body))
-
-
-def _folding(shift: Array, body: NDArray[np.bool_]) -> float:
-    """Share of the body where x + shift(x) folds; in voxels, because the filter ignores an image's direction."""
-    field = sitk.GetImageFromArray(np.moveaxis(shift[::-1], 0, -1).astype(np.float64), isVector=True)
-    determinant = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
-    return float((determinant[body] <= 0).mean())
-
-
-def _descriptor(array: Array) -> Array:
-    """MIND: how like each voxel is to its six neighbours, on a scale of its own, shape (6, Z, Y, X) in (0, 1]."""
-    padded = np.pad(array, 1, mode="edge")
-    centre = tuple(slice(1, -1) for _ in range(3))
-    distance = np.empty((6, *array.shape), np.float32)
-    for channel, (axis, step) in enumerate(itertools.product(range(3), (-1, 1))):
-        neighbour = np.roll(padded, step, axis)[centre]
-        ndimage.gaussian_filter((array - neighbour) ** 2, 0.8, output=distance[channel])
-    distance -= distance.min(axis=0)
-    variance = distance.mean(axis=0)
-    typical = max(float(variance.mean()), 1e-20)  # a constant image has no variance
-    similarity: Array = np.exp(-distance / np.clip(variance, 1e-3 * typical, 1e3 * typical))
-    return similarity
-
-
-def _search(fixed: Array, moving: Array, *, reach: int) -> Array:
-    """Displacements that match two descriptors, found among all whole ones up to `reach` voxels, then drawn to smoothness.
-
-    Each control point stands for 2 x 2 x 2 voxels. In turn, it takes the displacement of least cost given its neighbours' mean, and the
-    means are taken anew, while the weight of smoothness grows.
-
-    Returns:
-        Displacements in voxels at the control points, shape (3, Z // 2, Y // 2, X // 2).
-    """
-    steps = np.array(list(itertools.product(range(-reach, reach + 1), repeat=3)), np.float32)
-    costs = _costs(fixed, moving, steps.astype(int))
-    cost = costs.reshape(len(steps), -1)
-    mean = np.zeros((3, *costs.shape[1:]), np.float32)
-    for weight in (0.0, *SMOOTHING):
-        distance = (steps**2).sum(axis=1)[:, None] - 2 * steps @ mean.reshape(3, -1)  # squared, less a constant per control point
-        best = steps[(cost + weight * distance).argmin(axis=0)].T.reshape(mean.shape)
-        mean = ndimage.uniform_filter(best, (0, 3, 3, 3), mode="nearest")
-    return mean
-
-
-def _fine_step(fixed: Array, moving: Array) -> Array:
-    """Displacements of up to a voxel, at the control points of `_search`, to the lowest point of a parabola through the costs per axis."""
-    here = _costs(fixed, moving, np.zeros((1, 3), int))[0]
-    before, after = (_costs(fixed, moving, side * np.eye(3, dtype=int)) for side in (-1, 1))
-    sigma = (0, *[FINE_SMOOTHING] * 3)
-    slope = ndimage.gaussian_filter((after - before) / 2, sigma)
-    curvature = ndimage.gaussian_filter(after + before - 2 * here, sigma)
-    flat = max(0.1 * float(curvature.mean()), 1e-20)  # where there is nothing to match, nothing moves
-    step: Array = np.clip(-slope / np.maximum(curvature, flat), -1, 1)
-    return step
-
-
-def _costs(fixed: Array, moving: Array, steps: NDArray[np.integer]) -> Array:
-    """Mean squared difference of two descriptors per control point, with the moving one displaced by each step: (steps, Z/2, Y/2, X/2)."""
-    reach = int(np.abs(steps).max())
-    padded = np.pad(moving, ((0, 0), *[(reach, reach)] * 3), mode="edge")
-    costs = []
-    for step in steps + reach:
-        window = tuple(slice(first, first + size) for first, size in zip(step, fixed.shape[1:], strict=True))
-        difference = fixed - padded[(slice(None), *window)]
-        costs.append(_halved(np.einsum("czyx,czyx->zyx", difference, difference) / len(fixed)))
-    return np.stack(costs, dtype=np.float32)
-
-
-def _halved(array: Array) -> Array:
-    """Means of blocks of 2 x 2 x 2; a last voxel without a partner is left out."""
-    for axis, size in enumerate(array.shape):
-        along = np.moveaxis(array, axis, 0)[: size // 2 * 2]
-        array = np.moveaxis(along[::2] + along[1::2], 0, axis)
-    return array * np.float32(1 / 8)
-
-
-def _upsampled(control: Array, factor: int, shape: Sequence[int]) -> Array:
-    """Displacements of blocks of `factor` voxels, linearly between the blocks' centres, at every voxel."""
-    at = np.meshgrid(*[(np.arange(size, dtype=np.float32) - (factor - 1) / 2) / factor for size in shape], indexing="ij")
-    return np.stack([ndimage.map_coordinates(component, at, order=1, mode="nearest") for component in control])
-
-
-def _warped(array: Array, shift: Array) -> Array:
-    """The array at every voxel plus its shift, in voxels."""
-    at = np.indices(array.shape, dtype=np.float32) + shift
-    return ndimage.map_coordinates(array, at, order=1, mode="nearest")
+    return _assess("deformable", transform, reference, moving, folded(shift))

@@ -1,0 +1,1 @@
+"""The networks that MTI-Net is compared with: one file per kind."""
