@@ -11,22 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hepatica.batches import (
-    Batch,
-    PreparedCase,
-    Sampler,
-    SamplingConfig,
-    _smooth_fields,
-    _worsened,
-    collate,
-    data_fingerprint,
-    liver_mask,
-    prepare,
-)
+from hepatica.batches import Batch, Sampler, SamplingConfig, _smooth_fields, _worsened, collate
 from hepatica.cohort import Cohort, save_case
 from hepatica.grid import SURROUND_MM, InputConfig, air, canonical, lesion_regions, model_shape, resize, resize_labels
 from hepatica.labels import LesionType, Organ
 from hepatica.nets.mti_net import Regions
+from hepatica.prepared import PreparedCase, data_fingerprint, liver_mask, prepare
 from hepatica.study import InputError, Modality, Phase
 
 torch.set_num_threads(1)

@@ -20,13 +20,14 @@ import pytest
 import torch
 
 from hepatica import analysis, checkpoint, cli, predict
-from hepatica.batches import InputConfig, data_fingerprint
+from hepatica.batches import InputConfig
 from hepatica.benchmark_cli import benchmarks
 from hepatica.checkpoint import ModelCard, save_card, save_model
 from hepatica.cohort import Cohort
 from hepatica.findings import Findings
 from hepatica.nets.mti_net import MTINet, MTINetConfig
 from hepatica.phantom import Phantom, write_cohort
+from hepatica.prepared import data_fingerprint
 from hepatica.registration import Registration
 from hepatica.study import Modality, Study
 

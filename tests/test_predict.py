@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from hepatica import predict
-from hepatica.batches import liver_mask
 from hepatica.checkpoint import Calibrated, ModelCard, save_model
 from hepatica.grid import InputConfig
 from hepatica.labels import LesionType
 from hepatica.metrics.overlap import dice
 from hepatica.nets.mti_net import MTINet, MTINetConfig
 from hepatica.predict import Predictor, with_phases
+from hepatica.prepared import liver_mask
 from hepatica.study import InputError, Modality, Phase, Study
 
 torch.set_num_threads(1)

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from hepatica import train as train_module
-from hepatica.batches import PreparedCase, PreparedLesion
 from hepatica.checkpoint import load_model, weights_hash
 from hepatica.cohort import Cohort
+from hepatica.prepared import PreparedCase, PreparedLesion
 from hepatica.recipe import Recipe, load_recipe
 from hepatica.study import InputError, Modality
 from hepatica.train import FOLDS, curve_statistics, train

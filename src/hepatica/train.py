@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from hepatica import checkpoint
-from hepatica.batches import PreparedCase, Sampler, data_fingerprint, prepare
+from hepatica.batches import Sampler
 from hepatica.cohort import Cohort
 from hepatica.nets.catalog import name_of
+from hepatica.prepared import PreparedCase, data_fingerprint, prepare
 from hepatica.recipe import LossWeights, Recipe
 from hepatica.study import InputError
 from hepatica.trainers import fabric_for, trainer_for

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from hepatica import predict
-from hepatica.batches import data_fingerprint
 from hepatica.bench import evaluation
 from hepatica.bench.evaluation import CaseResult, best_peak, calibrate, evaluate, figures
 from hepatica.checkpoint import ModelCard, load_card, save_model
@@ -20,6 +19,7 @@ from hepatica.grid import InputConfig
 from hepatica.labels import LesionType
 from hepatica.metrics.detection import Detection
 from hepatica.nets.mti_net import MTINet, MTINetConfig
+from hepatica.prepared import data_fingerprint
 from hepatica.study import InputError, Modality, Phase, Study
 
 torch.set_num_threads(1)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from hepatica import checkpoint
-from hepatica.batches import PreparedCase, prepare
 from hepatica.cohort import Cohort
 from hepatica.metrics.overlap import dice, iou
 from hepatica.metrics.regression import curve_mae
 from hepatica.nets.catalog import NETWORKS
+from hepatica.prepared import PreparedCase, prepare
 from hepatica.recipe import Recipe
 from hepatica.train import FOLDS, train
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from hepatica import checkpoint, model_card
-from hepatica.batches import data_fingerprint, liver_mask
 from hepatica.cohort import Cohort, new_directory
 from hepatica.grid import canonical
 from hepatica.labels import LesionType
@@ -23,6 +22,7 @@ from hepatica.metrics.classification import confusion, mean_auc
 from hepatica.metrics.detection import Detection, detect
 from hepatica.metrics.overlap import dice, iou
 from hepatica.predict import Predictor, with_phases
+from hepatica.prepared import data_fingerprint, liver_mask
 from hepatica.registration import register
 from hepatica.stats import Estimate, bootstrap
 from hepatica.study import InputError, Phase, Prediction, Study, Truth

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hepatica import checkpoint
-from hepatica.batches import PreparedCase, data_fingerprint, prepare
 from hepatica.bench.comparison import Metric, Row, Value, figure, markdown, summarise
 from hepatica.bench.cross_validation import EXAMPLES_FILE, Answer, CaseScore, cross_validate, lesion_area, score, training_seconds
 from hepatica.bench.mti_net_methods import BASELINE, METHODS, OURS, SCALES, TABLES, Scale, Table
@@ -29,6 +28,7 @@ from hepatica.grid import InputConfig
 from hepatica.labels import LesionType
 from hepatica.metrics.classification import confusion
 from hepatica.nets.catalog import NETWORKS, name_of
+from hepatica.prepared import PreparedCase, data_fingerprint, prepare
 from hepatica.recipe import Recipe
 from hepatica.study import InputError
 from hepatica.train import FOLDS

@@ -17,13 +17,14 @@ import torch
 from scipy.stats import theilslopes
 
 from hepatica import checkpoint
-from hepatica.batches import Batch, PreparedCase, Sampler, prepare
+from hepatica.batches import Batch, Sampler
 from hepatica.bench.network_cost import network_cost, resident_mb, sum_of_outputs
 from hepatica.bench.paper_transcription import PaperTrainer, copy_weights
 from hepatica.bench.speed import hardware
 from hepatica.cohort import Cohort
 from hepatica.nets.mti_net import MTINet
 from hepatica.phantom import Phantom, write_cohort
+from hepatica.prepared import PreparedCase, prepare
 from hepatica.recipe import Recipe, load_recipe
 from hepatica.stats import Estimate, bootstrap
 from hepatica.train import curve_statistics, train
