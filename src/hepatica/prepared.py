@@ -21,7 +21,7 @@ from hepatica.grid import InputConfig, calibrations, canonical, model_shape, res
 from hepatica.labels import Organ
 from hepatica.study import InputError, Study, Truth
 
-PREPARED_VERSION = 2
+PREPARED_VERSION = 3
 LIVER_ORGANS = (Organ.LIVER, Organ.PORTAL_VEIN, Organ.HEPATIC_VEIN)
 
 

@@ -299,7 +299,7 @@ def _examples(cohort: Cohort, everyone: Sequence[PreparedCase], table: Table, ru
         case = everyone[index_of[case_id]]
         images_PYX, labels_2YX = case.slice(int(lesion_area(case).argmax()))
         image_YX = images_PYX[int(np.flatnonzero(case.present)[min(2, sum(case.present) - 1)])]
-        low, high = np.percentile(image_YX, [1, 99.5])
+        low, high = image_YX.min(), np.percentile(image_YX[image_YX > image_YX.mean()], 99.5)
         for panel, (name, masks) in zip(panels, found.items(), strict=True):
             panel.imshow(image_YX, cmap="gray", vmin=low, vmax=high)
             panel.contour(labels_2YX[1] > 0, [0.5], colors="white", linewidths=0.7)
@@ -307,4 +307,5 @@ def _examples(cohort: Cohort, everyone: Sequence[PreparedCase], table: Table, ru
                 panel.contour(masks[case_id], [0.5], colors="#ff8c42", linewidths=0.9)
             panel.set_axis_off()
             panel.set_title(name if case_id == shown[0] else "", fontsize=8)
+    drawn.supxlabel("portal venous phase where there is one; white: truth, orange: what the method answers", fontsize=8)
     return drawn
