@@ -78,6 +78,22 @@ def phantom_cost(out: Out) -> None:
         typer.echo(run(out, progress=progress), nl=False)
 
 
+@benchmarks.command()
+def phases(
+    out: Out,
+    cases: Annotated[int, typer.Option(min=1, help="Phantoms per preset and modality.")] = 15,
+    fit: Annotated[bool, typer.Option(help="Instead, fit the coefficients by which pixels tell and write them into OUT.")] = False,
+) -> None:
+    """How well contrast phases are told as headers go missing, with and without pixels.
+
+    Example: hepatica benchmark phases --out docs/results
+    """
+    from hepatica.bench.phases import phases as run
+
+    with progress_bars() as progress:
+        typer.echo(run(out, fit=fit, cases=cases, progress=progress), nl=False)
+
+
 @benchmarks.command("ingest-fuzz")
 def ingest_fuzz(
     out: Out,
