@@ -25,6 +25,15 @@ def names(series, **options) -> list[str | None]:
     return [guess.phase.name if guess.phase is not None else None for guess in identify(series, **options)]
 
 
+def test_a_time_that_different_phases_share_tells_nothing() -> None:
+    said = ("LAVA pre", "LAVA arterial", "LAVA portal", "LAVA delayed")
+    series = [
+        header(name, SeriesNumber=number, AcquisitionTime="095500", ContrastBolusStartTime="100000") for number, name in enumerate(said, 1)
+    ]
+    for guess, phase in zip(identify(series), (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED), strict=True):
+        assert guess.phase is phase and guess.confidence > 0.9 and not any("injection" in reason for reason in guess.evidence)
+
+
 def test_a_usual_mr_study() -> None:
     study = [
         header("localizer", 0),

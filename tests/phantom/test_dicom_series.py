@@ -111,6 +111,8 @@ def test_a_flawed_study_still_reads_as_what_it_is(tmp_path: Path, modality: Moda
     write_dicom(study, tmp_path)
     found = read_study(tmp_path)
     assert set(found.phases) == set(study.phases)
+    if flaw == "no acquisition times":
+        assert {image.time_s for image in found.phases.values()} == {None}
     for phase, image in found.phases.items():
         known = study.phases[phase].volume.match_geometry(image.volume)
         np.testing.assert_array_equal(image.volume.array, known.array)

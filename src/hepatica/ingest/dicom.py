@@ -31,6 +31,7 @@ from hepatica.ingest.phases import (
     seconds_in_words,
 )
 from hepatica.ingest.series import SeriesReport, Stack, stacks_of
+from hepatica.ingest.technique import unless_shared
 from hepatica.ingest.volume import read_volume, sample_pixels
 from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
 
@@ -54,6 +55,7 @@ class Survey:
         stacks: every image series, or time point of one.
         headers: one of each.
         guesses: the phase of each.
+        times_s: seconds after injection of each, None when unknown.
         rivals: indices of the stacks that were taken for each phase, the best one first.
         warnings: files and series that were left out.
     """
@@ -62,6 +64,7 @@ class Survey:
     stacks: tuple[Stack, ...]
     headers: tuple[Dataset, ...]
     guesses: tuple[PhaseGuess, ...]
+    times_s: tuple[float | None, ...]
     rivals: dict[Phase, tuple[int, ...]]
     warnings: tuple[str, ...]
 
@@ -126,11 +129,12 @@ def survey(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Survey:
     names = [text(header, "StudyInstanceUID") for header in headers]
     for index, guess in decided(of_study(table, names), [stack.keys for stack in stacks]).items():
         guesses[index] = guess
+    times_s = unless_shared([_time_s(header) for header in headers], [guess.phase for guess in guesses])
     rivals = _rivals(stacks, guesses)
     if not rivals:
         said = "; ".join(sorted({guess.evidence[0] for guess in guesses}))
         raise InputError(f"none of the {len(stacks)} series is a contrast phase of the liver ({said})")
-    return Survey(modality, tuple(stacks), tuple(headers), tuple(guesses), rivals, (*notes, *failures))
+    return Survey(modality, tuple(stacks), tuple(headers), tuple(guesses), tuple(times_s), rivals, (*notes, *failures))
 
 
 def _scan(files: Sequence[Path]) -> tuple[list[Frame], list[str]]:
@@ -283,7 +287,7 @@ def _phase_image(found: Survey, phase: Phase, rivals: Sequence[int]) -> tuple[Ph
             notes.append(f"{stack.name}: taken for the {phase.title} phase without proof ({'; '.join(guess.evidence)})")
         notes += [f"{found.stacks[other].name}: not used, {_preferred(stack, phase)}" for other in rivals[position + 1 :]]
         header = found.headers[index]
-        return PhaseImage(volume, _time_s(header), guess.confidence, guess.evidence, _description(header), headers), notes
+        return PhaseImage(volume, found.times_s[index], guess.confidence, guess.evidence, _description(header), headers), notes
     return None, notes
 
 
@@ -334,7 +338,7 @@ def _report(found: Survey, index: int) -> SeriesReport:
         used=best == index,
         confidence=guess.confidence,
         evidence=guess.evidence,
-        time_s=_time_s(header),
+        time_s=found.times_s[index],
         warnings=(*stack.warnings, *passed_over),
         study=text(header, "StudyInstanceUID"),
         series=next(iter(stack.keys), ""),

@@ -45,6 +45,7 @@ from hepatica.ingest.technique import (
     ruled_out,
     seconds_after_injection,
     slow_sequence,
+    unless_shared,
 )
 from hepatica.study import Modality, Phase
 
@@ -134,9 +135,13 @@ def _judge(series: Sequence[Dataset], enhanced: Sequence[bool | None] | None) ->
     seen = list(enhanced) if enhanced is not None else [None] * len(series)
     late = hepatobiliary_agent(series)
     several = len({text(header, "ProtocolName") for header in series}) > 1  # one name for all is that of the whole examination
+    worded = [_worded(header, late, several) for header in series]
+    seconds = unless_shared(
+        [seconds_after_injection(header) for header in series], [None if guess is None else guess.phase for guess in worded]
+    )
     clues = [
-        replace(_clue(header, look, late, several), clock_s=clock_s)
-        for header, look, clock_s in zip(series, seen, clocks_of(series), strict=True)
+        replace(_clue(header, look, late, guess, waited), clock_s=clock_s)
+        for header, look, guess, waited, clock_s in zip(series, seen, worded, seconds, clocks_of(series), strict=True)
     ]
     clues = _compare_agents(series, _numbered(series, _masks(series, _shared(series, clues))))
     for index, (reason, confidence) in odd_ones_out(series).items():
@@ -168,7 +173,12 @@ def _row(guess: PhaseGuess, phases_P: NDArray[np.float64]) -> NDArray[np.float64
     return doubt
 
 
-def _clue(header: Dataset, enhanced: bool | None, late: bool | None, several: bool) -> _Clue:
+def _worded(header: Dataset, late: bool | None, several: bool) -> PhaseGuess | None:
+    worded = phase_in_words(text(header, "SeriesDescription") or text(header, "ProtocolName"), hepatobiliary=late)
+    return phase_in_words(text(header, "ProtocolName"), hepatobiliary=late) if worded is None and several else worded
+
+
+def _clue(header: Dataset, enhanced: bool | None, late: bool | None, worded: PhaseGuess | None, seconds: float | None) -> _Clue:
     description = text(header, "SeriesDescription") or text(header, "ProtocolName")
     plain = described(description)
     evidence: tuple[str, ...] = ()
@@ -181,10 +191,6 @@ def _clue(header: Dataset, enhanced: bool | None, late: bool | None, several: bo
     excluded = ruled_out(header)
     if excluded is not None:
         return replace(clue, settled=PhaseGuess(None, excluded[1], (excluded[0],)))
-    worded = phase_in_words(description, hepatobiliary=late)
-    if worded is None and several:
-        worded = phase_in_words(text(header, "ProtocolName"), hepatobiliary=late)
-    seconds = seconds_after_injection(header)
     if seconds is None or (worded is not None and worded.phase is None):
         return _left_open(clue, plain, late) if worded is None or worded.phase is Phase.DELAYED else replace(clue, settled=worded)
     timed = phase_at(seconds, hepatobiliary=late is True)

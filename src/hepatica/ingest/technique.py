@@ -191,6 +191,15 @@ def seconds_after_injection(header: Dataset) -> float | None:
     return seconds if abs(seconds) <= 3 * 3600 else None
 
 
+def unless_shared(seconds: Sequence[float | None], phases: Sequence[Phase | None]) -> list[float | None]:
+    """Times after injection, None for those that series of different phases share: headers that lost the time of the scan repeat one."""
+    at: dict[float, set[Phase]] = {}
+    for value, phase in zip(seconds, phases, strict=True):
+        if value is not None and phase is not None:
+            at.setdefault(value, set()).add(phase)
+    return [None if value is None or len(at.get(value, ())) > 1 else value for value in seconds]
+
+
 def agent_of(header: Dataset) -> str | None:
     """The contrast agent by its generic name, UNKNOWN_AGENT for one that is not in the list, None without one."""
     coded = [text(item, "CodeMeaning") for item in header.get("ContrastBolusAgentSequence") or ()]
