@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,9 +19,11 @@ from pydantic import TypeAdapter
 
 from hepatica import checkpoint
 from hepatica.cohort import Cohort
+from hepatica.grid import lesion_regions
 from hepatica.metrics.overlap import dice, iou
 from hepatica.metrics.regression import curve_mae
 from hepatica.nets.catalog import NETWORKS
+from hepatica.nets.mti_net import MTINet, Regions
 from hepatica.prepared import PreparedCase, prepare
 from hepatica.recipe import Recipe
 from hepatica.train import FOLDS, train
@@ -128,6 +130,7 @@ class Examiner:
         self.network = network.to(self.device)
         self.answers = NETWORKS[self.card.network].answers
         loss = self.card.training["recipe"]["loss"]
+        self.per_lesion = getattr(self.card.network_config, "heads", "slice") == "lesion"
         self.learned_curve = self.answers != "mask" and bool(loss["curve"])
         self.learned_type = self.answers != "mask" and bool(loss["type"])
 
@@ -136,7 +139,8 @@ class Examiner:
         """What the network says of a case.
 
         Curve and type are asked of the slices that the truth says show a lesion, as the paper does with every method, and are averaged
-        over them by the lesions' area: the curve itself, and the logarithm of the types' probabilities.
+        over them by the lesions' area: the curve itself, and the logarithm of the types' probabilities. Lesion heads look at what the
+        network itself outlines in a slice, not at the truth.
         """
         area_Z = lesion_area(case)
         wanted = [z for z in range(case.slices) if self.answers != "values" or area_Z[z]]
@@ -145,10 +149,14 @@ class Examiner:
             images_BPYX = torch.from_numpy(np.stack([case.slice(z)[0] for z in wanted[start : start + SLICES_AT_ONCE]])).to(self.device)
             if self.answers == "all":
                 present_BP = torch.tensor(case.present, device=self.device).expand(len(images_BPYX), -1)
-                output = self.network(images_BPYX, present_BP)
-                masks.append(output.mask_logits_BKYX[:, -1] > 0)
-                curves.append(output.curve_LP.float())
-                types.append(output.type_logits_LT.float().log_softmax(-1))
+                network = cast(MTINet, self.network)
+                features = network.features(images_BPYX, present_BP)
+                logits_BYX = features.mask_logits_BKYX[:, -1].float()
+                regions = self._own_regions(logits_BYX, case) if self.per_lesion else None
+                curve_BP, type_logits_BT = network.answer(features.levels_BPCYX, images_BPYX, present_BP, regions)
+                masks.append(logits_BYX > 0)
+                curves.append(curve_BP.float())
+                types.append(type_logits_BT.float().log_softmax(-1))
             elif self.answers == "mask":
                 masks.append(self.network(images_BPYX)[:, 0] > 0)
             elif self.learned_curve:
@@ -161,6 +169,15 @@ class Examiner:
             self._in_image_units(_weighted(curves, weight_Z), case) if self.learned_curve and weight_Z.any() else None,
             int(_weighted(types, weight_Z).argmax()) if self.learned_type and weight_Z.any() else None,
         )
+
+    def _own_regions(self, logits_BYX: torch.Tensor, case: PreparedCase) -> Regions:
+        """What the network outlines in each slice, as one lesion; its likeliest pixel where that is nothing."""
+        pixel_mm = float(np.mean(case.pixel_mm))
+        peak_B11 = logits_BYX.amax((1, 2), keepdim=True)
+        outlines = (logits_BYX >= peak_B11.clamp(max=0.0)).cpu().numpy()
+        weights_LRYX = torch.from_numpy(np.stack([lesion_regions(outline, pixel_mm=pixel_mm) for outline in outlines]))
+        area_L = torch.from_numpy(outlines.sum((1, 2)) * np.float32(pixel_mm**2))
+        return Regions(weights_LRYX, torch.arange(len(outlines)), area_L).to(self.device)
 
     def _in_image_units(self, curve_P: NDArray[np.float64], case: PreparedCase) -> NDArray[np.float64]:
         return np.asarray((curve_P * np.array(self.card.curve_sd) + np.array(self.card.curve_mean)) * np.array(case.units))

@@ -45,7 +45,7 @@ class Scale:
 
 SCALES: Mapping[str, Scale] = {
     "smoke": Scale(size=64, width=1 / 16, folds=2, batch=2, steps=4, learning_rate=1e-3, lesion_share=0.6, augment=True),
-    "cpu": Scale(size=128, width=1 / 4, folds=5, batch=8, steps=1000, learning_rate=1e-3, lesion_share=0.6, augment=True),
+    "cpu": Scale(size=96, width=1 / 4, folds=3, batch=8, steps=1000, learning_rate=1e-3, lesion_share=0.6, augment=True),
     "paper": Scale(size=256, width=1.0, folds=5, batch=1, steps=0, learning_rate=1e-4, lesion_share=0.0, augment=False),
 }
 
@@ -199,11 +199,11 @@ def _methods() -> dict[str, Method]:
                 "EI-DDPM",
                 segmenter(
                     "ei-ddpm",
-                    widths=(64, 128, 256, 512),
+                    widths=(32, 64, 128, 256),
                     norm_groups=lambda scale: max(8, round(32 * scale.width)),
                     head_width=lambda scale: max(8, round(64 * scale.width)),
                     residual_blocks=lambda scale: 2 if scale.width == 1 else 1,
-                    drawing_steps=lambda scale: 10 if scale.width == 1 else 5,
+                    drawing_steps=lambda scale: 10 if scale.width == 1 else 3,
                 ),
                 _two(81.86, 2.12, 68.12, 7.37),
             ),

@@ -49,7 +49,7 @@ class EIDDPMConfig:
 
     phases: int = 4
     size: int = 256
-    widths: tuple[int, ...] = (64, 128, 256, 512)
+    widths: tuple[int, ...] = (32, 64, 128, 256)
     residual_blocks: int = 2
     norm_groups: int = 32
     head_width: int = 64
