@@ -145,7 +145,7 @@ def test_one_phase_alone_is_analysed_with_a_warning_per_lesion(tmp_path: Path, t
     assert findings.lesions[0].wash_in is None
 
 
-@pytest.mark.parametrize("stage", ["read_study", "register_phases", "measure", "write_report", "_write_mask", "_origin"])
+@pytest.mark.parametrize("stage", ["read_study", "register_phases", "measure", "write_report", "save_volume", "_origin"])
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError("no space left"), MemoryError])
 def test_an_interrupted_analysis_leaves_nothing(
     case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, fault: BaseException

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
-import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
@@ -18,11 +17,9 @@ from hepatica.cohort import (
     LesionRecord,
     PhaseRecord,
     TruthRecord,
-    between_nodes,
     load_case,
     new_directory,
     save_case,
-    write_cases,
 )
 from hepatica.labels import LesionType
 from hepatica.study import Alignment, InputError, LesionTruth, Modality, Phase, PhaseImage, Study, Truth, same_grid
@@ -118,18 +115,6 @@ def test_without_truth_and_without_displacements(tmp_path: Path) -> None:
     assert plain.displacement_mm == {}
 
 
-@pytest.mark.parametrize("shape", [(9, 13, 5), (10, 14, 15), (2, 8, 3), (1, 6, 9)])
-def test_smooth_displacements_are_stored_small_and_come_back(tmp_path: Path, shape: tuple[int, int, int]) -> None:
-    rng = np.random.default_rng(1)
-    field_mm = between_nodes(rng.normal(0, 3, (*(-(-(n - 1) // 4) + 1 for n in shape), 3)).astype(np.float32), shape)
-    empty = volume(np.zeros(shape, np.uint16))
-    study = Study(Modality.CT, {Phase.PORTAL: PhaseImage(volume(np.zeros(shape, np.float32)))})
-    save_case(tmp_path / "case", study, Truth(empty, None, (), displacement_mm={Phase.PRE: field_mm}))
-    stored = nib.load(tmp_path / "case/truth/displacement_pre.nii.gz")
-    assert np.prod(stored.shape[:3]) <= np.prod([n // 4 + 2 for n in shape])
-    np.testing.assert_allclose(load_case(tmp_path / "case")[1].displacement_mm[Phase.PRE], field_mm, atol=1e-4)
-
-
 def test_existing_folders_are_kept_and_failures_leave_nothing(tmp_path: Path) -> None:
     (tmp_path / "case").mkdir()
     with pytest.raises(InputError, match="exists already"):
@@ -222,31 +207,3 @@ def test_a_rare_type_reaches_every_fold() -> None:
 def test_impossible_folds_are_refused(k: int) -> None:
     with pytest.raises(InputError, match="number of folds"):
         cohort_of([("a", ()), ("b", ()), ("b", ()), ("c", ())]).folds(k, seed=0)
-
-
-def make(index: int) -> tuple[Study, Truth]:
-    return case(case_id=f"c{index}")
-
-
-def test_writing_resumes_and_reports(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    write_cases(make, 2, tmp_path / "out", settings={"seed": 1})
-    (tmp_path / "out/.partial-case-00002-x").mkdir()
-    before = (tmp_path / "out/case-00000/case.json").stat().st_mtime_ns
-    write_cases(make, 4, tmp_path / "out", settings={"seed": 1}, jobs=2, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(2, 4), (3, 4), (4, 4)]
-    assert (tmp_path / "out/case-00000/case.json").stat().st_mtime_ns == before
-    assert [record.case_id for record in Cohort.open(tmp_path / "out").records] == ["c0", "c1", "c2", "c3"]
-    assert not list((tmp_path / "out").glob(".partial*"))
-
-
-def test_other_content_or_settings_are_refused(tmp_path: Path) -> None:
-    write_cases(make, 1, tmp_path / "out", settings={"seed": 1})
-    with pytest.raises(InputError, match="other settings"):
-        write_cases(make, 1, tmp_path / "out", settings={"seed": 2})
-    (tmp_path / "out/holiday.jpg").write_text("")
-    with pytest.raises(InputError, match=r"holiday\.jpg"):
-        write_cases(make, 1, tmp_path / "out", settings={"seed": 1})
-    (tmp_path / "strange/case-00000").mkdir(parents=True)
-    with pytest.raises(InputError, match="unknown origin"):
-        write_cases(make, 1, tmp_path / "strange", settings={})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 import sys
 import zipfile
@@ -172,20 +171,6 @@ def task(tmp_path: Path, number: int) -> Task:
     (tmp_path / ".ingest").mkdir(exist_ok=True)
     found = FoundStudy(f"case-{number:012x}", f"subject-{number:012x}", (Source(str(tmp_path / f"{number}.nii")),))
     return Task(found, tmp_path, Pseudonyms(bytes(32)), False)
-
-
-def die_or_refuse(work: Task) -> Any:
-    if work.study.case_id.endswith("3"):
-        os._exit(1)
-    return module._refused(work, "fine")
-
-
-def test_a_process_that_dies_takes_only_its_own_study_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ingest_one", die_or_refuse)
-    found = {row.case[-1]: row.reason for row in module._in_processes((task(tmp_path, n) for n in range(6)), jobs=2)}
-    assert sorted(found) == list("012345")
-    assert "died" in found.pop("3")
-    assert set(found.values()) == {"fine"}
 
 
 @pytest.mark.parametrize(

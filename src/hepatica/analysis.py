@@ -12,20 +12,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import highdicom as hd
-import nibabel as nib
 import numpy as np
 
 from hepatica import checkpoint
 from hepatica.cohort import PARTIAL, new_directory
 from hepatica.dicomout.seg import write_seg
-from hepatica.findings import Findings, Provenance, measure
+from hepatica.findings import Findings, Provenance
 from hepatica.ingest import read_phase_table, read_study
+from hepatica.measurement import measure
+from hepatica.memory import forget_peak, resident_mb
 from hepatica.predict import Predictor
 from hepatica.registration import register_phases
 from hepatica.registration.quality import judged
 from hepatica.report import write_report
 from hepatica.study import InputError, Prediction, Study
+from hepatica.volume_files import save_volume
 
 Progress = Callable[[str, int, int], None]
 WRITTEN = frozenset({"findings.json", "lesions.nii.gz", "liver.nii.gz", "seg.dcm", "report.html", "figures"})
@@ -51,12 +52,12 @@ class Stages:
         """Measure a block."""
         if self.progress:
             self.progress(name, 0, 0)
-        measurable = _forget_peak()
+        measurable = forget_peak()
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
         if measurable:
-            self.memory_mb[name] = _peak_mb()
+            self.memory_mb[name] = resident_mb("VmHWM")
 
     def so_far(self) -> dict[str, Any]:
         """What `Provenance` says of a run's cost, up to now."""
@@ -107,8 +108,10 @@ def analyze(
         findings = measure(study, prediction)
     with _replacement(out) if replacing else new_directory(out) as folder:
         with stages.stage("writing masks"):
-            _write_mask(folder / "lesions.nii.gz", prediction.lesions, np.uint8 if prediction.lesions.array.max() < 256 else np.uint16)
-            _write_mask(folder / "liver.nii.gz", prediction.liver, np.uint8)
+            labels = prediction.lesions.array
+            labels = labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
+            save_volume(folder / "lesions.nii.gz", prediction.lesions.with_array(labels))
+            save_volume(folder / "liver.nii.gz", prediction.liver.with_array(prediction.liver.array.astype(np.uint8)))
             if study.phases[study.reference].headers:
                 findings = _write_dicom(folder, study, prediction, findings)
         origin = _origin(predictor)
@@ -118,21 +121,6 @@ def analyze(
         findings = findings.model_copy(update={"provenance": Provenance(**origin, **stages.so_far())})
         (folder / "findings.json").write_text(findings.to_json(), encoding="utf-8")
     return findings
-
-
-def _forget_peak() -> bool:
-    """Start the process's peak of resident memory anew (Linux only); says whether that could be done."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _peak_mb() -> float:
-    """The largest resident memory of this process since `_forget_peak`, in MB."""
-    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(peak.split()[1]) / 1024
 
 
 def _check_place(out: Path, *, overwrite: bool) -> bool:
@@ -162,10 +150,6 @@ def _replacement(out: Path) -> Iterator[Path]:
             yield folder
         out.rename(old)
         new.rename(out)
-
-
-def _write_mask(path: Path, mask: hd.Volume, dtype: type[np.generic]) -> None:
-    nib.save(mask.with_array(mask.array.astype(dtype)).permute_spatial_axes([2, 1, 0]).to_nibabel(), path)
 
 
 def _write_dicom(folder: Path, study: Study, prediction: Prediction, findings: Findings) -> Findings:

@@ -183,3 +183,5 @@ _mti_net("mti-net-table2", "MTI-Net's Table 2: the enhancement curve, beside fou
 _mti_net("mti-net-figure4", "MTI-Net's Figure 4: the type, beside four rivals.")
 _mti_net("mti-net-table3", "MTI-Net's Table 3: what each of its parts is worth.")
 _mti_net("mti-net-table4", "MTI-Net's Table 4: what its tasks are worth to each other.")
+_mti_net("hepatica-net", "hepatica-net, our own MTI-Net, beside MTI-Net and all of its rivals in all three tasks.")
+_mti_net("hepatica-net-ablation", "What each change of hepatica-net is worth.")

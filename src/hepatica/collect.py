@@ -9,11 +9,8 @@ import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import islice
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -30,6 +27,7 @@ from hepatica.ingest.privacy import Pseudonyms, deidentify, new_key, read_key, w
 from hepatica.registration import register
 from hepatica.report.cohort_page import CaseRow, thumbnail, write_page, write_table
 from hepatica.study import InputError, Study
+from hepatica.workers import workers
 
 KEY_FILE = "pseudonyms.key"
 ROWS = ".ingest"
@@ -118,7 +116,7 @@ def collect(
     settings = {"made_by": "hepatica ingest", "with_dicom": with_dicom, "key": pseudonyms.check}
     _check_folder(out, settings)
     rows = read_phase_table(phases, studies=True) if phases else ()
-    with TemporaryDirectory() as scratch, _workers(jobs, scheduler) as run:
+    with TemporaryDirectory() as scratch, workers(ingest_one, _refused, jobs=jobs, scheduler=scheduler) as run:
         index = StudyIndex(Path(scratch) / "index.sqlite")
         try:
             discover(inputs, index, pseudonyms, skip=out, progress=lambda seen: report("looking for studies", seen, 0))
@@ -181,7 +179,7 @@ def collect_collection(
     cases = tuple(cases_of(collection, folder))
     if not cases:
         raise InputError(f"no study of {collection} found in {folder}: give the folder that holds the collection as it was unpacked")
-    with _workers(jobs, scheduler) as run:
+    with workers(ingest_one, _refused, jobs=jobs, scheduler=scheduler) as run:
         _claim(out, settings)
         try:
             return _collect((Task(case, out.resolve()) for case in cases), len(cases), run, report)
@@ -376,80 +374,6 @@ def _claim(out: Path, settings: dict[str, object]) -> None:
     for left in out.glob(f"{PARTIAL}*"):
         shutil.rmtree(left)  # of a run that was killed
     (out / COHORT_FILE).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _workers(jobs: int, scheduler: str | None) -> Iterator[Run]:
-    """What runs tasks: this process, several, or the workers of a Dask scheduler. Few tasks wait at a time, so memory stays bounded."""
-    if scheduler is None:
-        yield (lambda tasks: map(ingest_one, tasks)) if jobs == 1 else partial(_in_processes, jobs=jobs)
-        return
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise InputError("--scheduler needs dask.distributed, which is not installed: pip install 'hepatica[dask]'") from error
-    try:
-        client = Client(scheduler, timeout=10)
-    except (OSError, ValueError) as error:
-        raise InputError(f"no Dask scheduler answers at {scheduler}: start one there, or leave --scheduler out") from error
-    with client:
-        yield lambda tasks: _on_dask(tasks, client)
-
-
-def _in_processes(tasks: Iterator[Task], *, jobs: int) -> Iterator[CaseRow]:
-    """Run tasks in processes. When one dies, all that were under way are done again one by one, and the one that kills is refused."""
-    pool, waiting = ProcessPoolExecutor(jobs), dict[Future[CaseRow], Task]()
-    try:
-        while True:
-            suspects = []
-            for task in islice(tasks, 2 * jobs - len(waiting)):
-                try:
-                    waiting[pool.submit(ingest_one, task)] = task
-                except BrokenExecutor:
-                    suspects.append(task)
-            if not waiting and not suspects:
-                return
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                task = waiting.pop(future)
-                if isinstance(future.exception(), BrokenExecutor):
-                    suspects.append(task)
-                else:
-                    yield future.result()
-            if suspects:
-                pool.shutdown()
-                for task in [*suspects, *waiting.values()]:
-                    yield _alone(task)
-                pool, waiting = ProcessPoolExecutor(jobs), {}
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _alone(task: Task) -> CaseRow:
-    """Run a task in a process of its own."""
-    with ProcessPoolExecutor(1) as pool:
-        try:
-            return pool.submit(ingest_one, task).result()
-        except BrokenExecutor:
-            return _refused(task, "the process that read it died, perhaps for want of memory")
-
-
-def _on_dask(tasks: Iterator[Task], client: object) -> Iterator[CaseRow]:
-    """Run tasks on the workers of a Dask cluster."""
-    from distributed import as_completed
-
-    submit, threads = client.submit, client.nthreads  # type: ignore[attr-defined]
-    waiting = {submit(ingest_one, task, pure=False): task for task in islice(tasks, 2 * max(1, sum(threads().values())))}
-    done = as_completed(list(waiting))
-    for future in done:
-        task = waiting.pop(future)
-        try:
-            yield future.result()
-        except Exception as error:  # a worker died or lacks hepatica; ingest_one itself raises nothing
-            yield _refused(task, f"no Dask worker could read it ({type(error).__name__})")
-        for new in islice(tasks, 1):
-            more = submit(ingest_one, new, pure=False)
-            waiting[more] = new
-            done.add(more)
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hepatica.cohort import Cohort, load_case, new_directory
-from hepatica.cohort import _write as write_nifti
 from hepatica.ingest.collections.nnunet import DATASET_FILE, HepaticaRecord
 from hepatica.labels import Organ
 from hepatica.registration import register
 from hepatica.study import InputError, Modality, Phase, Truth
+from hepatica.volume_files import save_volume
 
 SPLITS_FILE = "splits_final.json"
 FOLDS = 5
@@ -110,10 +110,10 @@ def _write_case(case: Path, channels: Sequence[Phase], folder: Path) -> tuple[bo
         study = register(study)
     labels = _label_map(truth)
     if labels is not None:
-        write_nifti(folder / f"labelsTr/{study.case_id}.nii.gz", study.grid.with_array(labels))
+        save_volume(folder / f"labelsTr/{study.case_id}.nii.gz", study.grid.with_array(labels))
     for channel, phase in enumerate(channels):
         name = f"{'imagesTs' if labels is None else 'imagesTr'}/{study.case_id}_{channel:04d}.nii.gz"
-        write_nifti(folder / name, study.grid.with_array(study.phases[phase].volume.array))
+        save_volume(folder / name, study.grid.with_array(study.phases[phase].volume.array))
     return labels is not None, [f"{study.case_id}: {note}" for note in study.warnings if note not in before]
 
 

@@ -16,7 +16,8 @@ from hepatica import checkpoint, losses
 from hepatica.batches import Batch
 from hepatica.nets.blocks import channels_last
 from hepatica.nets.catalog import NETWORKS, Answers, name_of
-from hepatica.nets.mti_net import MTINetOutput, TaskDrivenDiscriminator, tim
+from hepatica.nets.discriminator import TaskDrivenDiscriminator
+from hepatica.nets.mti_net import MTINetOutput, tim
 from hepatica.recipe import Optimisation, Recipe
 
 
@@ -100,20 +101,26 @@ class MTINetTrainer(Trainer):
 
     def __init__(self, fabric: Fabric, recipe: Recipe, mean_P: Tensor, sd_P: Tensor, total: int) -> None:
         super().__init__(fabric, recipe, mean_P, sd_P, total)
+        self.network.module.z_score_by(mean_P, sd_P)
         critic = TaskDrivenDiscriminator(recipe.network.phases, recipe.network.types)
         self.critic, self.critic_optimiser = fabric.setup(
             critic, torch.optim.Adam(critic.parameters(), lr=recipe.optimisation.discriminator_rate, fused=True)
         )
         self.parts |= {"critic": self.critic.module, "critic_optimiser": self.critic_optimiser}
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], tuple[Tensor, Tensor], Tensor]:
+        """A forward pass: the weighted loss, its terms, the curves and types answered, and which of the phases are known."""
         output = self.network(batch.images_BPYX, batch.present_BP, batch.regions)
         terms, fake, known_LP = self._terms(batch, output)
         weights = asdict(self.recipe.loss)
         loss = sum((weights[name] * term for name, term in terms.items()), start=torch.zeros((), device=self.fabric.device))
+        return loss, terms, fake, known_LP
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        loss, terms, fake, known_LP = self.loss(batch)
         self._descend(loss)
         terms = {name: term.detach() for name, term in terms.items()}
-        if weights["adversarial"] and len(batch.type_L):
+        if self.recipe.loss.adversarial and len(batch.type_L):
             terms["discriminator"] = self._step_critic(batch, fake, known_LP)
         return terms | {"loss": loss.detach()}
 

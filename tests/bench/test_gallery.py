@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hepatica.bench.gallery import ENTRIES, ROUTINE, Example, Row, curve_svg, find_example, show, write_gallery
+from hepatica.bench.gallery import ROUTINE, Row, curve_svg, show, write_gallery
+from hepatica.bench.gallery_examples import ENTRIES, Example, find_example
 from hepatica.study import Modality, Phase
 
 SMALL = {"shape": (14, 64, 64), "spacing_mm": (12.0, 5.6, 5.6)}
@@ -25,23 +26,6 @@ def example() -> Example:
 @pytest.fixture(scope="module")
 def row(example: Example) -> Row:
     return show(replace(example, entry=FNH))
-
-
-def test_an_example_is_what_was_asked_for(example: Example) -> None:
-    assert example.lesion.type is FNH.type
-    assert example.lesion in example.truth.lesion_list
-    assert 15 <= example.diameter_mm <= 90
-    assert example.hepatobiliary is not None
-    study, truth = example.hepatobiliary
-    assert study.agent == "gadoxetate"
-    np.testing.assert_array_equal(truth.lesions.array, example.truth.lesions.array)  # the same body
-
-
-def test_an_entry_that_no_case_fits_is_named() -> None:
-    impossible = replace(FNH, diameter_mm=(900.0, 901.0))
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="Focal nodular hyperplasia"):
-        patch.setattr("hepatica.bench.gallery.TRIES", 1)
-        find_example(impossible, Modality.CT, 0, **SMALL)
 
 
 def test_every_phase_has_a_tile_and_the_outline_lies_on_the_whole_slice(row: Row) -> None:

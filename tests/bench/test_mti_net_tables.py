@@ -64,7 +64,7 @@ def test_every_table_is_written_at_smoke_scale_and_they_share_their_trainings(co
         assert [row["name"] for row in record["rows"]] == [BASELINE] * table.baseline + list(table.rows)
         assert set(record) >= {"table", "commit", "cohort", "scale", "rows", "seed", "hardware"}
         ours = record["rows"][-1]
-        assert set(ours["metrics"]) == set(table.metrics) and ours["published"]
+        assert set(ours["metrics"]) == set(table.metrics) and bool(ours["published"]) == (table.ours == OURS)
         assert ours["metrics"][table.metrics[0]]["n"] == 4  # two of five folds of ten subjects
         assert all(row["train_seconds"] > 0 for row in record["rows"] if row["name"] != BASELINE)
         assert "other, private data" in text and (out / "table.png").exists()

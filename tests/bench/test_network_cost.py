@@ -1,13 +1,12 @@
 """Operations counted by hand, and memory of networks that keep a known number of activations."""
 
 from functools import partial
-from mmap import mmap
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from hepatica.bench.network_cost import NetworkCost, forward_flops, network_cost, resident_mb
+from hepatica.bench.network_cost import NetworkCost, forward_flops, network_cost
 from hepatica.nets.blocks import transformer
 from hepatica.nets.mti_net import HighPass, MTINet, MTINetConfig
 
@@ -70,11 +69,3 @@ def test_the_cost_of_an_mti_net() -> None:
     assert cost.parameters == sum(parameter.numel() for parameter in MTINet(config).parameters())
     assert cost.flops > 2 * 2 * 4 * 4 * 9 * 64 * 64  # more than the first convolution of both encoders
     assert 0 < cost.peak_memory_mb < 200
-
-
-def test_resident_memory_sees_what_is_held() -> None:
-    before = resident_mb()
-    with mmap(-1, 32 * 2**20) as held:
-        held.write(b"x" * len(held))
-        assert resident_mb() - before == pytest.approx(32, abs=4)
-    assert resident_mb("VmHWM") >= before + 28

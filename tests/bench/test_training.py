@@ -12,7 +12,8 @@ from hepatica.bench import training as training_module
 from hepatica.bench.paper_transcription import PaperDiscriminator, PaperMTINet, copy_weights, high_pass
 from hepatica.bench.training import Effort, training
 from hepatica.cohort import Cohort
-from hepatica.nets.mti_net import HighPass, MTINet, MTINetConfig, TaskDrivenDiscriminator
+from hepatica.nets.discriminator import TaskDrivenDiscriminator
+from hepatica.nets.mti_net import HighPass, MTINet, MTINetConfig
 
 torch.set_num_threads(1)
 

@@ -12,10 +12,10 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from hepatica.analysis import _write_mask
 from hepatica.cohort import load_case, save_case
 from hepatica.ingest import read_study
 from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
+from hepatica.volume_files import save_volume
 
 AXES = [
     "".join(signs[i] for i, signs in zip(order, chosen, strict=True))
@@ -184,7 +184,7 @@ def test_lesion_masks_are_read_alike_by_others(tmp_path: Path, dtype: type[np.ge
     affine[:3, :3] = turned((8, -4, 30)) @ np.array([[0, 0, 0.7], [0, 0.8, 0], [2.5, 0, 0]])
     labels = np.random.default_rng(2).integers(0, 9, (4, 6, 5)).astype(np.uint16)
     mask = hd.Volume(labels, affine, "PATIENT")
-    _write_mask(tmp_path / "lesions.nii.gz", mask, dtype)
+    save_volume(tmp_path / "lesions.nii.gz", mask.with_array(labels.astype(dtype)))
     itk = sitk.ReadImage(str(tmp_path / "lesions.nii.gz"))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(itk), labels)
     np.testing.assert_allclose(itk.TransformIndexToPhysicalPoint((4, 5, 3)), (affine @ (3, 5, 4, 1))[:3], atol=1e-4)

@@ -18,7 +18,6 @@ from hepatica.nets.mti_net import (
     MTINetConfig,
     MTINetOutput,
     Regions,
-    TaskDrivenDiscriminator,
     channel_entropy,
     tim,
 )
@@ -80,6 +79,27 @@ def test_the_published_heads_answer_once_per_slice() -> None:
 def test_the_lesion_heads_answer_once_per_lesion() -> None:
     output = build(OURS)(*inputs(), regions([0, 1, 1]))
     assert [tuple(tensor.shape) for tensor in output] == [(2, 2, 64, 64), (3, 4), (3, 8)]
+
+
+def test_a_measured_curve_is_what_the_phases_show_under_the_lesion_and_a_correction() -> None:
+    images, present = inputs()
+    where = regions([1])
+    network = build(dataclasses.replace(OURS, measured=True)).eval()
+    mean, sd = torch.tensor([0.5, 1.0, -0.5, 0.0]), torch.tensor([2.0, 0.5, 1.0, 3.0])
+    network.z_score_by(mean, sd)
+    with torch.no_grad():
+        corrected = network(images, present, where).curve_LP
+        network.heads.to_curve.weight.zero_()
+        network.heads.to_curve.bias.zero_()
+        measured = network(images, present, where).curve_LP
+    inside = images[1][:, where.weights_LRYX[0, :2].sum(0) > 0].mean(1)
+    torch.testing.assert_close(measured[0], (inside - mean) / sd)
+    assert not torch.allclose(corrected, measured)
+
+
+def test_slice_heads_cannot_measure() -> None:
+    with pytest.raises(ValueError, match="measured=True needs"):
+        MTINetConfig(measured=True)
 
 
 def test_lesion_heads_look_at_slices_of_any_shape() -> None:
@@ -385,50 +405,3 @@ def test_tim_with_a_support_counts_the_mask_near_each_lesion_only() -> None:
     for lesion, in_slice in enumerate([1, 0]):
         near = where.weights_LRYX[lesion].sum(0) > 0
         torch.testing.assert_close(curve[lesion], images[in_slice][:, near].mean(1), atol=1e-4, rtol=1e-3)
-
-
-# task-driven discriminator
-
-
-def test_the_discriminator_does_not_look_at_missing_phases() -> None:
-    torch.manual_seed(0)
-    critic = TaskDrivenDiscriminator(4, 2)
-    curve, types = torch.randn(3, 4), torch.rand(3, 2).softmax(-1)
-    present = torch.ones(3, 4, dtype=torch.bool)
-    present[0, 1] = False
-    other = curve.clone()
-    other[0, 1] += 50
-    torch.testing.assert_close(critic(curve, types, present), critic(other, types, present))
-    other[1, 1] += 50
-    assert not torch.allclose(critic(curve, types, present)[1], critic(other, types, present)[1])
-
-
-def test_the_discriminator_has_nothing_to_say_of_no_lesions() -> None:
-    assert TaskDrivenDiscriminator(4, 2)(torch.zeros(0, 4), torch.zeros(0, 2), torch.zeros(0, 4, dtype=torch.bool)).shape == (0,)
-
-
-def test_the_discriminator_knows_the_order_of_the_phases_and_reaches_every_parameter() -> None:
-    torch.manual_seed(0)
-    critic = TaskDrivenDiscriminator(4, 2)
-    curve, types, present = torch.randn(2, 4), torch.rand(2, 2).softmax(-1), torch.ones(2, 4, dtype=torch.bool)
-    logits = critic(curve, types, present)
-    assert logits.shape == (2,)
-    assert not torch.allclose(logits, critic(curve.flip(1), types, present))
-    F.binary_cross_entropy_with_logits(logits, torch.tensor([1.0, 1.0])).backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in critic.parameters())
-
-
-def test_the_discriminator_learns_to_tell_consistent_pairs_from_crossed_ones() -> None:
-    torch.manual_seed(0)
-    critic = TaskDrivenDiscriminator(4, 2, width=16, heads=2)
-    types = torch.eye(2)[[0, 1] * 8]
-    curve = torch.where(types[:, :1] > 0, 1.0, -1.0) * torch.ones(16, 4)
-    present = torch.ones(16, 4, dtype=torch.bool)
-    optimiser = torch.optim.Adam(critic.parameters(), lr=5e-3)
-    for _ in range(60):
-        real, crossed = critic(curve, types, present), critic(-curve, types, present)
-        loss = F.softplus(-real).mean() + F.softplus(crossed).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    assert (real > 0).all() and (crossed < 0).all()

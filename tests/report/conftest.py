@@ -6,8 +6,9 @@ import highdicom as hd
 import numpy as np
 import pytest
 
-from hepatica.findings import Findings, Provenance, measure
+from hepatica.findings import Findings, Provenance
 from hepatica.labels import LesionType
+from hepatica.measurement import measure
 from hepatica.study import Alignment, LesionPrediction, Modality, Phase, PhaseImage, Prediction, Study
 
 LIVER_CURVE = {Phase.PRE: 55.0, Phase.ARTERIAL: 75.0, Phase.PORTAL: 115.0, Phase.DELAYED: 95.0, Phase.HEPATOBILIARY: 150.0}

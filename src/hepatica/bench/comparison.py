@@ -56,24 +56,21 @@ class Row:
 def summarise(rows: Sequence[Row], metrics: Mapping[str, Metric], *, ours: str, seed: int) -> list[dict[str, Any]]:
     """The rows of `table.json`.
 
-    A metric's mean is over cases, its standard deviation over the folds' means, its 95 % interval from a bootstrap by subject. `p_value`
-    is that of the first metric: a two-sided Wilcoxon signed-rank test of our method against the row's, over subjects, corrected by Holm
-    for the number of rows tested; our own row carries that of its best rival.
+    A metric's mean is over cases, its standard deviation over the folds' means, its 95 % interval from a bootstrap by subject, and its
+    `p_value` from a two-sided Wilcoxon signed-rank test of our method against the row's, over subjects, corrected by Holm for the number of
+    rows tested; our own row carries that of its best rival. A row's own `p_value` is that of the first metric.
     """
+    p_values = {name: _p_values(rows, name, metric, ours) for name, metric in metrics.items()}
     first = next(iter(metrics))
-    by_name = {row.name: row for row in rows}
-    tested = [row.name for row in rows if row.name != ours and row.values.get(first) and by_name[ours].values.get(first)]
-    pairs = [_paired(by_name[ours].values[first], by_name[name].values[first]) for name in tested]
-    p_values: dict[str, float | None] = dict(zip(tested, holm([paired_test(a, b) for a, b in pairs]), strict=True))
-    sign = 1 if metrics[first].higher_is_better else -1
-    if tested:
-        best = max(tested, key=lambda name: sign * float(np.mean([v.value for v in by_name[name].values[first]])))
-        p_values[ours] = p_values[best]
     return [
         {
             "name": row.name,
-            "metrics": {name: _metric(row.values[name], metrics[name], seed) for name in metrics if row.values.get(name)},
-            "p_value": p_values.get(row.name),
+            "metrics": {
+                name: _metric(row.values[name], metric, seed) | {"p_value": p_values[name].get(row.name)}
+                for name, metric in metrics.items()
+                if row.values.get(name)
+            },
+            "p_value": p_values[first].get(row.name),
             "published": {name: {"mean": mean, "sd": sd} for name, (mean, sd) in row.published.items() if name in metrics},
             "train_seconds": row.train_seconds,
             "parameters": row.parameters,
@@ -83,6 +80,19 @@ def summarise(rows: Sequence[Row], metrics: Mapping[str, Metric], *, ours: str, 
         }
         for row in rows
     ]
+
+
+def _p_values(rows: Sequence[Row], name: str, metric: Metric, ours: str) -> dict[str, float]:
+    """Of one metric, by row, corrected for their number."""
+    values = {row.name: row.values[name] for row in rows if row.values.get(name)}
+    tested = [other for other in values if other != ours] if ours in values else []
+    if not tested:
+        return {}
+    found = holm([paired_test(*_paired(values[ours], values[other])) for other in tested])
+    p_values = dict(zip(tested, found, strict=True))
+    sign = 1 if metric.higher_is_better else -1
+    best = max(tested, key=lambda other: sign * float(np.mean([v.value for v in values[other]])))
+    return p_values | {ours: p_values[best]}
 
 
 def _metric(values: Sequence[Value], metric: Metric, seed: int) -> dict[str, Any]:
@@ -112,8 +122,7 @@ def markdown(record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> str:
     costs = ("train_seconds", "parameters", "flops", "peak_memory_mb")
     header = [
         "method",
-        *(m.title for m in metrics.values()),
-        "p",
+        *(title for m in metrics.values() for title in (m.title, "p")),
         *(f"published {m.title}" for m in metrics.values()),
         "training (s)",
         "parameters (M)",
@@ -123,15 +132,16 @@ def markdown(record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> str:
     lines = [f"# {record['title']}", "", record["about"], "", "| " + " | ".join(header) + " |", "|---" + "|---:" * (len(header) - 1) + "|"]
     for row in record["rows"]:
         cells = [row["name"]]
-        cells += [_measured(row["metrics"].get(name)) for name in metrics]
-        cells.append("" if row["p_value"] is None else f"{row['p_value']:.3f}" if row["p_value"] >= 0.001 else "< 0.001")
+        for name in metrics:
+            found = row["metrics"].get(name)
+            cells += [_measured(found), _p(found)]
         cells += [_published(row["published"].get(name)) for name in metrics]
         for name, factor, digits in zip(costs, (1, 1e-6, 1e-9, 1), (0, 3, 3, 0), strict=True):
             cells.append("" if row[name] is None else f"{factor * row[name]:.{digits}f}")
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",
-        "Mean over cases ± standard deviation over folds (95 % bootstrap interval by subject, n subjects). p: the first metric of "
+        "Mean over cases ± standard deviation over folds (95 % bootstrap interval by subject, n subjects). p: "
         f"{record['ours']} against the row's, Wilcoxon signed-rank over subjects, corrected by Holm; in the row of "
         f"{record['ours']}, against its best rival. FLOPs: one forward pass of one slice. Memory: one forward and backward pass of one "
         "slice. Published values were measured on other, private data and by other code: they are not comparable with ours.",
@@ -145,6 +155,12 @@ def _measured(metric: Mapping[str, Any] | None) -> str:
         return "-"
     spread = "" if metric["sd"] is None else f" ± {metric['sd']:.2f}"
     return f"{metric['mean']:.2f}{spread} ({metric['ci95'][0]:.2f} to {metric['ci95'][1]:.2f}, n={metric['n']})"
+
+
+def _p(metric: Mapping[str, Any] | None) -> str:
+    if metric is None or metric["p_value"] is None:
+        return ""
+    return f"{metric['p_value']:.3f}" if metric["p_value"] >= 0.001 else "< 0.001"
 
 
 def _published(value: Mapping[str, Any] | None) -> str:

@@ -111,8 +111,8 @@ def mti_net_table(
     metrics = {name: METRICS[name] for name in what.metrics}
     record: dict[str, Any] = {
         "table": table,
-        "title": f"MTI-Net's {table.removeprefix('mti-net-')}: {what.title.lower()}",
-        "ours": OURS,
+        "title": what.title,
+        "ours": what.ours,
         "command": f"hepatica benchmark {table} --cohort COHORT --scale {scale}",
         "commit": commit,
         "cohort": {"fingerprint": data_fingerprint(cohort, range(len(cohort))), "cases": len(cohort), "subjects": len(cohort.subjects)},
@@ -120,7 +120,7 @@ def mti_net_table(
         "seed": recipes[OURS].seed,
         "hardware": hardware(),
         "versions": checkpoint.versions(),
-        "rows": summarise(rows, metrics, ours=OURS, seed=recipes[OURS].seed),
+        "rows": summarise(rows, metrics, ours=what.ours, seed=recipes[OURS].seed),
     }
     record["about"] = _about(record)
     out.mkdir(parents=True, exist_ok=True)
@@ -128,8 +128,9 @@ def mti_net_table(
     figure(record, metrics).savefig(out / "table.png")
     if "dsc" in metrics:
         _examples(cohort, everyone, what, runs).savefig(out / "examples.png")
-    if what.metrics == ("accuracy",):
-        record["confusion"] = counts = {name: _confusion(scores[name], len(view.types)).tolist() for name in what.rows}
+    if "accuracy" in metrics:
+        answering = [name for name in what.rows if any(case.answered is not None for case in scores[name])]
+        record["confusion"] = counts = {name: _confusion(scores[name], len(view.types)).tolist() for name in answering}
         _confusions(counts, view.types).savefig(out / "confusion.png")
     (out / "table.json").write_text(json.dumps(record, indent=1) + "\n")
     return text
@@ -291,7 +292,8 @@ def _confusions(counts: Mapping[str, Any], types: Sequence[LesionType]) -> Figur
 
 def _examples(cohort: Cohort, everyone: Sequence[PreparedCase], table: Table, runs: Path) -> Figure:
     """The largest slice of some lesions of the first fold: truth in white, each method's outline in colour."""
-    found = {name: dict(np.load(runs / slug(name) / "fold-0" / EXAMPLES_FILE)) for name in table.rows}
+    files = {name: runs / slug(name) / "fold-0" / EXAMPLES_FILE for name in table.rows}
+    found = {name: dict(np.load(file)) for name, file in files.items() if file.exists()}
     shown = list(next(iter(found.values())))
     index_of = {record.case_id: index for index, record in enumerate(cohort.records)}
     drawn = Figure(figsize=(1.75 * len(found), 1.85 * len(shown) + 0.3), dpi=130, layout="constrained")

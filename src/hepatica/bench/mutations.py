@@ -6,19 +6,20 @@ import gzip
 import json
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pydicom
 from numpy.random import Generator
 from pydicom import Dataset
-from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
-from pydicom.dataelem import RawDataElement
+from pydicom.datadict import keyword_for_tag, tag_for_keyword
 from pydicom.tag import BaseTag
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
+from pydicom.valuerep import STANDARD_VR
+
+from hepatica.bench.dicom_elements import Element, elements_of, size_of_length, with_value
 
 Mutation = Callable[[Generator, bytes], bytes]
 
@@ -58,16 +59,6 @@ PIXELS = (
 )
 UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 SYNTAXES = (b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.5", b"1.2.3", b"")
-
-
-class _Element(NamedTuple):
-    """Where an element stands in a file: its first byte, that of its value, and the byte after it."""
-
-    tag: BaseTag
-    vr: str
-    start: int
-    value: int
-    end: int
 
 
 # Of any file
@@ -128,18 +119,18 @@ def delete_element(rng: Generator, content: bytes) -> bytes:
 
 def empty_element(rng: Generator, content: bytes) -> bytes:
     """An element has no value."""
-    return _with_value(content, _any_element(rng, content), b"")
+    return with_value(content, _any_element(rng, content), b"")
 
 
 def retype_element(rng: Generator, content: bytes) -> bytes:
     """A value of another kind, under the element's own type."""
-    return _with_value(content, _any_element(rng, content), _pick(rng, (*TEXTS, *NUMBERS, rng.bytes(int(rng.integers(1, 40))))))
+    return with_value(content, _any_element(rng, content), _pick(rng, (*TEXTS, *NUMBERS, rng.bytes(int(rng.integers(1, 40))))))
 
 
 def extreme_element(rng: Generator, content: bytes) -> bytes:
     """A value of the right kind that nobody expects: 0, -1, 1e308, infinity, not a number, ..."""
     element = _any_element(rng, content)
-    return _with_value(content, element, _extreme(rng, element.vr))
+    return with_value(content, element, _extreme(rng, element.vr))
 
 
 def wrong_vr(rng: Generator, content: bytes) -> bytes:
@@ -153,7 +144,7 @@ def wrong_vr(rng: Generator, content: bytes) -> bytes:
 def wrong_length(rng: Generator, content: bytes) -> bytes:
     """An element claims to be longer or shorter than it is, up to 4 GiB."""
     element = _any_element(rng, content)
-    size = 2 if element.value - element.start == 8 and content[element.start + 4 : element.start + 6].isalpha() else 4
+    size = size_of_length(content, element)
     length = element.end - element.value
     lengths = [0, 1, length + 1, length - 2, length + int(rng.integers(1, 200)), 2**15 - 1, 2**16 - 1, 2**31 - 1, 2**32 - 2, 2**32 - 1]
     claimed = int(_pick(rng, lengths)) % (2**16 if size == 2 else 2**32)
@@ -162,26 +153,26 @@ def wrong_length(rng: Generator, content: bytes) -> bytes:
 
 def swap_elements(rng: Generator, content: bytes) -> bytes:
     """Two elements with each other's value."""
-    elements = _elements(content)
+    elements = elements_of(content)
     first, second = sorted((elements[i] for i in rng.choice(len(elements), 2, replace=False)), key=lambda e: e.start)
     values = [content[element.value : element.end] for element in (first, second)]
-    return _with_value(_with_value(content, second, values[0]), first, values[1])
+    return with_value(with_value(content, second, values[0]), first, values[1])
 
 
 def wrong_uid(rng: Generator, content: bytes) -> bytes:
     """An identifier is that of something else, or none."""
-    elements = {keyword_for_tag(element.tag): element for element in _elements(content)}
+    elements = {keyword_for_tag(element.tag): element for element in elements_of(content)}
     chosen = elements[_pick(rng, [keyword for keyword in UIDS if keyword in elements])]
     other = elements[_pick(rng, [keyword for keyword in UIDS if keyword in elements])]
     value = _pick(rng, (content[other.value : other.end], b"1.2.3", b"not a uid", b"1." * 40, b"\x00\x00", b""))
-    return _with_value(content, chosen, value)
+    return with_value(content, chosen, value)
 
 
 def wrong_syntax(rng: Generator, content: bytes) -> bytes:
     """The file claims another transfer syntax than it has."""
     start = content.index(b"\x02\x00\x10\x00UI")
     end = start + 8 + int.from_bytes(content[start + 6 : start + 8], "little")
-    return _with_value(content, _Element(BaseTag(0x00020010), "UI", start, start + 8, end), _pick(rng, SYNTAXES))
+    return with_value(content, Element(BaseTag(0x00020010), "UI", start, start + 8, end), _pick(rng, SYNTAXES))
 
 
 def wrong_geometry(rng: Generator, content: bytes) -> bytes:
@@ -195,7 +186,7 @@ def wrong_geometry(rng: Generator, content: bytes) -> bytes:
         old = 0.0
     near = (old + 0.3, old - 7, -old, old * 10, old / 10, old * 1.001, old + 1000)
     numbers[at] = f"{near[rng.integers(len(near))]:.8g}".encode() if rng.random() < 0.6 else _pick(rng, NUMBERS)
-    return _with_value(content, element, b"\\".join(numbers if rng.random() < 0.9 else numbers[::-1]))
+    return with_value(content, element, b"\\".join(numbers if rng.random() < 0.9 else numbers[::-1]))
 
 
 def wrong_pixel_description(rng: Generator, content: bytes) -> bytes:
@@ -204,9 +195,9 @@ def wrong_pixel_description(rng: Generator, content: bytes) -> bytes:
     if element.vr == "US":
         old = int.from_bytes(content[element.value : element.end][:2], "little")
         new = (old + 1, old - 1, 2 * old, old // 2, 0, 1, 8, 12, 32, 64, 20_000, 32_768, 65_535)
-        return _with_value(content, element, struct.pack("<H", int(new[rng.integers(len(new))]) % 65536))
+        return with_value(content, element, struct.pack("<H", int(new[rng.integers(len(new))]) % 65536))
     texts = (b"1", b"2", b"1000", b"2147483647", b"RGB", b"MONOCHROME1", b"PALETTE COLOR", b"YBR_FULL_422", *NUMBERS)
-    return _with_value(content, element, _pick(rng, texts))
+    return with_value(content, element, _pick(rng, texts))
 
 
 def nonsense_frames(rng: Generator, content: bytes) -> bytes:
@@ -359,43 +350,15 @@ def _pick(rng: Generator, choices: Sequence[Any]) -> Any:
     return choices[int(rng.integers(len(choices)))]
 
 
-def _elements(content: bytes) -> list[_Element]:
-    """Every element of a valid file that is no sequence, those within sequences of undefined length too."""
-    dataset = pydicom.dcmread(BytesIO(content))
-    return [*_walk(dataset.file_meta, False), *_walk(dataset, bool(dataset.original_encoding[0]))]
-
-
-def _walk(dataset: Dataset, implicit: bool) -> Iterator[_Element]:
-    for tag in dataset.keys():  # noqa: SIM118 - a Dataset iterates over its elements, which would decode them
-        raw: Any = dataset.get_item(tag)
-        if isinstance(raw, RawDataElement):
-            if raw.length == 0xFFFFFFFF:
-                continue  # compressed pixels, which have damages of their own
-            vr = raw.VR or dictionary_VR(tag)
-            header = 12 if not implicit and vr in EXPLICIT_VR_LENGTH_32 else 8
-            yield _Element(tag, vr, raw.value_tell - header, raw.value_tell, raw.value_tell + raw.length)
-        elif raw.VR == "SQ":
-            for item in raw.value:
-                yield from _walk(item, implicit)
-
-
-def _any_element(rng: Generator, content: bytes) -> _Element:
-    element: _Element = _pick(rng, _elements(content))
+def _any_element(rng: Generator, content: bytes) -> Element:
+    element: Element = _pick(rng, elements_of(content))
     return element
 
 
-def _one_of(rng: Generator, content: bytes, keywords: Sequence[str]) -> _Element:
+def _one_of(rng: Generator, content: bytes, keywords: Sequence[str]) -> Element:
     tags = {tag_for_keyword(keyword) for keyword in keywords}
-    element: _Element = _pick(rng, [element for element in _elements(content) if element.tag in tags])
+    element: Element = _pick(rng, [element for element in elements_of(content) if element.tag in tags])
     return element
-
-
-def _with_value(content: bytes, element: _Element, value: bytes) -> bytes:
-    """The file with another value in an element, and a length that fits it."""
-    value += b" " * (len(value) % 2)
-    size = 2 if element.value - element.start == 8 and content[element.start + 4 : element.start + 6].isalpha() else 4
-    length = len(value).to_bytes(size, "little")
-    return content[: element.value - size] + length + value + content[element.end :]
 
 
 def _extreme(rng: Generator, vr: str) -> bytes:

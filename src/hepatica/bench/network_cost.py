@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from hepatica.memory import forget_peak, resident_mb
 
 Inputs = tuple[Any, ...]
 
@@ -96,7 +97,8 @@ def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[i
 def _cpu_training_memory_mb(build: Callable[[], nn.Module], inputs: Inputs) -> float:
     network = build().train()
     start_mb = resident_mb()
-    Path("/proc/self/clear_refs").write_text("5")  # starts the process's peak anew
+    if not forget_peak():
+        raise OSError("the peak of memory cannot be measured: this system does not let a process forget its peak")
     sum_of_outputs(network, inputs).backward()  # type: ignore[no-untyped-call]
     return resident_mb("VmHWM") - start_mb
 
@@ -121,9 +123,3 @@ def _tensors(output: Any) -> Iterator[Tensor]:
     else:
         for part in output:
             yield from _tensors(part)
-
-
-def resident_mb(what: str = "VmRSS") -> float:
-    """Resident memory of this process in MB: now (VmRSS) or at its peak (VmHWM); Linux only."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{what}:"))
-    return int(line.split()[1]) / 1024

@@ -142,7 +142,7 @@ def _words(path: Path) -> str:
 
 def _read(path: Path, guess: PhaseGuess | None) -> NiftiImage:
     """Read one file; where the name tells no phase, its intensities must do."""
-    volume, notes = _volume(path)
+    volume, notes = read_nifti_volume(path)
     modality = Modality.CT if float(volume.array.min()) < AIR_HU else Modality.MR
     if guess is None:
         guess = _by_intensity(volume, modality)
@@ -150,8 +150,15 @@ def _read(path: Path, guess: PhaseGuess | None) -> NiftiImage:
     return NiftiImage(path, volume, modality, guess, tuple(notes))
 
 
-def _volume(path: Path) -> tuple[hd.Volume, list[str]]:
-    """The image, its axes brought into the order towards head, back and left, and warnings."""
+def read_nifti_volume(path: Path) -> tuple[hd.Volume, list[str]]:
+    """Read one image whatever its orientation, and say what was mended in it.
+
+    Returns:
+        The image, float32 (Z, Y, X) towards head, back and left of the patient; warnings.
+
+    Raises:
+        InputError: the file is damaged, too large, has no three axes, or names an impossible place for its voxels.
+    """
     try:
         image, notes = _loaded(path)
         if np.prod(image.shape, dtype=float) > MAX_VOXELS:

@@ -48,6 +48,7 @@ class MTINetConfig:
         blocks: Transformer blocks.
         head_width: d_k, the width of one attention head.
         token_width: width of a lesion token (lesion heads only).
+        measured: the curve is what the phases show under the lesion, corrected by the network, rather than told anew (lesion heads only).
         dropout: in the Transformer.
     """
 
@@ -66,6 +67,7 @@ class MTINetConfig:
     blocks: int = 3
     head_width: int = 64
     token_width: int = 128
+    measured: bool = False
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -73,6 +75,8 @@ class MTINetConfig:
             raise ValueError("an MTI-Net needs at least one encoder, got spatial=False, spectral=False")
         if not 0 < self.cutoff < 1:
             raise ValueError(f"cutoff is a fraction of the Nyquist frequency in (0, 1), got {self.cutoff}")
+        if self.measured and self.heads == "slice":
+            raise ValueError('the slice heads do not know where a lesion is: measured=True needs heads="lesion"')
         if self.heads == "slice" and (self.size % 16 or (self.size // 16) ** 2 % self.head_width):
             raise ValueError(
                 f"the slice heads need size/16 squared to be a multiple of head_width, got size={self.size}, head_width={self.head_width}"
@@ -253,10 +257,16 @@ class LesionHeads(nn.Module):
     """
 
     positions_PD: Tensor
+    mean_P: Tensor
+    sd_P: Tensor
 
     def __init__(self, config: MTINetConfig) -> None:
         super().__init__()
         width = config.token_width
+        self.measured = config.measured
+        if config.measured:  # of the training set's curves, which `z_score_by` sets
+            self.register_buffer("mean_P", torch.zeros(config.phases))
+            self.register_buffer("sd_P", torch.ones(config.phases))
         self.embed_features = nn.Linear(sum(config.widths), width)
         self.embed_measures = nn.Linear(3, width)  # apart, lest a few telling numbers drown among hundreds of features
         self.region_RD = nn.Parameter(torch.randn(len(REGIONS), width) * 0.02)
@@ -287,6 +297,9 @@ class LesionHeads(nn.Module):
         absent_LN = ~present_LP[:, :, None].expand(lesions, phases, regions).reshape(lesions, phases * regions)
         tokens_LND = self.transformer(tokens_LPRD.reshape(lesions, phases * regions, width), src_key_padding_mask=absent_LN)
         curve_LP = self.to_curve(tokens_LND.reshape(lesions, phases, regions, width).mean(2)).squeeze(-1)
+        if self.measured:
+            inside_LP = _pool(images_LP1YX, weights[:, :2].sum(1, keepdim=True)).flatten(1)
+            curve_LP = curve_LP + (inside_LP - self.mean_P) / self.sd_P
         share_LN1 = (~absent_LN).float()[..., None]
         return curve_LP, self.to_type((tokens_LND * share_LN1).sum(1) / share_LN1.sum(1))
 
@@ -322,6 +335,12 @@ class MTINet(nn.Module):
         features = self.features(images_BPYX, present_BP)
         curve_LP, type_logits_LT = self.answer(features.levels_BPCYX, images_BPYX, present_BP, regions)
         return MTINetOutput(features.mask_logits_BKYX, curve_LP, type_logits_LT)
+
+    def z_score_by(self, mean_P: Tensor, sd_P: Tensor) -> None:
+        """Say by what mean and standard deviation per phase the curves of the training set are z-scored."""
+        if isinstance(self.heads, LesionHeads) and self.heads.measured:
+            self.heads.mean_P.copy_(mean_P)
+            self.heads.sd_P.copy_(sd_P)
 
     def features(self, images_BPYX: Tensor, present_BP: Tensor) -> Features:
         """Encode the phases that are present and decode the masks."""
@@ -386,34 +405,3 @@ def tim(probability_BYX: Tensor, images_BPYX: Tensor, *, support: Regions | None
         images_BPYX = images_BPYX[support.slice_L]
     total_B = probability_BYX.sum((1, 2))
     return torch.einsum("byx,bpyx->bp", probability_BYX, images_BPYX) / (total_B[:, None] + 1e-3)
-
-
-class TaskDrivenDiscriminator(nn.Module):
-    """TDD: a Transformer that tells true pairs of curve and type from predicted ones.
-
-    The sequence is [one intensity per phase, one probability per type], each value a token with its position.
-
-    Args:
-        phases: values of the curve.
-        types: lesion types.
-        width, heads, blocks: of the Transformer.
-    """
-
-    positions_ND: Tensor
-
-    def __init__(self, phases: int, types: int, *, width: int = 64, heads: int = 4, blocks: int = 2) -> None:
-        super().__init__()
-        self.embed = nn.Linear(1, width)
-        self.register_buffer("positions_ND", sinusoidal_positions(phases + types, width), persistent=False)
-        self.transformer = transformer(width, heads=heads, blocks=blocks)
-        self.real = nn.Linear(width, 1)
-
-    def forward(self, curve_LP: Tensor, probability_LT: Tensor, present_LP: Tensor) -> Tensor:
-        """Logits of being real, shape (L,); missing phases take no part."""
-        if not len(curve_LP):  # attention refuses an empty batch
-            return curve_LP.new_zeros(0)
-        tokens_LND = self.embed(torch.cat([curve_LP, probability_LT], dim=1)[..., None]) + self.positions_ND
-        absent_LN = torch.cat([~present_LP, torch.zeros_like(probability_LT, dtype=torch.bool)], dim=1)
-        tokens_LND = self.transformer(tokens_LND, src_key_padding_mask=absent_LN)
-        share_LN1 = (~absent_LN).float()[..., None]
-        return self.real((tokens_LND * share_LN1).sum(1) / share_LN1.sum(1)).squeeze(-1)

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hepatica.cohort import Progress, save_case, write_cases
+from hepatica.cohort import save_case
 from hepatica.labels import LesionType
 from hepatica.phantom.acquisition import acquire
 from hepatica.phantom.anatomy import build_anatomy
 from hepatica.phantom.chest import chest_case
+from hepatica.phantom.cohort_writing import Progress, write_cases
 from hepatica.phantom.dicom_series import save_dicom_case, with_headers
 from hepatica.phantom.lesions import Casting
 from hepatica.phantom.population import PRESETS, Population, find_population

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
-from hepatica.cohort import FIELD_STEP, between_nodes
 from hepatica.phantom.fields import SplineField, draw_field
 from hepatica.phantom.protocol import Protocol
 from hepatica.study import Phase
+from hepatica.volume_files import FIELD_STEP, between_nodes
 
 CONTROL_MM = 60.0
 REACH_MM = 150.0

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import highdicom as hd
-import nibabel as nib
 from pydantic import BaseModel, ConfigDict
 
 from hepatica.labels import LesionType
 from hepatica.study import Study, Truth
+from hepatica.volume_files import save_volume
 
 ANNOTATIONS_FILE = "annotations.json"
 ORGANS_FILE = "truth/organs.nii.gz"
@@ -109,7 +109,7 @@ def save_annotations(directory: Path, annotated: Annotated) -> None:
     """Write what is known of a case without truth beside its `case.json`: `annotations.json` and a map of its organs."""
     if annotated.organs is not None:
         (directory / ORGANS_FILE).parent.mkdir(exist_ok=True)
-        nib.save(annotated.organs.permute_spatial_axes([2, 1, 0]).to_nibabel(), directory / ORGANS_FILE)
+        save_volume(directory / ORGANS_FILE, annotated.organs)
     record = _Annotations(
         organs=ORGANS_FILE if annotated.organs is not None else None,
         boxes=annotated.boxes,

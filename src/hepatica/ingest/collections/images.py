@@ -12,7 +12,7 @@ import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
 from pydicom import Dataset
 
 from hepatica.ingest.frames import read_frames
-from hepatica.ingest.nifti import _volume as read_nifti_volume
+from hepatica.ingest.nifti import read_nifti_volume
 from hepatica.ingest.series import stacks_of
 from hepatica.ingest.volume import read_volume
 from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
