@@ -3,6 +3,9 @@
 import csv
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +142,44 @@ def test_a_run_that_was_killed_goes_on_bit_for_bit(ct_cohort: Cohort, tmp_path: 
     states = [load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts")]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+KILLED_BY_THE_SYSTEM = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from hepatica import checkpoint
+from hepatica.cohort import Cohort
+from hepatica.recipe import load_recipe
+from hepatica.train import train
+
+torch.set_num_threads(1)
+recipe, cohort, out, when, *overrides = sys.argv[1:]
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+
+def half_a_checkpoint(tensors, path):
+    path.write_bytes(b"half")
+    die()
+
+if when == "while saving":
+    checkpoint.save_file = half_a_checkpoint
+watch = lambda what, done, total: die() if (what, str(done)) == ("training", when) else None
+train(load_recipe(Path(recipe), overrides), Cohort.open(Path(cohort)), Path(out), device="cpu", resume=Path(out).exists(), progress=watch)
+"""
+
+
+def test_a_run_that_the_system_kills_goes_on_bit_for_bit(ct_cohort: Cohort, tmp_path: Path) -> None:
+    steps = ("optimisation.steps=6", "optimisation.save_every=2", "network.dropout=0.2")
+    train(recipe(*steps), ct_cohort, tmp_path / "whole", device="cpu")
+    parts = tmp_path / "parts"
+    for when, reached in (("3", 2), ("while saving", 2)):  # between two checkpoints, then while the second one is written
+        arguments = [str(RECIPES / "mti-net-ct.toml"), str(ct_cohort.directories[0].parent), str(parts), when, *OURS, *steps]
+        child = subprocess.run([sys.executable, "-c", KILLED_BY_THE_SYSTEM, *arguments], capture_output=True, text=True, check=False)
+        assert child.returncode == -signal.SIGKILL, child.stderr
+        assert int(load_file(parts / "state.safetensors")["step"]) == reached and not (parts / "model").exists()
+    train(recipe(*steps), ct_cohort, parts, device="cpu", resume=True)
+    assert weights_hash(tmp_path / "whole/model") == weights_hash(parts / "model")
+    assert rows(tmp_path / "whole") == rows(parts)
 
 
 def test_the_seed_decides(ct_cohort: Cohort, tmp_path: Path) -> None:

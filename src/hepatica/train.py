@@ -98,8 +98,8 @@ def train(
             log.add(step, terms, (now := perf_counter()) - before)
             before = now
             if (step + 1) % recipe.optimisation.save_every == 0 or step + 1 == total:
+                log.flush()  # before the checkpoint: rows too many are dropped on resuming, rows too few are lost
                 trainer.save(state_path, step + 1)
-                log.flush()
             if progress:
                 progress("training", step + 1, total)
     card = checkpoint.ModelCard(
@@ -156,10 +156,13 @@ class _Log:
         if self.start and self.path.exists():
             with self.path.open(newline="") as file:
                 kept = [row for row in csv.DictReader(file) if int(row["step"]) < self.start]
-        self.file = self.path.open("w", newline="")
+        part = self.path.with_suffix(".part")
+        with part.open("w", newline="") as file:
+            csv.DictWriter(file, self.COLUMNS).writeheader()
+            csv.DictWriter(file, self.COLUMNS).writerows(kept)
+        part.replace(self.path)
+        self.file = self.path.open("a", newline="")
         self.writer = csv.DictWriter(self.file, self.COLUMNS, restval="")
-        self.writer.writeheader()
-        self.writer.writerows(kept)
         self.board = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=self.start)
         return self
 
