@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hepatica.bench import mti_net_tables
-from hepatica.bench.cross_validation import Answer, CaseScore, Examiner, cross_validate, score
+from hepatica.bench.cross_validation import Answer, CaseScore, Examiner, cross_validate, outlined, score
 from hepatica.bench.mti_net_methods import BASELINE, METHODS, OURS, SCALES, TABLES, Scale
 from hepatica.bench.mti_net_tables import mti_net_table, slug
 from hepatica.bench.network_cost import NetworkCost
@@ -142,6 +142,17 @@ def test_a_perfect_answer_scores_perfectly_and_a_wrong_one_by_hand(cohort: Cohor
     assert wrong.dsc == pytest.approx(2 / 3) and wrong.iou == pytest.approx(1 / 2)
     assert wrong.mae == pytest.approx(10, abs=1e-3) and wrong.answered != wrong.type
     assert score(Answer(truth), dataclasses.replace(case, lesions=()), which) == which
+
+
+def test_heads_on_lesions_look_at_what_is_outlined_or_at_the_likeliest_pixel() -> None:
+    logits = torch.full((2, 32, 32), -4.0)
+    logits[0, 8:16, 8:16] = 3.0
+    logits[1, 20, 5] = -1.0
+    where = outlined(logits, pixel_mm=2.0)
+    inside = where.weights_LRYX[:, :2].sum(1) > 0
+    assert torch.equal(inside[0], logits[0] > 0)
+    assert inside[1, 20, 5] and inside[1].sum() <= 5
+    assert where.area_L.tolist() == [64 * 4.0, 4.0] and where.slice_L.tolist() == [0, 1]
 
 
 def test_a_method_that_answers_the_same_for_everyone_is_told() -> None:

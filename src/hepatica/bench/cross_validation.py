@@ -152,7 +152,7 @@ class Examiner:
                 network = cast(MTINet, self.network)
                 features = network.features(images_BPYX, present_BP)
                 logits_BYX = features.mask_logits_BKYX[:, -1].float()
-                regions = self._own_regions(logits_BYX, case) if self.per_lesion else None
+                regions = outlined(logits_BYX, pixel_mm=float(np.mean(case.pixel_mm))) if self.per_lesion else None
                 curve_BP, type_logits_BT = network.answer(features.levels_BPCYX, images_BPYX, present_BP, regions)
                 masks.append(logits_BYX > 0)
                 curves.append(curve_BP.float())
@@ -170,17 +170,22 @@ class Examiner:
             int(_weighted(types, weight_Z).argmax()) if self.learned_type and weight_Z.any() else None,
         )
 
-    def _own_regions(self, logits_BYX: torch.Tensor, case: PreparedCase) -> Regions:
-        """What the network outlines in each slice, as one lesion; its likeliest pixel where that is nothing."""
-        pixel_mm = float(np.mean(case.pixel_mm))
-        peak_B11 = logits_BYX.amax((1, 2), keepdim=True)
-        outlines = (logits_BYX >= peak_B11.clamp(max=0.0)).cpu().numpy()
-        weights_LRYX = torch.from_numpy(np.stack([lesion_regions(outline, pixel_mm=pixel_mm) for outline in outlines]))
-        area_L = torch.from_numpy(outlines.sum((1, 2)) * np.float32(pixel_mm**2))
-        return Regions(weights_LRYX, torch.arange(len(outlines)), area_L).to(self.device)
-
     def _in_image_units(self, curve_P: NDArray[np.float64], case: PreparedCase) -> NDArray[np.float64]:
         return np.asarray((curve_P * np.array(self.card.curve_sd) + np.array(self.card.curve_mean)) * np.array(case.units))
+
+
+def outlined(logits_BYX: torch.Tensor, *, pixel_mm: float) -> Regions:
+    """What a network outlines in each slice, as one lesion; its likeliest pixel where that is nothing.
+
+    Args:
+        logits_BYX: of the lesion mask.
+        pixel_mm: size of a pixel.
+    """
+    peak_B11 = logits_BYX.amax((1, 2), keepdim=True)
+    outlines = (logits_BYX >= peak_B11.clamp(max=0.0)).cpu().numpy()
+    weights_LRYX = torch.from_numpy(np.stack([lesion_regions(outline, pixel_mm=pixel_mm) for outline in outlines]))
+    area_L = torch.from_numpy(outlines.sum((1, 2)) * np.float32(pixel_mm**2))
+    return Regions(weights_LRYX, torch.arange(len(outlines)), area_L).to(logits_BYX.device)
 
 
 def _weighted(values: Sequence[torch.Tensor], weight_Z: NDArray[np.int64]) -> NDArray[np.float64]:
