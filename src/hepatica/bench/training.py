@@ -56,9 +56,9 @@ class Effort:
     """
 
     cases: int = 4
-    rounds: int = 12
+    rounds: int = 8
     block: int = 4
-    pairs: int = 20
+    pairs: int = 10
     epochs: int = 40
     overrides: tuple[str, ...] = ()
 
