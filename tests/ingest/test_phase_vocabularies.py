@@ -250,6 +250,7 @@ def calibration_error(found: list[Answer], bins: int = 10) -> float:
 
 
 ANONYMISED, TUNED, HELD_OUT = "words", "phase_vocabularies.txt", "phase_vocabularies_held_out.txt"
+ARCHIVE = "phase_vocabularies_data_commons.txt"
 
 
 @pytest.mark.parametrize(
@@ -264,6 +265,11 @@ ANONYMISED, TUNED, HELD_OUT = "words", "phase_vocabularies.txt", "phase_vocabula
         (HELD_OUT, "times agents", 0.95),
         (HELD_OUT, "technique", 0.95),
         (HELD_OUT, ANONYMISED, 0.92),
+        (ARCHIVE, "", 0.93),
+        (ARCHIVE, "times agents", 0.89),
+        (ARCHIVE, "technique", 0.91),
+        (ARCHIVE, "times agents technique", 0.84),
+        (ARCHIVE, ANONYMISED, 0.83),
     ],
 )
 def test_phases_of_many_vocabularies(file, stripped, least) -> None:

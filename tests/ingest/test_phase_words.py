@@ -15,6 +15,7 @@ WORDS = {
     Phase.ARTERIAL: [
         "Late art. phase  3.0  B40f", "ARTERIAL LIVER", "F. TĘTNICZA  5.0  B41s", "AR 1.25mm", "ArterialPhase", "Artérielle",
         "30 sec delay", "HAP", "动脉期", "C+A", "t1_vibe_dyn_art_W",
+        "AXIAL_VIBE_POST_25_sec_Angio_Phase",
     ],
     Phase.PORTAL: [
         "P.Venous pha  3.0  B40f", "65s Portal", "VENOUS PHASE 55 SECS", "F.ŻYLNA 5.0 B41s", "AbdPel Portalvenous", "ABD 80 SEC", "PV Abd",
@@ -30,6 +31,7 @@ NO_PHASE = [
     "ARTERIAL - PRE", "PORTAL minus PRE", "(33030/100/1)-(33030/101/1)", "T1 FUORI FASE", "轴位T2脂肪抑制", "mDIXON-Quant_BH", "KOS",
     "t2_haste_tra", "ep2d_diff_b50_400_800", "ADC", "T1 in/opp phase", "InPhase: LAVA-Flex", "MRCP", "localizer", "Topogram", "SUB art-pre",
     "MIP axial", "LUNG 5.0mm", "Monitoring  9.6  B31s", "Dose Report", "T1 map", "Chest  5.0  B40f", "FAT: LAVA-Flex", "t1_vibe_dixon_F",
+    "(T1W Post contrast - T1W Pre-contrast)", "realtime", "2D_BOLUSTRAK", "sB600", "TOF PORTAL VEIN", "MRU", "ax FSE", "THICK SLAB",
 ]  # fmt: skip
 UNDECIDED = [
     "",
@@ -40,6 +42,11 @@ UNDECIDED = [
     "CT ABD WWO",
     "Abdomen K3  5.0  B30f",
     "C-A-P",
+    "LAVA- Flex Art, 70sec, 2min",
+    "LAVA FS +C @ Art,1,2 & 3 MIN",
+    "15_SEC_DUAL_ARTPORT",
+    "AxLAVA DYNAMIC(1xpre 3x POST)",
+    "C_Ax_MPh_LAVA_BH_Asset",
 ]
 
 

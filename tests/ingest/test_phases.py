@@ -212,6 +212,32 @@ def test_words_for_before_and_after_do_not_tell_after() -> None:
     assert names(series) == ["PRE", "ARTERIAL", "PORTAL", "DELAYED"]
 
 
+def test_a_name_kept_for_all_later_phases_is_that_of_none() -> None:
+    study = [t1("t1 vibe pre", 1), *(t1("t1 vibe post arterial", number) for number in (2, 3, 4))]
+    assert names(study) == ["PRE", "ARTERIAL", "PORTAL", "DELAYED"]
+
+
+def test_what_others_are_called_after_contrast_agent_is_before_it() -> None:
+    assert names([t1("Ax FAME", 1), t1("Ax FAME POST", 2), t1("Ax FAME POST", 3)])[:2] == ["PRE", "ARTERIAL"]
+
+
+def test_two_reconstructions_of_one_acquisition_are_one_phase() -> None:
+    times = ("100000", "100045", "100130", "100330")
+    study = [t1("dyn", number, AcquisitionTime=time) for time in times for number in (2, 3)]
+    assert names(study) == [name for name in ("PRE", "ARTERIAL", "PORTAL", "DELAYED") for _ in range(2)]
+
+
+def test_an_agent_in_one_description_tells_nothing_of_the_others() -> None:
+    dynamic = [t1("dyn", 2, AcquisitionTime=time) for time in ("100000", "100045", "100130", "100230")]
+    assert names([*dynamic, t1("late 20cc magnevist", 3, AcquisitionTime="100700")])[:3] == ["PRE", "ARTERIAL", "PORTAL"]
+
+
+def test_coronal_time_points_may_be_early_phases() -> None:
+    coronal = {"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}
+    points = [t1("COR LAVA MULTIPHASE", 2, TemporalPositionIdentifier=point, **coronal) for point in (1, 2, 3, 4)]
+    assert names(points) == ["PRE", "ARTERIAL", "PORTAL", "DELAYED"]
+
+
 def test_trigger_times_tell_time_points_of_one_time_apart() -> None:
     series = [t1("dyn", 7, AcquisitionTime="100000", TriggerTime=delay) for delay in (0, 45_000, 85_000, 200_000)]
     assert names(series) == ["PRE", "ARTERIAL", "PORTAL", "DELAYED"]

@@ -95,7 +95,7 @@ class Step:
         pause: whether sequences that take minutes lie between the two.
         rapid: probability that both are of one time-resolved acquisition.
         turn: whether one is axial and the other is not.
-        again: whether the second repeats the first.
+        again: whether the second repeats the first, or both are of one acquisition.
     """
 
     pause: bool = False

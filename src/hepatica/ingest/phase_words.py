@@ -28,21 +28,24 @@ NOT_A_PHASE = {
     "a localizer": (
         r"lo[ck]ali[sz]|\blocator|\bloc\b|scout|survey|topogra|surview|\bscano|3.?pl(ane)?\b|reperage|ubersicht|uebersicht|pilot|定位"
     ),
-    "a calibration": r"calib|kalib|\bcal\b|\basset\b|sense.?ref|ref.?sense|ref.?scan|shim|b1.?map|prescan",
-    "bolus tracking": r"monitor|bolus.?(track|timing)|care.?bolus|test.?bolus|timing|smart.?prep|tracker|fluoro",
+    "a calibration": r"calib|kalib|\bcal\b|^asset$|sense.?ref|ref.?sense|ref.?scan|shim|b1.?map|prescan",
+    "bolus tracking": r"monitor|bolus.?(trac?k|timing)|care.?bolus|test.?bolus|^bolus$|timing|smart.?prep|^real.?time|tracker|fluoro",
     "a subtraction": (
         r"\bsub\d?\b|s?subtra|soustra|\bs?sous\b(?! (gad|inj|iv))|su[bs]?stra[ck]|\bresta\b|sottraz|\bminus\b|\) ?- ?\("
-        r"|(art\w*|ven\w*|por\w*|del\w*|post|late|ph ?\d|\d ?s(ec)?) ?[-–] ?(pre|mask|nativ|ph ?1)\b|减影"
+        r"|(art\w*|ven\w*|por\w*|del\w*|post|late|ph ?\d|\d ?s(ec)?)( contrast)? ?[-–] ?(t1w? ?)?(pre|mask|nativ|ph ?1)\b|减影"
     ),
-    "T2-weighted": r"\bt2|haste|ss.?fse|\bfr?.?fse\b|\bfase.?(2d|cor|ax|t2)|\bt?tse\b|\bssh\b|\bstir\b|\btirm\b|blade|propeller|multivane",
+    "T2-weighted": (
+        r"\bt2|haste|ss.?fse|\b(fr?.?)?fse\b|\bss ?t?se\b|\bfase.?(2d|cor|ax|t2)|\bt?tse\b|\bssh\b|\bstir\b|\btirm\b|blade|propeller"
+        r"|multivane"
+    ),
     "a spin echo": r"\bt1 (ax |tra |cor |sag )?t?se\b|\bt1 .*\bt?se\b(?!.*(vibe|lava|thrive))",
-    "a balanced gradient echo": r"tru.?fi|true.?fisp|fiesta|btfe|b.?ffe\b|balanced|\bcine|\bssfp",
+    "a balanced gradient echo": r"tru.?fi|true.?fisp|fiesta|btfe|b.?ffe\b|balanced|\bcine|\bssfp|steady.?state|\bgrass\b",
     "diffusion-weighted": (
         r"\bdwi|\bdw\b|diff(?!er)|\bdifu[sz]|\bdif\b|\b[ed]?adc\b|apparent.?diff|\bep2d|epi\b|ivim|\bb ?=? ?\d{2,4}\b.*\bdw"
-        r"|trace|resolve|\bzoomit|弥散|扩散|拡散|확산|диффуз"
+        r"|^(s?s b[ -]?\d{1,4}|(s )?b[ -]?(0|\d{3,4}|zero))$|trace|resolve|\bzoomit|弥散|扩散|拡散|확산|диффуз"
     ),
     "an in- or opposed-phase image": (
-        r"\b(in|out|opp?|opposed).?(of.?)?phase|\bin.?(and.?)?(opp?|out)\b|\bopp?.?in\b|\biop\b|dual.?(echo|ffe|fgre|gre)|ffe.?dual|\b(opp|ip|op|oop)\b"
+        r"\b(in|out|opp?|opposed).?(of.?)?ph(ase|\b)|\bin.?(and.?)?(opp?|out)\b|\bopp?.?in\b|\biop\b|dual.?(echo|ffe|fgre|gre)|ffe.?dual|\b(opp|ip|op|oop)\b"
         r"|\bin$|\bout$|\bt1\b.{0,12}\b(in|out)\b|\bfu(era|ori)\b|\bfora de"
         r"|\b(en|em|in|hors|gegen) ?(phase|fase)\b(?! ?(art|port|ve|tard|equi|hep|de ))|fase opuesta"
         r"|^(ax|axial|tra|cor) fase$|同相|反相|同位相|逆位相"
@@ -51,13 +54,13 @@ NOT_A_PHASE = {
         r"\bfat\b(?!.?(sat|sup|sh))|\bf$|(dixon|flex|dix)[ -]?f\b|^f[: ]|\bpdff\b|fat.?frac|\bff\b|ideal.?iq|[rt]2.?star|\b[rt]2\*"
         r"|liver.?lab|\be6\b|dixon.?quant|\bq.?dixon|\br2s\b"
     ),
-    "cholangiography": r"mrcp|chola?ng|colang|\bcprm\b",
-    "angiography": r"angio(?!m)|\bmra\b|\bcemra",
+    "cholangiography": r"mrcp|chola?ng|colang|\bcprm\b|(thick|thin).?slab",
+    "angiography": r"angio(?!m|\w* ?(phase|fase))|\bmra\b|\bcemra|\btof\b|\bmru\b|\buro(gra|mr)",
     "a parameter map": r"\bmap|maps?\b|elasto|\bmre\b|gremre|mr.?touch|perfusi|stiffness|\bwash|\bttp\b|molli|look.?lock|wave\b",
-    "a projection or reformat": r"\bm(in)?ip\b|\bvrt?\b|\bmpr\b|reformat",
+    "a projection or reformat": r"\bm(in)?ip\b|\bvrt?\b|\bmpr\b|reformat|intensity projection|^pjn\b",
     "a report or screen": (
         r"dose.?(report|info|sheet)|patient.?protocol|screen.?(save|shot|cap)|\breport\b|^k(os?|in?|on)$|key.?(obj|ima)"
-        r"|processed|presentation.?state"
+        r"|processed|presentation.?state|^pos ?disp|summary.?series"
     ),
     "a lung or bone reconstruction": r"\blung|pulm|\bbone|\bpoumon|\bpluc",
 }
@@ -75,10 +78,11 @@ WORDS = {
         r"|\butan\b|\bmas[kq]|baseline|造影前|增强前|蒙片|平扫|平掃|単純|조영전|натив|без|до контр|\btruoc\b"
     ),
     Phase.ARTERIAL: (
-        r"\bart(?!efa|if)|arter|\b(ha?|ea|la)p\b|tetnicz|\bar\b|\bimmed|\bc ?\+ ?a\b|артер|动脉|動脈|早期相|동맥|\bdong mach\b"
+        r"\bart(?!efa|if)|arter|angio\w* ?(phase|fase)|\b(ha?|ea|la)p\b|tetnicz|\bar\b|\bimmed|\bc ?\+ ?a\b"
+        r"|артер|动脉|動脈|早期相|동맥|\bdong mach\b"
     ),
     Phase.PORTAL: (
-        r"\bpor\b|\bport(?!able)|\bpv\d?\b|\bpvp?\b|p\. ?ven|\bven\b|venou|venos|vein|zyln|wrotn|\bc ?\+ ?v\b"
+        r"\bpor\b|\b(art)?port(?!able)|\bpv\d?\b|\bpvp?\b|p\. ?ven|\bven\b|venou|venos|vein|zyln|wrotn|\bc ?\+ ?v\b"
         r"|портал|веноз|门静脉|门脉|静脉期|門脈|문맥|\btinh mach\b"
     ),
     Phase.DELAYED: (
@@ -90,12 +94,13 @@ WORDS = {
 
 ENHANCED = (
     r"\bc ?\+|\bce\b|\bcc\b|\bck\d?\b|enhanc|contrast|kontrast|\bgd\b|\bgad|\binj|\bkm\b|\+ ?[ck]\b|\bmdc\b"
-    r"|\b(with|after|avec|apres|con|nach)\b|\bpos[t ]? ?\d*\b|\bpo\b|造影後|增强后"
+    r"|(?<!\d )\bcm\b|\bpg\b|\b(with|after|avec|apres|con|nach)\b|\bpos[t ]? ?\d*\b|\bpo\b|造影後|增强后"
 )
 """Words for images with contrast agent, of whatever phase."""
 
-SEVERAL_TIMES = r"\b\d+[ ,/]+\d+[ ,/]+\d+ ?(s|sec|min)\b"
-BOTH = r"\bpre ?[&/+,-]? ?(and )?post|\bw/?wo\b|\bwow\b|\bw.{0,5}(and|&|/|\+).{0,5}w/?o\b|\b[23]fas|biphas|bipasi|triphas|multiphas"
+SEVERAL_TIMES = r"\b\d+[ ,/&]+\d+[ ,/&]+\d+ ?(s|sec|min)\b"
+PRE_AND_POST = r"pre\b.{0,8}post"
+BOTH = PRE_AND_POST + r"|\bw/?wo\b|\bwow\b|\bw.{0,5}(and|&|/|\+).{0,5}w/?o\b|\b[23]fas|biphas|bipasi|triphas|multiphas"
 """Words for several phases in one series."""
 
 RAPID = r"twist|disco|tricks|grasp|multi.?art|freeze.?it|keyhole|4d.?thrive"
@@ -169,6 +174,9 @@ def phases_named(plain: str, *, hepatobiliary: bool | None) -> dict[Phase, str]:
     if re.search(SEVERAL_TIMES, plain):
         return {}
     named = {phase: found[0].strip() for phase, pattern in WORDS.items() if (found := re.search(pattern, plain))}
+    times = times_in_words(plain)
+    if len(times) > 1 and len({phase_at(time, hepatobiliary=False) for time in times} | named.keys()) > 2:  # "art, 70 s, 2 min"
+        return {}
     seconds = seconds_in_words(plain)
     if seconds is not None and set(named) <= {Phase.DELAYED}:  # "30 sec delay" is the scan's delay, not the delayed phase
         may = (False, True) if hepatobiliary is None else (hepatobiliary,)
@@ -196,11 +204,23 @@ def described(description: str) -> str:
 
 def seconds_in_words(plain: str) -> float | None:
     """The one time after injection that words name ("65s", "5 min", "2h"), None when there is none or several."""
+    times = times_in_words(plain)
+    return times[0] if len(times) == 1 else None
+
+
+def times_in_words(plain: str) -> list[float]:
+    """All times that words name, in seconds.
+
+    >>> times_in_words("c art 70s 2min bh")
+    [70.0, 120.0]
+    """
     spaced = re.sub(r"\b(post|delay|dyn)(?=\d)", r"\1 ", plain)
     found = re.findall(rf"(?<![\d.a-z])(\d{{1,4}})[ -]?({UNITS})(?![a-z0-9])", spaced)
-    if len(found) != 1:
-        return None
-    amount, unit = float(found[0][0]), found[0][1]
+    times = [_seconds(float(amount), unit) for amount, unit in found]
+    return [time for time in times if time is not None]
+
+
+def _seconds(amount: float, unit: str) -> float | None:
     if unit.startswith(("h", "std")):
         return amount * HOUR_S if amount <= 24 else None
     if unit == "m" and amount > 30:

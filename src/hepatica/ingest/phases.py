@@ -23,6 +23,7 @@ from hepatica.ingest.phase_words import (
     ENHANCED,
     LATE,
     NUMBERED,
+    PRE_AND_POST,
     RAPID,
     REPEATED,
     PhaseGuess,
@@ -78,6 +79,9 @@ SHARPER = 1.3
 
 LEFT_OPEN = 6.0
 """Logarithm of how much more likely the phases are that words leave open than those that they exclude."""
+
+EARLY = {Phase.PRE, Phase.ARTERIAL, Phase.PORTAL}
+"""Phases that are imaged once or twice."""
 
 PREFIX = r"\bph ?(\d+) ?/ ?"
 """What some scanners put before the name of each time point."""
@@ -143,7 +147,7 @@ def _judge(series: Sequence[Dataset], enhanced: Sequence[bool | None] | None) ->
         replace(_clue(header, look, late, guess, waited), clock_s=clock_s)
         for header, look, guess, waited, clock_s in zip(series, seen, worded, seconds, clocks_of(series), strict=True)
     ]
-    clues = _compare_agents(series, _numbered(series, _masks(series, _shared(series, clues))))
+    clues = _compare_agents(series, _numbered(series, _masks(series, _first_of_both(series, _shared(series, clues)))))
     for index, (reason, confidence) in odd_ones_out(series).items():
         if clues[index].settled is None and clues[index].enhanced is not True:
             clues[index] = replace(clues[index], settled=PhaseGuess(None, confidence, (reason,)))
@@ -216,14 +220,27 @@ def _left_open(clue: _Clue, plain: str, late: bool | None) -> _Clue:
 
 
 def _shared(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
-    """Take back "pre" or "mask" where three or more time points of one acquisition bear it: it names the whole."""
+    """Take back a phase where three or more time points of one name bear it, in CT "pre" only: it names the whole."""
     stems = [re.sub(PREFIX, "", described(text(header, "SeriesDescription"))) for header in series]
     moments = [place(header, small_numbers=False) for header in series]
-    native = [clue.settled is not None and clue.settled.phase is Phase.PRE for clue in clues]
-    points = Counter(stem for stem, _ in {(stem, moment) for stem, moment, pre in zip(stems, moments, native, strict=True) if pre})
-    return [
-        replace(clue, settled=None) if pre and points[stem] >= 3 else clue for clue, stem, pre in zip(clues, stems, native, strict=True)
-    ]
+    earliest = [EARLY if text(header, "Modality") == Modality.MR else {Phase.PRE} for header in series]
+    early = [clue.settled is not None and clue.settled.phase in phases for clue, phases in zip(clues, earliest, strict=True)]
+    points = Counter(stem for stem, _ in {(stem, moment) for stem, moment, one in zip(stems, moments, early, strict=True) if one})
+    return [replace(clue, settled=None) if one and points[stem] >= 3 else clue for clue, stem, one in zip(clues, stems, early, strict=True)]
+
+
+def _first_of_both(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
+    """Let the first time point of what is called "pre and post" lean to the pre-contrast phase."""
+    points: dict[tuple[str, float | None], list[int]] = {}
+    for index, (header, clue) in enumerate(zip(series, clues, strict=True)):
+        if clue.settled is None and re.search(PRE_AND_POST, described(text(header, "SeriesDescription"))):
+            points.setdefault(_whole(header), []).append(index)
+    out = list(clues)
+    for members in points.values():
+        if len(members) > 1:
+            first = min(members, key=lambda index: (clues[index].clock_s or 0.0, place(series[index], small_numbers=False)))
+            out[first] = replace(clues[first], leaning={Phase.PRE: 4.0}, evidence=("the first of what is called pre and post",))
+    return out
 
 
 def _numbered(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
@@ -239,22 +256,25 @@ def _numbered(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
 
 
 def _masks(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
-    """Take a series whose name others bear with a number before it ("Ph1/...", "Ph2/...") for the one before the injection."""
+    """Take a series whose name others bear with a number before it ("Ph1/...") or a word for contrast agent for the one before these."""
     said = [described(text(header, "SeriesDescription")) for header in series]
     numbered = {re.sub(PREFIX, "", plain) for plain in said if re.search(PREFIX, plain)}
-    return [
-        replace(clue, enhanced=None, leaning={Phase.PRE: 4.0}, evidence=("others bear its name with a number",))
-        if clue.settled is None and plain and plain in numbered
-        else clue
-        for plain, clue in zip(said, clues, strict=True)
-    ]
+    enhanced = {" ".join(re.sub(ENHANCED, " ", plain).split()) for plain in said if re.search(ENHANCED, plain)}
+    out = list(clues)
+    for index, (plain, clue) in enumerate(zip(said, clues, strict=True)):
+        if clue.settled is None and plain and plain in numbered:
+            out[index] = replace(clue, enhanced=None, leaning={Phase.PRE: 4.0}, evidence=("others bear its name with a number",))
+        elif clue.settled is None and clue.enhanced is None and not clue.leaning and plain in enhanced:
+            out[index] = replace(clue, leaning={Phase.PRE: 2.0}, evidence=("others bear its name with a word for contrast agent",))
+    return out
 
 
 def _compare_agents(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
     """Where some series name an agent and others do not, the ones without are taken as scanned before it; a lone name is a hint only."""
     candidates = [index for index, clue in enumerate(clues) if clue.settled is None or clue.settled.phase is not None]
     named = {index: agent_of(series[index]) is not None for index in candidates}
-    first_named = min((clues[index].clock_s or 0.0 for index in candidates if named[index]), default=0.0)
+    given = [index for index in candidates if agent_of(series[index], in_description=False) is not None]
+    first_given_s = min((clues[index].clock_s or 0.0 for index in given), default=-np.inf)
     out = list(clues)
     for index in candidates:
         clue = clues[index]
@@ -262,7 +282,7 @@ def _compare_agents(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue
             continue
         if named[index] and (len(candidates) == 1 or not all(named.values())):
             out[index] = replace(clue, enhanced=True, evidence=("its headers name a contrast agent",))
-        elif not named[index] and clue.clock_s is not None and clue.clock_s < first_named:
+        elif not named[index] and clue.clock_s is not None and clue.clock_s < first_given_s:
             out[index] = replace(clue, enhanced=False, evidence=("its headers name no contrast agent, those of later series do",))
     return out
 
@@ -271,7 +291,7 @@ def _by_order(series: Sequence[Dataset], clues: Sequence[_Clue], hepatobiliary: 
     """The guess and the probabilities of the phases by the order among all that may be phases, and by the times between where known."""
     members = [index for index, clue in enumerate(clues) if clue.settled is None or clue.settled.phase is not None]
     mr = all(text(series[index], "Modality") == Modality.MR for index in members)
-    clocked = _clocked(members, clues, mr=mr)
+    clocked = _clocked(series, members, clues, mr=mr)
     if not clocked and not mr:
         return {}
     if clocked:
@@ -308,11 +328,12 @@ def _shared_by_ties(places: Sequence[tuple[float, ...]], probabilities: NDArray[
     return np.stack([probabilities[tie].mean(axis=0) for tie in ties])
 
 
-def _clocked(members: Sequence[int], clues: Sequence[_Clue], *, mr: bool) -> bool:
+def _clocked(series: Sequence[Dataset], members: Sequence[int], clues: Sequence[_Clue], *, mr: bool) -> bool:
     """Whether times tell the order: some scanners give all time points of a series one time."""
     clocks = [clues[index].clock_s for index in members]
     moments = len(set(clocks) - {None})
-    return moments > 1 and (not mr or (None not in clocks and moments >= 0.75 * len(members)))
+    points = len({(number(series[index], "SeriesNumber"), clues[index].clock_s) for index in members})
+    return moments > 1 and (not mr or (None not in clocks and moments >= 0.5 * len(members) and points >= 0.75 * len(members)))
 
 
 def _in_order(series: Sequence[Dataset], clues: Sequence[_Clue], members: Sequence[int], *, clocked: bool) -> tuple[list[int], list[Step]]:
@@ -332,7 +353,8 @@ def _in_order(series: Sequence[Dataset], clues: Sequence[_Clue], members: Sequen
         Step(
             pause=any(keys[one] < key < keys[two] for key in slow),
             rapid=max(runs.get(n, 0.0), _rapid([clues[one].clock_s, clues[two].clock_s] if clocked else [], [series[one], series[two]])),
-            again=bool(re.search(REPEATED, described(text(series[two], "SeriesDescription")))),
+            again=bool(re.search(REPEATED, described(text(series[two], "SeriesDescription"))))
+            or (clocked and clues[one].clock_s == clues[two].clock_s),
             turn=axial(series[one]) is not axial(series[two]),
         )
         for n, (one, two) in enumerate(pairwise(ordered))
@@ -358,20 +380,28 @@ def _weights(series: Sequence[Dataset], clues: Sequence[_Clue]) -> NDArray[np.fl
     weights = np.zeros((len(series), len(Phase)))
     flips = [number(header, "FlipAngle") for header in series]
     usual = np.median([flip for flip in flips if flip is not None] or [0.0])
+    points = Counter(_whole(header) for header in series)
     for row, header, clue, flip in zip(weights, series, clues, flips, strict=True):
         strong = 12.0 if clue.looked or text(header, "Modality") == Modality.CT else 4.0
         if clue.enhanced is not None:
             row[[phase for phase in Phase if (phase is Phase.PRE) == clue.enhanced]] -= strong
         for phase, weight in clue.leaning.items():
             row[phase] += weight
-        if axial(header) is False:
+        if axial(header) is False and points[_whole(header)] < 3:
             row[[Phase.ARTERIAL, Phase.PORTAL]] -= 2.5
-        if flip is not None and flip >= 18 and flip >= 1.5 * usual:
+        if text(header, "MRAcquisitionType") != "2D" and flip is not None and flip >= 18 and flip >= 1.5 * usual:
             row[Phase.HEPATOBILIARY] += 3.0
         if clue.settled is not None and clue.settled.phase is not None:
             row[[phase for phase in Phase if phase is not clue.settled.phase]] -= 12.0
             row[clue.settled.phase] = max(row[clue.settled.phase], 0.0)
     return weights
+
+
+def _whole(header: Dataset) -> tuple[str, float | None]:
+    """What the time points of one acquisition share: the name behind their number, or their series number."""
+    said = described(text(header, "SeriesDescription"))
+    stem = re.sub(PREFIX, "", said)
+    return (stem, None) if stem != said else (said, number(header, "SeriesNumber"))
 
 
 def _alone(clue: _Clue, header: Dataset) -> PhaseGuess:

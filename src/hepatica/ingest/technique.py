@@ -100,7 +100,7 @@ def odd_ones_out(series: Sequence[Dataset]) -> dict[int, Reason]:
             alike = abs(repetition_ms - other_ms) < 0.01 * repetition_ms and flip == other_flip
             if alike and 1.7 < long_ms / echo_ms < 2.4:
                 found |= {n: ("one of a pair of echo times: in- or opposed-phase", 0.97) for n in (one, two) if repeats[echoes[n]] <= 2}
-        if text(series[one], "MRAcquisitionType") == "2D" and repetition_ms > LONG_TR_MS and solid >= 3:
+        if text(series[one], "MRAcquisitionType") == "2D" and solid >= 3:
             found.setdefault(one, ("a two-dimensional gradient echo beside three-dimensional ones", 0.92))
     return found
 
@@ -131,7 +131,8 @@ def rapid_runs(series: Sequence[Dataset]) -> dict[int, float]:
         following = sum(axial(header) is not False for header in series[n:])
         count = n - start
         if count >= 7 or (count >= 3 and following >= 2):
-            runs |= dict.fromkeys(range(start, n - 1), min(1.0, 0.1 * (count + 4)))  # the more of them, the less they are breath-holds
+            rapid = min(1.0, 0.35 * count - 0.85)  # the more of them, the less they are breath-holds
+            runs |= dict.fromkeys(range(start, n - 1), rapid)
         start = n
     return runs
 
@@ -200,12 +201,13 @@ def unless_shared(seconds: Sequence[float | None], phases: Sequence[Phase | None
     return [None if value is None or len(at.get(value, ())) > 1 else value for value in seconds]
 
 
-def agent_of(header: Dataset) -> str | None:
+def agent_of(header: Dataset, *, in_description: bool = True) -> str | None:
     """The contrast agent by its generic name, UNKNOWN_AGENT for one that is not in the list, None without one."""
+    description = described(text(header, "SeriesDescription")) if in_description else ""
     coded = [text(item, "CodeMeaning") for item in header.get("ContrastBolusAgentSequence") or ()]
     given = plain_words(" ".join([text(header, "ContrastBolusAgent"), *coded]))
     for name, pattern in AGENTS.items():
-        if re.search(pattern, f"{given} {described(text(header, 'SeriesDescription'))}"):
+        if re.search(pattern, f"{given} {description}"):
             return name
     return None if re.fullmatch(r"|no\b.*|none|n/?a|0|without.*|null|unknown", given) else UNKNOWN_AGENT
 
