@@ -12,8 +12,8 @@ import torch
 from hepatica.bench import mti_net_tables
 from hepatica.bench.cross_validation import Answer, CaseScore, Examiner, cross_validate, outlined, score
 from hepatica.bench.mti_net_methods import BASELINE, METHODS, OURS, SCALES, TABLES, Scale
-from hepatica.bench.mti_net_tables import mti_net_table, slug
-from hepatica.bench.network_cost import NetworkCost
+from hepatica.bench.mti_net_tables import mti_net_table, one_slice, slug
+from hepatica.bench.network_cost import NetworkCost, forward_flops
 from hepatica.cohort import Cohort, save_case
 from hepatica.grid import InputConfig
 from hepatica.labels import LesionType
@@ -174,3 +174,9 @@ def test_every_method_can_be_built_at_every_scale(name: str, scale: str) -> None
     with torch.device("meta"):
         network = NETWORKS[name_of(recipe.network)].build(recipe.network)
     assert sum(p.numel() for p in network.parameters()) > 1000
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_costs_are_measured_on_is_what_the_network_takes(name: str) -> None:
+    recipe = METHODS[name].recipe(SCALES["smoke"], VIEW)
+    assert forward_flops(NETWORKS[name_of(recipe.network)].build(recipe.network), one_slice(recipe)) > 10_000

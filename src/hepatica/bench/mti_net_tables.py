@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hepatica import checkpoint
 from hepatica.bench.comparison import Metric, Row, Value, figure, markdown, summarise
-from hepatica.bench.cross_validation import EXAMPLES_FILE, Answer, CaseScore, cross_validate, lesion_area, score, training_seconds
+from hepatica.bench.cross_validation import EXAMPLES_FILE, Answer, CaseScore, cross_validate, lesion_area, outlined, score, training_seconds
 from hepatica.bench.mti_net_methods import BASELINE, METHODS, OURS, SCALES, TABLES, Scale, Table
 from hepatica.bench.network_cost import NetworkCost, network_cost
 from hepatica.bench.speed import hardware
@@ -93,6 +93,11 @@ def mti_net_table(
     everyone = prepare(
         cohort, range(len(cohort)), view, runs / "prepared", progress=progress and (lambda i, n: progress("preparing cases", i, n))
     )
+    costs = {}
+    for done, name in enumerate(what.rows):
+        if progress:
+            progress("measuring costs", done, len(what.rows))
+        costs[name] = _cost(recipes[name], runs / slug(name), device)
     todo = [Job(name, fold) for fold in folds for name in recipes]
     work = partial(_work, recipes=recipes, cohort=cohort, runs=runs, device=device)
     scores: dict[str, list[CaseScore]] = {name: [] for name in recipes}
@@ -100,11 +105,6 @@ def mti_net_table(
         scores[job.method] += found
         if progress:
             progress("training and testing", done, len(todo))
-    costs = {}
-    for done, name in enumerate(what.rows):
-        if progress:
-            progress("measuring costs", done, len(what.rows))
-        costs[name] = _cost(recipes[name], runs / slug(name), device)
     rows = [_row(name, scores[name], what, costs[name], runs, folds) for name in what.rows]
     if what.baseline:
         rows.insert(0, _baseline(cohort, everyone, recipes[OURS], runs, what, folds))
@@ -193,12 +193,22 @@ def _cost(recipe: Recipe, folder: Path, device: str) -> NetworkCost:
     """Of one slice; measured once and kept."""
     path = folder / "cost.json"
     if not path.exists():
-        entry, phases, size = NETWORKS[name_of(recipe.network)], len(recipe.input.phases), recipe.input.size
-        images_BPYX, present_BP = torch.zeros(1, phases, size, size), torch.ones(1, phases, dtype=torch.bool)
-        inputs = (images_BPYX, present_BP) if entry.answers == "all" else (images_BPYX,)
-        where = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-        path.write_text(json.dumps(vars(network_cost(partial(entry.build, recipe.network), inputs, device=where))))
+        build = partial(NETWORKS[name_of(recipe.network)].build, recipe.network)
+        cost = network_cost(build, one_slice(recipe), device="cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(vars(cost)))
     return NetworkCost(**json.loads(path.read_text()))
+
+
+def one_slice(recipe: Recipe) -> tuple[Any, ...]:
+    """What the network of a recipe takes: a slice with all its phases and, where its heads ask for one, a lesion."""
+    phases, size = len(recipe.input.phases), recipe.input.size
+    images_BPYX, present_BP = torch.zeros(1, phases, size, size), torch.ones(1, phases, dtype=torch.bool)
+    if NETWORKS[name_of(recipe.network)].answers != "all":
+        return (images_BPYX,)
+    if recipe.network.heads == "slice":
+        return images_BPYX, present_BP
+    return images_BPYX, present_BP, outlined(images_BPYX[:, 0], pixel_mm=1.0)
 
 
 def _row(name: str, scores: Sequence[CaseScore], table: Table, cost: NetworkCost, runs: Path, folds: range) -> Row:
