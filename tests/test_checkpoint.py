@@ -123,6 +123,16 @@ def test_a_model_is_found_by_name_by_folder_and_in_a_run(model: Path, monkeypatc
         find_model("nowhere", Modality.CT)
 
 
+def test_a_run_that_is_not_finished_is_told(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(InputError, match="not finished: go on with it"):
+        find_model(tmp_path, Modality.CT)
+
+
+def test_weights_may_be_read_by_whom_the_users_files_may(model: Path) -> None:
+    assert (model / "weights.safetensors").stat().st_mode == (model / "model.json").stat().st_mode
+
+
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no model in"):
         load_card(tmp_path)

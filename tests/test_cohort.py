@@ -205,5 +205,5 @@ def test_a_rare_type_reaches_every_fold() -> None:
 
 @pytest.mark.parametrize("k", [1, 4])
 def test_impossible_folds_are_refused(k: int) -> None:
-    with pytest.raises(InputError, match="number of folds"):
+    with pytest.raises(InputError, match=rf"^{k} folds? cannot be made of 3 subjects"):
         cohort_of([("a", ()), ("b", ()), ("b", ()), ("c", ())]).folds(k, seed=0)

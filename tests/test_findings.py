@@ -52,6 +52,15 @@ def test_names_are_those_of_the_enumerations() -> None:
     assert lesion["items"]["enum"] == [type_name(lesion_type) for lesion_type in LesionType]
 
 
+def test_the_schema_lets_later_minor_versions_pass() -> None:
+    schema = json.loads(Findings.json_schema())
+    assert schema["$schema"].endswith("2020-12/schema")
+    version = schema["properties"]["schema_version"]
+    assert re.fullmatch(version["pattern"], "1.7") and not re.fullmatch(version["pattern"], "2.0") and "const" not in version
+    records = [schema, *schema["$defs"].values()]
+    assert len(records) == len(RECORDS) and all("additionalProperties" not in record for record in records)
+
+
 # The document
 
 

@@ -95,10 +95,8 @@ def test_overrides_set_what_they_name_and_sizes_follow() -> None:
         "network.depth=3",
         "optimiser.steps=3",
         "sead=3",
-        "seed",
         "name.x=1",
         "input.modality='PET'",
-        "input.modality=CT",
         "input.types=['wart']",
         "input.phases=['late']",
         "input.size=50",
@@ -109,6 +107,12 @@ def test_overrides_set_what_they_name_and_sizes_follow() -> None:
 )
 def test_a_wrong_override_is_refused(override: str) -> None:
     with pytest.raises(InputError, match=r"recipe .*mti-net-ct\.toml: "):
+        recipe(override)
+
+
+@pytest.mark.parametrize("override", ["seed", "input.modality=CT", "optimisation.steps=abc", "optimisation.steps="])
+def test_an_override_that_cannot_be_read_is_named(override: str) -> None:
+    with pytest.raises(InputError, match=f"^--set {override}: write TABLE.FIELD=VALUE"):
         recipe(override)
 
 

@@ -29,7 +29,8 @@ from hepatica.study import InputError, Prediction, Study
 from hepatica.volume_files import save_volume
 
 Progress = Callable[[str, int, int], None]
-WRITTEN = frozenset({"findings.json", "lesions.nii.gz", "liver.nii.gz", "seg.dcm", "report.html", "figures"})
+SEG_FILE = "seg.dcm"
+WRITTEN = frozenset({"findings.json", "lesions.nii.gz", "liver.nii.gz", SEG_FILE, "report.html", "figures"})
 """All that a finished folder may hold."""
 
 
@@ -155,7 +156,7 @@ def _replacement(out: Path) -> Iterator[Path]:
 def _write_dicom(folder: Path, study: Study, prediction: Prediction, findings: Findings) -> Findings:
     """Write the DICOM SEG; where the input's headers do not allow one, say so in the findings instead of failing the rest."""
     try:
-        write_seg(folder / "seg.dcm", study=study, liver=prediction.liver, lesions=prediction.lesions, model=prediction.model)
+        write_seg(folder / SEG_FILE, study=study, liver=prediction.liver, lesions=prediction.lesions, model=prediction.model)
     except InputError as error:
         return findings.model_copy(update={"warnings": (*findings.warnings, f"no DICOM SEG was written: {error}")})
     return findings

@@ -186,6 +186,7 @@ def combine(directories: Sequence[Path], out: Path) -> Path:
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} holds something already: choose another folder")
     first = loaded[0][0]
+    seeds = [card.training.get("recipe", {}).get("seed") for card, _ in loaded]
     networks: list[MTINet] = []
     for directory, (card, network) in zip(directories, loaded, strict=True):
         alike = (card.network_config, card.input_config, card.curve_mean, card.training.get("cohort"))
@@ -194,7 +195,8 @@ def combine(directories: Sequence[Path], out: Path) -> Path:
         if not isinstance(network, MTINet):
             raise InputError(f"{directory} is an ensemble itself: combine single models")
         networks.append(network)
-    seeds = [card.training.get("recipe", {}).get("seed") for card, _ in loaded]
+    if len(set(seeds)) < len(seeds):
+        raise InputError(f"the models have the seeds {', '.join(map(str, seeds))}: combine runs that differ in their seed")
     card = replace(first, calibrated=Calibrated(), figures={}, members=len(networks), training={**first.training, "seeds": seeds})
     save_model(out, card, Ensemble(networks))
     return out
@@ -211,6 +213,8 @@ def find_model(name: str | Path | None, modality: Modality) -> Path:
     for directory in (SHIPPED / str(name), Path(name)):
         if found := _model_in(directory):
             return found
+    if (Path(name) / "run.json").is_file():
+        raise InputError(f"the training run {name} is not finished: go on with it (hepatica train ... --resume)")
     raise InputError(f"no model {name}: shipped are {', '.join(shipped_models()) or 'none'}; or give the folder of a training run")
 
 
@@ -232,7 +236,10 @@ def weights_hash(directory: Path) -> str:
 def save_atomically(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     """Write safetensors so that a killed process leaves the old file or the new one, never half of one."""
     part = path.with_suffix(".part")
+    part.touch()
+    mode = part.stat().st_mode  # what others may do with this user's files; safetensors lets nobody read its own
     save_file(dict(tensors), part)
+    part.chmod(mode)
     part.replace(path)
 
 

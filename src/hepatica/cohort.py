@@ -145,7 +145,9 @@ class Cohort:
             InputError: fewer subjects than folds.
         """
         if not 2 <= k <= len(self.subjects):
-            raise InputError(f"{k} folds need 2 to {len(self.subjects)} (the number of subjects): choose another number of folds")
+            raise InputError(
+                f"{k} {'folds' if k > 1 else 'fold'} cannot be made of {len(self.subjects)} subjects: two or more, each with a subject"
+            )
         cases: dict[str, list[int]] = {subject: [] for subject in self.subjects}
         for index, record in enumerate(self.records):
             cases[record.subject_id].append(index)

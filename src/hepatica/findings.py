@@ -6,7 +6,7 @@ The schema is described field by field in docs/findings.md.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -201,9 +201,9 @@ class PatientRecord(Record):
     """The patient as a whole."""
 
     type_probabilities: dict[TypeName, Probability]
-    """Probability per type that there is at least one such lesion, 0 to 1; types are not exclusive."""
+    """Per type, the largest score x probability over the lesions, 0 to 1: there is at least one such lesion at least this probably."""
     malignant_probability: Probability
-    """Probability that at least one lesion is malignant, 0 to 1."""
+    """The same for being malignant: the lesion's probabilities of the malignant types taken together."""
 
 
 class Provenance(Record):
@@ -251,8 +251,19 @@ class Findings(Record):
 
     @staticmethod
     def json_schema() -> str:
-        """The JSON Schema (draft 2020-12) of `to_json`."""
-        return json.dumps(Findings.model_json_schema(mode="serialization"), indent=2) + "\n"
+        """The JSON Schema (draft 2020-12) of `to_json`, as JSON text, for readers: it lets every MINOR of this MAJOR version pass."""
+        schema = _without_limits(Findings.model_json_schema(mode="serialization"))
+        major = Findings.model_fields["schema_version"].default.partition(".")[0]
+        schema["properties"]["schema_version"] |= {"type": "string", "pattern": rf"^{major}\.[0-9]+$"}
+        del schema["properties"]["schema_version"]["const"]
+        return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
+
+
+def _without_limits(schema: Any) -> Any:
+    """Let fields pass that a later version may add."""
+    if isinstance(schema, dict):
+        return {key: _without_limits(value) for key, value in schema.items() if (key, value) != ("additionalProperties", False)}
+    return [_without_limits(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def phase_name(phase: Phase) -> PhaseName:

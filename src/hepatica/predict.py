@@ -158,7 +158,7 @@ class Predictor:
     def _view(self, study: Study) -> View:
         config = self.card.input_config
         if study.modality is not config.modality:
-            raise InputError(f"the model {self.card.name} is for {config.modality}, this study is {study.modality}: choose another --model")
+            raise InputError(f"the model {self.card.name} is for {config.modality}, this study is {study.modality}: choose another model")
         if not study.on_one_grid:
             raise ValueError("the phases lie on different grids: register the study first")
         present = np.array([phase in study.phases for phase in config.phases])
@@ -388,7 +388,10 @@ def _threshold(thresholds: Mapping[int, float], scanned: int) -> float:
 
 
 def _patient(lesions: list[LesionPrediction], types: tuple[LesionType, ...]) -> tuple[dict[LesionType, float], float]:
-    """Per type the largest score x probability over the lesions, after LIDIA's LiverMax; and the same for being malignant."""
+    """Per type the largest score x probability over the lesions, after LIDIA's LiverMax; and the same for being malignant.
+
+    The probability that the patient has at least one such lesion is no smaller; how much larger depends on how far lesions err together.
+    """
     patient = {kind: max((e.score * e.type_probabilities[kind] for e in lesions), default=0.0) for kind in types}
     malignant = max((e.score * sum(e.type_probabilities[kind] for kind in types if kind in MALIGNANT) for e in lesions), default=0.0)
     return patient, malignant

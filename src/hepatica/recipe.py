@@ -129,13 +129,12 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         InputError: the file is missing or broken, or names a field that does not exist.
     """
+    changes = [_change(override) for override in overrides]
     try:
         record = tomllib.loads(path.read_text())
-        for override in overrides:
-            key, _, value = override.partition("=")
-            table, _, name = key.rpartition(".")
+        for table, name, value in changes:
             target = record.setdefault(table, {}) if table else record
-            target[name] = tomllib.loads(f"x = {value}")["x"]
+            target[name] = value
         unknown = set(record) - {f.name for f in fields(Recipe)}
         if unknown:
             raise ValueError(f"no such table or field: {', '.join(sorted(unknown))}")
@@ -175,3 +174,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise InputError(f"recipe {path}: {error} is missing or unknown") from None
     except (OSError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"recipe {path}: {error}") from None
+
+
+def _change(override: str) -> tuple[str, str, Any]:
+    """The table ("" for none), the field and the value of "table.field=value"."""
+    key, _, value = override.partition("=")
+    table, _, name = key.strip().rpartition(".")
+    try:
+        return table, name, tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        raise InputError(
+            f'--set {override}: write TABLE.FIELD=VALUE, as optimisation.steps=100, input.modality="CT" or network.skips=true'
+        ) from None

@@ -259,8 +259,9 @@ class Prediction:
         liver: bool, the liver with its lesions.
         lesions: uint16 instance labels.
         lesion_list: one entry per label.
-        patient: probability per type that the patient has at least one such lesion; types are not exclusive.
-        malignant: probability that at least one lesion is malignant.
+        patient: per type, the largest score x probability over the lesions (LIDIA's LiverMax), which the probability that the patient has
+            at least one such lesion is not below; types are not exclusive.
+        malignant: the same for the malignant types taken together.
         model: name of the model.
         warnings: what makes this prediction doubtful, one plain sentence each.
     """

@@ -117,6 +117,13 @@ def test_an_evaluation_from_end_to_end(model: str, cohort: Cohort, tmp_path: Pat
         evaluate(model, cohort, tmp_path / "out", device="cpu")
 
 
+def test_a_cohort_without_lesions_has_an_empty_table_of_them(model: str, tiny_case: Callable, tmp_path: Path) -> None:
+    save_case(tmp_path / "cohort/a", *tiny_case(0, types=[]))
+    evaluate(model, Cohort.open(tmp_path / "cohort"), tmp_path / "out", device="cpu")
+    table = pd.read_csv(tmp_path / "out/lesions.csv")
+    assert table.empty and {"case", "true_type", "curve_mae"} <= set(table.columns)
+
+
 def test_mistakes_are_counted(model: str, tiny_case: Callable, tmp_path: Path) -> None:
     """One lesion is called a cyst by the truth, one is missing from the truth, and a cyst is dark and so not seen."""
     study, truth = tiny_case(0, types=[LesionType.HCC, LesionType.HCC])

@@ -77,6 +77,8 @@ def test_models_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         combine([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
     with pytest.raises(InputError, match="holds something already"):
         combine([tmp_path / "a", tmp_path / "c"], tmp_path / "b")
+    with pytest.raises(InputError, match="the seeds 1, 3, 1: combine runs that differ"):
+        combine([tmp_path / "a", tmp_path / "c", tmp_path / "a"], tmp_path / "out")
     combine([tmp_path / "a", tmp_path / "c"], tmp_path / "out")
     with pytest.raises(InputError, match="an ensemble itself"):
         combine([tmp_path / "out", tmp_path / "a"], tmp_path / "twice")

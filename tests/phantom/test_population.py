@@ -76,9 +76,15 @@ def test_headers_have_one_flaw_at_most_and_many_have_none() -> None:
     [
         ({"preset": "nobody"}, "no preset 'nobody': use mr, ct"),
         ({"preset": "lidia", "modality": Modality.MR}, "lidia is CT, not MR"),
-        ({"preset": "ct", "shape": (0, 4, 4)}, "must be positive"),
-        ({"preset": "ct", "spacing_mm": (1.0, -1.0, 1.0)}, "must be positive"),
+        ({"preset": "ct", "shape": (0, 4, 4)}, "three positive numbers"),
+        ({"preset": "ct", "spacing_mm": (1.0, -1.0, 1.0)}, "three positive numbers"),
+        ({"preset": "ct", "shape": (12, 60)}, "three positive numbers"),
         ({"preset": "ct", "seed": -1}, "0 or more"),
+        ({"preset": "mr", "lesion_types": ("hcc",)}, r"members of LesionType.*got \('hcc',\)"),
+        ({"preset": "mr", "agents": ("gadobutrol", "tea")}, "gadobutrol.*got tea"),
+        ({"preset": "mr", "missing": {"delayed": 0.5}}, "members of Phase"),
+        ({"preset": "mr", "missing": {Phase.DELAYED: 1.5}}, "from 0 to 1"),
+        ({"preset": "rat-hcc", "agents": ("gadobutrol",)}, "draws its own cases: leave out agents"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: dict, message: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -32,6 +32,20 @@ Progress = Callable[[str, int, int], None]
 SEED = 0
 
 
+class LesionRow(TypedDict):
+    """A found lesion, a row of `lesions.csv`."""
+
+    true_label: int
+    true_type: str
+    predicted_type: str
+    probability: float
+    right: bool
+    covered: bool
+    set_size: int
+    curve_mae: float | None
+    curve_mae_percent_of_liver: float | None
+
+
 @dataclass(frozen=True)
 class CaseResult:
     """What one case adds to the figures.
@@ -50,7 +64,7 @@ class CaseResult:
     lesion_dice: float | None
     lesion_iou: float | None
     detection: Detection
-    lesions: tuple[dict[str, Any], ...]
+    lesions: tuple[LesionRow, ...]
     patient_truth: tuple[bool, ...]
     patient_score: tuple[float, ...]
 
@@ -108,7 +122,8 @@ def evaluate(
         }
         (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
         pd.DataFrame([_row(r) for r in results]).to_csv(folder / "cases.csv", index=False)
-        pd.DataFrame([{"case": r.case_id, **lesion} for r in results for lesion in r.lesions]).to_csv(folder / "lesions.csv", index=False)
+        lesions = [{"case": r.case_id, **lesion} for r in results for lesion in r.lesions]
+        pd.DataFrame(lesions, columns=["case", *LesionRow.__annotations__]).to_csv(folder / "lesions.csv", index=False)
     if card:
         key = "+".join(phase.name.lower() for phase in phases) or "all phases"
         kept = {name: record[name] for name in ("cases", "commit", "cohort", "figures", "confusion")}
@@ -259,7 +274,7 @@ def _compare(study: Study, truth: Truth, prediction: Prediction, subject_id: str
     true, found = truth.lesions.array, prediction.lesions.array
     detection = detect(found, true, study.grid.spacing)
     by_label = {lesion.label: lesion for lesion in prediction.lesion_list}
-    rows = []
+    rows: list[LesionRow] = []
     for true_label, label in detection.pairs:
         lesion, kind = by_label[label], _type_of(truth, true_label)
         if kind is None:

@@ -16,6 +16,7 @@ from hepatica.phantom.anatomy import build_anatomy
 from hepatica.phantom.chest import chest_case
 from hepatica.phantom.cohort_writing import Progress, write_cases
 from hepatica.phantom.dicom_series import save_dicom_case, with_headers
+from hepatica.phantom.kinetics import AGENTS
 from hepatica.phantom.lesions import Casting
 from hepatica.phantom.population import PRESETS, Population, find_population
 from hepatica.phantom.protocol import Protocol, draw_protocol
@@ -23,6 +24,8 @@ from hepatica.phantom.rat import rat_case
 from hepatica.study import InputError, Modality, Phase, Study, Truth
 
 __all__ = ["PRESETS", "Phantom", "write_cohort"]
+OWN_CASES = ("chest", "rat-hcc")
+"""Presets whose lesions, agent and phases are drawn in a way of their own."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Phantom:
         headers: give the images the DICOM headers they would have; the images do not depend on it.
 
     Raises:
-        InputError: there is no such preset, it is of the other modality, or a size is not positive.
+        InputError: there is no such preset, it is of the other modality, a size is not positive, or what was changed is not one of the
+            values above, or nothing that the preset draws.
 
     >>> from hepatica.phantom import Phantom
     >>> phantom = Phantom("hard", seed=1, shape=(8, 40, 40), spacing_mm=(20.0, 9.0, 9.0))
@@ -63,10 +67,23 @@ class Phantom:
     def __post_init__(self) -> None:
         object.__setattr__(self, "preset", self.preset.lower())
         people = self.population
-        if min(people.shape) < 1 or not all(0 < size < float("inf") for size in people.spacing_mm):
-            raise InputError(f"shape and spacing must be positive, got {people.shape} and {people.spacing_mm}")
+        sizes = len(people.shape) == len(people.spacing_mm) == 3
+        if not sizes or min(people.shape) < 1 or not all(0 < size < float("inf") for size in people.spacing_mm):
+            raise InputError(f"shape and spacing are three positive numbers each, got {people.shape} and {people.spacing_mm}")
         if self.seed < 0:
             raise InputError(f"a seed is 0 or more, got {self.seed}")
+        self._check_changes()
+
+    def _check_changes(self) -> None:
+        changed = {name: value for name in ("lesion_types", "agents", "missing") if (value := getattr(self, name)) is not None}
+        if changed and self.preset in OWN_CASES:
+            raise InputError(f"the preset {self.preset} draws its own cases: leave out {', '.join(changed)}")
+        if not all(isinstance(kind, LesionType) for kind in self.lesion_types or ()):
+            raise InputError(f"lesion_types are members of LesionType, as LesionType.HCC, got {self.lesion_types}")
+        if strangers := set(self.agents or ()) - AGENTS.keys():
+            raise InputError(f"agents are some of {', '.join(AGENTS)}, got {', '.join(sorted(strangers))}")
+        if not all(isinstance(phase, Phase) and 0 <= chance <= 1 for phase, chance in (self.missing or {}).items()):
+            raise InputError(f"missing gives members of Phase a probability from 0 to 1, as {{Phase.DELAYED: 0.3}}, got {self.missing}")
 
     @property
     def population(self) -> Population:
