@@ -166,6 +166,7 @@ def test_the_help_names_every_command(hepatica: Callable[..., Done]) -> None:
         (("phantom", "--cases", "1", "--spacing-mm", "nan", "1", "1", "--out", "out"), "--spacing-mm"),
         (("phantom", "--cases", "1", "--modality", "us", "--out", "out"), "--modality"),
         (("phantom", "--cases", "1", "--format", "jpeg", "--out", "out"), "--format"),
+        (("export", "cohort", "--out", "Dataset501_Liver", "--phase", "late"), "pre, arterial, portal, delayed"),
         (("train", "recipe.toml", "--cohort", "cohort", "--out", "out", "--fold", "5"), "--fold"),
         (("train", "recipe.toml", "--cohort", "cohort", "--out", "out", "--fold", "-1"), "--fold"),
         (("benchmark", "beauty", "--out", "out"), "No such command 'beauty'"),
@@ -188,6 +189,26 @@ def test_the_program_exits_as_the_function_does(tmp_path: Path, arguments: list[
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_stop_from_the_keyboard_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", stopped)
+    with pytest.raises(SystemExit, match="130"):
+        cli.main()
+    assert capsys.readouterr().err == "hepatica: stopped before it was done\n"
+
+
+def test_what_the_system_refuses_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied", "ro/ph")
+
+    monkeypatch.setattr(cli, "app", refused)
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    assert capsys.readouterr().err == "hepatica: ro/ph: permission denied\n"
 
 
 # bad input -------------------------------------------------------------------------------------------------------------------------------
@@ -411,6 +432,7 @@ def test_warnings_are_printed_for_people(hepatica: Callable[..., Done], study: P
     assert done.code == 0
     assert "warning: left out 1 of" in done.out
     assert "research only" in done.out
+    assert f"{study.parent / 'out' / 'seg.dcm'} holds the patient's name" in done.out
 
 
 # the other commands ----------------------------------------------------------------------------------------------------------------------
@@ -429,6 +451,30 @@ def test_inspect_tells_machines_what_it_tells_people(hepatica: Callable[..., Don
     done = hepatica("inspect", study, "--json")
     assert (done.code, done.err) == (0, "")
     assert {entry["phase"] for entry in json.loads(done.out)} == {"pre", "arterial", "portal", "delayed"}
+
+
+def test_inspect_tells_of_files_that_were_left_out(hepatica: Callable[..., Done], study: Path) -> None:
+    file = sorted(study.iterdir())[0]
+    file.write_bytes(file.read_bytes()[:200])
+    assert "\nwarning: left out 1 of 32 files: 1 unreadable or damaged\n" in hepatica("inspect", study).out
+    assert hepatica("inspect", study, "--json").err == "warning: left out 1 of 32 files: 1 unreadable or damaged\n"
+
+
+def test_ingest_says_what_was_kept_read_again_and_ignored(hepatica: Callable[..., Done], study: Path) -> None:
+    files = [file for alike in series(study).values() for file in alike]
+    whole = study.parent / "whole"
+    shutil.copytree(study, whole)
+    (whole / "notes.txt").write_text("beside the images")
+    for file in files[8:]:
+        file.unlink()
+    out = study.parent / "new/cohort"
+    assert "1 study found, 1 read, 0 refused\npage: " in hepatica("ingest", study, "--out", out).out
+    done = hepatica("ingest", whole, "--out", out)
+    assert "1 study found, 1 read (1 read again), 0 refused\nother files ignored: 1 not DICOM\npage: " in done.out
+    assert f"where each study lies: {out.parent / 'pseudonyms.places.csv'} " in done.out
+    assert "1 study found, 1 read (1 kept from before), 0 refused\n" in hepatica("ingest", study, "--out", out).out
+    told = json.loads(hepatica("ingest", whole, "--out", out, "--json").out)
+    assert (told["kept"], told["again"], told["ignored"], told["warnings"]) == (1, 0, {"not DICOM": 1}, {})
 
 
 def test_inspect_shows_a_single_slice(hepatica: Callable[..., Done], study: Path) -> None:
@@ -455,7 +501,7 @@ def test_phantom_makes_a_study_and_leaves_other_folders_alone(hepatica: Callable
         ("nowhere.toml", (), "no recipe nowhere.toml"),
         ("text", (), "recipe text"),
         (RECIPE, ("--cohort", "nowhere"), "nowhere is not a folder"),
-        (RECIPE, ("--set", "nonsense"), "recipe"),
+        (RECIPE, ("--set", "nonsense"), "write TABLE.FIELD=VALUE"),
         (RECIPE, ("--set", "optimisation.speed=9"), "speed"),
         (RECIPE, ("--set", "input.size=17"), "multiple of 16"),
         (RECIPE, ("--resume",), "leave out --resume"),
@@ -526,7 +572,7 @@ def test_ingest_makes_a_cohort_of_many_studies(hepatica: Callable[..., Done], so
     assert (said["found"], said["read"], said["refused"]) == (1, 1, {})
     assert len(Cohort.open(tmp_path / "cohort")) == 1
     again = hepatica("ingest", tmp_path / "mustermann", "--out", tmp_path / "cohort")
-    assert "1 read (1 of them before), 0 refused" in again.out
+    assert "1 read (1 kept from before), 0 refused" in again.out
     assert "Research use only" in again.out
     assert not any(secret in (done.out + again.out).lower().replace(str(tmp_path).lower(), "") for secret in SECRETS)
 

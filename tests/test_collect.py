@@ -87,7 +87,7 @@ def rows(out: Path) -> list[dict[str, str]]:
 
 def test_every_study_is_a_case_or_a_refusal_with_a_reason(collected: tuple[Path, Collected]) -> None:
     out, done = collected
-    assert (done.found, done.read, done.kept, len(done.refused), done.ignored) == (4, 3, 0, 1, 1)
+    assert (done.found, done.read, done.kept, len(done.refused), done.ignored) == (4, 3, 0, 1, {"not DICOM": 1})
     assert "secondary capture" in next(iter(done.refused.values()))
     cohort = Cohort.open(out)
     assert len(cohort) == 3
@@ -157,6 +157,114 @@ def test_a_second_run_keeps_what_is_there_and_mends_the_rest(archive: Path, coll
     assert touched.stat().st_mtime_ns == before
     assert not list(out.glob(".partial-*"))
     assert rows(out) == rows(collected[0])
+
+
+@pytest.fixture
+def growing(archive: Path, tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A study whose second phase arrives later: the folders of the first and of the second, and a cohort of the first."""
+    files: dict[str, list[Path]] = {}
+    for file in sorted((archive / "mustermann/visit-1").iterdir()):
+        files.setdefault(pydicom.dcmread(file, stop_before_pixels=True).SeriesInstanceUID, []).append(file)
+    folders = tmp_path / "study/first", tmp_path / "study/second"
+    for folder, alike in zip(folders, files.values(), strict=True):
+        folder.mkdir(parents=True)
+        for file in alike:
+            shutil.copy(file, folder)
+    collect([folders[0]], tmp_path / "cohort", with_dicom=True)
+    return *folders, tmp_path / "cohort"
+
+
+def phases_of(out: Path) -> list[set[Phase]]:
+    return [set(study.phases) for study, _ in Cohort.open(out)]
+
+
+def test_a_study_that_has_grown_is_read_again(growing: tuple[Path, Path, Path]) -> None:
+    first, _, out = growing
+    assert [len(phases) for phases in phases_of(out)] == [1]
+    done = collect([first.parent], out, with_dicom=True)
+    assert (done.read, done.kept, done.again, done.warnings) == (1, 0, 1, {})
+    assert [len(phases) for phases in phases_of(out)] == [2]
+    assert [row["dicom_files"] for row in rows(out)] == ["24"]
+    assert not list(out.glob(".partial-*"))
+    for less in (first.parent, first):
+        done = collect([less], out, with_dicom=True)
+        assert (done.kept, done.again, done.warnings) == (1, 0, {})
+    assert [len(phases) for phases in phases_of(out)] == [2]
+
+
+def test_a_file_that_came_whole_the_second_time_is_read_again(growing: tuple[Path, Path, Path]) -> None:
+    first, _, out = growing
+    file = next(first.iterdir())
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-200])
+    assert collect([first], out, with_dicom=True).again == 1
+    assert "cannot be decoded" in rows(out)[0]["warnings"]
+    file.write_bytes(whole)
+    assert collect([first], out, with_dicom=True).again == 1
+    assert "cannot be decoded" not in rows(out)[0]["warnings"]
+
+
+def test_the_rest_of_a_study_alone_does_not_replace_its_case_and_is_told(growing: tuple[Path, Path, Path]) -> None:
+    _, second, out = growing
+    before = phases_of(out)
+    for _ in range(2):
+        done = collect([second], out, with_dicom=True)
+        assert (done.kept, done.again) == (1, 0)
+        assert list(done.warnings) == [rows(out)[0]["case"]]
+        assert rows(out)[0]["warnings"].count("give the whole study together") == 1
+    assert phases_of(out) == before
+
+
+def test_a_case_is_left_as_it_was_where_more_cannot_be_read(growing: tuple[Path, Path, Path]) -> None:
+    first, second, out = growing
+    before = phases_of(out)
+    for file in second.iterdir():
+        dataset = pydicom.dcmread(file)
+        dataset.PatientID = "another"
+        dataset.save_as(file)
+    with pytest.raises(InputError, match=r"no study could be read \(1 x images of 2 patients"):
+        collect([first.parent], out, with_dicom=True)
+    assert (rows(out)[0]["status"], phases_of(out)) == ("read", before)
+    assert "was left as it was: images of 2 patients" in rows(out)[0]["warnings"]
+
+
+def test_a_changed_table_is_heard_and_a_missing_one_is_not(growing: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    first, second, out = growing
+    number = pydicom.dcmread(next(first.iterdir())).SeriesNumber
+
+    def say(phase: str) -> Collected:
+        (tmp_path / "phases.csv").write_text(f"study,series,phase\n2.25.123451,{number},{phase}\n")
+        return collect([first], out, with_dicom=True, phases=tmp_path / "phases.csv")
+
+    for phase in (Phase.DELAYED, Phase.ARTERIAL):
+        done = say(phase.name.lower())
+        assert (done.kept, done.again) == (0, 1)
+        assert phases_of(out) == [{phase}]
+    assert say("arterial").kept == 1
+    assert collect([first], out, with_dicom=True).warnings == {}
+    assert list(collect([first, second], out, with_dicom=True).warnings) == [rows(out)[0]["case"]]
+    assert phases_of(out) == [{Phase.ARTERIAL}]
+
+
+def test_a_case_without_its_origin_is_kept(growing: tuple[Path, Path, Path]) -> None:
+    first, _, out = growing
+    next(out.glob("case-*/origin.json")).unlink()
+    done = collect([first.parent], out, with_dicom=True)
+    assert (done.kept, len(done.warnings)) == (1, 1)
+
+
+def test_where_each_study_lies_is_told_to_the_owner_of_the_key_alone(archive: Path, collected: tuple[Path, Collected]) -> None:
+    out, done = collected
+    assert done.places == out.parent / "pseudonyms.places.csv"
+    assert done.places.stat().st_mode & 0o077 == 0
+    collect([archive], out, with_dicom=True)
+    with done.places.open(encoding="utf-8", newline="") as stream:
+        header, *found = csv.reader(stream)
+    assert header == ["case", "folder or zip"]
+    assert len(found) == 4
+    places = dict(found)
+    assert places[next(iter(done.refused))] == str(archive / "bad")
+    assert sorted(places.values())[0] == str(archive / "Mustermann_Erika.zip/4711SECRET")
 
 
 def test_processes_write_the_same_cohort(archive: Path, collected: tuple[Path, Collected], tmp_path: Path) -> None:
@@ -260,6 +368,7 @@ def test_bad_use_is_refused_and_leaves_nothing(archive: Path, collected: tuple[P
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").write_text("mine")
     (tmp_path / "bad.key").write_text("no key")
+    (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="no studies found"):
         collect([tmp_path / "empty"], tmp_path / "cohort")
     with pytest.raises(InputError, match=r"holds other things \(thesis.txt\)"):
@@ -272,13 +381,27 @@ def test_bad_use_is_refused_and_leaves_nothing(archive: Path, collected: tuple[P
         collect([archive], collected[0], with_dicom=True, key=tmp_path / "other.key")
     with pytest.raises(InputError, match="begun in another way"):
         collect([archive], collected[0])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.key", "empty", "full"]
+    with pytest.raises(InputError, match="file is not writable, or key is there already; give another place"):
+        collect([archive], tmp_path / "cohort", key=tmp_path / "file/key")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.key", "empty", "file", "full"]
 
 
 def test_when_nothing_can_be_read_the_page_says_why(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="none of 1 studies could be read"):
+    with pytest.raises(InputError, match=r"no study could be read \(1 x .*secondary capture.*places.csv tells where"):
         collect([archive / "bad"], tmp_path / "cohort")
     assert "secondary capture" in (tmp_path / "cohort/cohort.html").read_text(encoding="utf-8")
+    (tmp_path / "broken.zip").write_bytes(b"no zip")
+    with pytest.raises(InputError, match=r"\(1 x .*; 1 x .*\); ") as raised:
+        collect([archive / "bad", tmp_path / "broken.zip"], tmp_path / "cohort")
+    assert "secondary capture" in str(raised.value)
+    assert "the zip is damaged" in str(raised.value)
+
+
+def test_a_list_of_places_that_cannot_be_written_is_told(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "pseudonyms.places.csv").mkdir()
+    with pytest.raises(InputError, match=r"pseudonyms.places.csv, which tells where each study lies, cannot be read or written"):
+        collect([archive / "bad"], tmp_path / "cohort")
+    assert not (tmp_path / "cohort").exists()
 
 
 def test_the_key_lies_beside_the_cohort(collected: tuple[Path, Collected]) -> None:

@@ -94,7 +94,7 @@ def test_missing_phases_truth_and_subjects_are_told(tmp_path: Path, tiny_case: C
     done = export(cohort, tmp_path / "Dataset001_B", phases=TWO)
     assert (done.training, done.test) == (1, 1)
     assert any("1 of 3 cases lack one of arterial, portal venous and were left out: case-02" in note for note in done.warnings)
-    assert any("1 of 2 cases have no outlined liver and lesions" in note for note in done.warnings)
+    assert any("1 of 2 cases lack an outlined liver or its lesions" in note for note in done.warnings)
     assert any("5 folds need 5 subjects with truth, there are 1" in note for note in done.warnings)
     assert not (tmp_path / "Dataset001_B/splits_final.json").exists()
     (unlabelled,) = (case for case in cases_of("nnunet", tmp_path / "Dataset001_B") if "case-01" in case.case_id)
@@ -201,3 +201,15 @@ def test_the_command(tmp_path: Path, tiny_cohort: Callable[..., Cohort]) -> None
     assert done.exit_code == 0, done.output
     assert done.output.startswith("2 cases to train on and 0 without truth")
     assert "warning: 5 folds need 5 subjects with truth, there are 1" in done.output
+
+
+def test_lesions_of_another_organ_are_no_labels(tmp_path: Path, tiny_cohort: Callable[..., Cohort]) -> None:
+    cohort = tiny_cohort(tmp_path / "cohort", 2, phases=TWO)
+    study, truth = cohort[0]
+    assert truth is not None
+    assert truth.organs is not None
+    lungs = truth.organs.with_array(np.where(truth.organs.array == Organ.LIVER, Organ.LUNG, truth.organs.array).astype(np.uint8))
+    save_case(tmp_path / "chest/case-00", study, replace(truth, organs=lungs))
+    done = export(Cohort.open(tmp_path / "chest"), tmp_path / "Dataset502_Chest")
+    assert (done.training, done.test) == (0, 1)
+    assert any("1 of 1 cases lack an outlined liver" in warning for warning in done.warnings)

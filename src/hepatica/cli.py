@@ -41,8 +41,9 @@ Phases = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE.csv",
-        help="Table that says what series are, with the columns series (SeriesInstanceUID, series number, 14:2 for time point 2 of series "
-        "14, or NIfTI file name) and phase (pre, arterial, portal, delayed, hepatobiliary or none); see `hepatica inspect --phases-out`.",
+        help="Table that says what series are, with the columns series (SeriesInstanceUID, series number, 14:2 for time point or part 2 of "
+        "series 14, or NIfTI file name) and phase (pre, arterial, portal, delayed, hepatobiliary or none); see `hepatica inspect "
+        "--phases-out`.",
     ),
 ]
 
@@ -53,7 +54,9 @@ def _quiet() -> None:
 
     logging.getLogger("pydicom").disabled = True  # its messages quote header values, and those may name a patient
     logging.getLogger("nibabel.global").disabled = True  # it tells of headers that ingest warns of
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    for chatty in ("lightning_fabric", "lightning_utilities"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where it may not keep a cache at home
 
 
 @app.command()
@@ -67,6 +70,8 @@ def analyze(
     as_json: AsJson = False,
 ) -> None:
     """Find, type and measure the lesions of one study.
+
+    The DICOM SEG carries the patient's name and number as its source does, to lie beside it in an archive; nothing else does.
 
     Example: hepatica analyze study.zip --out findings
     """
@@ -89,7 +94,7 @@ def inspect(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show every series of a study: which phase it is, how sure that is, and why.
+    """Show every series of a study: which phase it is, how sure that is, and why; and what was left out.
 
     Example: hepatica inspect study/
     """
@@ -100,19 +105,25 @@ def inspect(
 
     with progress_bars() as progress:
         progress("reading", 0, 0)
-        series = run(source, table=read_phase_table(phases) if phases else ())
+        found = run(source, table=read_phase_table(phases) if phases else ())
     if phases_out is not None:
-        write_phase_table(series, phases_out)
+        write_phase_table(found.series, phases_out)
     if as_json:
-        print_json([asdict(s) | {"phase": s.phase.name.lower() if s.phase is not None else None} for s in series])
+        named = [asdict(s) | {"phase": s.phase.name.lower() if s.phase is not None else None} for s in found.series]
+        print_json(named)
+        for warning in found.warnings:
+            typer.echo(f"warning: {warning}", err=True)
         return
     table = new_table("series", "description", "phase", "confidence", "slices", "spacing (mm)", "evidence and warnings")
-    for s in series:
+    for s in found.series:
+        name = "" if s.number is None else f"{s.number}{''.join(s.series.partition(':')[1:])}"
         notes = "\n".join([*s.evidence, *(f"! {warning}" for warning in s.warnings)])
         spacing = " x ".join("-" if mm is None else f"{mm:.3g}" for mm in s.spacing_mm) if s.spacing_mm else ""
         phase = s.phase.title if s.phase is not None else "not used"
-        add_row(table, str(s.number or ""), s.description, phase, f"{s.confidence:.2f}", str(s.slices), spacing, notes)
+        add_row(table, name, s.description, phase, f"{s.confidence:.2f}", str(s.slices), spacing, notes)
     print_table(table)
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning}")
 
 
 @app.command()
@@ -142,11 +153,14 @@ def ingest(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read many studies into a cohort of case folders under pseudonyms; run it again to go on.
+    """Read many studies into a cohort of case folders under pseudonyms; run it again to go on, or when studies have grown.
 
     Example: hepatica ingest archive/ more.zip --out cohorts/ward --jobs 4
     """
-    from hepatica.collect import PAGE_FILE, collect, collect_collection
+    from dataclasses import asdict
+
+    from hepatica.collect import collect, collect_collection
+    from hepatica.summary import PAGE_FILE
 
     if collection is not None and (deidentify or key is not None or phases is not None or len(inputs) != 1):
         raise typer.BadParameter("it takes one INPUT and neither --deidentify nor --key nor --phases.", param_hint="'--collection'")
@@ -156,15 +170,21 @@ def ingest(
         else:
             done = collect(inputs, out, key=key, with_dicom=deidentify, phases=phases, jobs=jobs, scheduler=scheduler, progress=progress)
     if as_json:
-        print_json(done._asdict())
+        print_json(asdict(done))
         return
-    kept = f" ({done.kept} of them before)" if done.kept else ""
-    typer.echo(f"{done.found} studies found, {done.read} read{kept}, {len(done.refused)} refused; {done.ignored} other files passed over")
+    of_those = ", ".join(f"{number} {what}" for number, what in ((done.kept, "kept from before"), (done.again, "read again")) if number)
+    read = f"{done.read} read{f' ({of_those})' if of_those else ''}"
+    typer.echo(f"{done.found} {'study' if done.found == 1 else 'studies'} found, {read}, {len(done.refused)} refused")
+    if done.ignored:
+        typer.echo(f"other files ignored: {', '.join(f'{number} {kind}' for kind, number in done.ignored.items())}")
     for case, reason in done.refused.items():
         typer.echo(f"refused {case}: {reason}")
+    for case, warning in done.warnings.items():
+        typer.echo(f"warning {case}: {warning}")
     typer.echo(f"page: {out / PAGE_FILE}")
     if done.key is not None:
         typer.echo(f"key of the pseudonyms: {done.key} (keep it apart from the cohort; without it no study can be added)")
+        typer.echo(f"where each study lies: {done.places} (its paths may name patients: keep it with the key)")
     typer.echo("Research use only.")
 
 
@@ -190,7 +210,8 @@ def export(
 
     assert format_ == "nnunet"
     if strange := [name for name in phase or () if name.upper() not in Phase.__members__]:
-        raise typer.BadParameter(f"{strange[0]!r} is no phase.", param_hint="'--phase'")
+        known = ", ".join(phase.name.lower() for phase in Phase)
+        raise typer.BadParameter(f"{strange[0]!r} is no phase: use {known}.", param_hint="'--phase'")
     wanted = [Phase[name.upper()] for name in phase or ()]
     with progress_bars() as progress:
         done = run(Cohort.open(cohort), out, phases=wanted, regions=regions, seed=seed, progress=progress)
@@ -214,7 +235,10 @@ def phantom(
     seed: Annotated[int, typer.Option(min=0, help="Seed; the same seed makes the same cases.")] = 0,
     jobs: Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")] = 1,
     shape: Annotated[
-        tuple[int, int, int] | None, typer.Option(callback=_positive, help="Slices, rows and columns; the preset's own when left out.")
+        tuple[int, int, int] | None,
+        typer.Option(
+            callback=_positive, help="Slices, rows and columns; the preset's own if left out. Times --spacing-mm, it is what is seen."
+        ),
     ] = None,
     spacing_mm: Annotated[
         tuple[float, float, float] | None, typer.Option(callback=_positive, help="Distance of slices, rows and columns in mm.")
@@ -347,11 +371,12 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:
+        typer.echo("hepatica: stopped before it was done", err=True)
         sys.exit(130)
     except Exception as error:
         if not _explains_itself(error):
             raise
-        typer.echo(f"hepatica: {str(error).splitlines()[0] if str(error) else type(error).__name__}", err=True)
+        typer.echo(f"hepatica: {_in_a_line(error)}", err=True)
         sys.exit(1)
 
 
@@ -361,7 +386,15 @@ def _explains_itself(error: Exception) -> bool:
     return isinstance(error, InputError | OSError)
 
 
+def _in_a_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
 def _print_findings(findings: "Findings", out: Path) -> None:
+    from hepatica.analysis import SEG_FILE
+
     study = findings.study
     table = new_table("lesion", "type", "volume (ml)", "axes (mm)", "curve", "wash-in", "wash-out")
     for lesion in findings.lesions:
@@ -382,7 +415,10 @@ def _print_findings(findings: "Findings", out: Path) -> None:
         typer.echo("No lesion was found.")
     for warning in (*study.warnings, *findings.warnings):
         typer.echo(f"warning: {warning}")
-    typer.echo(f"page: {out / 'report.html'}\n{findings.research_use_only}")
+    typer.echo(f"page: {out / 'report.html'}")
+    if (out / SEG_FILE).exists():
+        typer.echo(f"{out / SEG_FILE} holds the patient's name and number as its source does; nothing else in {out} does")
+    typer.echo(findings.research_use_only)
 
 
 if __name__ == "__main__":

@@ -4,41 +4,43 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
-from hepatica.cohort import CASE_FILE, COHORT_FILE, PARTIAL, load_case, save_case
+from hepatica.cohort import COHORT_FILE, PARTIAL, save_case
 from hepatica.ingest import PhaseRow, read_phase_table, read_study
 from hepatica.ingest.archive import unpacked
 from hepatica.ingest.collections import CollectionCase, cases_of
 from hepatica.ingest.collections.case import save_annotations
 from hepatica.ingest.collections.truth import with_curves
-from hepatica.ingest.discover import FoundStudy, StudyIndex, discover
-from hepatica.ingest.phase_table import SAID
+from hepatica.ingest.discover import FoundStudy, StudyIndex, discover, in_words
+from hepatica.ingest.origin import Due, Origin, due, note_places, read_origin, write_origin
 from hepatica.ingest.privacy import Pseudonyms, deidentify, new_key, read_key, without_identity, write_key
 from hepatica.registration import register
-from hepatica.report.cohort_page import CaseRow, thumbnail, write_page, write_table
+from hepatica.report.cohort_page import CaseRow, thumbnail
 from hepatica.study import InputError, Study
+from hepatica.summary import CASE, PAGE_FILE, ROWS, TABLE_FILE, kept_row, save_row, warn, write_summary
 from hepatica.workers import workers
 
 KEY_FILE = "pseudonyms.key"
-ROWS = ".ingest"
-"""Folder inside the cohort with the row and the thumbnail of each study, of which table and page are made."""
+PLACES_SUFFIX = ".places.csv"
+"""Of the file beside the key that tells where each study lies."""
 
-TABLE_FILE, PAGE_FILE = "cohort.csv", "cohort.html"
-CASE = re.compile(r"case-[A-Za-z0-9._-]+")
+OTHER_IMAGES = (
+    "other images of this study, or another table of its phases, were given after it was read, without those it was read from, and were "
+    "left out: give the whole study together, with its table, or remove its case folder to read what was given last alone"
+)
 Progress = Callable[[str, int, int], None]
 
 
-class Collected(NamedTuple):
+@dataclass(frozen=True)
+class Collected:
     """What became of the studies that one run found.
 
     Attributes:
@@ -46,16 +48,22 @@ class Collected(NamedTuple):
         read: how many of them are cases now.
         kept: how many of those an earlier run had read.
         refused: pseudonym and reason of each that could not be read.
-        ignored: number of files that are neither DICOM nor NIfTI images.
+        again: how many of those that were read replaced a case, because more images of it, or another table of phases, were given.
+        warnings: pseudonym of each case that was kept though other images of it were given, and what to do.
+        ignored: number of files that are neither DICOM nor NIfTI images, by what they are instead.
         key: the file with the key of the pseudonyms, None for a public collection, which has pseudonyms of its own.
+        places: the file beside the key that tells where each study lies, None for a public collection.
     """
 
     found: int
     read: int
     kept: int
     refused: dict[str, str]
-    ignored: int = 0
+    again: int = 0
+    warnings: dict[str, str] = field(default_factory=dict)
+    ignored: dict[str, int] = field(default_factory=dict)
     key: Path | None = None
+    places: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,25 @@ class Task:
     with_dicom: bool = False
     table: tuple[PhaseRow, ...] = ()
 
+    @property
+    def case(self) -> Path:
+        """The folder of its case."""
+        return self.out / self.study.case_id
+
+    @property
+    def due(self) -> Due:
+        """What there is to do."""
+        if not self.case.exists():
+            return Due.READING
+        if isinstance(self.study, CollectionCase):
+            return Due.NOTHING
+        return due(read_origin(self.case), self.origin(self.study))
+
+    def origin(self, found: FoundStudy) -> Origin:
+        """What a case is read from."""
+        assert self.pseudonyms is not None  # see above
+        return Origin.of(found, self.table, self.pseudonyms)
+
 
 Run = Callable[[Iterator[Task]], Iterator[CaseRow]]
 
@@ -91,12 +118,16 @@ def collect(
     scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> Collected:
-    """Read many studies into one cohort; finished cases are kept, and a study that cannot be read does not stop the others.
+    """Read many studies into one cohort; a study that cannot be read does not stop the others.
+
+    A finished case is kept, unless more images of its study or another table of phases are given: then it is read again, and replaced
+    once that has succeeded. It is also kept, with a warning, where other images are given without those it was read from.
 
     Args:
         inputs: any mix of folders, folders of studies, zips and files.
         out: a new or empty folder, or one that this function has begun.
-        key: file with the key of the pseudonyms, made when it is missing; `pseudonyms.key` beside `out` by default.
+        key: file with the key of the pseudonyms, made when it is missing; `pseudonyms.key` beside `out` by default. Where each study lies
+            is written into a CSV file beside it, for its owner only, `pseudonyms.places.csv`.
         with_dicom: also write the DICOM of each study, de-identified, into its case folder.
         phases: CSV table in which a person says which series of which study is which phase, see `hepatica.ingest.read_phase_table`; a
             study is named by its StudyInstanceUID, the folder of its NIfTI files, or its pseudonym.
@@ -121,21 +152,24 @@ def collect(
         try:
             discover(inputs, index, pseudonyms, skip=out, progress=lambda seen: report("looking for studies", seen, 0))
             if not len(index):
-                raise InputError(f"no studies found: {index.ignored} files are neither DICOM nor NIfTI images; give other folders or zips")
-            tables = _by_case(rows, index, pseudonyms, out)
+                raise InputError(f"no studies found (files: {in_words(index.ignored)}): give folders or zips with DICOM or NIfTI images")
+            tables = _by_case(rows, index, pseudonyms)
             if not key.exists():
                 write_key(pseudonyms, key)
+            places = key.with_suffix(PLACES_SUFFIX)
+            note_places(index.places(), places)
             _claim(out, settings)
             try:
                 tasks = (Task(study, out.resolve(), pseudonyms, with_dicom, tables.get(study.case_id, ())) for study in index)
-                return _collect(tasks, len(index), run, report)._replace(ignored=index.ignored, key=key)
+                done = _collect(tasks, len(index), run, report)
+                return _some(replace(done, ignored=dict(index.ignored), key=key, places=places))
             finally:
-                _write_summary(out)
+                write_summary(out)
         finally:
             index.close()
 
 
-def _by_case(rows: Sequence[PhaseRow], index: StudyIndex, pseudonyms: Pseudonyms, out: Path) -> dict[str, tuple[PhaseRow, ...]]:
+def _by_case(rows: Sequence[PhaseRow], index: StudyIndex, pseudonyms: Pseudonyms) -> dict[str, tuple[PhaseRow, ...]]:
     """The rows of a table of phases by the pseudonym of their study."""
     by_case: dict[str, tuple[PhaseRow, ...]] = {}
     known = {study.case_id for study in index} if rows else set()
@@ -146,9 +180,6 @@ def _by_case(rows: Sequence[PhaseRow], index: StudyIndex, pseudonyms: Pseudonyms
         if case_id is None:
             raise InputError(f"line {row.line} of the table of phases names a study that was not found: `hepatica inspect --json` names it")
         by_case[case_id] = (*by_case.get(case_id, ()), replace(row, study=case_id))
-    for case_id in by_case:
-        if (out / case_id).exists() and SAID not in (out / case_id / CASE_FILE).read_text(encoding="utf-8"):
-            raise InputError(f"{case_id} was read without the table of phases before: remove its folder, and it is read again")
     return by_case
 
 
@@ -182,24 +213,28 @@ def collect_collection(
     with workers(ingest_one, _refused, jobs=jobs, scheduler=scheduler) as run:
         _claim(out, settings)
         try:
-            return _collect((Task(case, out.resolve()) for case in cases), len(cases), run, report)
+            return _some(_collect((Task(case, out.resolve()) for case in cases), len(cases), run, report))
         finally:
-            _write_summary(out)
+            write_summary(out)
 
 
 def _collect(tasks: Iterable[Task], total: int, run: Run, report: Progress) -> Collected:
-    kept = 0
+    kept, old, warned = 0, set[str](), dict[str, str]()
 
     def open_tasks() -> Iterator[Task]:
         nonlocal kept
         for work in tasks:
-            study = work.study
-            if (work.out / study.case_id).exists():
-                kept += 1
-            else:
+            todo = work.due
+            if todo is Due.READING:
+                old.update([work.case.name] if work.case.exists() else [])
                 yield work
+                continue
+            kept += 1
+            if todo is Due.TELLING:
+                warn(work.out, work.case.name, OTHER_IMAGES)
+                warned[work.case.name] = OTHER_IMAGES
 
-    read, refused = 0, {}
+    read, refused = 0, dict[str, str]()
     report("reading studies", 0, total)
     for row in run(open_tasks()):
         if row.status == "read":
@@ -207,10 +242,16 @@ def _collect(tasks: Iterable[Task], total: int, run: Run, report: Progress) -> C
         else:
             refused[row.case] = row.reason
         report("reading studies", read + kept + len(refused), total)
-    if not read + kept:
-        why = ", ".join(f"{times} x {reason}" for reason, times in Counter(refused.values()).most_common(1))
-        raise InputError(f"none of {total} studies could be read ({why})")
-    return Collected(total, read + kept, kept, refused)
+    return Collected(total, read + kept, kept, refused, len(old - refused.keys()), warned)
+
+
+def _some(done: Collected) -> Collected:
+    """What became of the studies, unless not one is a case now."""
+    if done.read:
+        return done
+    reasons = "; ".join(f"{times} x {reason}" for reason, times in Counter(done.refused.values()).most_common())
+    where = f"; {done.places} tells where they lie" if done.places else ""
+    raise InputError(f"no study could be read ({reasons}){where}")
 
 
 def ingest_one(task: Task) -> CaseRow:
@@ -220,8 +261,8 @@ def ingest_one(task: Task) -> CaseRow:
     try:
         if study.refused:
             raise InputError(study.refused)
-        if (task.out / study.case_id).exists():
-            return _kept_row(task.out, study.case_id)
+        if task.due is not Due.READING:
+            return kept_row(task.out, study.case_id)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they may quote header values
             return _written(task)
@@ -244,8 +285,10 @@ def _written(task: Task) -> CaseRow:
         study, copies = _imported(found, case) if isinstance(found, CollectionCase) else _ingested(found, task, case)
         row = CaseRow.of(study, dicom_files=copies)
         thumbnail(study).save(task.out / ROWS / f"{row.case}.jpg", quality=80)
-        _save_row(task.out, row)
-        case.rename(task.out / found.case_id)
+        save_row(task.out, row)
+        if task.case.exists():
+            task.case.rename(Path(scratch) / "before")
+        case.rename(task.case)
     return row
 
 
@@ -259,6 +302,7 @@ def _ingested(found: FoundStudy, task: Task, case: Path) -> tuple[Study, int]:
     original = replace(original, warnings=tuple(_nameless(note, found) for note in (*found.notes, *original.warnings, *notes)))
     study = without_identity(original, found.case_id, found.subject_id, task.pseudonyms)
     save_case(case, study)
+    write_origin(case, task.origin(found))
     if copies:
         case.with_name("dicom").rename(case / "dicom")
     return study, copies
@@ -308,41 +352,11 @@ def _nameless(message: str, study: FoundStudy | CollectionCase) -> str:
 
 def _refused(task: Task, reason: str) -> CaseRow:
     row = CaseRow(case=task.study.case_id, subject=task.study.subject_id, status="refused", reason=reason, warnings=task.study.notes)
-    _save_row(task.out, row)
+    if task.case.exists():
+        warn(task.out, row.case, f"with what was given later it could not be read, and was left as it was: {reason}")
+    else:
+        save_row(task.out, row)
     return row
-
-
-def _save_row(out: Path, row: CaseRow) -> None:
-    file = out / ROWS / f"{row.case}.json"
-    file.with_suffix(".new").write_text(row.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    file.with_suffix(".new").replace(file)
-
-
-def _kept_row(out: Path, case_id: str) -> CaseRow:
-    """The row of a finished case, made anew from the case when its file is gone."""
-    file = out / ROWS / f"{case_id}.json"
-    if file.is_file():
-        return CaseRow.model_validate_json(file.read_text(encoding="utf-8"))
-    study, _ = load_case(out / case_id)
-    row = CaseRow.of(study, dicom_files=sum(1 for path in (out / case_id / "dicom").rglob("*.dcm")))
-    thumbnail(study).save(file.with_suffix(".jpg"), quality=80)
-    _save_row(out, row)
-    return row
-
-
-def _write_summary(out: Path) -> None:
-    """Write table and page of all that is in the cohort, those of earlier runs included."""
-
-    def rows() -> Iterator[CaseRow]:
-        cases = {path.name for path in out.iterdir() if CASE.fullmatch(path.name)}
-        for case_id in sorted(cases | {path.stem for path in (out / ROWS).glob("case-*.json")}):
-            row = _kept_row(out, case_id)
-            if case_id in cases or row.status == "refused":
-                yield row
-
-    for write, name in ((write_table, TABLE_FILE), (lambda rows, file: write_page(rows, out / ROWS, file), PAGE_FILE)):
-        write(rows, out / ROWS / f"{name}.new")
-        (out / ROWS / f"{name}.new").replace(out / name)
 
 
 def _check_folder(out: Path, settings: dict[str, object]) -> None:
@@ -370,7 +384,10 @@ def _check_folder(out: Path, settings: dict[str, object]) -> None:
 
 def _claim(out: Path, settings: dict[str, object]) -> None:
     """Make a checked folder ready to be filled."""
-    (out / ROWS).mkdir(parents=True, exist_ok=True)
+    try:
+        (out / ROWS).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written ({(error.strerror or type(error).__name__).lower()}): choose another folder") from error
     for left in out.glob(f"{PARTIAL}*"):
         shutil.rmtree(left)  # of a run that was killed
     (out / COHORT_FILE).write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")

@@ -94,7 +94,7 @@ def export(
             notes += more
             trained += [index] * has_labels
         if len(trained) < len(chosen):
-            notes.append(f"{len(chosen) - len(trained)} of {len(chosen)} cases have no outlined liver and lesions: they are in imagesTs")
+            notes.append(f"{len(chosen) - len(trained)} of {len(chosen)} cases lack an outlined liver or its lesions: they are in imagesTs")
         notes += _write_splits(cohort, trained, folder / SPLITS_FILE, seed)
         (folder / DATASET_FILE).write_text(_dataset(cohort, chosen, channels, len(trained), regions) + "\n", encoding="utf-8")
     return Exported(channels, len(trained), len(chosen) - len(trained), tuple(notes))
@@ -137,8 +137,8 @@ def _titles(phases: Sequence[Phase]) -> str:
 
 
 def _label_map(truth: Truth | None) -> NDArray[np.uint8] | None:
-    """Liver and lesions as one map of labels, None where one of them was not outlined."""
-    if truth is None or truth.organs is None:
+    """Liver and lesions as one map of labels, None where one of them was not outlined; lesions of other organs do not count."""
+    if truth is None or truth.organs is None or not (truth.organs.array == Organ.LIVER).any():
         return None
     return np.select([truth.lesions.array > 0, truth.organs.array == Organ.LIVER], [LESION, LIVER]).astype(np.uint8)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from multiprocessing import parent_process
+from multiprocessing.connection import wait as wait_for
+from threading import Thread
 from typing import TypeVar
 
 from hepatica.study import InputError
@@ -47,7 +51,7 @@ def workers(
 
 def _in_processes(tasks: Iterator[T], *, function: Callable[[T], R], lost: Callable[[T, str], R], jobs: int) -> Iterator[R]:
     """Run tasks in processes. When one dies, all that were under way are done again one by one, and the one that kills is lost."""
-    pool, waiting = ProcessPoolExecutor(jobs), dict[Future[R], T]()
+    pool, waiting = _pool(jobs), dict[Future[R], T]()
     try:
         while True:
             suspects = []
@@ -68,14 +72,30 @@ def _in_processes(tasks: Iterator[T], *, function: Callable[[T], R], lost: Calla
                 pool.shutdown()
                 for task in [*suspects, *waiting.values()]:
                     yield _alone(task, function, lost)
-                pool, waiting = ProcessPoolExecutor(jobs), {}
+                pool, waiting = _pool(jobs), {}
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+def _pool(jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(jobs, initializer=end_with_parent)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, however that ended."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
 def _alone(task: T, function: Callable[[T], R], lost: Callable[[T, str], R]) -> R:
     """Run a task in a process of its own."""
-    with ProcessPoolExecutor(1) as pool:
+    with _pool(1) as pool:
         try:
             return pool.submit(function, task).result()
         except BrokenExecutor:

@@ -1,6 +1,7 @@
 """Whole studies: which series are used, what is told of the others, and that nobody's name is."""
 
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def test_a_study_of_four_phases(tmp_path, make, stored) -> None:
 
 
 def test_inspect_lists_what_is_not_used_and_why(tmp_path, make, stored) -> None:
-    reports = inspect(four_phase_study(make, stored, tmp_path))
+    reports = inspect(four_phase_study(make, stored, tmp_path)).series
     assert [(report.number, report.slices, report.used) for report in reports] == [
         (1, 1, False),
         (2, 6, True),
@@ -59,13 +60,13 @@ def test_inspect_lists_what_is_not_used_and_why(tmp_path, make, stored) -> None:
 
 
 def test_the_injection_named_by_one_series_times_the_others(tmp_path, make, stored) -> None:
-    for number, (description, start) in enumerate({"nativ": None, "portal": "100000"}.items()):
+    for number, (description, start) in enumerate({"nativ": None, "portal": "100020"}.items()):
         clock = f"100{number}10"
         series = make.series(
             stored, SeriesInstanceUID=f"1.{number}", SeriesDescription=description, AcquisitionTime=clock, ContrastBolusStartTime=start
         )
         make.shuffled(series, tmp_path / str(number))
-    assert [image.time_s for image in read_study(tmp_path).phases.values()] == [10, 70]
+    assert [image.time_s for image in read_study(tmp_path).phases.values()] == [-10, 50]
 
 
 def test_of_two_series_for_one_phase_the_one_with_more_slices_is_kept_and_told(tmp_path, make, stored) -> None:
@@ -141,10 +142,70 @@ def test_the_case_is_called_by_a_pseudonym_that_stays_the_same(tmp_path, make, s
 
 def test_mixed_patients_and_studies_are_counted_not_named(tmp_path, make, stored) -> None:
     make.shuffled(make.series(stored), tmp_path / "a")
-    make.shuffled(make.series(stored, PatientID="4712", PatientName="Roe^Rick", StudyInstanceUID="1.7"), tmp_path / "b")
-    with pytest.raises(InputError, match=r"^images of 2 patients and 2 studies are mixed") as raised:
+    strangers = make.series(stored[:2], SeriesNumber=33, PatientID="4712", PatientName="Roe^Rick", StudyInstanceUID="1.7")
+    make.shuffled(strangers, tmp_path / "b")
+    said = r"^images of 2 patients and 2 studies are mixed: 2 images of series 33 are of another; take them out, or .*ingest`"
+    with pytest.raises(InputError, match=said) as raised:
         read_study(tmp_path)
     assert not any(part in str(raised.value) for part in ("Mustermann", "Roe", "471"))
+
+
+def test_strangers_in_one_study_are_told_by_their_series(tmp_path, make, stored) -> None:
+    make.shuffled(make.series(np.concatenate([stored, stored])), tmp_path / "a")
+    make.shuffled(make.series(stored[:1], SeriesNumber=20, PatientID="4"), tmp_path / "b")
+    with pytest.raises(
+        InputError, match=r"^images of 2 patients and 1 study are mixed: 1 image of series 20 is of another; take them out$"
+    ):
+        read_study(tmp_path)
+    for series in range(11, 20):
+        make.shuffled(make.series(stored[:1], SeriesNumber=series, PatientID="4"), tmp_path / str(series))
+    with pytest.raises(InputError, match="1 image of series 18, images of 2 more series are of another"):
+        read_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("description", "taken", "time_s"),
+    [
+        ("portal", "095500", None),
+        ("portal", "101500", None),
+        ("portal", "100110", 70),
+        ("portal", "100215", 135),
+        ("native", "100500", None),
+        ("native", "095500", -300),
+        ("arterial", "100058", 58),
+    ],
+)
+def test_a_time_that_contradicts_the_phase_is_unknown_and_told(tmp_path, make, stored, description, taken, time_s) -> None:
+    clock = {"SeriesDescription": description, "ContrastBolusStartTime": "100000", "AcquisitionTime": None, "ContentTime": taken}
+    folder = make.shuffled(make.series(stored, **clock), tmp_path)
+    (image,) = (study := read_study(folder)).phases.values()
+    assert image.time_s == time_s
+    (report,) = inspect(folder)
+    assert report.time_s == time_s
+    for warnings in (study.warnings, report.warnings):
+        assert any("contradicts the" in warning and "taken as unknown" in warning for warning in warnings) == (time_s is None)
+
+
+def test_inspect_tells_of_what_was_left_out_and_of_missing_slices(tmp_path, make, stored) -> None:
+    make.shuffled(make.series(stored), tmp_path / "good")
+    for turn in range(2):
+        rival = make.series(stored + turn, SeriesNumber=3, SeriesInstanceUID="1.3", SeriesDescription="arterial")
+        make.shuffled(rival, tmp_path / f"mixed-{turn}")
+    late = make.series(np.concatenate([stored, stored]), SeriesNumber=4, SeriesInstanceUID="1.4", SeriesDescription="delayed")
+    make.shuffled(late[:4] + late[5:], tmp_path / "late")
+    (tmp_path / "notes.txt").write_text("nothing")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.writestr("a", "b")
+    found = inspect(tmp_path)
+    assert found.warnings == ("left out 2 of 31 files: 1 zip to be unpacked first, 1 not DICOM",)
+    assert [(report.number, report.phase, report.used) for report in found] == [
+        (2, Phase.PORTAL, True),
+        (3, None, False),
+        (4, Phase.DELAYED, True),
+    ]
+    assert "no time tag tells apart; export it again" in found.series[1].evidence[0]
+    assert found.series[1].spacing_mm[0] is None or found.series[1].spacing_mm[0] > 0
+    assert found.series[2].warnings == ("series 4: 1 of 12 slices are missing and were interpolated from their neighbours",)
 
 
 def test_ct_and_mr_together_are_refused(tmp_path, make, stored) -> None:

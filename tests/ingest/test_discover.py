@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ PSEUDONYMS = Pseudonyms(bytes(32))
 def find(tmp_path: Path, *inputs: Path, skip: Path | None = None) -> tuple[list[FoundStudy], int]:
     index = StudyIndex(tmp_path / f"index-{len(list(tmp_path.glob('index-*')))}.sqlite")
     discover(inputs, index, PSEUDONYMS, skip=skip)
-    studies, ignored = list(index), index.ignored
+    studies, ignored = list(index), index.ignored.total()
     assert len(index) == len(studies)
     index.close()
     return studies, ignored
@@ -135,6 +136,46 @@ def test_the_cohort_itself_hidden_files_and_damaged_ones_are_passed_over(tmp_pat
     studies, ignored = find(tmp_path, tree, skip=tree / "out")
     assert [study.case_id for study in studies] == [PSEUDONYMS.case_id("uid 1.2.2")]
     assert ignored == 1
+
+
+def test_names_may_be_of_any_bytes(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    folder = tmp_path / os.fsdecode(b"tree/M\xfcller")
+    for z, dataset in enumerate(make.series(stored, StudyInstanceUID="")):
+        make.save(dataset, folder / os.fsdecode(b"M\xfcller-%d" % z))
+    (study,), _ = find(tmp_path, tmp_path / "tree")
+    assert all(Path(source.name).is_file() for source in study.sources)
+
+
+def test_copies_of_an_image_have_one_pseudonym_wherever_they_lie(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    one, two = make.series(stored[:2])
+    files = [make.save(dataset, tmp_path / f"tree/{name}") for dataset, name in ((one, "a"), (two, "b"), (one, "deep/c"))]
+    with zipfile.ZipFile(tmp_path / "tree/some.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(files[0], "d")
+    (study,), _ = find(tmp_path, tmp_path / "tree")
+    sources = {Path(source.name).name: source for source in study.sources}
+    assert sources["a"].image == sources["c"].image == sources["d"].image != sources["b"].image
+    assert {source.size for source in study.sources} == {files[0].stat().st_size}
+
+
+def test_other_files_are_counted_by_what_they_are(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    make.save(make.slice(stored[0], (0, 0, 0)), tmp_path / "tree/IM0")
+    (tmp_path / "tree/cut.dcm").write_bytes((tmp_path / "tree/IM0").read_bytes()[:200])
+    (tmp_path / "tree/report.pdf").write_bytes(b"%PDF")
+    (tmp_path / "tree/link").symlink_to("nowhere")
+    with zipfile.ZipFile(tmp_path / "tree/inner.zip", "w") as archive:
+        archive.write(tmp_path / "tree/IM0", "IM0")
+    with zipfile.ZipFile(tmp_path / "tree/outer.zip", "w") as archive:
+        archive.write(tmp_path / "tree/inner.zip", "inner.zip")
+    (tmp_path / "tree/inner.zip").unlink()
+    index = StudyIndex(tmp_path / "index.sqlite")
+    discover([tmp_path / "tree"], index, PSEUDONYMS)
+    kinds = {"unreadable or damaged": 1, "not DICOM": 1, "no regular file": 1, "zip to be unpacked first": 1}
+    assert index.ignored == kinds
+    refused = [study for study in index if study.refused]
+    assert [study.refused for study in refused] == [
+        "a zip: there is neither a DICOM nor a NIfTI image in it (files: 1 zip to be unpacked first)"
+    ]
+    assert (refused[0].case_id, str(tmp_path / "tree/outer.zip")) in index.places()
 
 
 def test_an_input_must_exist(tmp_path: Path) -> None:

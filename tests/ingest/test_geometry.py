@@ -197,7 +197,7 @@ CASES = {
     "coarse spacing below fine": Case(
         lambda make: stack(make, [0, 1, 2, 3, 4, 5, 9, 13, 17, 21]), None, "leave gaps of up to 10.0 mm at a step of 2.5 mm"
     ),
-    "a slice twice": Case(lambda make: twice(make, 0), says="1 identical copies of slices were dropped"),
+    "a slice twice": Case(lambda make: twice(make, 0), says="1 identical copy of a slice was dropped"),
     "two slices of one place": Case(
         lambda make: twice(make, 50), None, "series 2 was left out: it holds several images at one slice position"
     ),

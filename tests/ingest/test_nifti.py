@@ -71,7 +71,7 @@ def test_phases_masks_and_other_contrasts_in_one_folder(tmp_path) -> None:
     assert list(study.phases) == [Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED]
     assert any("4 of 8 files were left out" in warning for warning in study.warnings)
     assert sum(report.used for report in inspect(tmp_path)) == 4
-    assert len(inspect(tmp_path)) == 8
+    assert len(inspect(tmp_path).series) == 8
 
 
 def test_one_unnamed_file_is_one_phase_with_a_warning(tmp_path) -> None:

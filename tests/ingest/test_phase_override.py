@@ -64,7 +64,7 @@ def test_the_table_decides(tmp_path, dicom, lines) -> None:
 
 
 def test_the_table_wins_over_another_series_of_that_phase_and_leaves_series_out(tmp_path, dicom) -> None:
-    reports = inspect(dicom, table=read_phase_table(table(tmp_path, "series,phase", "3,delayed", "2,none")))
+    reports = inspect(dicom, table=read_phase_table(table(tmp_path, "series,phase", "3,delayed", "2,none"))).series
     assert [(report.number, report.phase, report.used) for report in reports] == [(2, None, False), (3, D, True), (4, D, False)]
     assert reports[0].evidence == (SAID,)
 
@@ -117,21 +117,64 @@ def test_a_faulty_table_is_refused_in_one_line(tmp_path, dicom, lines, message) 
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("content", [None, b"series,phase\n2,\xff\xfe"])
-def test_an_unreadable_table_is_refused(tmp_path, content) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "does not exist"), (b"series,phase\n2,\xff\xfe", "cannot be read: give a CSV file")]
+)
+def test_an_unreadable_table_is_refused(tmp_path, content, message) -> None:
     if content is not None:
         (tmp_path / "phases.csv").write_bytes(content)
-    with pytest.raises(InputError, match=r"phases\.csv cannot be read: give a CSV file in UTF-8"):
+    with pytest.raises(InputError, match=rf"phases\.csv {message}"):
         read_phase_table(tmp_path / "phases.csv")
 
 
 def test_what_inspect_writes_can_be_read_again(tmp_path, dicom) -> None:
-    reports = inspect(dicom)
+    reports = inspect(dicom).series
     write_phase_table(reports, tmp_path / "found.csv")
     again = inspect(dicom, table=read_phase_table(tmp_path / "found.csv", studies=True))
     assert [report.phase if report.used else None for report in reports] == [report.phase for report in again]
     with pytest.raises(InputError, match="exists already"):
         write_phase_table(reports, tmp_path / "found.csv")
+
+
+def test_the_parts_of_one_series_are_told_apart(tmp_path, make, stored) -> None:
+    """A localizer in three planes, and an image series of two kinds of which one is a phase."""
+    study = tmp_path / "study"
+    planes = [(1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)]
+    for number, plane in enumerate(planes):
+        scout = make.slice(stored[0], (0, 0, 0), plane, SeriesInstanceUID="1.2.1", SeriesNumber=1, InstanceNumber=number + 1)
+        scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+        make.save(scout, study / f"scout-{2 - number}")
+    for kind in ("WATER", "FAT"):
+        for z, dataset in enumerate(make.series(stored, ImageType=["DERIVED", "PRIMARY", "DIXON", kind], Modality="CT")):
+            make.save(dataset, study / f"{kind}-{z}")
+    reports = inspect(study).series
+    assert [report.series for report in reports] == ["1.2.1:1", "1.2.1:2", "1.2.1:3", "1.2.3.4:1", "1.2.3.4:2"]
+    write_phase_table(reports, tmp_path / "found.csv")
+    rows = read_phase_table(tmp_path / "found.csv", studies=True)
+    assert [report.phase for report in inspect(study, table=rows)] == [report.phase if report.used else None for report in reports]
+    said = read_phase_table(table(tmp_path, "series,phase", "1,none", "2:1,none", "2:2,delayed"))
+    assert [report.phase for report in inspect(study, table=said)] == [None, None, None, None, D]
+
+
+def test_a_series_that_was_left_out_may_be_called_no_phase_only(tmp_path, dicom, make, stored) -> None:
+    for turn in range(2):
+        for dataset in make.series(stored + turn, SeriesNumber=9, SeriesInstanceUID="1.2.9"):
+            make.save(dataset, dicom / f"9-{turn}-{dataset.ImagePositionPatient[2]}")
+    reports = inspect(dicom).series
+    write_phase_table(reports, tmp_path / "found.csv")
+    assert inspect(dicom, table=read_phase_table(tmp_path / "found.csv")).series[-1].evidence == reports[-1].evidence
+    with pytest.raises(
+        InputError, match="line 2 of the table of phases gives a phase to a series that cannot be used: series 9 was left out"
+    ):
+        read_study(dicom, table=read_phase_table(table(tmp_path, "series,phase", "9,pre")))
+
+
+def test_a_series_without_any_name_has_one_in_the_table(tmp_path, make, stored) -> None:
+    for dataset in make.series(stored, SeriesNumber=None, SeriesInstanceUID=None):
+        make.save(dataset, tmp_path / f"study/{dataset.ImagePositionPatient[2]}")
+    reports = inspect(tmp_path / "study").series
+    write_phase_table(reports, tmp_path / "found.csv")
+    assert [report.evidence for report in inspect(tmp_path / "study", table=read_phase_table(tmp_path / "found.csv"))] == [(SAID,)]
 
 
 def test_a_case_folder_takes_no_table(tmp_path, dicom) -> None:
@@ -156,8 +199,8 @@ def test_a_cohort_refuses_tables_that_do_not_fit(tmp_path, dicom) -> None:
     with pytest.raises(InputError, match="line 2 of the table of phases names a study that was not found"):
         collect([dicom], tmp_path / "cohort", phases=table(tmp_path, "study,series,phase", "77,3,arterial"))
     collect([dicom], tmp_path / "cohort")
-    with pytest.raises(InputError, match="was read without the table of phases before"):
-        collect([dicom], tmp_path / "cohort", phases=table(tmp_path, "study,series,phase", "1.2.3,3,arterial"))
+    assert collect([dicom], tmp_path / "cohort", phases=table(tmp_path, "study,series,phase", "1.2.3,3,arterial")).again == 1
+    assert A in Cohort.open(tmp_path / "cohort")[0][0].phases
 
 
 def test_the_command_line(tmp_path, dicom, monkeypatch, capsys) -> None:

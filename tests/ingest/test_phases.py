@@ -173,6 +173,33 @@ def test_a_pair_of_echo_times_is_no_phase() -> None:
     assert names(series)[:2] == [None, None]
 
 
+def test_a_two_dimensional_series_after_the_dynamic_ones_is_delayed() -> None:
+    flat = t1("ax spgr", 1, MRAcquisitionType="2D", RepetitionTime=150, FlipAngle=70)
+    dynamic = [t1("lava", number, MRAcquisitionType="3D") for number in (2, 3, 4, 5)]
+    assert names([flat, *dynamic]) == [None, "PRE", "ARTERIAL", "PORTAL", "DELAYED"]
+    flat.SeriesNumber = 6
+    assert names([flat, *dynamic]) == ["DELAYED", "PRE", "ARTERIAL", "PORTAL", "DELAYED"]
+
+
+def test_a_derived_series_without_a_word_is_made_of_others() -> None:
+    dynamic = [t1("", number, ImageType=["ORIGINAL", "PRIMARY", "OTHER"]) for number in (1, 2, 3, 4)]
+    assert names([*dynamic, t1("", 5, ImageType=["DERIVED", "PRIMARY", "OTHER"])])[-1] is None
+    assert names([*dynamic, t1("", 5, ImageType=["DERIVED", "PRIMARY", "DIXON", "WATER"])])[-1] == "DELAYED"
+
+
+def test_the_bolus_is_tracked_after_the_pre_contrast_series() -> None:
+    before, after = [t1("lava a", 1), t1("lava b", 2)], [t1("lava c", number) for number in (4, 5, 6)]
+    expected = ["PRE", "PRE", "ARTERIAL", "PORTAL", "DELAYED"]
+    assert names([*before, header("realtime", SeriesNumber=3), *after]) == [*expected[:2], None, *expected[2:]]
+
+
+def test_three_of_one_name_follow_their_mask() -> None:
+    assert names([t1("vibe dixon", 1), t1("vibe", 2), t1("vibe w", 3), *(t1("vibe", number) for number in (4, 5, 6))])[2:4] == [
+        "PRE",
+        "ARTERIAL",
+    ]
+
+
 @pytest.mark.parametrize(
     "elements",
     [

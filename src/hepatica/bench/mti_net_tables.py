@@ -32,6 +32,7 @@ from hepatica.prepared import PreparedCase, data_fingerprint, prepare
 from hepatica.recipe import Recipe
 from hepatica.study import InputError
 from hepatica.train import FOLDS
+from hepatica.workers import end_with_parent
 
 METRICS: Mapping[str, Metric] = {
     "dsc": Metric("DSC (%)", 100.0, higher_is_better=True),
@@ -177,7 +178,7 @@ def _in_parallel(
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(threads,)) as pool:
         waiting = {pool.submit(work, job) for job in todo}
         try:
             while waiting:
@@ -187,6 +188,11 @@ def _in_parallel(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _begin(threads: int) -> None:
+    end_with_parent()
+    torch.set_num_threads(threads)
 
 
 def _cost(recipe: Recipe, folder: Path, device: str) -> NetworkCost:

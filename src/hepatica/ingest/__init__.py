@@ -14,10 +14,10 @@ from hepatica.ingest.archive import unpacked
 from hepatica.ingest.dicom import inspect_dicom, read_dicom
 from hepatica.ingest.nifti import inspect_nifti, is_nifti, read_nifti
 from hepatica.ingest.phase_table import PhaseRow, read_phase_table, write_phase_table
-from hepatica.ingest.series import SeriesReport
+from hepatica.ingest.series import Inspection, SeriesReport
 from hepatica.study import InputError, Study
 
-__all__ = ["PhaseRow", "SeriesReport", "inspect", "read_phase_table", "read_study", "write_phase_table"]
+__all__ = ["Inspection", "PhaseRow", "SeriesReport", "inspect", "read_phase_table", "read_study", "write_phase_table"]
 
 T = TypeVar("T")
 MAX_FILES = 200_000
@@ -42,7 +42,7 @@ def read_study(path: Path | Sequence[Path], *, scratch: Path | None = None, tabl
     return _dispatch(path, scratch, *readers) if isinstance(path, Path) else _by_kind(path, *readers)
 
 
-def inspect(path: Path, *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()) -> list[SeriesReport]:
+def inspect(path: Path, *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()) -> Inspection:
     """Tell of each series under `path` what `read_study` takes it for, the ones it leaves out included.
 
     Raises:
@@ -116,8 +116,8 @@ def _read_case(folder: Path, table: Sequence[PhaseRow]) -> Study:
     return load_case(folder)[0]
 
 
-def _report_case(study: Study) -> list[SeriesReport]:
-    return [
+def _report_case(study: Study) -> Inspection:
+    reports = (
         SeriesReport(
             number=None,
             description=image.description,
@@ -132,4 +132,5 @@ def _report_case(study: Study) -> list[SeriesReport]:
             time_s=image.time_s,
         )
         for phase, image in study.phases.items()
-    ]
+    )
+    return Inspection(tuple(reports), study.warnings)

@@ -46,8 +46,8 @@ def unpacked(path: Path, scratch: Path | None = None, *, names: Collection[str] 
         yield Path(folder)
 
 
-def beginnings(path: Path, size: int) -> Iterator[tuple[str, bytes]]:
-    """The name of every file in a zip and its first bytes, `size` at most; nothing is extracted.
+def beginnings(path: Path, size: int) -> Iterator[tuple[str, int, bytes]]:
+    """The name of every file in a zip, its size unpacked and its first bytes, `size` at most; nothing is extracted.
 
     Raises:
         InputError: as `unpacked`, except that the zip may be of any size.
@@ -59,7 +59,7 @@ def beginnings(path: Path, size: int) -> Iterator[tuple[str, bytes]]:
             for member in members:
                 with archive.open(member) as stream:
                     start = stream.read(size)
-                yield member.filename, start
+                yield member.filename, member.file_size, start
     except InputError:
         raise
     except Exception as error:  # as above

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from hepatica.ingest.contrast import shows_contrast
-from hepatica.ingest.frames import DICOMDIR, Frame, number, read_frames, text
+from hepatica.ingest.frames import DICOMDIR, Frame, counted, number, read_frames, text
 from hepatica.ingest.phase_pixels import MAX_SERIES, coarse_images, seen_in, soft_tissue, with_pixels
 from hepatica.ingest.phase_table import PhaseRow, decided, of_study
+from hepatica.ingest.phase_words import phase_at
 from hepatica.ingest.phases import (
     DOUBTFUL,
     UNKNOWN_AGENT,
@@ -30,9 +31,9 @@ from hepatica.ingest.phases import (
     seconds_after_injection,
     seconds_in_words,
 )
-from hepatica.ingest.series import SeriesReport, Stack, stacks_of
+from hepatica.ingest.series import Inspection, SeriesReport, Stack, stacks_of
 from hepatica.ingest.technique import unless_shared
-from hepatica.ingest.volume import read_volume, sample_pixels
+from hepatica.ingest.volume import irregularities, read_volume, sample_pixels
 from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
 
 SURE = 0.8
@@ -42,6 +43,12 @@ SUREST_ALONE = 0.45
 """Nor that of a series without others to compare it with."""
 
 SAMPLED_SLICES = 16
+LATE = 1.25
+"""Factor by which a time may lie beyond the usual bounds of its phase."""
+
+MANY = 8
+"""Series that a message lists at most."""
+
 BY_NUMBER = "order of series"
 """How the evidence begins of a phase that neither words nor times tell, only the place among the series."""
 
@@ -57,7 +64,8 @@ class Survey:
         guesses: the phase of each.
         times_s: seconds after injection of each, None when unknown.
         rivals: indices of the stacks that were taken for each phase, the best one first.
-        warnings: files and series that were left out.
+        left_out: parts of series that are no volume, each with the reason.
+        notes: files that were left out.
     """
 
     modality: Modality
@@ -66,7 +74,13 @@ class Survey:
     guesses: tuple[PhaseGuess, ...]
     times_s: tuple[float | None, ...]
     rivals: dict[Phase, tuple[int, ...]]
-    warnings: tuple[str, ...]
+    left_out: tuple[Stack, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Files and series that were left out."""
+        return (*self.notes, *(stack.left_out for stack in self.left_out))
 
 
 def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
@@ -101,7 +115,7 @@ def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
     return Study(found.modality, images, _case_id(found.headers[0]), agent, tuple(notes))
 
 
-def inspect_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> list[SeriesReport]:
+def inspect_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Inspection:
     """Tell of each series what it is and whether `read_dicom` uses it.
 
     Args:
@@ -114,27 +128,36 @@ def inspect_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> list
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as in read_dicom
         found = survey(files, table)
-    return [_report(found, index) for index in range(len(found.stacks))]
+    reports = [(stack, _report(found, index)) for index, stack in enumerate(found.stacks)]
+    reports += [(stack, _of_stack(stack, stack.header, PhaseGuess(None, 0.0, (stack.left_out,)))) for stack in found.left_out]
+    reports.sort(key=lambda pair: (pair[1].number or 0, pair[0].part or 0))
+    return Inspection(tuple(report for _, report in reports), found.notes)
 
 
 def survey(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Survey:
     """Read headers, group them, tell the phases, or hear the user's table, and choose one stack for each."""
     frames, notes = _scan(files)
     modality = _one_study(frames)
-    stacks, failures = stacks_of(frames)
+    stacks, left_out = stacks_of(frames)
     if not stacks:
-        raise InputError(f"no series can be read: {failures[0]}")
+        raise InputError(f"no series can be read: {left_out[0].left_out}")
     headers = _headers(stacks)
     guesses = _guess(stacks, headers, modality)
     names = [text(header, "StudyInstanceUID") for header in headers]
-    for index, guess in decided(of_study(table, names), [stack.keys for stack in stacks]).items():
+    unused = [(stack.keys, stack.left_out) for stack in left_out]
+    for index, guess in decided(of_study(table, names), [stack.keys for stack in stacks], unused).items():
         guesses[index] = guess
     times_s = unless_shared([_time_s(header) for header in headers], [guess.phase for guess in guesses])
+    for index, (stack, guess) in enumerate(zip(stacks, guesses, strict=True)):
+        doubt = _contradiction(guess.phase, times_s[index])
+        if doubt:
+            stacks[index] = replace(stack, warnings=(*stack.warnings, f"{stack.name}: {doubt}"))
+            times_s[index] = None
     rivals = _rivals(stacks, guesses)
     if not rivals:
         said = "; ".join(sorted({guess.evidence[0] for guess in guesses}))
         raise InputError(f"none of the {len(stacks)} series is a contrast phase of the liver ({said})")
-    return Survey(modality, tuple(stacks), tuple(headers), tuple(guesses), tuple(times_s), rivals, (*notes, *failures))
+    return Survey(modality, tuple(stacks), tuple(headers), tuple(guesses), tuple(times_s), rivals, tuple(left_out), tuple(notes))
 
 
 def _scan(files: Sequence[Path]) -> tuple[list[Frame], list[str]]:
@@ -167,11 +190,27 @@ def _one_study(frames: Sequence[Frame]) -> Modality:
     studies = {text(header, "StudyInstanceUID") for header in headers}
     studies = studies - {""} or studies
     if len(patients) > 1 or len(studies) > 1:
-        raise InputError(f"images of {len(patients)} patients and {len(studies)} studies are mixed; give one study of one patient")
+        mixed = f"images of {counted(len(patients), 'patient')} and {counted(len(studies), 'study', 'studies')} are mixed"
+        other_way = ", or give the whole to `hepatica ingest`, which keeps studies apart" if len(studies) > 1 else ""
+        raise InputError(f"{mixed}: {_strangers(frames)} of another; take them out{other_way}")
     modalities = sorted({text(header, "Modality") for header in headers})
     if len(modalities) > 1:
         raise InputError("the study holds CT and MR images; give the series of one modality")
     return Modality(modalities[0])
+
+
+def _strangers(frames: Sequence[Frame]) -> str:
+    """The series that are not of the patient and study of most images, by their numbers."""
+    headers = [frame.header for frame in frames]
+    names = [(text(header, "PatientID") or text(header, "PatientName"), text(header, "StudyInstanceUID")) for header in headers]
+    usual = Counter(names).most_common(1)[0][0]
+    others = Counter(number(header, "SeriesNumber") for header, name in zip(headers, names, strict=True) if name != usual)
+    told = [
+        f"{counted(count, 'image')} of {'a series without number' if series is None else f'series {series:.0f}'}"
+        for series, count in sorted(others.items(), key=lambda item: item[0] or 0.0)
+    ]
+    more = [f"images of {counted(len(told) - MANY, 'more series', 'more series')}"] if len(told) > MANY else []
+    return f"{', '.join([*told[:MANY], *more])} {'is' if others.total() == 1 else 'are'}"
 
 
 def _headers(stacks: Sequence[Stack]) -> list[Dataset]:
@@ -195,7 +234,7 @@ def _guess(stacks: Sequence[Stack], headers: Sequence[Dataset], modality: Modali
         guesses, rows = _by_headers(stacks, headers, looks)
     guesses = _by_pixels(stacks, guesses, rows, modality)
     return [
-        replace(guess, phase=None, evidence=(f"{len(stack.frames)} slices only, beside longer series",)) if small else guess
+        replace(guess, phase=None, evidence=(f"{counted(len(stack.frames), 'slice')} only, beside longer series",)) if small else guess
         for stack, guess, small in zip(stacks, guesses, _leftovers(stacks), strict=True)
     ]
 
@@ -292,13 +331,23 @@ def _phase_image(found: Survey, phase: Phase, rivals: Sequence[int]) -> tuple[Ph
 
 
 def _preferred(stack: Stack, phase: Phase) -> str:
-    return f"{stack.name} ({len(stack.frames)} slices) was preferred for the {phase.title} phase"
+    return f"{stack.name} ({counted(len(stack.frames), 'slice')}) was preferred for the {phase.title} phase"
 
 
 def _time_s(header: Dataset) -> float | None:
     """Seconds after injection: by the clock, else as the description says."""
     seconds = seconds_after_injection(header)
     return seconds_in_words(plain_words(text(header, "SeriesDescription"))) if seconds is None else seconds
+
+
+def _contradiction(phase: Phase | None, seconds: float | None) -> str:
+    """Why a time cannot be that of a phase, "" when it may be: where a header lacks the time of the scan, another one stands in for it."""
+    if phase is None or seconds is None:
+        return ""
+    if any(phase is phase_at(seconds * factor, hepatobiliary=phase is Phase.HEPATOBILIARY) for factor in (1 / LATE, 1.0, LATE)):
+        return ""
+    when = f"{abs(seconds):.0f} s {'after' if seconds >= 0 else 'before'} injection"
+    return f"its headers put it {when}, which contradicts the {phase.title} phase; its time is taken as unknown"
 
 
 def _description(header: Dataset) -> str:
@@ -322,24 +371,29 @@ def _case_id(header: Dataset) -> str:
 
 def _report(found: Survey, index: int) -> SeriesReport:
     stack, header, guess = found.stacks[index], found.headers[index], found.guesses[index]
-    series_number = number(header, "SeriesNumber")
     best = None if guess.phase is None else found.rivals[guess.phase][0]
     passed_over = []
     if guess.phase is not None and best is not None and best != index:
         passed_over.append(f"not used: {_preferred(found.stacks[best], guess.phase)}")
+    gaps = irregularities(stack) if guess.phase is not None else []
+    report = _of_stack(stack, header, guess)
+    return replace(report, used=best == index, time_s=found.times_s[index], warnings=(*stack.warnings, *gaps, *passed_over))
+
+
+def _of_stack(stack: Stack, header: Dataset, guess: PhaseGuess) -> SeriesReport:
+    """What its headers tell of a stack that is not used."""
+    series_number = number(header, "SeriesNumber")
     return SeriesReport(
         number=None if series_number is None else int(series_number),
         description=_description(header),
-        modality=found.modality.value,
+        modality=text(header, "Modality"),
         slices=len(stack.frames),
         shape=(len(stack.frames), *stack.frames[0].shape),
-        spacing_mm=(None if stack.step_mm is None else float(np.round(stack.step_mm, 4)), *stack.frames[0].spacing_mm),
+        spacing_mm=(float(np.round(stack.step_mm, 4)) if stack.step_mm else None, *stack.frames[0].spacing_mm),
         phase=guess.phase,
-        used=best == index,
+        used=False,
         confidence=guess.confidence,
         evidence=guess.evidence,
-        time_s=found.times_s[index],
-        warnings=(*stack.warnings, *passed_over),
         study=text(header, "StudyInstanceUID"),
         series=next(iter(stack.keys), ""),
     )

@@ -9,7 +9,8 @@ import sqlite3
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -19,7 +20,7 @@ from pydicom.filereader import read_partial
 
 from hepatica.cohort import CASE_FILE
 from hepatica.ingest.archive import beginnings
-from hepatica.ingest.frames import text
+from hepatica.ingest.frames import DAMAGED, DICOMDIR, check_begins_as_dicom, text
 from hepatica.ingest.nifti import is_mask, is_nifti
 from hepatica.ingest.privacy import Pseudonyms, refusal
 from hepatica.study import InputError
@@ -31,7 +32,7 @@ READ_TAGS = [
     tag
     for keyword in (
         *("SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "SeriesDescription", "PatientName", "PatientID"),
-        *("StudyInstanceUID", "BurnedInAnnotation", "DirectoryRecordSequence"),
+        *("StudyInstanceUID", "SOPInstanceUID", "BurnedInAnnotation", "DirectoryRecordSequence"),
     )
     if (tag := tag_for_keyword(keyword)) is not None
 ]
@@ -48,10 +49,14 @@ class Source:
     Attributes:
         name: its path, or its name inside `archive`.
         archive: the zip that holds it, None for a file of its own.
+        image: pseudonym of the image in it, the same wherever a copy of it lies.
+        size: in bytes, unpacked.
     """
 
     name: str
     archive: Path | None = None
+    image: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -81,17 +86,21 @@ class StudyIndex:
         self._database.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4096; BEGIN;"
             "CREATE TABLE study(case_id TEXT PRIMARY KEY, subject_id TEXT) WITHOUT ROWID;"
-            "CREATE TABLE file(case_id TEXT, archive TEXT, name TEXT, PRIMARY KEY(case_id, archive, name)) WITHOUT ROWID;"
+            "CREATE TABLE place(case_id TEXT, path TEXT, PRIMARY KEY(case_id, path)) WITHOUT ROWID;"
+            "CREATE TABLE file(case_id TEXT, archive TEXT, name TEXT, image TEXT, size INT, PRIMARY KEY(case_id, archive, name))"
+            "WITHOUT ROWID;"
             "CREATE TABLE left_out(case_id TEXT, reason TEXT, files INT, PRIMARY KEY(case_id, reason)) WITHOUT ROWID;"
         )
-        self.ignored = 0
-        """Number of files that are neither DICOM nor NIfTI images."""
+        self.ignored = Counter[str]()
+        """Number of files that are neither DICOM nor NIfTI images, by what they are instead."""
 
-    def add(self, case_id: str, subject_id: str, source: Source | None, left_out: str = "") -> None:
-        """Note a file of a study, or, with a reason, that one was left out."""
+    def add(self, case_id: str, subject_id: str, place: PurePath, source: Source | None, left_out: str = "") -> None:
+        """Note a file of a study and the folder it lies in, or, with a reason, that one was left out."""
         self._database.execute("INSERT OR IGNORE INTO study VALUES(?, ?)", (case_id, subject_id))
+        self._database.execute("INSERT OR IGNORE INTO place VALUES(?, ?)", (case_id, os.fsencode(place)))
         if source is not None:
-            self._database.execute("INSERT OR IGNORE INTO file VALUES(?, ?, ?)", (case_id, str(source.archive or ""), source.name))
+            row = (case_id, os.fsencode(source.archive or ""), os.fsencode(source.name), source.image, source.size)
+            self._database.execute("INSERT OR IGNORE INTO file VALUES(?, ?, ?, ?, ?)", row)
         if left_out:
             self._database.execute(
                 "INSERT INTO left_out VALUES(?, ?, 1) ON CONFLICT(case_id, reason) DO UPDATE SET files = files + 1", (case_id, left_out)
@@ -103,17 +112,27 @@ class StudyIndex:
     def __iter__(self) -> Iterator[FoundStudy]:
         """Every study with its files, one by one, in the order of their pseudonyms."""
         for case_id, subject_id in self._database.execute("SELECT case_id, subject_id FROM study ORDER BY case_id"):
-            files = self._database.execute("SELECT archive, name FROM file WHERE case_id = ? ORDER BY archive, name", (case_id,))
-            sources = tuple(Source(name, Path(archive) if archive else None) for archive, name in files)
+            files = self._database.execute(
+                "SELECT archive, name, image, size FROM file WHERE case_id = ? ORDER BY archive, name", (case_id,)
+            )
+            sources = tuple(
+                Source(os.fsdecode(name), Path(os.fsdecode(archive)) if archive else None, image, size)
+                for archive, name, image, size in files
+            )
             reasons = self._database.execute("SELECT reason, files FROM left_out WHERE case_id = ? ORDER BY files DESC", (case_id,))
             left_out = Counter(dict(reasons.fetchall()))
-            said = ", ".join(f"{files} {reason}" for reason, files in left_out.items())
+            said = in_words(left_out)
             if sources:
                 notes = (f"left out {left_out.total()} of {len(sources) + left_out.total()} files: {said}",) if left_out else ()
                 yield FoundStudy(case_id, subject_id, sources, notes)
             else:
                 one = next(iter(left_out)) if left_out.total() == 1 else f"none of its files can be used: {said}"
                 yield FoundStudy(case_id, subject_id, (), refused=one)
+
+    def places(self) -> Iterator[tuple[str, str]]:
+        """The pseudonym of every study, those that are refused included, with each folder or zip that holds files of it."""
+        for case_id, path in self._database.execute("SELECT case_id, path FROM place ORDER BY case_id, path"):
+            yield case_id, os.fsdecode(path)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -169,59 +188,68 @@ class _Finder:
         for file in files:
             self._count()
             if is_nifti(file):
-                niftis.append(Source(str(file)))
+                niftis.append(self._source(file, file.stat().st_size if file.is_file() else 0))
             elif not file.is_file():
-                self.index.ignored += 1
+                self.index.ignored["no regular file"] += 1
             elif file.suffix.lower() == ".zip" or zipfile.is_zipfile(file):
                 self._zip(file)
             else:
-                self._dicom(_header_of(file), folder, Source(str(file)))
+                self._dicom(partial(_header_of, file), folder, self._source(file, file.stat().st_size))
         self._nifti(folder, niftis)
 
     def refuse(self, path: PurePath, reason: str) -> None:
         identity = f"path {path}"
-        self.index.add(self.pseudonyms.case_id(identity), self.pseudonyms.subject_id(identity), None, reason)
+        self.index.add(self.pseudonyms.case_id(identity), self.pseudonyms.subject_id(identity), path, None, reason)
 
     def _zip(self, archive: Path) -> None:
         niftis: dict[Path, list[Source]] = {}
-        before = self.index.ignored, self.seen
+        before, seen = self.index.ignored.copy(), self.seen
         try:
-            for name, start in beginnings(archive, HEADER_BYTES):
+            for name, size, start in beginnings(archive, HEADER_BYTES):
                 if any(part.startswith((".", "__MACOSX")) for part in PurePath(name).parts):
                     continue
                 self._count()
                 folder = archive / PurePath(name).parent
+                source = self._source(PurePath(name), size, archive)
                 if is_nifti(Path(name)):
-                    niftis.setdefault(folder, []).append(Source(name, archive))
+                    niftis.setdefault(folder, []).append(source)
                 else:
-                    self._dicom(_header(io.BytesIO(start)), folder, Source(name, archive))
+                    self._dicom(partial(_header, io.BytesIO(start)), folder, source)
         except InputError as error:
             self.refuse(archive, str(error).replace(archive.name, "a zip"))
             return
         for folder, sources in niftis.items():
             self._nifti(folder, sources)
-        if self.index.ignored - before[0] == self.seen - before[1]:
-            self.refuse(archive, f"a zip: {NO_IMAGE}")
+        ignored = self.index.ignored - before
+        if ignored.total() == self.seen - seen:
+            self.refuse(archive, f"a zip: {NO_IMAGE} (files: {in_words(ignored)})")
 
-    def _dicom(self, header: Dataset | None, folder: PurePath, source: Source) -> None:
-        if header is None:
-            self.index.ignored += 1
+    def _source(self, file: PurePath, size: int, archive: Path | None = None) -> Source:
+        return Source(str(file), archive, self.pseudonyms.image(f"name {file.name}"), size)
+
+    def _dicom(self, read: Callable[[], Dataset], folder: PurePath, source: Source) -> None:
+        try:
+            header = read()
+        except InputError as error:
+            self.index.ignored[str(error)] += 1
             return
+        image = text(header, "SOPInstanceUID")
+        source = replace(source, image=self.pseudonyms.image(f"uid {image}")) if image else source
         uid = text(header, "StudyInstanceUID")
         study = f"uid {uid}" if uid else f"path {folder}"
         patient = text(header, "PatientID") or text(header, "PatientName")
         reason = refusal(header) or ""
         case_id, subject_id = self.pseudonyms.case_id(study), self.pseudonyms.subject_id(f"id {patient}" if patient else study)
-        self.index.add(case_id, subject_id, None if reason else source, reason)
+        self.index.add(case_id, subject_id, folder, None if reason else source, reason)
 
     def _nifti(self, folder: PurePath, sources: Sequence[Source]) -> None:
         if not any(not is_mask(Path(source.name)) for source in sources):
-            self.index.ignored += len(sources)
+            self.index.ignored += Counter({"NIfTI mask": len(sources)})
             return
         study = f"path {folder}"
         case_id, subject_id = self.pseudonyms.case_id(f"nifti {study}"), self.pseudonyms.subject_id(_bids_subject(folder) or study)
         for source in sources:
-            self.index.add(case_id, subject_id, source)
+            self.index.add(case_id, subject_id, folder, source)
 
     def _count(self) -> None:
         self.seen += 1
@@ -244,29 +272,37 @@ def _folders(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[str]]]:
         yield Path(parent), visible
 
 
-def _header_of(file: Path) -> Dataset | None:
+def _header_of(file: Path) -> Dataset:
     try:
         with file.open("rb") as stream:
             return _header(stream)
-    except OSError:
-        return None
+    except OSError as error:
+        raise InputError(DAMAGED) from error
 
 
-def _header(stream: BinaryIO) -> Dataset | None:
-    """The attributes that tell study, patient and kind of object, None when this is no DICOM object."""
-    start = stream.read(132)
-    if start[128:] != b"DICM" and start[:2] not in (b"\x02\x00", b"\x08\x00"):
-        return None
+def _header(stream: BinaryIO) -> Dataset:
+    """The attributes that tell study, patient and kind of object.
+
+    Raises:
+        InputError: this is no DICOM object; the message is what it is instead.
+    """
+    check_begins_as_dicom(stream.read(132))
     stream.seek(0)
     try:
         header = read_partial(stream, lambda tag, _vr, _length: tag >= TOO_FAR, force=True, specific_tags=list(READ_TAGS))
-        return header if "SOPClassUID" in header and "DirectoryRecordSequence" not in header and _decodes(header) else None
-    except Exception:  # hostile bytes raise anything
-        return None
+        whole = "SOPClassUID" in header and all(header[tag] is not None for tag in list(header.keys()))
+    except Exception as error:  # hostile bytes raise anything
+        raise InputError(DAMAGED) from error
+    if "DirectoryRecordSequence" in header:
+        raise InputError(DICOMDIR)
+    if not whole:
+        raise InputError(DAMAGED)
+    return header
 
 
-def _decodes(header: Dataset) -> bool:
-    return all(header[tag] is not None for tag in list(header.keys()))
+def in_words(counts: Counter[str]) -> str:
+    """Kinds of files as words: "2 not DICOM, 1 DICOMDIR"."""
+    return ", ".join(f"{files} {kind}" for kind, files in counts.most_common()) or "none"
 
 
 def _bids_subject(folder: PurePath) -> str:

@@ -20,7 +20,9 @@ from pydicom.tag import BaseTag
 from hepatica.study import InputError, Modality
 
 DAMAGED = "unreadable or damaged"
+NOT_DICOM = "not DICOM"
 DICOMDIR = "DICOMDIR"
+ZIPPED = "zip to be unpacked first"
 DAY_S = 86400.0
 MIN_SPACING_MM, MAX_SPACING_MM, MAX_POSITION_MM = 0.01, 100.0, 1e5
 PHILIPS = (0x2005, 0x0010), "Philips MR Imaging DD 001"
@@ -106,8 +108,7 @@ def _read_header(path: Path) -> tuple[Dataset, float | None]:
     """The elements that can be decoded and are public, and Philips' private scale slope."""
     with path.open("rb") as file:
         start = file.read(132)
-        if start[128:] != b"DICM" and start[:2] not in (b"\x02\x00", b"\x08\x00"):
-            raise InputError("not DICOM")
+        check_begins_as_dicom(start)
         file.seek(0)
         header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
     scale_slope = _scale_slope(header)
@@ -121,6 +122,18 @@ def _read_header(path: Path) -> tuple[Dataset, float | None]:
     if "SOPClassUID" not in header:
         raise InputError(DAMAGED)
     return header, scale_slope
+
+
+def check_begins_as_dicom(start: bytes) -> None:
+    """Refuse what is no DICOM file by its first 132 bytes.
+
+    Raises:
+        InputError: as `read_frames`.
+    """
+    if start[:4] == b"PK\x03\x04":
+        raise InputError(ZIPPED)
+    if start[128:] != b"DICM" and start[:2] not in (b"\x02\x00", b"\x08\x00"):
+        raise InputError(NOT_DICOM)
 
 
 def _mend_decimal_commas(header: Dataset, tag: BaseTag) -> None:
@@ -265,6 +278,15 @@ def text(item: Dataset, keyword: str) -> str:
     """An element's value as one line of text, "" when it is missing."""
     value = item.get(keyword)
     return "" if value is None else " ".join(str(value).split())
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """A number with its noun.
+
+    >>> counted(1, "slice"), counted(2, "slice"), counted(0, "study", "studies")
+    ('1 slice', '2 slices', '0 studies')
+    """
+    return f"{count} {one if count == 1 else many or f'{one}s'}"
 
 
 def words(item: Dataset, keyword: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from hepatica.ingest.contrast import shows_contrast
 from hepatica.ingest.frames import MAX_POSITION_MM, MAX_SPACING_MM, MIN_SPACING_MM
 from hepatica.ingest.phase_table import SAID, PhaseRow, decided, of_study
 from hepatica.ingest.phases import PhaseGuess, phase_in_words, plain_words
-from hepatica.ingest.series import SeriesReport
+from hepatica.ingest.series import Inspection, SeriesReport
 from hepatica.ingest.volume import MAX_VOXELS
 from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
 
@@ -97,11 +97,12 @@ def read_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
     return Study(read[0].modality, phases, _case_id(read), None, tuple(notes))
 
 
-def inspect_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> list[SeriesReport]:
+def inspect_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Inspection:
     """Tell of each file what it is taken for; takes and raises what `read_nifti` does."""
     images, left_out = _sort_out(files, table)
     reports = [_report(_read(path, guess), used=True) for path, guess in images.items()]
-    return reports + [_report(_read(path, PhaseGuess(None, 0.9, (reason,))), used=False) for path, reason in left_out.items()]
+    reports += [_report(_read(path, PhaseGuess(None, 0.9, (reason,))), used=False) for path, reason in left_out.items()]
+    return Inspection(tuple(reports))
 
 
 def _sort_out(files: Sequence[Path], table: Sequence[PhaseRow]) -> tuple[dict[Path, PhaseGuess | None], dict[Path, str]]:

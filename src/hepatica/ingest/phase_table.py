@@ -46,6 +46,8 @@ def read_phase_table(file: Path, *, studies: bool = False) -> tuple[PhaseRow, ..
     Raises:
         InputError: the file cannot be read, lacks a column or a row, or names an unknown phase.
     """
+    if not file.exists():
+        raise InputError(f"the table of phases {file} does not exist")
     try:
         content = file.read_text(encoding="utf-8-sig")
         first = content.partition("\n")[0]
@@ -86,23 +88,31 @@ def of_study(rows: Sequence[PhaseRow], names: Collection[str]) -> tuple[PhaseRow
     return chosen
 
 
-def decided(rows: Sequence[PhaseRow], series: Sequence[Collection[str]]) -> dict[int, PhaseGuess]:
+def decided(
+    rows: Sequence[PhaseRow], series: Sequence[Collection[str]], left_out: Sequence[tuple[Collection[str], str]] = ()
+) -> dict[int, PhaseGuess]:
     """What the table says, by index of the series.
 
     Args:
         rows: of one study.
         series: what each series, or each time point of one, may be called.
+        left_out: the same of series that cannot be used, with the reason; a row may say that they are no phase.
 
     Raises:
-        InputError: a row is about no series or about several time points, or two are about one series or give one phase.
+        InputError: a row is about no series or about several time points, gives a phase to a series that cannot be used, or two are about
+            one series or give one phase.
     """
     lines: dict[int, int] = {}
     for row in rows:
         matches = [index for index, names in enumerate(series) if row.series in names]
-        if not matches:
+        reason = next((reason for names, reason in left_out if row.series in names), None)
+        if not matches and reason is None:
             raise InputError(
-                f"line {row.line} of the table of phases names a series that the study does not have: `hepatica inspect --json` lists them"
+                f"line {row.line} of the table of phases names a series that the study does not have, or of which no image can be read: "
+                "`hepatica inspect --json` lists them"
             )
+        if not matches and row.phase is not None:
+            raise InputError(f"line {row.line} of the table of phases gives a phase to a series that cannot be used: {reason}")
         if len(matches) > 1 and row.phase is not None:
             raise InputError(
                 f"line {row.line} of the table of phases names a series of {len(matches)} time points or parts: say which, as "

@@ -29,38 +29,39 @@ NOT_A_PHASE = {
         r"lo[ck]ali[sz]|\blocator|\bloc\b|scout|survey|topogra|surview|\bscano|3.?pl(ane)?\b|reperage|ubersicht|uebersicht|pilot|定位"
     ),
     "a calibration": r"calib|kalib|\bcal\b|^asset$|sense.?ref|ref.?sense|ref.?scan|shim|b1.?map|prescan",
-    "bolus tracking": r"monitor|bolus.?(trac?k|timing)|care.?bolus|test.?bolus|^bolus$|timing|smart.?prep|^real.?time|tracker|fluoro",
+    "bolus tracking": r"monitor|bolus.?(trac?k|timing)|care.?bolus|test.?(bolus|dos)|^bolus$|timing|smart.?prep|^real.?time|tracker|fluoro",
     "a subtraction": (
-        r"\bsub\d?\b|s?subtra|soustra|\bs?sous\b(?! (gad|inj|iv))|su[bs]?stra[ck]|\bresta\b|sottraz|\bminus\b|\) ?- ?\("
+        r"\b(s ?){0,2}subs?\d?\b|s?subtra|soustra|\bs?sous\b(?! (gad|inj|iv))|su[bs]?stra[ck]|\bresta\b|sottraz|\bminus\b|\) ?[-+] ?\("
         r"|(art\w*|ven\w*|por\w*|del\w*|post|late|ph ?\d|\d ?s(ec)?)( contrast)? ?[-–] ?(t1w? ?)?(pre|mask|nativ|ph ?1)\b|减影"
     ),
     "T2-weighted": (
-        r"\bt2|haste|ss.?fse|\b(fr?.?)?fse\b|\bss ?t?se\b|\bfase.?(2d|cor|ax|t2)|\bt?tse\b|\bssh\b|\bstir\b|\btirm\b|blade|propeller"
-        r"|multivane"
+        r"\bt2|haste|ss.?fse|\b(fr?.?)?fse\b|frfse|\bss ?(t?se|ax|cor|te)\b|\bs(ingle)?.?shot|\bfase.?(2d|cor|ax|t2)|\bt?tse\b|\bssh\b"
+        r"|\bstir\b|\btirm\b|blade|propeller|multivane"
     ),
     "a spin echo": r"\bt1 (ax |tra |cor |sag )?t?se\b|\bt1 .*\bt?se\b(?!.*(vibe|lava|thrive))",
-    "a balanced gradient echo": r"tru.?fi|true.?fisp|fiesta|btfe|b.?ffe\b|balanced|\bcine|\bssfp|steady.?state|\bgrass\b",
+    "a balanced gradient echo": r"tru.?fi|fisp\b|\btfi ?2d|fiesta|btfe|b.?ffe\b|balanced|\bcine|\bssfp|steady.?state|\bgrass\b",
+    "an image of blood or flow": r"(white|bright|black|dark).?blood|flow.?sensit|\bdouble.?ir\b",
     "diffusion-weighted": (
         r"\bdwi|\bdw\b|diff(?!er)|\bdifu[sz]|\bdif\b|\b[ed]?adc\b|apparent.?diff|\bep2d|epi\b|ivim|\bb ?=? ?\d{2,4}\b.*\bdw"
-        r"|^(s?s b[ -]?\d{1,4}|(s )?b[ -]?(0|\d{3,4}|zero))$|trace|resolve|\bzoomit|弥散|扩散|拡散|확산|диффуз"
+        r"|^(s?s b[ -]?\d{1,4}|(s )?b([ -]\d{2}|[ -]?(0|\d{3,4}|zero)))$|\bb.?val|trace|resolve|\bzoomit|弥散|扩散|拡散|확산|диффуз"
     ),
     "an in- or opposed-phase image": (
-        r"\b(in|out|opp?|opposed).?(of.?)?ph(ase|\b)|\bin.?(and.?)?(opp?|out)\b|\bopp?.?in\b|\biop\b|dual.?(echo|ffe|fgre|gre)|ffe.?dual|\b(opp|ip|op|oop)\b"
+        r"\b(in|out|opp?|opposed).?(of.?)?ph(as|\b)|\bin.?(and.?)?(opp?|out)\b|\bopp?.?in\b|\biop\b|dual.?(echo|ffe|fgre|gre)|ffe.?dual|\b(opp|ip|op|oop)\b"
         r"|\bin$|\bout$|\bt1\b.{0,12}\b(in|out)\b|\bfu(era|ori)\b|\bfora de"
         r"|\b(en|em|in|hors|gegen) ?(phase|fase)\b(?! ?(art|port|ve|tard|equi|hep|de ))|fase opuesta"
         r"|^(ax|axial|tra|cor) fase$|同相|反相|同位相|逆位相"
     ),
     "a fat or fat-fraction image": (
         r"\bfat\b(?!.?(sat|sup|sh))|\bf$|(dixon|flex|dix)[ -]?f\b|^f[: ]|\bpdff\b|fat.?frac|\bff\b|ideal.?iq|[rt]2.?star|\b[rt]2\*"
-        r"|liver.?lab|\be6\b|dixon.?quant|\bq.?dixon|\br2s\b"
+        r"|liver.?lab|\be6\b|dixon.?quant|\bq.?dixon|\br2s\b|\biron\b"
     ),
-    "cholangiography": r"mrcp|chola?ng|colang|\bcprm\b|(thick|thin).?slab",
+    "cholangiography": r"mrcp|chola?ng|colang|\bcprm\b|(thick|thin).?slab|^radials?$",
     "angiography": r"angio(?!m|\w* ?(phase|fase))|\bmra\b|\bcemra|\btof\b|\bmru\b|\buro(gra|mr)",
     "a parameter map": r"\bmap|maps?\b|elasto|\bmre\b|gremre|mr.?touch|perfusi|stiffness|\bwash|\bttp\b|molli|look.?lock|wave\b",
-    "a projection or reformat": r"\bm(in)?ip\b|\bvrt?\b|\bmpr\b|reformat|intensity projection|^pjn\b",
+    "a projection or reformat": r"\bm(in)?ip(\b|series)|\bvrt?\b|\bmpr\b|reformat|intensity projection|^pjn\b|\brot(ate)?$|^spin$",
     "a report or screen": (
         r"dose.?(report|info|sheet)|patient.?protocol|screen.?(save|shot|cap)|\breport\b|^k(os?|in?|on)$|key.?(obj|ima)"
-        r"|processed|presentation.?state|^pos ?disp|summary.?series"
+        r"|processed|^sc:|presentation.?state|^pos ?disp|summary.?series"
     ),
     "a lung or bone reconstruction": r"\blung|pulm|\bbone|\bpoumon|\bpluc",
 }
@@ -94,14 +95,17 @@ WORDS = {
 
 ENHANCED = (
     r"\bc ?\+|\bce\b|\bcc\b|\bck\d?\b|enhanc|contrast|kontrast|\bgd\b|\bgad|\binj|\bkm\b|\+ ?[ck]\b|\bmdc\b"
-    r"|(?<!\d )\bcm\b|\bpg\b|\b(with|after|avec|apres|con|nach)\b|\bpos[t ]? ?\d*\b|\bpo\b|造影後|增强后"
+    r"|(?<!\d )\bcm\b|\bpg\b|\b(with|after|avec|apres|con|nach)\b|\bpos[t ]? ?\d*\b|\bpo\b|\binfusion|造影後|增强后"
 )
 """Words for images with contrast agent, of whatever phase."""
 
 SEVERAL_TIMES = r"\b\d+[ ,/&]+\d+[ ,/&]+\d+ ?(s|sec|min)\b"
-PRE_AND_POST = r"pre\b.{0,8}post"
+PRE_AND_POST = r"pre\b.{0,8}(post|\d ?(dyn|ph))"
 BOTH = PRE_AND_POST + r"|\bw/?wo\b|\bwow\b|\bw.{0,5}(and|&|/|\+).{0,5}w/?o\b|\b[23]fas|biphas|bipasi|triphas|multiphas"
 """Words for several phases in one series."""
+
+NOT_WAITED = r"\bno (\d+ ?\w+ )?del\w*"
+"""Words for a delay that was left out."""
 
 RAPID = r"twist|disco|tricks|grasp|multi.?art|freeze.?it|keyhole|4d.?thrive"
 """Words for time-resolved acquisitions, whose time points are seconds apart."""
@@ -109,7 +113,7 @@ RAPID = r"twist|disco|tricks|grasp|multi.?art|freeze.?it|keyhole|4d.?thrive"
 NUMBERED = r"\b(?:ph(?:ase)?|pass|post|dyn) ?(\d+)\b|\b(\d)(?:st|nd|rd|th)\b"
 """Numbers of the phases of a dynamic series."""
 
-UNITS = "s|secs?|seconds|sek|seg|m|mn|mins?|minutes|minutos|minuti|minuten|phut|'|分钟?|秒|h|hrs?|hours?|std"
+UNITS = "s|secs?|seconds|sek|seg|m|mn|mins?|minutes?|minutos|minuti|minuten|phut|'|分钟?|秒|h|hrs?|hours?|std"
 
 REPEATED = r"\brpt\b|repeat|\bwdh|wiederh|\bredo\b|\brep\b|repet"
 """Words for a series that replaces the one before it, for instance after a failed breath-hold."""
@@ -123,6 +127,8 @@ ABDOMEN = r"abd|\bab\b|adrenal|liver|foie|leber|hepat|body|\bcap\b|\bap\b|brzuch
 EAST_ASIAN = "\u3040-\u9fff\uac00-\ud7af"
 
 HOUR_S = 3600.0
+EARLIEST_S = 13.0
+"""Shorter times in words are those of a breath-hold."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +179,7 @@ def phases_named(plain: str, *, hepatobiliary: bool | None) -> dict[Phase, str]:
         return {}
     if re.search(SEVERAL_TIMES, plain):
         return {}
+    plain = re.sub(NOT_WAITED, " ", plain)
     named = {phase: found[0].strip() for phase, pattern in WORDS.items() if (found := re.search(pattern, plain))}
     times = times_in_words(plain)
     if len(times) > 1 and len({phase_at(time, hepatobiliary=False) for time in times} | named.keys()) > 2:  # "art, 70 s, 2 min"
@@ -214,10 +221,11 @@ def times_in_words(plain: str) -> list[float]:
     >>> times_in_words("c art 70s 2min bh")
     [70.0, 120.0]
     """
-    spaced = re.sub(r"\b(post|delay|dyn)(?=\d)", r"\1 ", plain)
+    plain = re.sub(NOT_WAITED, " ", plain)
+    spaced = re.sub(r"\b(post|delay|dyn|ax|cor|sag|c)(?=\d)", r"\1 ", plain)
     found = re.findall(rf"(?<![\d.a-z])(\d{{1,4}})[ -]?({UNITS})(?![a-z0-9])", spaced)
     times = [_seconds(float(amount), unit) for amount, unit in found]
-    return [time for time in times if time is not None]
+    return [time for time in times if time is not None and not 0 < time < EARLIEST_S]
 
 
 def _seconds(amount: float, unit: str) -> float | None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from hepatica.ingest.frames import number, text
+from hepatica.ingest.phase_clues import Clue, compare, whole
 from hepatica.ingest.phase_order import Step, phases_by_order
 from hepatica.ingest.phase_words import (
     BOTH,
     ENHANCED,
     LATE,
-    NUMBERED,
-    PRE_AND_POST,
     RAPID,
     REPEATED,
     PhaseGuess,
@@ -40,7 +39,6 @@ from hepatica.ingest.technique import (
     axial,
     clocks_of,
     hepatobiliary_agent,
-    odd_ones_out,
     place,
     rapid_runs,
     ruled_out,
@@ -70,7 +68,7 @@ DOUBTFUL = 0.5
 RAPID_S = 8.0
 """No breath-hold follows another so soon."""
 
-HEPATOBILIARY_AGENT = {True: 0.98, None: 0.4, False: 1e-9}
+HEPATOBILIARY_AGENT = {True: 0.98, None: 0.2, False: 1e-9}
 """Probability that the agent has a hepatobiliary phase, where headers say so, say nothing, or name another."""
 
 SUREST_BY_ORDER = 0.96
@@ -79,33 +77,6 @@ SHARPER = 1.3
 
 LEFT_OPEN = 6.0
 """Logarithm of how much more likely the phases are that words leave open than those that they exclude."""
-
-EARLY = {Phase.PRE, Phase.ARTERIAL, Phase.PORTAL}
-"""Phases that are imaged once or twice."""
-
-PREFIX = r"\bph ?(\d+) ?/ ?"
-"""What some scanners put before the name of each time point."""
-
-
-@dataclass(frozen=True)
-class _Clue:
-    """What one header says by itself.
-
-    Attributes:
-        settled: the phase, or that there is none, once words or time tell it.
-        clock_s: when it was taken, None when unknown.
-        enhanced: whether it shows contrast agent, None when nothing tells.
-        evidence: for being enhanced or not.
-        looked: whether pixels told so.
-        leaning: logarithms that speak for a phase without settling it.
-    """
-
-    settled: PhaseGuess | None
-    clock_s: float | None
-    enhanced: bool | None
-    evidence: tuple[str, ...]
-    looked: bool = False
-    leaning: Mapping[Phase, float] = field(default_factory=dict)
 
 
 def identify(series: Sequence[Dataset], *, enhanced: Sequence[bool | None] | None = None) -> list[PhaseGuess]:
@@ -147,10 +118,7 @@ def _judge(series: Sequence[Dataset], enhanced: Sequence[bool | None] | None) ->
         replace(_clue(header, look, late, guess, waited), clock_s=clock_s)
         for header, look, guess, waited, clock_s in zip(series, seen, worded, seconds, clocks_of(series), strict=True)
     ]
-    clues = _compare_agents(series, _numbered(series, _masks(series, _first_of_both(series, _shared(series, clues)))))
-    for index, (reason, confidence) in odd_ones_out(series).items():
-        if clues[index].settled is None and clues[index].enhanced is not True:
-            clues[index] = replace(clues[index], settled=PhaseGuess(None, confidence, (reason,)))
+    clues = compare(series, clues)
     settled = {index: clue.settled for index, clue in enumerate(clues) if clue.settled is not None}
     ordered: dict[int, tuple[PhaseGuess, NDArray[np.float64]]] = {}
     if sum(clue.settled is None or clue.settled.phase is not None for clue in clues) > 1:
@@ -182,7 +150,7 @@ def _worded(header: Dataset, late: bool | None, several: bool) -> PhaseGuess | N
     return phase_in_words(text(header, "ProtocolName"), hepatobiliary=late) if worded is None and several else worded
 
 
-def _clue(header: Dataset, enhanced: bool | None, late: bool | None, worded: PhaseGuess | None, seconds: float | None) -> _Clue:
+def _clue(header: Dataset, enhanced: bool | None, late: bool | None, worded: PhaseGuess | None, seconds: float | None) -> Clue:
     description = text(header, "SeriesDescription") or text(header, "ProtocolName")
     plain = described(description)
     evidence: tuple[str, ...] = ()
@@ -191,7 +159,7 @@ def _clue(header: Dataset, enhanced: bool | None, late: bool | None, worded: Pha
         evidence = ("pixels show contrast agent in vessels or organs" if enhanced else "pixels show no contrast agent",)
     elif (found := re.search(ENHANCED, plain)) and not re.search(BOTH, plain):
         enhanced, evidence = True, (f"description says '{found[0].strip()}'",)
-    clue = _Clue(None, None, enhanced, evidence, looked)
+    clue = Clue(None, None, enhanced, evidence, looked)
     excluded = ruled_out(header)
     if excluded is not None:
         return replace(clue, settled=PhaseGuess(None, excluded[1], (excluded[0],)))
@@ -206,7 +174,7 @@ def _clue(header: Dataset, enhanced: bool | None, late: bool | None, worded: Pha
     return replace(clue, settled=replace(worded, confidence=0.99 if agreed else 0.6, evidence=both))
 
 
-def _left_open(clue: _Clue, plain: str, late: bool | None) -> _Clue:
+def _left_open(clue: Clue, plain: str, late: bool | None) -> Clue:
     """Let words lean that leave several phases open, such as "late" where there may be a hepatobiliary phase."""
     named = phases_named(plain, hepatobiliary=late)
     if not named:
@@ -216,78 +184,13 @@ def _left_open(clue: _Clue, plain: str, late: bool | None) -> _Clue:
         if late is not True or seconds_in_words(plain) is not None or not re.search(LATE, plain):
             return replace(clue, settled=PhaseGuess(Phase.DELAYED, 0.97, evidence))
         named |= {Phase.HEPATOBILIARY: ""}
-    return replace(clue, evidence=evidence, leaning=dict.fromkeys(named, LEFT_OPEN))
+    leaning = dict.fromkeys(named, LEFT_OPEN)
+    if late is None and Phase.HEPATOBILIARY in leaning:  # with an agent for it one mostly waits for longer
+        leaning[Phase.HEPATOBILIARY] -= 2.0
+    return replace(clue, evidence=evidence, leaning=leaning)
 
 
-def _shared(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
-    """Take back a phase where three or more time points of one name bear it, in CT "pre" only: it names the whole."""
-    stems = [re.sub(PREFIX, "", described(text(header, "SeriesDescription"))) for header in series]
-    moments = [place(header, small_numbers=False) for header in series]
-    earliest = [EARLY if text(header, "Modality") == Modality.MR else {Phase.PRE} for header in series]
-    early = [clue.settled is not None and clue.settled.phase in phases for clue, phases in zip(clues, earliest, strict=True)]
-    points = Counter(stem for stem, _ in {(stem, moment) for stem, moment, one in zip(stems, moments, early, strict=True) if one})
-    return [replace(clue, settled=None) if one and points[stem] >= 3 else clue for clue, stem, one in zip(clues, stems, early, strict=True)]
-
-
-def _first_of_both(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
-    """Let the first time point of what is called "pre and post" lean to the pre-contrast phase."""
-    points: dict[tuple[str, float | None], list[int]] = {}
-    for index, (header, clue) in enumerate(zip(series, clues, strict=True)):
-        if clue.settled is None and re.search(PRE_AND_POST, described(text(header, "SeriesDescription"))):
-            points.setdefault(_whole(header), []).append(index)
-    out = list(clues)
-    for members in points.values():
-        if len(members) > 1:
-            first = min(members, key=lambda index: (clues[index].clock_s or 0.0, place(series[index], small_numbers=False)))
-            out[first] = replace(clues[first], leaning={Phase.PRE: 4.0}, evidence=("the first of what is called pre and post",))
-    return out
-
-
-def _numbered(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
-    """Let numbers of phases lean: the first after the injection is arterial, where something before it can be the pre-contrast phase."""
-    said = [described(text(header, "SeriesDescription")) for header in series]
-    numbers = [int(found[found.lastindex or 0]) if (found := re.search(NUMBERED, plain)) else None for plain in said]
-    out = list(clues)
-    for index, count in enumerate(numbers):
-        after = clues[index].enhanced is True or any(clue.leaning.get(Phase.PRE) for clue in clues)
-        if count == 1 and clues[index].settled is None and after:
-            out[index] = replace(clues[index], leaning={Phase.ARTERIAL: 2.0, Phase.PRE: -2.0})
-    return out
-
-
-def _masks(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
-    """Take a series whose name others bear with a number before it ("Ph1/...") or a word for contrast agent for the one before these."""
-    said = [described(text(header, "SeriesDescription")) for header in series]
-    numbered = {re.sub(PREFIX, "", plain) for plain in said if re.search(PREFIX, plain)}
-    enhanced = {" ".join(re.sub(ENHANCED, " ", plain).split()) for plain in said if re.search(ENHANCED, plain)}
-    out = list(clues)
-    for index, (plain, clue) in enumerate(zip(said, clues, strict=True)):
-        if clue.settled is None and plain and plain in numbered:
-            out[index] = replace(clue, enhanced=None, leaning={Phase.PRE: 4.0}, evidence=("others bear its name with a number",))
-        elif clue.settled is None and clue.enhanced is None and not clue.leaning and plain in enhanced:
-            out[index] = replace(clue, leaning={Phase.PRE: 2.0}, evidence=("others bear its name with a word for contrast agent",))
-    return out
-
-
-def _compare_agents(series: Sequence[Dataset], clues: list[_Clue]) -> list[_Clue]:
-    """Where some series name an agent and others do not, the ones without are taken as scanned before it; a lone name is a hint only."""
-    candidates = [index for index, clue in enumerate(clues) if clue.settled is None or clue.settled.phase is not None]
-    named = {index: agent_of(series[index]) is not None for index in candidates}
-    given = [index for index in candidates if agent_of(series[index], in_description=False) is not None]
-    first_given_s = min((clues[index].clock_s or 0.0 for index in given), default=-np.inf)
-    out = list(clues)
-    for index in candidates:
-        clue = clues[index]
-        if clue.enhanced is not None or not any(named.values()):
-            continue
-        if named[index] and (len(candidates) == 1 or not all(named.values())):
-            out[index] = replace(clue, enhanced=True, evidence=("its headers name a contrast agent",))
-        elif not named[index] and clue.clock_s is not None and clue.clock_s < first_given_s:
-            out[index] = replace(clue, enhanced=False, evidence=("its headers name no contrast agent, those of later series do",))
-    return out
-
-
-def _by_order(series: Sequence[Dataset], clues: Sequence[_Clue], hepatobiliary: float) -> dict[int, tuple[PhaseGuess, NDArray[np.float64]]]:
+def _by_order(series: Sequence[Dataset], clues: Sequence[Clue], hepatobiliary: float) -> dict[int, tuple[PhaseGuess, NDArray[np.float64]]]:
     """The guess and the probabilities of the phases by the order among all that may be phases, and by the times between where known."""
     members = [index for index, clue in enumerate(clues) if clue.settled is None or clue.settled.phase is not None]
     mr = all(text(series[index], "Modality") == Modality.MR for index in members)
@@ -328,7 +231,7 @@ def _shared_by_ties(places: Sequence[tuple[float, ...]], probabilities: NDArray[
     return np.stack([probabilities[tie].mean(axis=0) for tie in ties])
 
 
-def _clocked(series: Sequence[Dataset], members: Sequence[int], clues: Sequence[_Clue], *, mr: bool) -> bool:
+def _clocked(series: Sequence[Dataset], members: Sequence[int], clues: Sequence[Clue], *, mr: bool) -> bool:
     """Whether times tell the order: some scanners give all time points of a series one time."""
     clocks = [clues[index].clock_s for index in members]
     moments = len(set(clocks) - {None})
@@ -336,7 +239,7 @@ def _clocked(series: Sequence[Dataset], members: Sequence[int], clues: Sequence[
     return moments > 1 and (not mr or (None not in clocks and moments >= 0.5 * len(members) and points >= 0.75 * len(members)))
 
 
-def _in_order(series: Sequence[Dataset], clues: Sequence[_Clue], members: Sequence[int], *, clocked: bool) -> tuple[list[int], list[Step]]:
+def _in_order(series: Sequence[Dataset], clues: Sequence[Clue], members: Sequence[int], *, clocked: bool) -> tuple[list[int], list[Step]]:
     """Members in order of acquisition, and the steps between them."""
     small = sum((number(header, "SeriesNumber") or 0) < 100 for header in series) > 1
     keys = [
@@ -375,19 +278,19 @@ def _rapid(clocks_s: Sequence[float | None], pair: Sequence[Dataset]) -> float:
     return 0.8 if all(re.search(RAPID, described(text(header, "SeriesDescription"))) for header in pair) else 0.0
 
 
-def _weights(series: Sequence[Dataset], clues: Sequence[_Clue]) -> NDArray[np.float64]:
+def _weights(series: Sequence[Dataset], clues: Sequence[Clue]) -> NDArray[np.float64]:
     """How well each phase fits each series by itself, as logarithms, shape (series, phases)."""
     weights = np.zeros((len(series), len(Phase)))
     flips = [number(header, "FlipAngle") for header in series]
     usual = np.median([flip for flip in flips if flip is not None] or [0.0])
-    points = Counter(_whole(header) for header in series)
+    points = Counter(whole(header) for header in series)
     for row, header, clue, flip in zip(weights, series, clues, flips, strict=True):
         strong = 12.0 if clue.looked or text(header, "Modality") == Modality.CT else 4.0
         if clue.enhanced is not None:
             row[[phase for phase in Phase if (phase is Phase.PRE) == clue.enhanced]] -= strong
         for phase, weight in clue.leaning.items():
             row[phase] += weight
-        if axial(header) is False and points[_whole(header)] < 3:
+        if axial(header) is False and points[whole(header)] < 3:
             row[[Phase.ARTERIAL, Phase.PORTAL]] -= 2.5
         if text(header, "MRAcquisitionType") != "2D" and flip is not None and flip >= 18 and flip >= 1.5 * usual:
             row[Phase.HEPATOBILIARY] += 3.0
@@ -397,14 +300,7 @@ def _weights(series: Sequence[Dataset], clues: Sequence[_Clue]) -> NDArray[np.fl
     return weights
 
 
-def _whole(header: Dataset) -> tuple[str, float | None]:
-    """What the time points of one acquisition share: the name behind their number, or their series number."""
-    said = described(text(header, "SeriesDescription"))
-    stem = re.sub(PREFIX, "", said)
-    return (stem, None) if stem != said else (said, number(header, "SeriesNumber"))
-
-
-def _alone(clue: _Clue, header: Dataset) -> PhaseGuess:
+def _alone(clue: Clue, header: Dataset) -> PhaseGuess:
     """The guess for a series that neither words nor time nor other series explain."""
     if clue.enhanced is False:
         return PhaseGuess(Phase.PRE, 0.6, clue.evidence)

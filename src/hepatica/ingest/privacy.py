@@ -75,6 +75,14 @@ class Pseudonyms:
             return uid
         return f"2.25.{int(self._hash('uid', uid)[:32], 16)}"
 
+    def image(self, identity: str) -> str:
+        """The pseudonym of an image, by its SOPInstanceUID or file name."""
+        return self._hash("image", identity)[:16]
+
+    def table(self, sayings: str) -> str:
+        """The pseudonym of what a person says of the series of a study."""
+        return self._hash("table", sayings)[:16]
+
     def shift_days(self, subject_id: str) -> int:
         """By how many days all dates of a subject are moved: 1 to 3650, into the past."""
         return -1 - int(self._hash("date", subject_id)[:16], 16) % MAX_SHIFT_DAYS
@@ -85,7 +93,7 @@ class Pseudonyms:
         return self._hash("check", "")[:16]
 
     def _hash(self, kind: str, identity: str) -> str:
-        return hmac.new(self.key, f"{kind}:{identity}".encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self.key, f"{kind}:{identity}".encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
 
 
 def read_key(file: Path) -> Pseudonyms:
@@ -109,16 +117,20 @@ def new_key() -> Pseudonyms:
 
 
 def write_key(pseudonyms: Pseudonyms, file: Path) -> None:
-    """Keep a key in a new file that only its owner can read.
+    """Keep a key in a new file that only its owner can read; folders above it are made.
 
     Raises:
         InputError: the file cannot be written or is there already.
     """
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as stream:
             stream.write(pseudonyms.key.hex() + "\n")
     except OSError as error:
-        raise InputError(f"{file} cannot be written as the key of pseudonyms: give another place with --key FILE") from error
+        raise InputError(
+            f"the key of the pseudonyms cannot be written: the folder {file.parent} is not writable, or {file.name} is there already; give "
+            "another place with --key FILE"
+        ) from error
 
 
 def known_words(descriptor: str, private: frozenset[str] = frozenset()) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -13,7 +13,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from hepatica.ingest.frames import TIME_KEYS, Frame, dicom_date_and_time, number, text
+from hepatica.ingest.frames import TIME_KEYS, Frame, counted, dicom_date_and_time, number, text
 from hepatica.study import InputError, Modality, Phase
 
 SAME_PLACE_MM = 0.05
@@ -23,6 +23,8 @@ IRREGULAR = 0.1
 MIN_TIME_POINT = 3
 """Slices that a time point has at least where only its times tell it from another one."""
 TINY = 1e-30
+UNNAMED = "unnamed"
+"""What a table of phases calls a series with neither UID nor number."""
 CLEAR_PAUSE = 1.5
 """Between time points time stands still longer than between slices, at least by this factor."""
 
@@ -45,7 +47,7 @@ class SeriesReport:
         time_s: seconds after injection, None when unknown.
         warnings: what is wrong with the series.
         study: what a table of phases calls its study: the StudyInstanceUID, or the folder of NIfTI files.
-        series: what such a table calls it: SeriesInstanceUID (":2" behind it for time point 2), or file name.
+        series: what such a table calls it: SeriesInstanceUID (":2" behind it for its time point or part 2), or file name.
     """
 
     number: int | None
@@ -64,6 +66,22 @@ class SeriesReport:
     series: str = ""
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """What the series of a study were taken for.
+
+    Attributes:
+        series: one report each, in the order of their numbers, those that were left out included.
+        warnings: what is wrong with the study as a whole, such as files that were left out.
+    """
+
+    series: tuple[SeriesReport, ...]
+    warnings: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[SeriesReport]:
+        return iter(self.series)
+
+
 @dataclass(frozen=True, eq=False)
 class Stack:
     """Slices of one series at one time point, ordered along their normal towards +z (axial), +y (coronal) or +x (sagittal).
@@ -73,12 +91,16 @@ class Stack:
         time_point: its number in a dynamic series, from 1; None when there is one only.
         delay_s: seconds from the acquisition time in its headers to this time point, where the headers count from the series' start.
         warnings: what was dropped on the way.
+        part: its number among the time points, planes and kinds of images of its series, from 1; None when there is one only.
+        left_out: why it is no volume, "" for one that is.
     """
 
     frames: tuple[Frame, ...]
     time_point: int | None = None
     delay_s: float = 0.0
     warnings: tuple[str, ...] = ()
+    part: int | None = None
+    left_out: str = ""
 
     @property
     def name(self) -> str:
@@ -89,10 +111,10 @@ class Stack:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What a table of phases may call it: by its series' UID or number, with the time point behind it where there are several."""
+        """What a table of phases may call it: by its series' UID or number, with its part behind it where there are several."""
         uid, series = text(self.frames[0].header, "SeriesInstanceUID"), number(self.frames[0].header, "SeriesNumber")
-        names = [name for name in (uid, "" if series is None else f"{series:.0f}") if name]
-        return tuple(names if self.time_point is None else [f"{name}:{self.time_point}" for name in names] + names)
+        names = [name for name in (uid, "" if series is None else f"{series:.0f}") if name] or [UNNAMED]
+        return tuple(names if self.part is None else [f"{name}:{self.part}" for name in names] + names)
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -134,29 +156,46 @@ def stack_normal(orientation: NDArray[np.float64]) -> NDArray[np.float64]:
     return normal if normal[np.abs(normal).argmax()] > 0 else -normal
 
 
-def stacks_of(frames: Iterable[Frame]) -> tuple[list[Stack], list[str]]:
+def stacks_of(frames: Iterable[Frame]) -> tuple[list[Stack], list[Stack]]:
     """Group frames into stacks, in order of series number and time.
 
     A series is taken apart by shape, orientation, voxel size and stack, by image type and echo time where these are not names for
     parts of one volume, then by time point.
 
     Returns:
-        The stacks, and one warning for each part of a series that could not be taken apart.
+        The stacks, and those parts of series that could not be taken apart, each with the reason.
     """
     stacks: list[Stack] = []
-    failures: list[str] = []
     frames, measured = _one_scale(list(frames))
     for part in _parts(frames):
         try:
             stacks += _time_points(part)
         except InputError as error:
-            failures.append(str(error))
+            stacks.append(replace(_stack(part, _slots(_along_mm(part))), left_out=str(error)))
     told = "scaled by Philips' private scale slope, because the DICOM rescaling differs between slices"
     stacks = [
         replace(stack, warnings=(*stack.warnings, f"{stack.name}: {told}")) if _series(stack.frames[0]) in measured else stack
         for stack in stacks
     ]
-    return sorted(stacks, key=lambda stack: (number(stack.frames[0].header, "SeriesNumber") or 0.0, stack.time_point or 0)), failures
+    stacks.sort(key=lambda stack: (number(stack.frames[0].header, "SeriesNumber") or 0.0, stack.time_point or 0))
+    stacks = _parts_numbered(stacks)
+    return [stack for stack in stacks if not stack.left_out], [stack for stack in stacks if stack.left_out]
+
+
+def _parts_numbered(stacks: Sequence[Stack]) -> list[Stack]:
+    """The stacks with the number of each among those of its series: by time point, then by image, whatever the order of files."""
+
+    def place(stack: Stack) -> tuple[int, tuple[float, str, int]]:
+        images = ((number(f.header, "InstanceNumber") or 0.0, text(f.header, "SOPInstanceUID"), f.index) for f in stack.frames)
+        return stack.time_point or 0, min(images)
+
+    by_series: dict[str, list[Stack]] = defaultdict(list)
+    for stack in stacks:
+        by_series[stack.keys[0]].append(stack)
+    part = {
+        id(stack): turn for alike in by_series.values() if len(alike) > 1 for turn, stack in enumerate(sorted(alike, key=place), start=1)
+    }
+    return [replace(stack, part=part.get(id(stack))) for stack in stacks]
 
 
 def _series(frame: Frame) -> Hashable:
@@ -213,8 +252,7 @@ def _same_plane(a: Frame, b: Frame) -> bool:
 
 def _time_points(part: Sequence[Frame]) -> list[Stack]:
     """Split frames of one kind into time points: no slice position may occur twice in one."""
-    normal = stack_normal(part[0].orientation)
-    along_mm = np.array([frame.position_mm @ normal for frame in part])
+    along_mm = _along_mm(part)
     slots = _slots(along_mm)
     if slots.max() + 1 == len(part):
         apart = _interleaved(part, along_mm)
@@ -231,11 +269,14 @@ def _time_points(part: Sequence[Frame]) -> list[Stack]:
         groups = _split([part[index] for index in kept], slots[kept])
     if groups is None:
         name = _stack(part, slots).name
-        raise InputError(f"{name} was left out: it holds several images at one slice position that no time tag tells apart")
+        raise InputError(
+            f"{name} was left out: it holds several images at one slice position that no time tag tells apart; export it again with its "
+            "acquisition times, or its time points one by one"
+        )
     places = slots[kept]
     stacks = [_stack([part[kept[index]] for index in group], places[group]) for group in groups]
     if copies:
-        warning = f"{stacks[0].name}: {len(copies)} identical copies of slices were dropped"
+        warning = f"{stacks[0].name}: {counted(len(copies), 'identical copy of a slice was', 'identical copies of slices were')} dropped"
         stacks[0] = replace(stacks[0], warnings=(warning,))
     return _numbered(stacks)
 
@@ -253,6 +294,11 @@ def _numbered(stacks: list[Stack]) -> list[Stack]:
 
 def _stack(frames: Sequence[Frame], slots: NDArray[np.intp]) -> Stack:
     return Stack(tuple(frames[index] for index in np.argsort(slots, kind="stable")))
+
+
+def _along_mm(part: Sequence[Frame]) -> NDArray[np.float64]:
+    """Place of each frame along the normal."""
+    return np.array([frame.position_mm @ stack_normal(part[0].orientation) for frame in part])
 
 
 def _slots(along_mm: NDArray[np.float64]) -> NDArray[np.intp]:

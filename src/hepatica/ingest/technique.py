@@ -24,6 +24,12 @@ UNKNOWN_AGENT = "unknown agent"
 PROCEDURE = ("StudyDescription", "ProtocolName", "RequestedProcedureDescription", "PerformedProcedureStepDescription", "SeriesDescription")
 """Where agents are named beside their own element."""
 
+SOLID = r"vibe|lava|thrive|\bfame\b|(\b|fl)3 ?d|caipi"
+FLAT = r"\bfl ?2d|\bflash\b|\bt1 tfl\b|\bf?spgr\b|\bf?gre\b|^(sc: ?)?(ax(ial)?|tra|cor(onal)?) t1$|^t1 (ax|tra|cor)( nav)?$"
+"""Names of three- and of two-dimensional gradient echoes."""
+
+FAT_SUPPRESSED = r"\bfs\b|fat.?sat|spair"
+
 LONG_TR_MS = 80.0
 LONGEST_TE_MS = 12.0
 
@@ -81,28 +87,76 @@ def _not_t1_weighted(header: Dataset) -> Reason | None:
     return None
 
 
-def odd_ones_out(series: Sequence[Dataset]) -> dict[int, Reason]:
-    """Which gradient echoes of a study are no contrast phases when seen beside the others, and why.
+def odd_ones_out(series: Sequence[Dataset], possible: Sequence[int]) -> dict[int, Reason | None]:
+    """Which series of a study are no contrast phases when seen beside the others, and why.
 
-    These are pairs with echo times of one to two (in- and opposed-phase images), and two-dimensional ones beside three-dimensional ones.
+    These are pairs with echo times of one to two (in- and opposed-phase images), and two-dimensional gradient echoes without fat
+    suppression beside three-dimensional ones.
+
+    Args:
+        series: all headers of the study.
+        possible: places of those that may be phases by themselves.
+
+    Returns:
+        By place; None for a two-dimensional gradient echo that was taken after the three-dimensional ones, and so after the contrast agent.
     """
     echoes: dict[int, tuple[float, float, float]] = {}
-    solid = 0
     for index, header in enumerate(series):
         repetition_ms, echo_ms = number(header, "RepetitionTime"), number(header, "EchoTime")
         if text(header, "Modality") == Modality.MR and repetition_ms and echo_ms and ruled_out(header) is None:
             echoes[index] = (repetition_ms, number(header, "FlipAngle") or 0.0, echo_ms)
-            solid += text(header, "MRAcquisitionType") == "3D"
     repeats = Counter(echoes.values())
-    found = _bare(series)
+    found: dict[int, Reason | None] = {**_flat(series, possible), **_bare(series)}
     for one, (repetition_ms, flip, echo_ms) in echoes.items():
         for two, (other_ms, other_flip, long_ms) in echoes.items():
             alike = abs(repetition_ms - other_ms) < 0.01 * repetition_ms and flip == other_flip
             if alike and 1.7 < long_ms / echo_ms < 2.4:
                 found |= {n: ("one of a pair of echo times: in- or opposed-phase", 0.97) for n in (one, two) if repeats[echoes[n]] <= 2}
-        if text(series[one], "MRAcquisitionType") == "2D" and solid >= 3:
-            found.setdefault(one, ("a two-dimensional gradient echo beside three-dimensional ones", 0.92))
     return found
+
+
+def _flat(series: Sequence[Dataset], possible: Sequence[int]) -> dict[int, Reason | None]:
+    """The two-dimensional gradient echoes beside three-dimensional ones."""
+    moments = taken(series)
+    deep = {index: _three_dimensional(series[index]) for index in possible}
+    solid = [moments[index] for index, three in deep.items() if three]
+    found: dict[int, Reason | None] = {}
+    for index, three in deep.items():
+        before = sum(moment < moments[index] for moment in solid)
+        if three is False and len(solid) >= 3 and not re.search(FAT_SUPPRESSED, described(text(series[index], "SeriesDescription"))):
+            last = before >= 3 and before > len(solid) - before
+            found[index] = None if last else ("a two-dimensional gradient echo beside three-dimensional ones", 0.92)
+    return found
+
+
+def _three_dimensional(header: Dataset) -> bool | None:
+    """Whether a gradient echo is three-dimensional, by its element or else by its name; None when nothing tells."""
+    if text(header, "Modality") != Modality.MR:
+        return None
+    if kind := text(header, "MRAcquisitionType"):
+        return kind == "3D"
+    said = described(text(header, "SeriesDescription"))
+    return True if re.search(SOLID, said) else False if re.search(FLAT, said) else None
+
+
+def made_of_others(series: Sequence[Dataset], possible: Sequence[int]) -> dict[int, Reason]:
+    """The derived MR series beside original ones, such as subtractions without a name; images of water are derived too."""
+    mr = [index for index in possible if text(series[index], "Modality") == Modality.MR]
+    kinds = {index: {part.upper() for part in words(series[index], "ImageType")} for index in mr}
+    water = {index for index, kind in kinds.items() if kind & {"W", "WATER"}}
+    derived = [index for index, kind in kinds.items() if "DERIVED" in kind and index not in water]
+    original = len(water) + sum("ORIGINAL" in kind for index, kind in kinds.items() if index not in water)
+    return dict.fromkeys(derived, ("made of other series by its image type", 0.85)) if original >= max(len(derived) / 2, 2) else {}
+
+
+def taken(series: Sequence[Dataset]) -> list[tuple[float, ...]]:
+    """What orders the series of a study: their times where all have one, then their numbers."""
+    clocks = clocks_of(series)
+    small = sum((number(header, "SeriesNumber") or 0) < 100 for header in series) > 1
+    return [
+        (0.0 if clock_s is None or None in clocks else clock_s, *place(header, small_numbers=small))
+        for header, clock_s in zip(series, clocks, strict=True)
+    ]
 
 
 def _bare(series: Sequence[Dataset]) -> dict[int, Reason]:
@@ -131,7 +185,7 @@ def rapid_runs(series: Sequence[Dataset]) -> dict[int, float]:
         following = sum(axial(header) is not False for header in series[n:])
         count = n - start
         if count >= 7 or (count >= 3 and following >= 2):
-            rapid = min(1.0, 0.35 * count - 0.85)  # the more of them, the less they are breath-holds
+            rapid = min(1.0, max(0.1, 0.6 * count - 2.1))  # the more of them, the less they are breath-holds
             runs |= dict.fromkeys(range(start, n - 1), rapid)
         start = n
     return runs

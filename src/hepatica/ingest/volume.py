@@ -336,11 +336,29 @@ def _even_out(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.floa
     Returns:
         The array, its step, and warnings.
     """
+    places, count, step_mm, notes = _places(stack)
+    return _interpolated(array, places, count) if notes else array, step_mm, notes
+
+
+def irregularities(stack: Stack) -> list[str]:
+    """What `read_volume` will say of the places of a stack's slices, as far as headers tell: gaps, or why it cannot be read."""
+    try:
+        return _places(stack)[-1]
+    except InputError as error:
+        return [str(error)]
+
+
+def _places(stack: Stack) -> tuple[NDArray[np.float64], int, float, list[str]]:
+    """Place of each slice on a regular grid along the normal, in steps.
+
+    Returns:
+        The places, the number of slices of the grid, its step, and warnings where slices have to be interpolated.
+    """
     if stack.step_mm is None:
         header = stack.frames[0].header
         named = (abs(number(header, keyword) or 0.0) for keyword in ("SpacingBetweenSlices", "SliceThickness"))
         step_mm = next((value for value in named if MIN_SPACING_MM < value < MAX_SPACING_MM), 1.0)
-        return array, step_mm, [f"{stack.name}: one slice only; volumes and diameters across slices are not measurements"]
+        return np.zeros(1), 1, step_mm, [f"{stack.name}: one slice only; volumes and diameters across slices are not measurements"]
     if stack.step_mm > MAX_SPACING_MM:
         raise InputError(f"{stack.name}: its slices are {stack.step_mm:.0f} mm apart, that is no volume; export the whole series")
     along = stack.along_mm - stack.along_mm[0]
@@ -349,7 +367,7 @@ def _even_out(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.floa
     places = along / step_mm
     off_grid = np.abs(places - np.rint(places)) > OFF_GRID_STEPS
     if not off_grid.any() and count == len(along):
-        return array, step_mm, []
+        return places, count, step_mm, []
     missing = count - len(along)
     gap = float(np.diff(places).max())
     if gap > MAX_MISSING_IN_A_ROW + 1.5 or missing > max(1, MAX_MISSING_SHARE * count):
@@ -362,7 +380,7 @@ def _even_out(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.floa
         warning = f"slices are unevenly spaced ({steps.min():.2f} to {steps.max():.2f} mm), they were resampled to {step_mm:.2f} mm"
     else:
         warning = f"{missing} of {count} slices are missing and were interpolated from their neighbours"
-    return _interpolated(array, places, count), step_mm, [f"{stack.name}: {warning}"]
+    return places, count, step_mm, [f"{stack.name}: {warning}"]
 
 
 def _interpolated(array: NDArray[np.float32], places: NDArray[np.float64], count: int) -> NDArray[np.float32]:

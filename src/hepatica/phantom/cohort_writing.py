@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from hepatica.cohort import COHORT_FILE, PARTIAL, save_case
 from hepatica.study import InputError, Study, Truth
+from hepatica.workers import end_with_parent
 
 SaveCase = Callable[[Path, Study, Truth | None], None]
 Progress = Callable[[int, int], None]
@@ -55,7 +56,7 @@ def write_cases(
             _write_case(make, save, index, targets[index])
             report(done := done + 1, cases)
         return
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=end_with_parent) as pool:
         work = partial(_write_case, make, save)
         futures = [pool.submit(work, index, targets[index]) for index in todo]
         try:

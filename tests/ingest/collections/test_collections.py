@@ -122,7 +122,7 @@ def test_an_empty_folder_is_refused(name: str, tmp_path: Path) -> None:
 def test_the_command_line(lits: Path, tmp_path: Path) -> None:
     runner, cohort = CliRunner(), str(tmp_path / "cohort")
     done = runner.invoke(app, ["ingest", str(lits), "--collection", "lits", "--out", cohort])
-    assert done.stdout.startswith("3 studies found, 1 read, 2 refused; 0 other files passed over\nrefused case-lits-2: ")
+    assert done.stdout.startswith("3 studies found, 1 read, 2 refused\nrefused case-lits-2: ")
     assert "key of the pseudonyms" not in done.stdout
     as_json = json.loads(runner.invoke(app, ["ingest", str(lits), "--collection", "lits", "--out", cohort, "--json"]).stdout)
     assert (as_json["kept"], as_json["key"]) == (1, None)

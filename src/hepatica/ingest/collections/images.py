@@ -101,7 +101,7 @@ def read_series(files: Sequence[Path]) -> tuple[hd.Volume, tuple[Dataset, ...], 
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom, on values outside the standard
-        stacks, failures = stacks_of([frame for file in files for frame in read_frames(file)])
+        stacks, left_out = stacks_of([frame for file in files for frame in read_frames(file)])
         if len(stacks) != 1:
-            raise InputError(failures[0] if failures else f"{len(files)} files hold {len(stacks)} stacks of slices, expected one")
+            raise InputError(left_out[0].left_out if left_out else f"{len(files)} files hold {len(stacks)} stacks of slices, expected one")
         return read_volume(stacks[0])
