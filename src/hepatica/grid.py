@@ -5,6 +5,7 @@ Training and prediction both look through this one window. Shape suffixes: Z sli
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import highdicom as hd
@@ -78,6 +79,33 @@ def resize_labels(labels_ZYX: NDArray[np.integer], shape: tuple[int, int, int]) 
     """Nearest neighbours over the same physical extent."""
     index = [np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1) for n, m in zip(shape, labels_ZYX.shape, strict=True)]
     return labels_ZYX[np.ix_(*index)]
+
+
+def extent(mask_ZYX: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
+    """The box of a grid of another shape, over the same physical extent, that linear interpolation of a mask can reach.
+
+    The first voxel where the mask is empty.
+    """
+    box = []
+    for axis, size in enumerate(shape):
+        at = np.flatnonzero(mask_ZYX.any(tuple(other for other in range(3) if other != axis)))
+        if not len(at):
+            return slice(0, 1), slice(0, 1), slice(0, 1)
+        scale = size / mask_ZYX.shape[axis]
+        reach = max(scale, 1.0) if scale != 1 else 0.0  # the same grid is not interpolated
+        first, last = (at[0] + 0.5) * scale - reach, (at[-1] + 0.5) * scale + reach
+        box.append(slice(max(int(first), 0), min(math.ceil(last), size)))
+    return box[0], box[1], box[2]
+
+
+def centres(labels_ZYX: NDArray[np.integer], shape: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
+    """The voxel of a coarser grid that holds the middle voxel of each label."""
+    where = {}
+    for label in range(1, int(labels_ZYX.max()) + 1):
+        voxels = np.argwhere(labels_ZYX == label)
+        middle = voxels[len(voxels) // 2]
+        where[label] = tuple(int(i * m / n) for i, n, m in zip(middle, labels_ZYX.shape, shape, strict=True))
+    return where
 
 
 def air(modality: Modality) -> float:

@@ -8,7 +8,6 @@ Shape suffixes: P phases, Z slices, Y rows, X columns, K masks, S looked-at slic
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from scipy.special import softmax
 
 from hepatica.calibration import Calibration, first_guess, liver_level
 from hepatica.checkpoint import load_model
-from hepatica.grid import air, calibrations, canonical, lesion_regions, model_shape, resize, resize_labels
+from hepatica.grid import air, calibrations, canonical, centres, extent, lesion_regions, model_shape, resize, resize_labels
 from hepatica.labels import MALIGNANT, LesionType
 from hepatica.lesions import clean_liver, separate
 from hepatica.nets.blocks import channels_last
@@ -245,7 +244,7 @@ class Predictor:
         rows, columns = view.raw_ZPYX.shape[2:]
         shape, spacing = view.grid.spatial_shape, view.grid.spacing
         seen = probability_ZKYX[:, :, :rows, :columns]
-        box = _extent(np.any(seen >= LESION_EDGE, axis=1), shape)  # all that follows looks at this part of the grid only
+        box = extent(np.any(seen >= LESION_EDGE, axis=1), shape)  # all that follows looks at this part of the grid only
         lesion = resize(seen[:, -1], shape)[box]
         outlines_liver = seen.shape[1] == 2
         if outlines_liver:
@@ -286,7 +285,7 @@ class Predictor:
             area_Z = (small == label).sum((1, 2))
             if not area_Z.any():  # thinner than the network's grid: its nearest pixel stands for it
                 if not centre:
-                    centre = _centres(lesions_ZYX, small.shape)
+                    centre = centres(lesions_ZYX, small.shape)
                 small[centre[label]] = label
                 area_Z = (small == label).sum((1, 2))
             at = np.argsort(-area_Z, kind="stable")[: min(HEAD_SLICES, int((area_Z > 0).sum()))]
@@ -359,23 +358,6 @@ def peaks(labels: NDArray[np.integer], probability: NDArray[np.float32]) -> NDAr
     return highest[1:]
 
 
-def _extent(mask_ZYX: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
-    """The box of a grid of another shape, over the same physical extent, that linear interpolation of a mask can reach.
-
-    The first voxel where the mask is empty.
-    """
-    box = []
-    for axis, size in enumerate(shape):
-        at = np.flatnonzero(mask_ZYX.any(tuple(other for other in range(3) if other != axis)))
-        if not len(at):
-            return slice(0, 1), slice(0, 1), slice(0, 1)
-        scale = size / mask_ZYX.shape[axis]
-        reach = max(scale, 1.0) if scale != 1 else 0.0  # the same grid is not interpolated
-        first, last = (at[0] + 0.5) * scale - reach, (at[-1] + 0.5) * scale + reach
-        box.append(slice(max(int(first), 0), min(math.ceil(last), size)))
-    return box[0], box[1], box[2]
-
-
 def with_phases(study: Study, phases: set[Phase]) -> Study:
     """The study as if only these phases had been scanned."""
     return replace(study, phases={phase: image for phase, image in study.phases.items() if phase in phases})
@@ -395,16 +377,6 @@ def _patient(lesions: list[LesionPrediction], types: tuple[LesionType, ...]) -> 
     patient = {kind: max((e.score * e.type_probabilities[kind] for e in lesions), default=0.0) for kind in types}
     malignant = max((e.score * sum(e.type_probabilities[kind] for kind in types if kind in MALIGNANT) for e in lesions), default=0.0)
     return patient, malignant
-
-
-def _centres(labels_ZYX: NDArray[np.integer], shape: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
-    """The voxel of a coarser grid that holds the middle voxel of each label."""
-    where = {}
-    for label in range(1, int(labels_ZYX.max()) + 1):
-        voxels = np.argwhere(labels_ZYX == label)
-        middle = voxels[len(voxels) // 2]
-        where[label] = tuple(int(i * m / n) for i, n, m in zip(middle, labels_ZYX.shape, shape, strict=True))
-    return where
 
 
 def _back(array: NDArray, canonical_grid: hd.Volume, grid: hd.Volume) -> hd.Volume:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from hepatica.bench.network_cost import NetworkCost, forward_flops, network_cost
 from hepatica.nets.blocks import transformer
-from hepatica.nets.mti_net import HighPass, MTINet, MTINetConfig
+from hepatica.nets.domains import HighPass
+from hepatica.nets.mti_net import MTINet, MTINetConfig
 
 torch.set_num_threads(1)
 

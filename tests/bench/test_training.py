@@ -13,7 +13,8 @@ from hepatica.bench.paper_transcription import PaperDiscriminator, PaperMTINet, 
 from hepatica.bench.training import Effort, training
 from hepatica.cohort import Cohort
 from hepatica.nets.discriminator import TaskDrivenDiscriminator
-from hepatica.nets.mti_net import HighPass, MTINet, MTINetConfig
+from hepatica.nets.domains import HighPass
+from hepatica.nets.mti_net import MTINet, MTINetConfig
 
 torch.set_num_threads(1)
 

@@ -11,14 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hepatica.nets.catalog import NETWORKS, name_of, network_config
+from hepatica.nets.domains import HighPass, MdIEF, channel_entropy
 from hepatica.nets.mti_net import (
-    HighPass,
-    MdIEF,
     MTINet,
     MTINetConfig,
     MTINetOutput,
     Regions,
-    channel_entropy,
     tim,
 )
 

@@ -6,27 +6,21 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from hepatica.ingest.frames import TIME_KEYS, Frame, counted, dicom_date_and_time, number, text
-from hepatica.study import InputError, Modality, Phase
+from hepatica.ingest.frames import Frame, counted, dicom_date_and_time, number, text
+from hepatica.ingest.time_points import IRREGULAR, MIN_TIME_POINT, interleaved, split
+from hepatica.study import InputError, Phase
 
 SAME_PLACE_MM = 0.05
 SAME_DIRECTION = 0.01
-IRREGULAR = 0.1
-"""Share of a step by which the place of a slice may differ from a regular one."""
-MIN_TIME_POINT = 3
-"""Slices that a time point has at least where only its times tell it from another one."""
 TINY = 1e-30
 UNNAMED = "unnamed"
 """What a table of phases calls a series with neither UID nor number."""
-CLEAR_PAUSE = 1.5
-"""Between time points time stands still longer than between slices, at least by this factor."""
 
 
 @dataclass(frozen=True)
@@ -255,18 +249,18 @@ def _time_points(part: Sequence[Frame]) -> list[Stack]:
     along_mm = _along_mm(part)
     slots = _slots(along_mm)
     if slots.max() + 1 == len(part):
-        apart = _interleaved(part, along_mm)
+        apart = interleaved(part, along_mm)
         return _numbered([_stack([part[index] for index in group], slots[group]) for group in apart])
     if slots.max() == 0 and np.ptp([number(frame.header, "SliceLocation") or 0.0 for frame in part]) > 1:
         raise InputError(f"{_stack(part, slots).name} was left out: its {len(part)} slices name one position but different slice locations")
     copies = _identical(part, slots, by_uid=True)
     kept = [index for index in range(len(part)) if index not in copies]
-    groups = _split([part[index] for index in kept], slots[kept])
+    groups = split([part[index] for index in kept], slots[kept])
     if groups is None:
         more = _identical([part[index] for index in kept], slots[kept], by_uid=False)
         copies |= {kept[index] for index in more}
         kept = [index for index in range(len(part)) if index not in copies]
-        groups = _split([part[index] for index in kept], slots[kept])
+        groups = split([part[index] for index in kept], slots[kept])
     if groups is None:
         name = _stack(part, slots).name
         raise InputError(
@@ -340,92 +334,3 @@ def _pixel_digest(frame: Frame) -> bytes:
     except Exception:  # unreadable pixels are no copy of any others; reading them for good will report them
         pixels = f"{frame.path} {frame.index}".encode()
     return hashlib.sha256(pixels).digest()
-
-
-def _interleaved(frames: Sequence[Frame], along_mm: NDArray[np.float64]) -> list[NDArray[np.intp]]:
-    """Indices of the frames of each time point where the slices of one lie between those of another.
-
-    MR takes the slices of one volume in turns, so there it needs a temporal position, or slices that are irregular all together.
-    """
-    whole = [np.arange(len(frames))]
-    one_volume = frames[0].header.Modality == Modality.MR and _regular(along_mm)
-    for key in TIME_KEYS[:1] if one_volume else TIME_KEYS:
-        moments = np.array([frame.moments.get(key, np.nan) for frame in frames])
-        if np.isnan(moments).any():
-            continue
-        groups = _groups(_by_value(moments))
-        if len(groups) == 1 or min(map(len, groups)) < MIN_TIME_POINT or not all(_regular(along_mm[group]) for group in groups):
-            continue
-        low, high = (np.array([extreme(along_mm[group]) for group in groups]) for extreme in (np.min, np.max))
-        if high.min() - low.max() > 0.5 * (high - low).min():
-            return groups
-    return whole
-
-
-def _regular(along_mm: NDArray[np.float64]) -> bool:
-    """Whether places are multiples of their usual step, gaps allowed."""
-    ascending = np.sort(along_mm)
-    places = (ascending - ascending[0]) / np.median(np.diff(ascending)) if len(ascending) > 1 else np.zeros(1)
-    return bool(np.abs(places - np.rint(places)).max() < IRREGULAR)
-
-
-def _groups(group_of: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-    return [np.flatnonzero(group_of == group) for group in range(group_of.max() + 1)]
-
-
-def _split(frames: Sequence[Frame], slots: NDArray[np.intp]) -> list[NDArray[np.intp]] | None:
-    """Indices of the frames of each time point in order of time, None when no tag tells the time points apart."""
-    counts = np.bincount(slots)
-    counts = counts[counts > 0]
-    if counts.max(initial=0) <= 1:
-        return [np.arange(len(frames))]
-    known = {key: np.array([frame.moments.get(key, np.nan) for frame in frames]) for key in TIME_KEYS}
-    known = {key: moments for key, moments in known.items() if not np.isnan(moments).any()}
-
-    def apart(groups: list[NDArray[np.intp]]) -> bool:
-        return all(len(set(slots[group])) == len(group) for group in groups)
-
-    for moments in known.values():
-        groups = _groups(_by_value(moments))
-        if len(groups) == counts.max() and apart(groups):
-            return groups
-        groups = _groups(_by_rank(moments, slots))
-        if len(groups) == counts.max() and apart(groups) and (counts.min() == counts.max() or _in_turn(moments, groups)):
-            return groups
-    for moments in known.values():
-        for groups in (_groups(_by_gaps(moments, counts.max())), _groups(_by_value(moments))):
-            if len(groups) >= counts.max() and apart(groups) and min(map(len, groups)) >= MIN_TIME_POINT:
-                return groups
-    return None
-
-
-def _in_turn(moments: NDArray[np.float64], groups: list[NDArray[np.intp]]) -> bool:
-    """Whether each group is over before the next one begins, and holds no longer pause; else slices of time points may be mixed."""
-    between = min(moments[b].min() - moments[a].max() for a, b in pairwise(groups))
-    within = max(np.diff(np.sort(moments[group])).max(initial=0) for group in groups)
-    return bool(between > 0 and within <= CLEAR_PAUSE * between)
-
-
-def _by_gaps(moments: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """The group of each moment when time is cut at its longest pauses; one group when pauses are hardly longer than the others."""
-    order = np.argsort(moments, kind="stable")
-    pauses = np.diff(moments[order])
-    ascending = np.sort(pauses)
-    if len(pauses) < count or ascending[-count + 1] < CLEAR_PAUSE * ascending[-count]:
-        return np.zeros(len(moments), np.intp)
-    groups = np.empty(len(moments), np.intp)
-    groups[order] = np.concatenate([[0], np.cumsum(pauses >= ascending[-count + 1])])
-    return groups
-
-
-def _by_value(moments: NDArray[np.float64]) -> NDArray[np.intp]:
-    return np.unique(moments, return_inverse=True)[1]
-
-
-def _by_rank(moments: NDArray[np.float64], slots: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Each frame's rank in time among those at its place, for series whose slices have times of their own; equal times share a rank."""
-    ranks = np.empty(len(slots), np.intp)
-    for slot in np.unique(slots):
-        here = np.flatnonzero(slots == slot)
-        ranks[here] = _by_value(moments[here])
-    return ranks

@@ -16,7 +16,6 @@ Shape suffixes: B slices, P phases, C channels, Y rows, X columns, K masks, L le
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -25,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hepatica.nets.blocks import ConvBlock, UpBlock, sinusoidal_positions, transformer
+from hepatica.nets.domains import HighPass, MdIEF
 
 REGIONS = ("core", "rim", "surround")
 
@@ -143,58 +143,6 @@ class Encoder(nn.Module):
             x_B1YX = block(x_B1YX)
             levels.append(x_B1YX)
         return levels
-
-
-class HighPass(nn.Module):
-    """FFT, ideal circular high-pass filter, inverse FFT, real part: the spectral-domain image of MTI-Net.
-
-    Args:
-        cutoff: radius below which frequencies are removed, as a fraction of the Nyquist frequency.
-    """
-
-    def __init__(self, cutoff: float) -> None:
-        super().__init__()
-        self.cutoff = cutoff
-
-    def forward(self, x_BYX: Tensor) -> Tensor:
-        """High-pass filtered images of the same shape, in float32."""
-        rows, columns = x_BYX.shape[-2:]
-        fy = torch.fft.fftfreq(rows, d=0.5, device=x_BYX.device)[:, None]  # in units of the Nyquist frequency
-        fx = torch.fft.rfftfreq(columns, d=0.5, device=x_BYX.device)[None, :]
-        keep = (fy**2 + fx**2).sqrt() > self.cutoff
-        return torch.fft.irfft2(torch.fft.rfft2(x_BYX.float()) * keep, s=(rows, columns))
-
-
-def channel_entropy(x_BCYX: Tensor) -> Tensor:
-    """Shannon entropy of each channel's normalised magnitude, divided by its maximum log(Y X); shape (B, C, 1, 1), in [0, 1]."""
-    share = x_BCYX.float().abs().flatten(2)
-    share = share / share.sum(-1, keepdim=True).clamp_min(1e-6)
-    entropy = -(share * share.clamp_min(1e-12).log()).sum(-1) / math.log(max(share.shape[-1], 2))  # a single pixel has no entropy
-    return entropy[..., None, None].to(x_BCYX.dtype)
-
-
-class MdIEF(nn.Module):
-    """Multi-domain information entropy fusion, Eq. 1.
-
-        gamma = softmax(P_spa, P_spe) per channel,  fused = X_spa (1 + gamma_spa) + X_spe (1 + gamma_spe)
-
-    P is the global average of each channel ("mdief") or its entropy ("entropy"); "sum" leaves the weights out. It has no parameters.
-    """
-
-    def __init__(self, mode: Literal["mdief", "entropy", "sum"]) -> None:
-        super().__init__()
-        self.mode = mode
-
-    def forward(self, spatial_BCYX: Tensor, spectral_BCYX: Tensor) -> Tensor:
-        """Fuse the features of both domains."""
-        if self.mode == "sum":
-            return spatial_BCYX + spectral_BCYX
-        if self.mode == "entropy":
-            p_spa, p_spe = channel_entropy(spatial_BCYX), channel_entropy(spectral_BCYX)
-        else:
-            p_spa, p_spe = spatial_BCYX.mean((2, 3), keepdim=True), spectral_BCYX.mean((2, 3), keepdim=True)
-        gamma_spa = torch.sigmoid(p_spa - p_spe)  # the softmax over two
-        return spatial_BCYX * (1 + gamma_spa) + spectral_BCYX * (2 - gamma_spa)
 
 
 class Decoder(nn.Module):
