@@ -118,7 +118,7 @@ class Stack:
     @property
     def along_mm(self) -> NDArray[np.float64]:
         """Place of each slice along the normal, ascending."""
-        return np.array([frame.position_mm @ self.normal for frame in self.frames])
+        return _along_mm(self.frames)
 
     @property
     def step_mm(self) -> float | None:
@@ -292,7 +292,7 @@ def _stack(frames: Sequence[Frame], slots: NDArray[np.intp]) -> Stack:
 
 def _along_mm(part: Sequence[Frame]) -> NDArray[np.float64]:
     """Place of each frame along the normal."""
-    return np.array([frame.position_mm @ stack_normal(part[0].orientation) for frame in part])
+    return np.array([frame.position_mm for frame in part]) @ stack_normal(part[0].orientation)
 
 
 def _slots(along_mm: NDArray[np.float64]) -> NDArray[np.intp]:

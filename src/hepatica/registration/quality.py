@@ -9,7 +9,10 @@ is its own yardstick: where it lies well, it matches the reference clearly bette
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import highdicom as hd
 import numpy as np
@@ -17,7 +20,7 @@ import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from hepatica.registration import Motion, Registration, correlation, edges, to_itk
+from hepatica.registration import PHASES_AT_A_TIME, Motion, Registration, correlation, edges, to_itk
 from hepatica.registration.deformable import Array, descriptor
 from hepatica.study import Alignment, Phase, PhaseImage, Study
 
@@ -43,12 +46,13 @@ def judged(registration: Registration, liver: hd.Volume) -> Study:
     if grid is None or not (inside := on_search_grid(liver, grid)).any():
         return study
     mask, box = surroundings(inside, grid)
-    reference = sitk.GetArrayFromImage(grid)[box]
-    nudge = max(1, round(NUDGE_MM / grid.GetSpacing()[0]))
+    reference = _Reference.on(sitk.GetArrayFromImage(grid)[box], mask, nudge=max(1, round(NUDGE_MM / grid.GetSpacing()[0])))
     phases, doubts = dict(study.phases), []
-    for phase, after in registration.after.items():
-        image = study.phases[phase]
-        judgement = _judge(image, reference, registration.before[phase], after, mask, box, nudge)
+    images = [study.phases[phase] for phase in registration.after]
+    motions = [(registration.before[phase], after) for phase, after in registration.after.items()]
+    with ThreadPoolExecutor(PHASES_AT_A_TIME) as pool:
+        judgements = pool.map(partial(_judge, reference=reference, box=box), images, motions)
+    for phase, image, judgement in zip(registration.after, images, judgements, strict=True):
         phases[phase] = replace(image, alignment=judgement)
         if image.alignment is not None and image.alignment.trusted and not judgement.trusted:
             doubts.append(_doubt(phase, judgement))
@@ -70,34 +74,65 @@ def surroundings(inside: NDArray[np.bool_], grid: sitk.Image) -> tuple[NDArray[n
     return mask[box], box
 
 
-def _judge(
-    image: PhaseImage, reference: Array, before: Motion, after: Motion, mask: NDArray[np.bool_], box: tuple[slice, ...], nudge: int
-) -> Alignment:
+class _Reference(NamedTuple):
+    """What the phases are compared with, C descriptors and the outline at the N voxels of a mask.
+
+    Attributes:
+        at: the voxels, an index array per axis.
+        descriptor_CN: the reference's descriptor there.
+        outline_N: the reference's edges there.
+        nudge: voxels by which phases are moved.
+        shape: of the grid that the mask lies in.
+    """
+
+    at: tuple[NDArray[np.intp], ...]
+    descriptor_CN: Array
+    outline_N: Array
+    nudge: int
+    shape: tuple[int, ...]
+
+    @classmethod
+    def on(cls, reference: Array, mask: NDArray[np.bool_], *, nudge: int) -> _Reference:
+        at = np.nonzero(mask)
+        return cls(at, descriptor(reference)[:, mask], edges(reference)[mask], nudge, mask.shape)
+
+    def mismatch(self, moving: Array) -> float:
+        """Mean squared difference from a descriptor."""
+        return self._mismatch(moving, self.at)
+
+    def match(self, moving: Array) -> float:
+        """By which share the mismatch is below the least one of six nudged positions."""
+        elsewhere = []
+        for axis, size in enumerate(self.shape):
+            for side in (-1, 1):
+                at = list(self.at)
+                at[axis] = (at[axis] + side * self.nudge) % size
+                elsewhere.append(self._mismatch(moving, tuple(at)))
+        least = min(elsewhere)
+        return 1 - self.mismatch(moving) / least if least > 0 else 0.0
+
+    def _mismatch(self, moving: Array, at: tuple[NDArray[np.intp], ...]) -> float:
+        z, y, x = at
+        there: Array = moving[:, z, y, x]
+        return float(np.square(self.descriptor_CN - there).mean())
+
+
+def _judge(image: PhaseImage, motions: tuple[Motion, Motion], *, reference: _Reference, box: tuple[slice, ...]) -> Alignment:
+    """How well a phase lies inside the reference's liver, from no motion and from the one that was used."""
+    before, after = motions
     alignment = image.alignment
     assert alignment is not None  # registration gave every phase but the reference one
-    fixed, outline = descriptor(reference), edges(reference)[mask]
-    similarity = [correlation(outline, edges(motion.image[box])[mask]) for motion in (before, after)]
-    was, _ = _mismatch(fixed, descriptor(before.image[box]), mask, nudge)
-    now, match = _mismatch(fixed, descriptor(after.image[box]), mask, nudge)
+    similarity = [correlation(reference.outline_N, edges(motion.image[box])[reference.at]) for motion in motions]
+    now = descriptor(after.image[box])
+    match, worse = reference.match(now), reference.mismatch(now) > WORSE * reference.mismatch(descriptor(before.image[box]))
     return replace(
         alignment,
         liver_similarity_before=similarity[0],
         liver_similarity_after=similarity[1],
         liver_match=match,
-        liver_folding=0.0 if after.folded is None else float(after.folded[box][mask].mean()),
-        trusted=alignment.trusted and match >= MIN_MATCH and now <= WORSE * was,
+        liver_folding=0.0 if after.folded is None else float(after.folded[box][reference.at].mean()),
+        trusted=alignment.trusted and match >= MIN_MATCH and not worse,
     )
-
-
-def _mismatch(fixed: Array, moving: Array, mask: NDArray[np.bool_], nudge: int) -> tuple[float, float]:
-    """Mean squared difference of two descriptors over the mask, and by which share it is below the least one of six nudged positions."""
-
-    def difference(moved: Array) -> float:
-        return float(np.square(fixed[:, mask] - moved[:, mask]).mean())
-
-    here = difference(moving)
-    elsewhere = min(difference(np.roll(moving, side * nudge, axis)) for axis in (1, 2, 3) for side in (-1, 1))
-    return here, 1 - here / elsewhere if elsewhere > 0 else 0.0
 
 
 def _doubt(phase: Phase, judgement: Alignment) -> str:
