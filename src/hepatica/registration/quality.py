@@ -100,16 +100,15 @@ class _Reference(NamedTuple):
         """Mean squared difference from a descriptor."""
         return self._mismatch(moving, self.at)
 
-    def match(self, moving: Array) -> float:
-        """By which share the mismatch is below the least one of six nudged positions."""
+    def nudged_mismatch(self, moving: Array) -> float:
+        """The least mismatch of six nudged positions."""
         elsewhere = []
         for axis, size in enumerate(self.shape):
             for side in (-1, 1):
                 at = list(self.at)
                 at[axis] = (at[axis] + side * self.nudge) % size
                 elsewhere.append(self._mismatch(moving, tuple(at)))
-        least = min(elsewhere)
-        return 1 - self.mismatch(moving) / least if least > 0 else 0.0
+        return min(elsewhere)
 
     def _mismatch(self, moving: Array, at: tuple[NDArray[np.intp], ...]) -> float:
         z, y, x = at
@@ -123,15 +122,16 @@ def _judge(image: PhaseImage, motions: tuple[Motion, Motion], *, reference: _Ref
     alignment = image.alignment
     assert alignment is not None  # registration gave every phase but the reference one
     similarity = [correlation(reference.outline_N, edges(motion.image[box])[reference.at]) for motion in motions]
-    now = descriptor(after.image[box])
-    match, worse = reference.match(now), reference.mismatch(now) > WORSE * reference.mismatch(descriptor(before.image[box]))
+    was, now = reference.mismatch(descriptor(before.image[box])), reference.mismatch(moved := descriptor(after.image[box]))
+    elsewhere = reference.nudged_mismatch(moved)
+    match = 1 - now / elsewhere if elsewhere > 0 else 0.0
     return replace(
         alignment,
         liver_similarity_before=similarity[0],
         liver_similarity_after=similarity[1],
         liver_match=match,
         liver_folding=0.0 if after.folded is None else float(after.folded[box][reference.at].mean()),
-        trusted=alignment.trusted and match >= MIN_MATCH and not worse,
+        trusted=alignment.trusted and match >= MIN_MATCH and now <= WORSE * was,
     )
 
 
