@@ -48,13 +48,37 @@ def test_only_subjects_that_both_have_are_compared() -> None:
     assert p["some"] == pytest.approx(2 / 2**4)
 
 
+def test_how_far_ahead_by_hand_whichever_way_the_metric_counts() -> None:
+    rows = [row("rival", [3.0, 5.0, 1.0, 2.0], "mae"), row("ours", [1.0, 2.0, 1.0, 1.0], "mae")]
+    rival, ours = summarise(rows, MAE, ours="ours", seed=0)
+    ahead = rival["metrics"]["mae"]["ahead"]
+    assert ahead["mean"] == pytest.approx(1.5) and ahead["n"] == 4 and 0 <= ahead["ci95"][0] < 1.5 < ahead["ci95"][1] <= 3
+    assert "ahead" not in ours["metrics"]["mae"]
+
+
+def test_words_say_better_worse_and_neither() -> None:
+    ours = [0.5 + 0.01 * i for i in range(12)]
+    rows = [
+        row("low", [v - 0.1 - 0.001 * i for i, v in enumerate(ours)]),
+        row("high", [v + 0.2 + 0.001 * i for i, v in enumerate(ours)]),
+        row("level", [v + 0.01 * (-1) ** i for i, v in enumerate(ours)]),
+        row("ours", ours),
+    ]
+    record = {"title": "T", "about": "A", "reading": "R", "ours": "ours", "rows": summarise(rows, DSC, ours="ours", seed=0)}
+    (words,) = [line for line in markdown(record, DSC).splitlines() if line.startswith("- DSC")]
+    better, worse, neither = words.split("; ")
+    assert better.startswith("- DSC (%): **better than** low (+10.")
+    assert worse.startswith("**worse than** high (-20.")
+    assert neither.startswith("**no difference shown to** level (")
+
+
 def test_the_page_and_the_figure_show_every_row_and_what_was_published_apart() -> None:
     rows = [
         row("rival", [0.5, 0.6], published={"dsc": (77.34, 3.04)}, parameters=31_000_000, notes=("it answers the mean",)),
         row("ours", [0.7, 0.8], published={"dsc": (85.23, None)}),
         Row("silent", {}),
     ]
-    record = {"title": "T", "about": "A", "ours": "ours", "rows": summarise(rows, DSC, ours="ours", seed=0)}
+    record = {"title": "T", "about": "A", "reading": "R", "ours": "ours", "rows": summarise(rows, DSC, ours="ours", seed=0)}
     text = markdown(record, DSC)
     assert "| rival | 55.00 ± 7.07 (50.00 to 60.00, n=2) | 0.500 | 77.34 ± 3.04 |" in text
     assert "31.000" in text and "- rival: it answers the mean" in text and "other, private data" in text

@@ -13,6 +13,7 @@ from hepatica.stats import bootstrap_mean, holm, paired_test
 
 RESAMPLES = 2000
 SIGNIFICANT = 0.05
+"""A difference counts as shown if its corrected p is below this and its 95 % interval does not hold 0."""
 
 
 class Metric(NamedTuple):
@@ -58,15 +59,20 @@ def summarise(rows: Sequence[Row], metrics: Mapping[str, Metric], *, ours: str, 
 
     A metric's mean is over cases, its standard deviation over the folds' means, its 95 % interval from a bootstrap by subject, and its
     `p_value` from a two-sided Wilcoxon signed-rank test of our method against the row's, over subjects, corrected by Holm for the number of
-    rows tested; our own row carries that of its best rival. A row's own `p_value` is that of the first metric.
+    rows tested; our own row carries that of its best rival. A row's own `p_value` is that of the first metric. `ahead` is by how much our
+    method is better than the row's, positive where it is, whichever way the metric counts: the mean over subjects that both have, with its
+    bootstrap interval.
     """
     p_values = {name: _p_values(rows, name, metric, ours) for name, metric in metrics.items()}
+    of_ours = next((row.values for row in rows if row.name == ours), {})
     first = next(iter(metrics))
     return [
         {
             "name": row.name,
             "metrics": {
-                name: _metric(row.values[name], metric, seed) | {"p_value": p_values[name].get(row.name)}
+                name: _metric(row.values[name], metric, seed)
+                | {"p_value": p_values[name].get(row.name)}
+                | ({} if row.name == ours or not of_ours.get(name) else {"ahead": _ahead(of_ours[name], row.values[name], metric, seed)})
                 for name, metric in metrics.items()
                 if row.values.get(name)
             },
@@ -108,6 +114,15 @@ def _metric(values: Sequence[Value], metric: Metric, seed: int) -> dict[str, Any
     }
 
 
+def _ahead(ours: Sequence[Value], other: Sequence[Value], metric: Metric, seed: int) -> dict[str, Any] | None:
+    first, second = _paired(ours, other)
+    if not first:
+        return None
+    better = (1 if metric.higher_is_better else -1) * metric.factor * np.subtract(first, second)
+    estimate = bootstrap_mean(better, range(len(better)), rng=np.random.default_rng(seed), resamples=RESAMPLES)
+    return {"mean": estimate.mean, "ci95": [estimate.low, estimate.high], "n": estimate.n}
+
+
 def _paired(a: Sequence[Value], b: Sequence[Value]) -> tuple[list[float], list[float]]:
     """Means of each subject that both have."""
     first, second = (
@@ -146,8 +161,23 @@ def markdown(record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> str:
         f"{record['ours']}, against its best rival. FLOPs: one forward pass of one slice. Memory: one forward and backward pass of one "
         "slice. Published values were measured on other, private data and by other code: they are not comparable with ours.",
     ]
-    lines += [f"- {row['name']}: {note}" for row in record["rows"] for note in row["notes"]]
+    lines += ["", *(f"- {row['name']}: {note}" for row in record["rows"] for note in row["notes"])]
+    lines += ["", f"## {record['ours']} against each, in words", "", record["reading"], ""]
+    lines += [f"- {metric.title}: {verdict}" for name, metric in metrics.items() if (verdict := _verdict(record["rows"], name))]
     return "\n".join(lines) + "\n"
+
+
+def _verdict(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """Which rows are shown to be worse than ours, which better, and which neither; each with the difference and its interval."""
+    sides: dict[str, list[str]] = {"better than": [], "worse than": [], "no difference shown to": []}
+    for row in rows:
+        found = row["metrics"].get(metric, {})
+        if ahead := found.get("ahead"):
+            low, high = ahead["ci95"]
+            shown = found["p_value"] < SIGNIFICANT and not low <= 0 <= high
+            side = "no difference shown to" if not shown else "better than" if low > 0 else "worse than"
+            sides[side].append(f"{row['name']} ({ahead['mean']:+.1f}, {low:.1f} to {high:.1f})")
+    return "; ".join(f"**{side}** {', '.join(names)}" for side, names in sides.items() if names)
 
 
 def _measured(metric: Mapping[str, Any] | None) -> str:

@@ -84,10 +84,11 @@ class Table:
 
     Attributes:
         title: what it compares.
-        metrics: which metrics it has, the first of which is tested.
+        metrics: which metrics it has, the most telling first.
         rows: names of its methods.
         ours: the row that the others are tested against.
         baseline: whether a row is added for who answers the training set's mean curve and most frequent type.
+        ablation: whether its rows are `ours` without something.
     """
 
     title: str
@@ -95,6 +96,7 @@ class Table:
     rows: tuple[str, ...]
     ours: str = OURS
     baseline: bool = False
+    ablation: bool = False
 
 
 def _recipe(name: str, network: Any, scale: Scale, view: InputConfig, loss: LossWeights) -> Recipe:
@@ -276,10 +278,16 @@ TABLES: Mapping[str, Table] = {
     "mti-net-table2": Table("MTI-Net's Table 2: regression of the enhancement curve", ("mae",), (*_CURVES, OURS), baseline=True),
     "mti-net-figure4": Table("MTI-Net's Figure 4: classification", ("accuracy",), (*_TYPES, OURS), baseline=True),
     "mti-net-table3": Table(
-        "MTI-Net's Table 3: ablation", ("dsc", "iou", "mae"), ("no MdIEF", "no spectral", "no spatial", "no TIM", "no TDD", OURS)
+        "MTI-Net's Table 3: ablation",
+        ("dsc", "iou", "mae"),
+        ("no MdIEF", "no spectral", "no spatial", "no TIM", "no TDD", OURS),
+        ablation=True,
     ),
     "mti-net-table4": Table(
-        "MTI-Net's Table 4: synergy of the tasks", ("dsc", "mae", "accuracy"), ("seg only", "seg + reg", "seg + cls", OURS)
+        "MTI-Net's Table 4: synergy of the tasks",
+        ("dsc", "mae", "accuracy"),
+        ("seg only", "seg + reg", "seg + cls", OURS),
+        ablation=True,
     ),
     "hepatica-net": Table(
         "hepatica-net beside everyone",
@@ -289,6 +297,10 @@ TABLES: Mapping[str, Table] = {
         baseline=True,
     ),
     "hepatica-net-ablation": Table(
-        "hepatica-net without each of its changes", ("dsc", "mae", "accuracy"), (OURS, *_OF_IMPROVED, IMPROVED), ours=IMPROVED
+        "hepatica-net without each of its changes",
+        ("dsc", "mae", "accuracy"),
+        (OURS, *_OF_IMPROVED, IMPROVED),
+        ours=IMPROVED,
+        ablation=True,
     ),
 }

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from hepatica import checkpoint
-from hepatica.bench.comparison import Metric, Row, Value, figure, markdown, summarise
+from hepatica.bench.comparison import SIGNIFICANT, Metric, Row, Value, figure, markdown, summarise
 from hepatica.bench.cross_validation import EXAMPLES_FILE, Answer, CaseScore, cross_validate, lesion_area, outlined, score, training_seconds
 from hepatica.bench.mti_net_methods import BASELINE, METHODS, OURS, SCALES, TABLES, Scale, Table
 from hepatica.bench.network_cost import NetworkCost, network_cost
@@ -123,7 +123,7 @@ def mti_net_table(
         "versions": checkpoint.versions(),
         "rows": summarise(rows, metrics, ours=what.ours, seed=recipes[OURS].seed),
     }
-    record["about"] = _about(record)
+    record["about"], record["reading"] = _about(record), _reading(what)
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.md").write_text(text := markdown(record, metrics))
     figure(record, metrics).savefig(out / "table.png")
@@ -279,6 +279,18 @@ def _about(record: Mapping[str, Any]) -> str:
         f"subject. Every method sees the same slices of {scale['size']} x {scale['size']} pixels, has {scale['width']:g} of its published "
         f"channels and the same budget: {budget} of {scale['batch']} slices, Adam at {scale['learning_rate']:g}. Research use only."
     )
+
+
+def _reading(table: Table) -> str:
+    text = (
+        f"By how much {table.ours} is better (minus: worse), a mean over subjects with its 95 % bootstrap interval. A difference is shown "
+        f"where the corrected p is below {SIGNIFICANT:g} and the interval does not hold 0."
+    )
+    lacking = (
+        " Every row lacks a part or a task: where it is better than a row, what that row lacks helps here; where it is worse, it harms; "
+        "where no difference is shown, it is not shown to do either."
+    )
+    return text + (lacking if table.ablation else "")
 
 
 def _confusion(scores: Sequence[CaseScore], types: int) -> NDArray[np.int64]:
