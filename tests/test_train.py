@@ -20,7 +20,7 @@ from hepatica.cohort import Cohort
 from hepatica.prepared import PreparedCase, PreparedLesion
 from hepatica.recipe import Recipe, load_recipe
 from hepatica.study import InputError, Modality
-from hepatica.train import FOLDS, curve_statistics, train
+from hepatica.train import FOLDS, curve_statistics, holds, train
 
 torch.set_num_threads(1)
 
@@ -231,6 +231,18 @@ def test_a_folder_with_another_run_is_refused(ct_cohort: Cohort, tmp_path: Path)
     with pytest.raises(InputError, match="fold is 0 to 4, got 5"):
         train(recipe(), ct_cohort, tmp_path / "new", device="cpu", fold=5)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_run_begun_before_recipes_had_a_field_is_the_same_run(ct_cohort: Cohort, tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        train(recipe(), ct_cohort, tmp_path / "run", device="cpu", progress=killer(1))
+    path = tmp_path / "run/run.json"
+    record = json.loads(path.read_text())
+    del record["recipe"]["network"]["subtraction"], record["recipe"]["loss"]["label_smoothing"]
+    path.write_text(json.dumps(record))
+    assert holds(tmp_path / "run", recipe())
+    assert not holds(tmp_path / "run", recipe("network.subtraction=true"))
+    train(recipe(), ct_cohort, tmp_path / "run", device="cpu", resume=True)
 
 
 def test_a_cohort_of_another_modality_is_refused(mr_cohort: Cohort, tmp_path: Path) -> None:

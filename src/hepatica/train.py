@@ -6,9 +6,10 @@ import csv
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +72,7 @@ def train(
             default=str,
         )
     )
-    if started and json.loads((out / "run.json").read_text()) != run:
+    if started and not (holds(out, recipe) and json.loads((out / "run.json").read_text()) | {"recipe": run["recipe"]} == run):
         raise InputError(f"{out} holds a run of another recipe, fold or cohort: resume it with the same, or choose another folder")
     fabric = fabric_for(recipe, device)
     prepared = prepare(
@@ -126,6 +127,24 @@ def train(
     if prepared_in is None:
         shutil.rmtree(out / "prepared")
     return out / "model"
+
+
+def holds(out: Path, recipe: Recipe) -> bool:
+    """Whether the run in a folder is of this recipe; fields that came to recipes after it was begun have their defaults."""
+    wanted = json.loads(json.dumps(asdict(recipe), default=str))
+    stored = json.loads((out / "run.json").read_text())["recipe"]
+    return bool(json.loads(json.dumps(_with_defaults(stored, recipe), default=str)) == wanted)
+
+
+def _with_defaults(stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    filled = dict(stored)
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        if is_dataclass(value) and entry.name in filled:
+            filled[entry.name] = _with_defaults(filled[entry.name], value)
+        elif entry.default is not MISSING:
+            filled.setdefault(entry.name, entry.default)
+    return filled
 
 
 def curve_statistics(cases: Sequence[PreparedCase]) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import highdicom as hd
@@ -126,6 +127,10 @@ def test_no_training_sees_who_is_tested(cohort: Cohort, tmp_path: Path) -> None:
     assert len(card.training["case_hashes"]) == len(split.train)
     assert {cohort.records[i].subject_id for i in split.train}.isdisjoint(case.subject for case in scores)
     assert all(case.mae is None and case.answered is None for case in scores)  # what was not learned is not answered
+    again = partial(cross_validate, cohort=cohort, fold=0, out=tmp_path / "fold-0", prepared_in=tmp_path / "prepared", device="cpu")
+    assert again(recipe) == scores
+    with pytest.raises(InputError, match="another recipe has reached"):
+        again(METHODS[OURS].recipe(SCALES["smoke"], VIEW))
 
 
 def test_a_perfect_answer_scores_perfectly_and_a_wrong_one_by_hand(cohort: Cohort, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from hepatica.nets.catalog import NETWORKS
 from hepatica.nets.mti_net import MTINet, Regions
 from hepatica.prepared import PreparedCase, prepare
 from hepatica.recipe import Recipe
-from hepatica.train import FOLDS, train
+from hepatica.study import InputError
+from hepatica.train import FOLDS, holds, train
 
 SLICES_AT_ONCE = 8
 EXAMPLES, EXAMPLES_FILE = 3, "examples.npz"
@@ -89,10 +90,12 @@ def cross_validate(
         progress: called with (what, done, total).
 
     Raises:
-        InputError: as `train`.
+        InputError: as `train`; the folder holds what another recipe has reached.
     """
     path = out / "cases.json"
     if path.exists():
+        if not holds(out, recipe):
+            raise InputError(f"{out} holds what another recipe has reached: remove that folder, or choose another for the trainings")
         return TypeAdapter(list[CaseScore]).validate_json(path.read_bytes())
     split = cohort.folds(FOLDS, recipe.seed)[fold]
     if not (out / "model").exists():

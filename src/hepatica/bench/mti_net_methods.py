@@ -17,7 +17,7 @@ from hepatica.recipe import LossWeights, Optimisation, Recipe
 OURS = "MTI-Net"
 IMPROVED = "hepatica-net"
 BASELINE = "training mean"
-HEPATICA_NET: Mapping[str, Any] = {"convs": 2, "skips": True, "heads": "lesion", "measured": True, "head_width": 32}
+HEPATICA_NET: Mapping[str, Any] = {"subtraction": True, "convs": 2, "skips": True, "heads": "lesion", "measured": True, "head_width": 32}
 """What hepatica-net changes of MTI-Net's `network`; beside these, Dice and its learning rates."""
 
 
@@ -143,7 +143,7 @@ def mti_net(loss: LossWeights | None = None, **changes: Any) -> MakeRecipe:
 
 
 def hepatica_net(loss: LossWeights | None = None, **changes: Any) -> MakeRecipe:
-    """Our MTI-Net: skips, two convolutions a block, heads on lesions whose curve corrects what is measured, Dice; with parts changed."""
+    """Our MTI-Net: subtractions, skips, two convolutions a block, heads on lesions that measure curves, Dice; with parts changed."""
     return at_own_rates(mti_net(loss or LossWeights(dice=1.0), **{**HEPATICA_NET, **changes}))
 
 
@@ -255,11 +255,16 @@ def _methods() -> dict[str, Method]:
                 {"dsc": Published(86.02), "accuracy": Published(90.3)},
             ),
             Method(IMPROVED, hepatica_net(), {}),
+            Method(f"{IMPROVED}, no subtraction", hepatica_net(subtraction=False), {}),
             Method(f"{IMPROVED}, no skips", hepatica_net(skips=False), {}),
             Method(f"{IMPROVED}, one convolution", hepatica_net(convs=1), {}),
             Method(f"{IMPROVED}, no Dice", hepatica_net(LossWeights()), {}),
             Method(f"{IMPROVED}, curve told anew", hepatica_net(measured=False), {}),
-            Method(f"{IMPROVED}, heads on slices", at_own_rates(mti_net(LossWeights(dice=1.0), convs=2, skips=True)), {}),
+            Method(
+                f"{IMPROVED}, heads on slices",
+                at_own_rates(mti_net(LossWeights(dice=1.0), subtraction=True, convs=2, skips=True)),
+                {},
+            ),
             Method(f"{IMPROVED}, rates of the others", mti_net(LossWeights(dice=1.0), **HEPATICA_NET), {}),
         )
     }

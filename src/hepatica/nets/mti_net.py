@@ -42,6 +42,7 @@ class MTINetConfig:
         spatial, spectral: whether that encoder is there (the ablations); at least one must be.
         fusion: "mdief" (Eq. 1 to the letter), "entropy" (weights from the Shannon entropy of each channel), "sum" (plain sum: no MdIEF).
         cutoff: radius of the ideal high-pass filter as a fraction of the Nyquist frequency, in (0, 1).
+        subtraction: beside each phase, the spatial encoder sees by how much it differs from the mean of the phases scanned.
         skips: skip connections from the encoder and the images to the decoder.
         heads: "slice" (published) or "lesion".
         size: side of the square input in pixels; only the slice heads fix it.
@@ -61,6 +62,7 @@ class MTINetConfig:
     spectral: bool = True
     fusion: Literal["mdief", "entropy", "sum"] = "mdief"
     cutoff: float = 0.1
+    subtraction: bool = False
     skips: bool = False
     heads: Literal["slice", "lesion"] = "slice"
     size: int = 256
@@ -73,6 +75,8 @@ class MTINetConfig:
     def __post_init__(self) -> None:
         if not (self.spatial or self.spectral):
             raise ValueError("an MTI-Net needs at least one encoder, got spatial=False, spectral=False")
+        if self.subtraction and not self.spatial:
+            raise ValueError("subtraction needs the spatial encoder, got spatial=False")
         if not 0 < self.cutoff < 1:
             raise ValueError(f"cutoff is a fraction of the Nyquist frequency in (0, 1), got {self.cutoff}")
         if self.measured and self.heads == "slice":
@@ -129,19 +133,19 @@ class MTINetOutput(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Four blocks of convolution, BatchNorm, ReLU and max pooling over single-channel images; returns the output of each block."""
+    """Four blocks of convolution, BatchNorm, ReLU and max pooling over images; returns the output of each block."""
 
-    def __init__(self, widths: tuple[int, int, int, int], *, convs: int) -> None:
+    def __init__(self, widths: tuple[int, int, int, int], *, convs: int, inputs: int = 1) -> None:
         super().__init__()
-        channels = (1, *widths)
+        channels = (inputs, *widths)
         self.blocks = nn.ModuleList(ConvBlock(channels[i], channels[i + 1], convs=convs, pool=True) for i in range(4))
 
-    def forward(self, x_B1YX: Tensor) -> list[Tensor]:
+    def forward(self, x_BCYX: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8 and 1/16 of the input's size."""
         levels = []
         for block in self.blocks:
-            x_B1YX = block(x_B1YX)
-            levels.append(x_B1YX)
+            x_BCYX = block(x_BCYX)
+            levels.append(x_BCYX)
         return levels
 
 
@@ -265,7 +269,7 @@ class MTINet(nn.Module):
     def __init__(self, config: MTINetConfig) -> None:
         super().__init__()
         self.config = config
-        self.spatial = Encoder(config.widths, convs=config.convs) if config.spatial else None
+        self.spatial = Encoder(config.widths, convs=config.convs, inputs=1 + config.subtraction) if config.spatial else None
         self.spectral = Encoder(config.widths, convs=config.convs) if config.spectral else None
         self.high_pass = HighPass(config.cutoff)
         self.fuse = MdIEF(config.fusion)
@@ -295,8 +299,7 @@ class MTINet(nn.Module):
         if images_BPYX.shape[-1] % 16 or images_BPYX.shape[-2] % 16:
             raise ValueError(f"rows and columns must be multiples of 16, got {tuple(images_BPYX.shape[-2:])}: pad the slices")
         images_BPYX = _silenced(images_BPYX, present_BP)
-        scanned_NYX = images_BPYX[present_BP]
-        levels = tuple(_spread(level, present_BP) for level in self._encode(scanned_NYX))
+        levels = tuple(_spread(level, present_BP) for level in self._encode(images_BPYX, present_BP))
         return Features(levels, self.decoder(levels, images_BPYX))
 
     def answer(
@@ -309,9 +312,13 @@ class MTINet(nn.Module):
             raise ValueError("the lesion heads need regions: say where the lesions are")
         return self.heads(levels_BPCYX, _silenced(images_BPYX, present_BP), present_BP, regions)
 
-    def _encode(self, x_NYX: Tensor) -> list[Tensor]:
-        spatial = self.spatial(_channels_last(x_NYX)) if self.spatial is not None else None
-        spectral = self.spectral(_channels_last(self.high_pass(x_NYX))) if self.spectral is not None else None
+    def _encode(self, images_BPYX: Tensor, present_BP: Tensor) -> list[Tensor]:
+        x_N1YX = images_BPYX[present_BP][:, None]
+        spectral = self.spectral(_channels_last(self.high_pass(x_N1YX))) if self.spectral is not None else None
+        if self.config.subtraction:
+            mean_BYX = images_BPYX.sum(1) / present_BP.sum(1)[:, None, None]
+            x_N1YX = torch.cat([x_N1YX, (images_BPYX - mean_BYX[:, None])[present_BP][:, None]], dim=1)
+        spatial = self.spatial(_channels_last(x_N1YX)) if self.spatial is not None else None
         if spatial is None or spectral is None:
             return spatial or spectral or []
         if self.config.heads == "slice" and not self.config.skips:  # nobody looks at the shallow levels
@@ -319,8 +326,8 @@ class MTINet(nn.Module):
         return [self.fuse(a, b) for a, b in zip(spatial, spectral, strict=True)]
 
 
-def _channels_last(x_NYX: Tensor) -> Tensor:
-    return x_NYX[:, None].to(memory_format=torch.channels_last)
+def _channels_last(x_NCYX: Tensor) -> Tensor:
+    return x_NCYX.to(memory_format=torch.channels_last)
 
 
 def _silenced(images_BPYX: Tensor, present_BP: Tensor) -> Tensor:
