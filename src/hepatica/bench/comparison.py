@@ -161,7 +161,8 @@ def markdown(record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> str:
         f"{record['ours']}, against its best rival. FLOPs: one forward pass of one slice. Memory: one forward and backward pass of one "
         "slice. Published values were measured on other, private data and by other code: they are not comparable with ours.",
     ]
-    lines += ["", *(f"- {row['name']}: {note}" for row in record["rows"] for note in row["notes"])]
+    notes = [f"- {row['name']}: {note}" for row in record["rows"] for note in row["notes"]]
+    lines += ["", *notes] if notes else []
     lines += ["", f"## {record['ours']} against each, in words", "", record["reading"], ""]
     lines += [f"- {metric.title}: {verdict}" for name, metric in metrics.items() if (verdict := _verdict(record["rows"], name))]
     return "\n".join(lines) + "\n"

@@ -21,7 +21,7 @@ def build() -> EIDDPM:
 
 
 class Seer(nn.Module):
-    """A denoiser that knows the mask, so that what it is given can be checked: noise = (x - sqrt(signal) mask) / sqrt(1 - signal)."""
+    """A denoiser that knows the mask, and so the noise, (x - sqrt(signal) mask) / sqrt(1 - signal), and the velocity."""
 
     def __init__(self, mask_YX: Tensor, signal_T: Tensor) -> None:
         super().__init__()
@@ -29,7 +29,8 @@ class Seer(nn.Module):
 
     def forward(self, noisy_B1YX: Tensor, _image: Tensor, time_B: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         signal = self.signal[time_B][:, None, None, None]
-        return (noisy_B1YX - signal.sqrt() * self.mask) / (1 - signal).sqrt(), noisy_B1YX.expand(-1, 8, -1, -1)
+        noise = (noisy_B1YX - signal.sqrt() * self.mask) / (1 - signal).sqrt()
+        return signal.sqrt() * noise - (1 - signal).sqrt() * self.mask, noisy_B1YX.expand(-1, 8, -1, -1)
 
 
 def test_the_noise_is_that_of_ho_et_al() -> None:

@@ -7,7 +7,10 @@ One diffusion model per phase learns to draw lesion masks given that phase's ima
 NeurIPS 2020). The features of its drawing become masses on {lesion, background, ignorance}; these are discounted by how reliable the phase
 is for either class, which is learned, and combined by Dempster's rule (Huang et al., Evidence fusion with contextual discounting for
 multi-modality medical image segmentation, MICCAI 2022). What the paper leaves open, and our reading:
-- the denoiser is MONAI's `DiffusionModelUNet` with the image as a second channel, attention at its coarsest level, and 1000 steps of noise;
+- the denoiser is MONAI's `DiffusionModelUNet` with the image as a second channel, attention at its coarsest level, and 1000 steps of noise.
+  It answers the velocity, sqrt(signal) noise - sqrt(1 - signal) mask, rather than the noise (Salimans and Ho, Progressive distillation for
+  fast sampling of diffusion models, ICLR 2022, appendix D): the mask that a noise implies at the first steps of a drawing is its error a
+  hundredfold, and a drawing of few steps never recovers from it;
 - features are the decoder's last at the end of a drawing, and the drawn mask. The drawing is deterministic: it starts from one fixed
   picture of noise, the same for every phase, slice and call, and takes a few steps of DDIM (Song et al., ICLR 2021) with nothing random
   in them. MONAI's `DDIMScheduler` is not used, as the times it visits are spaced otherwise than its steps;
@@ -60,7 +63,7 @@ class EIDDPMConfig:
 
 
 class Denoiser(nn.Module):
-    """The noise in a noisy mask, given an image and a time: a diffusion model's U-Net that also hands out its last features."""
+    """The velocity of a noisy mask, given an image and a time: a diffusion model's U-Net that also hands out its last features."""
 
     def __init__(self, config: EIDDPMConfig) -> None:
         super().__init__()
@@ -75,13 +78,13 @@ class Denoiser(nn.Module):
             num_head_channels=config.head_width,
             use_flash_attention=True,
         )
-        *normalise, self.to_noise = self.network.out
+        *normalise, self.to_velocity = self.network.out
         self.network.out = nn.Sequential(*normalise)
 
     def forward(self, noisy_B1YX: Tensor, image_B1YX: Tensor, time_B: Tensor) -> tuple[Tensor, Tensor]:
-        """The noise, shape (B, 1, Y, X), and the features that it was told from, shape (B, widths[0], Y, X)."""
+        """The velocity, shape (B, 1, Y, X), and the features that it was told from, shape (B, widths[0], Y, X)."""
         features_BCYX = self.network(torch.cat([noisy_B1YX, image_B1YX], dim=1), time_B)
-        return self.to_noise(features_BCYX), features_BCYX
+        return self.to_velocity(features_BCYX), features_BCYX
 
 
 class EIDDPM(nn.Module):
@@ -112,7 +115,7 @@ class EIDDPM(nn.Module):
     def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:
         """The loss of that half of the training which `progress`, in [0, 1), lies in.
 
-        First half: mean squared error of the noise, over phases, at times and with noise drawn from torch's generator. Second half: one
+        First half: mean squared error of the velocity, over phases, at times and with noise drawn from torch's generator. Second half: one
         minus the soft Dice of the normalised plausibility; the diffusion models get no gradient.
         """
         if progress < 0.5:
@@ -137,21 +140,23 @@ class EIDDPM(nn.Module):
         x_B1YX = noise_YX.to(image_B1YX.device).expand_as(image_B1YX)
         times = torch.linspace(self.config.times - 1, 0, self.config.drawing_steps).round().long().tolist()
         for time, earlier in zip(times, [*times[1:], None], strict=True):
-            noise, features = denoiser(x_B1YX, image_B1YX, torch.full((len(image_B1YX),), time, device=image_B1YX.device))
+            velocity, features = denoiser(x_B1YX, image_B1YX, torch.full((len(image_B1YX),), time, device=image_B1YX.device))
             signal = self.signal_T[time]
-            mask_B1YX = ((x_B1YX - (1 - signal).sqrt() * noise.float()) / signal.sqrt()).clamp(-1, 1)
+            mask_B1YX = (signal.sqrt() * x_B1YX - (1 - signal).sqrt() * velocity.float()).clamp(-1, 1)
             if earlier is not None:
-                clipped_noise = (x_B1YX - signal.sqrt() * mask_B1YX) / (1 - signal).sqrt()
-                x_B1YX = self.signal_T[earlier].sqrt() * mask_B1YX + (1 - self.signal_T[earlier]).sqrt() * clipped_noise
+                noise_B1YX = (x_B1YX - signal.sqrt() * mask_B1YX) / (1 - signal).sqrt()
+                x_B1YX = self.signal_T[earlier].sqrt() * mask_B1YX + (1 - self.signal_T[earlier]).sqrt() * noise_B1YX
         return torch.cat([features.float(), mask_B1YX], dim=1)
 
     def _denoising_loss(self, images_BPYX: Tensor, mask_B1YX: Tensor) -> Tensor:
         time_B = torch.randint(self.config.times, (len(mask_B1YX),), device=mask_B1YX.device)
         noise_B1YX = torch.randn_like(mask_B1YX)
         signal_B111 = self.signal_T[time_B][:, None, None, None]
-        noisy_B1YX = signal_B111.sqrt() * (2 * mask_B1YX - 1) + (1 - signal_B111).sqrt() * noise_B1YX
+        truth_B1YX = 2 * mask_B1YX - 1
+        noisy_B1YX = signal_B111.sqrt() * truth_B1YX + (1 - signal_B111).sqrt() * noise_B1YX
+        velocity_B1YX = signal_B111.sqrt() * noise_B1YX - (1 - signal_B111).sqrt() * truth_B1YX
         found = [
             denoiser(noisy_B1YX, image, time_B)[0]
             for denoiser, image in zip(self.denoisers, images_BPYX.chunk(self.config.phases, dim=1), strict=True)
         ]
-        return torch.stack([F.mse_loss(noise.float(), noise_B1YX) for noise in found]).mean()
+        return torch.stack([F.mse_loss(velocity.float(), velocity_B1YX) for velocity in found]).mean()
