@@ -144,16 +144,16 @@ def mti_net(loss: LossWeights | None = None, **changes: Any) -> MakeRecipe:
 
 def hepatica_net(loss: LossWeights | None = None, **changes: Any) -> MakeRecipe:
     """Our MTI-Net: subtractions, skips, two convolutions a block, heads on lesions that measure curves, Dice; with parts changed."""
-    return at_own_rates(mti_net(loss or LossWeights(dice=1.0), **{**HEPATICA_NET, **changes}))
+    return at_rates(mti_net(loss or LossWeights(dice=1.0), **{**HEPATICA_NET, **changes}), 2, 0.5)
 
 
-def at_own_rates(make: MakeRecipe) -> MakeRecipe:
-    """The same at twice the learning rate, but for the heads."""
+def at_rates(make: MakeRecipe, body: float, heads: float) -> MakeRecipe:
+    """The same at these multiples of the learning rate, for the heads and for everything else."""
 
     def recipe(scale: Scale, view: InputConfig) -> Recipe:
         made = make(scale, view)
         rate = made.optimisation.learning_rate
-        return replace(made, optimisation=replace(made.optimisation, learning_rate=2 * rate, head_rate=rate / 2))
+        return replace(made, optimisation=replace(made.optimisation, learning_rate=body * rate, head_rate=heads * rate))
 
     return recipe
 
@@ -220,13 +220,17 @@ def _methods() -> dict[str, Method]:
             Method("Swin-UNet", segmenter("swin-unet", width=lambda scale: 24 * max(1, round(4 * scale.width)), window=with_window), {}),
             Method(
                 "EI-DDPM",
-                segmenter(
-                    "ei-ddpm",
-                    widths=(32, 64, 128, 256),
-                    norm_groups=lambda scale: max(8, round(32 * scale.width)),
-                    head_width=lambda scale: max(8, round(64 * scale.width)),
-                    residual_blocks=lambda scale: 2 if scale.width == 1 else 1,
-                    drawing_steps=lambda scale: 10 if scale.width == 1 else 3,
+                at_rates(
+                    segmenter(
+                        "ei-ddpm",
+                        widths=(32, 64, 128, 256),
+                        norm_groups=lambda scale: max(8, round(32 * scale.width)),
+                        head_width=lambda scale: max(8, round(64 * scale.width)),
+                        residual_blocks=lambda scale: 2 if scale.width == 1 else 1,
+                        drawing_steps=lambda scale: 10 if scale.width == 1 else 3,
+                    ),
+                    body=1,
+                    heads=30,  # prototypes, their reach and their weight are numbers around 1
                 ),
                 _two(81.86, 2.12, 68.12, 7.37),
             ),
@@ -262,7 +266,7 @@ def _methods() -> dict[str, Method]:
             Method(f"{IMPROVED}, curve told anew", hepatica_net(measured=False), {}),
             Method(
                 f"{IMPROVED}, heads on slices",
-                at_own_rates(mti_net(LossWeights(dice=1.0), subtraction=True, convs=2, skips=True)),
+                at_rates(mti_net(LossWeights(dice=1.0), subtraction=True, convs=2, skips=True), 2, 0.5),
                 {},
             ),
             Method(f"{IMPROVED}, rates of the others", mti_net(LossWeights(dice=1.0), **HEPATICA_NET), {}),

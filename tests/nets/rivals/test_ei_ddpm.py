@@ -76,5 +76,5 @@ def test_a_phase_of_no_reliability_is_not_heard() -> None:
     other = torch.cat([images[:, :1], torch.randn(1, 1, 16, 16)], dim=1)
     assert not torch.allclose(network(images), network(other))
     with torch.no_grad():
-        network.reliability_P2[1] = -100.0
+        network.heads.reliability_P2[1] = -100.0
     torch.testing.assert_close(network(images), network(other))

@@ -22,6 +22,7 @@ Shape suffixes: B slices, P phases, T times, C channels, 2 lesion and background
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +88,31 @@ class Denoiser(nn.Module):
         return self.to_velocity(features_BCYX), features_BCYX
 
 
+class EvidenceHeads(nn.Module):
+    """An evidence layer per phase, how reliable each phase is for either class, and Dempster's rule."""
+
+    def __init__(self, config: EIDDPMConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Sequential(
+                nn.Conv2d(config.widths[0] + 1, config.evidence_width, kernel_size=1, bias=False),
+                nn.BatchNorm2d(config.evidence_width, affine=False),  # brings the features to where the prototypes start
+                PrototypeEvidence(config.evidence_width, config.prototypes),
+            )
+            for _ in range(config.phases)
+        )
+        self.reliability_P2 = nn.Parameter(torch.zeros(config.phases, 2))
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Masses of shape (B, 3, Y, X), float32, from the features of each phase, shape (B, C, Y, X)."""
+        with torch.autocast(features[0].device.type, enabled=False):  # products of masses need float32
+            each = [
+                discount(layer(of_phase), reliability_2)
+                for layer, of_phase, reliability_2 in zip(self.layers, features, torch.sigmoid(self.reliability_P2), strict=True)
+            ]
+            return combine(torch.stack(each, dim=1))
+
+
 class EIDDPM(nn.Module):
     """A conditional diffusion model per phase, an evidence layer on each, contextual discounting and Dempster's rule."""
 
@@ -96,15 +122,7 @@ class EIDDPM(nn.Module):
         super().__init__()
         self.config = config
         self.denoisers = nn.ModuleList(Denoiser(config) for _ in range(config.phases))
-        self.evidence = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(config.widths[0] + 1, config.evidence_width, kernel_size=1, bias=False),
-                nn.BatchNorm2d(config.evidence_width, affine=False),  # brings the features to where the prototypes start
-                PrototypeEvidence(config.evidence_width, config.prototypes),
-            )
-            for _ in range(config.phases)
-        )
-        self.reliability_P2 = nn.Parameter(torch.zeros(config.phases, 2))
+        self.heads = EvidenceHeads(config)
         signal_T = (1 - torch.linspace(1e-4, 0.02, config.times)).cumprod(0)
         self.register_buffer("signal_T", signal_T, persistent=False)  # share of the mask's variance that is left at each time
 
@@ -124,14 +142,13 @@ class EIDDPM(nn.Module):
 
     def masses(self, images_BPYX: Tensor) -> Tensor:
         """Masses of shape (B, 3, Y, X) after discounting and combination, float32; gradients reach the evidence layers only."""
-        features = [
-            self._draw(denoiser, image)
-            for denoiser, image in zip(self.denoisers, images_BPYX.chunk(self.config.phases, dim=1), strict=True)
-        ]
-        with torch.autocast(images_BPYX.device.type, enabled=False):  # products of masses need float32
-            reliability_P2 = torch.sigmoid(self.reliability_P2)
-            each = [discount(self.evidence[phase](of_phase), reliability_P2[phase]) for phase, of_phase in enumerate(features)]
-            return combine(torch.stack(each, dim=1))
+        masses_B3YX: Tensor = self.heads(
+            [
+                self._draw(denoiser, image)
+                for denoiser, image in zip(self.denoisers, images_BPYX.chunk(self.config.phases, dim=1), strict=True)
+            ]
+        )
+        return masses_B3YX
 
     @torch.no_grad()
     def _draw(self, denoiser: nn.Module, image_B1YX: Tensor) -> Tensor:
