@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from hepatica.bench import mti_net_tables
-from hepatica.bench.cross_validation import Answer, CaseScore, Examiner, cross_validate, outlined, score
+from hepatica.bench.cross_validation import Answer, CaseScore, Examiner, cross_validate, outlined, score, training_seconds
 from hepatica.bench.mti_net_methods import BASELINE, METHODS, OURS, SCALES, TABLES, Scale
 from hepatica.bench.mti_net_tables import mti_net_table, one_slice, slug
 from hepatica.bench.network_cost import NetworkCost, forward_flops
@@ -94,6 +94,11 @@ def test_a_stopped_table_goes_on_and_ends_the_same(cohort: Cohort, tmp_path: Pat
     mti_net_table("mti-net-table4", cohort, tmp_path / "b", scale="smoke", device="cpu")
     first, second = (json.loads((tmp_path / x / "table.json").read_text())["rows"] for x in "ab")
     assert [row["metrics"] for row in first] == [row["metrics"] for row in second]
+
+
+def test_a_night_on_which_a_training_slept_is_no_training(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("step,seconds\n0,3\n1,1\n2,1\n3,30000\n4,1\n")
+    assert training_seconds(tmp_path) == 3 + 1 + 1 + 10 + 1
 
 
 def test_a_folder_with_other_things_is_left_alone(cohort: Cohort, tmp_path: Path) -> None:

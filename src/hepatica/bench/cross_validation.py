@@ -119,9 +119,13 @@ def cross_validate(
 
 
 def training_seconds(out: Path) -> float:
-    """Seconds that the steps of a run took, those before it was stopped and resumed included."""
+    """Seconds that the steps of a run took, those before it was stopped and resumed included.
+
+    No step counts for more than ten times the median one: a process or a machine that slept was not training.
+    """
     with (out / "log.csv").open(newline="") as file:
-        return sum(float(row["seconds"]) for row in csv.DictReader(file))
+        seconds = np.array([float(row["seconds"]) for row in csv.DictReader(file)])
+    return float(np.minimum(seconds, 10 * np.median(seconds)).sum())
 
 
 class Examiner:
