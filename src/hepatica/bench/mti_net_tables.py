@@ -301,7 +301,7 @@ def _confusion(scores: Sequence[CaseScore], types: int) -> NDArray[np.int64]:
 def _confusions(counts: Mapping[str, Any], types: Sequence[LesionType]) -> Figure:
     """Percent of the true type, a matrix per method, as Figure 4 of the paper."""
     drawn = Figure(figsize=(2.6 * len(counts), 3.1), dpi=130, layout="constrained")
-    names = [kind.name.lower() for kind in types]
+    names = [kind.name if len(kind.name) == 3 else kind.name.lower() for kind in types]  # HCC, ICC and FNH are abbreviations
     for panel, (name, matrix) in zip(drawn.subplots(1, len(counts), squeeze=False)[0], counts.items(), strict=True):
         array = np.array(matrix, float)
         share = 100 * array / np.maximum(array.sum(axis=1, keepdims=True), 1)
