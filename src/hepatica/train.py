@@ -66,13 +66,8 @@ def train(
     if started and not resume:
         raise InputError(f"{out} already holds a run: add --resume to go on with it, or choose another folder")
     cases = tuple(range(len(cohort))) if fold is None else cohort.folds(FOLDS, recipe.seed)[fold].train
-    run = json.loads(
-        json.dumps(
-            {"network": name_of(recipe.network), "recipe": asdict(recipe), "fold": fold, "cohort": data_fingerprint(cohort, cases)},
-            default=str,
-        )
-    )
-    if started and not (holds(out, recipe) and json.loads((out / "run.json").read_text()) | {"recipe": run["recipe"]} == run):
+    run = _as_json({"network": name_of(recipe.network), "recipe": asdict(recipe), "fold": fold, "cohort": data_fingerprint(cohort, cases)})
+    if started and _stored(out, recipe) != run:
         raise InputError(f"{out} holds a run of another recipe, fold or cohort: resume it with the same, or choose another folder")
     fabric = fabric_for(recipe, device)
     prepared = prepare(
@@ -131,9 +126,17 @@ def train(
 
 def holds(out: Path, recipe: Recipe) -> bool:
     """Whether the run in a folder is of this recipe; fields that came to recipes after it was begun have their defaults."""
-    wanted = json.loads(json.dumps(asdict(recipe), default=str))
-    stored = json.loads((out / "run.json").read_text())["recipe"]
-    return bool(json.loads(json.dumps(_with_defaults(stored, recipe), default=str)) == wanted)
+    return bool(_stored(out, recipe)["recipe"] == _as_json(asdict(recipe)))
+
+
+def _stored(out: Path, recipe: Recipe) -> Any:
+    """What `run.json` says, with the defaults of the fields that it does not know."""
+    run = json.loads((out / "run.json").read_text())
+    return _as_json(run | {"recipe": _with_defaults(run["recipe"], recipe)})
+
+
+def _as_json(record: Mapping[str, Any]) -> Any:
+    return json.loads(json.dumps(record, default=str))
 
 
 def _with_defaults(stored: Mapping[str, Any], config: Any) -> dict[str, Any]:

@@ -114,11 +114,8 @@ def _metric(values: Sequence[Value], metric: Metric, seed: int) -> dict[str, Any
     }
 
 
-def _ahead(ours: Sequence[Value], other: Sequence[Value], metric: Metric, seed: int) -> dict[str, Any] | None:
-    first, second = _paired(ours, other)
-    if not first:
-        return None
-    better = (1 if metric.higher_is_better else -1) * metric.factor * np.subtract(first, second)
+def _ahead(ours: Sequence[Value], other: Sequence[Value], metric: Metric, seed: int) -> dict[str, Any]:
+    better = (1 if metric.higher_is_better else -1) * metric.factor * np.subtract(*_paired(ours, other))
     estimate = bootstrap_mean(better, range(len(better)), rng=np.random.default_rng(seed), resamples=RESAMPLES)
     return {"mean": estimate.mean, "ci95": [estimate.low, estimate.high], "n": estimate.n}
 
