@@ -28,6 +28,7 @@ from hepatica.bench.mutations import MUTATIONS
 from hepatica.bench.speed import hardware
 from hepatica.ingest import inspect, read_study
 from hepatica.study import InputError, Study, same_grid
+from hepatica.workers import end_with_parent
 
 FILES = 10_000
 SEED = 20
@@ -179,7 +180,8 @@ def _supervised(seed: int, numbers: Sequence[int]) -> tuple[list[Outcome], float
 
 
 def _limit() -> None:
-    """Prepare a process: quiet as the command line is, one thread per library, and a limit of memory."""
+    """Prepare a process: quiet as the command line is, one thread per library, a limit of memory, and no life beyond its parent's."""
+    end_with_parent()
     for library in ("pydicom", "nibabel.global"):
         logging.getLogger(library).disabled = True
     threadpool_limits(1)

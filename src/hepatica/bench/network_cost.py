@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from hepatica.memory import forget_peak, resident_mb
+from hepatica.workers import end_with_parent
 
 Inputs = tuple[Any, ...]
 
@@ -45,7 +46,7 @@ def network_cost(build: Callable[[], nn.Module], inputs: Inputs, *, device: str 
     if device == "cuda":
         memory_mb = _cuda_training_memory_mb(build, inputs)
     else:
-        with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
             memory_mb = pool.submit(_cpu_training_memory_mb, build, inputs).result()
     network = build()
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
