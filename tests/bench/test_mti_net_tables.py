@@ -12,7 +12,7 @@ import torch
 
 from hepatica.bench import mti_net_tables
 from hepatica.bench.cross_validation import Answer, CaseScore, Examiner, cross_validate, outlined, score, training_seconds
-from hepatica.bench.mti_net_methods import BASELINE, METHODS, OURS, SCALES, TABLES, Scale
+from hepatica.bench.mti_net_methods import BASELINE, IMPROVED, METHODS, OURS, SCALES, TABLES, Scale
 from hepatica.bench.mti_net_tables import mti_net_table, one_slice, slug
 from hepatica.bench.network_cost import NetworkCost, forward_flops
 from hepatica.cohort import Cohort, save_case
@@ -68,6 +68,8 @@ def test_every_table_is_written_at_smoke_scale_and_they_share_their_trainings(co
         assert set(ours["metrics"]) == set(table.metrics) and bool(ours["published"]) == (table.ours == OURS)
         assert ours["metrics"][table.metrics[0]]["n"] == 4  # two of five folds of ten subjects
         assert all(row["train_seconds"] > 0 for row in record["rows"] if row["name"] != BASELINE)
+        rates_of_its_own = {row["name"] for row in record["rows"] if any("learns at" in note for note in row["notes"])}
+        assert rates_of_its_own == {n for n in table.rows if n.startswith(("EI-DDPM", IMPROVED)) and "rates of the others" not in n}
         assert "other, private data" in text and (out / "table.png").exists()
         assert (out / "examples.png").exists() == ("dsc" in table.metrics)
     assert (tmp_path / "mti-net-figure4/confusion.png").exists()

@@ -106,7 +106,7 @@ def mti_net_table(
         scores[job.method] += found
         if progress:
             progress("training and testing", done, len(todo))
-    rows = [_row(name, scores[name], what, costs[name], runs, folds) for name in what.rows]
+    rows = [_row(name, scores[name], what, costs[name], runs, folds, _rates(recipes[name], chosen)) for name in what.rows]
     if what.baseline:
         rows.insert(0, _baseline(cohort, everyone, recipes[OURS], runs, what, folds))
     metrics = {name: METRICS[name] for name in what.metrics}
@@ -217,15 +217,22 @@ def one_slice(recipe: Recipe) -> tuple[Any, ...]:
     return images_BPYX, present_BP, outlined(images_BPYX[:, 0], pixel_mm=1.0)
 
 
-def _row(name: str, scores: Sequence[CaseScore], table: Table, cost: NetworkCost, runs: Path, folds: range) -> Row:
+def _row(name: str, scores: Sequence[CaseScore], table: Table, cost: NetworkCost, runs: Path, folds: range, notes: Sequence[str]) -> Row:
     return Row(
         name=name,
         values=_values(scores, table.metrics),
         published={metric: (value.mean, value.sd) for metric, value in METHODS[name].published.items()},
         train_seconds=sum(training_seconds(runs / slug(name) / f"fold-{fold}") for fold in folds),
-        notes=tuple(_doubts(scores, table.metrics)),
+        notes=(*notes, *_doubts(scores, table.metrics)),
         **vars(cost),
     )
+
+
+def _rates(recipe: Recipe, scale: Scale) -> list[str]:
+    """What a row must say that learns at other rates than the scale's."""
+    body, heads = recipe.optimisation.learning_rate, recipe.optimisation.head_rate or recipe.optimisation.learning_rate
+    same = body == heads == scale.learning_rate
+    return [] if same else [f"learns at {body:g}, its heads at {heads:g}"]
 
 
 def _values(scores: Sequence[CaseScore], metrics: Sequence[str]) -> dict[str, list[Value]]:
@@ -277,7 +284,8 @@ def _about(record: Mapping[str, Any]) -> str:
         f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}, on {record['hardware']['cores']} cores "
         f"({record['hardware']['cpu']}). {cohort['subjects']} subjects, {cohort['cases']} cases; {scale['folds']} of {FOLDS} folds by "
         f"subject. Every method sees the same slices of {scale['size']} x {scale['size']} pixels, has {scale['width']:g} of its published "
-        f"channels and the same budget: {budget} of {scale['batch']} slices, Adam at {scale['learning_rate']:g}. Research use only."
+        f"channels and the same budget: {budget} of {scale['batch']} slices, Adam at {scale['learning_rate']:g} unless said below. "
+        "Research use only."
     )
 
 
