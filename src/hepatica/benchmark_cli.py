@@ -161,13 +161,26 @@ def _mti_net(name: str, about: str) -> None:
             bool, typer.Option(help="Go on with the trainings that are there; a table may be stopped at any moment.")
         ] = False,
         device: Device = "auto",
+        precision: Annotated[
+            Literal["32-true", "bf16-mixed"],
+            typer.Option(help="What every row trains in; bf16-mixed is faster where the machine multiplies matrices in bfloat16."),
+        ] = "32-true",
     ) -> None:
         from hepatica.bench.mti_net_tables import mti_net_table
         from hepatica.cohort import Cohort
 
         with progress_bars() as progress:
             text = mti_net_table(
-                name, Cohort.open(cohort), out, scale=scale, runs=runs, jobs=jobs, resume=resume, device=device, progress=progress
+                name,
+                Cohort.open(cohort),
+                out,
+                scale=scale,
+                runs=runs,
+                jobs=jobs,
+                resume=resume,
+                device=device,
+                precision=precision,
+                progress=progress,
             )
         typer.echo(text, nl=False)
 

@@ -70,6 +70,11 @@ class Optimisation:
         if self.steps < 0 or self.epochs < 1 or self.save_every < 1:
             raise ValueError(f"steps >= 0, epochs >= 1 and save_every >= 1, got {self.steps}, {self.epochs} and {self.save_every}")
 
+    @property
+    def rate_of_heads(self) -> float:
+        """The learning rate of the heads, whether it is their own or everybody's."""
+        return self.head_rate or self.learning_rate
+
 
 @dataclass(frozen=True)
 class Recipe:

@@ -58,7 +58,7 @@ class Trainer:
     def _groups(network: torch.nn.Module, rates: Optimisation) -> list[dict[str, Any]]:
         heads = [parameter for name, parameter in network.named_parameters() if name.startswith("heads.")]
         rest = [parameter for name, parameter in network.named_parameters() if not name.startswith("heads.")]
-        return [{"params": rest, "peak": rates.learning_rate}, {"params": heads, "peak": rates.head_rate or rates.learning_rate}]
+        return [{"params": rest, "peak": rates.learning_rate}, {"params": heads, "peak": rates.rate_of_heads}]
 
     def _share_of_peak(self, step: int) -> float:
         rates = self.recipe.optimisation

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from hepatica.bench import mti_net_tables
 from hepatica.bench.cross_validation import Answer, CaseScore, Examiner, cross_validate, outlined, score, training_seconds
 from hepatica.bench.mti_net_methods import BASELINE, IMPROVED, METHODS, OURS, SCALES, TABLES, Scale
-from hepatica.bench.mti_net_tables import mti_net_table, one_slice, slug
+from hepatica.bench.mti_net_tables import METRICS, mti_net_table, one_slice, slug
 from hepatica.bench.network_cost import NetworkCost, forward_flops
 from hepatica.cohort import Cohort, save_case
 from hepatica.grid import InputConfig
@@ -71,6 +72,10 @@ def test_every_table_is_written_at_smoke_scale_and_they_share_their_trainings(co
         rates_of_its_own = {row["name"] for row in record["rows"] if any("learns at" in note for note in row["notes"])}
         assert rates_of_its_own == {n for n in table.rows if n.startswith(("EI-DDPM", IMPROVED)) and "rates of the others" not in n}
         assert "other, private data" in text and (out / "table.png").exists()
+        cases = pd.read_csv(out / "cases.csv").query("method == @table.ours")
+        means = {**cases[["dsc", "iou", "mae"]].mean(), "accuracy": (cases["type"] == cases["answered"]).mean()}
+        for metric, value in ours["metrics"].items():
+            assert value["mean"] == pytest.approx(METRICS[metric].factor * means[metric], abs=1e-6)
         assert (out / "examples.png").exists() == ("dsc" in table.metrics)
     assert (tmp_path / "mti-net-figure4/confusion.png").exists()
     trained = sorted(path.name for path in (tmp_path / "runs").iterdir() if path.is_dir())
@@ -90,8 +95,9 @@ def test_a_stopped_table_goes_on_and_ends_the_same(cohort: Cohort, tmp_path: Pat
         mti_net_table("mti-net-table4", cohort, tmp_path / "a", scale="smoke", device="cpu", progress=stop_at(3))
     with pytest.raises(InputError, match="add --resume"):
         mti_net_table("mti-net-table4", cohort, tmp_path / "a", scale="smoke", device="cpu")
-    with pytest.raises(InputError, match="another cohort or scale"):
-        mti_net_table("mti-net-table4", cohort, tmp_path / "a", scale="cpu", resume=True, device="cpu")
+    for other in ({"scale": "cpu"}, {"scale": "smoke", "precision": "bf16-mixed"}):
+        with pytest.raises(InputError, match="another cohort, scale or precision"):
+            mti_net_table("mti-net-table4", cohort, tmp_path / "a", resume=True, device="cpu", **other)
     mti_net_table("mti-net-table4", cohort, tmp_path / "a", scale="smoke", resume=True, device="cpu")
     mti_net_table("mti-net-table4", cohort, tmp_path / "b", scale="smoke", device="cpu")
     first, second = (json.loads((tmp_path / x / "table.json").read_text())["rows"] for x in "ab")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from hepatica import checkpoint
 from hepatica.bench.comparison import SIGNIFICANT, Metric, Row, Value, figure, markdown, summarise
 from hepatica.bench.cross_validation import EXAMPLES_FILE, Answer, CaseScore, cross_validate, lesion_area, outlined, score, training_seconds
-from hepatica.bench.mti_net_methods import BASELINE, METHODS, OURS, SCALES, TABLES, Scale, Table
+from hepatica.bench.mti_net_methods import BASELINE, METHODS, SCALES, TABLES, Scale, Table
 from hepatica.bench.network_cost import NetworkCost, network_cost
 from hepatica.bench.speed import hardware
 from hepatica.cohort import Cohort
@@ -62,6 +64,7 @@ def mti_net_table(
     jobs: int = 1,
     resume: bool = False,
     device: str = "auto",
+    precision: str = "32-true",
     progress: Progress | None = None,
 ) -> str:
     """Train and test every method of a table, and write it; what an earlier call has finished is not done again.
@@ -69,12 +72,14 @@ def mti_net_table(
     Args:
         table: a key of `TABLES`.
         cohort: cases with truth, five subjects or more.
-        out: folder that gets `table.json`, `table.md`, `table.png` and, for masks and types, `examples.png` and `confusion.png`.
+        out: folder that gets `table.json`, `table.md`, `table.png`, every case's values as `cases.csv` and, for masks and types,
+            `examples.png` and `confusion.png`.
         scale: a key of `SCALES`.
         runs: folder of the trainings, `out`/runs by default; tables that share it share what they have in common.
         jobs: number of processes.
         resume: go on with what `runs` holds.
         device: "auto", "cpu" or "cuda".
+        precision: what every row trains in, "32-true" or "bf16-mixed".
         progress: called with (what, done, total).
 
     Returns:
@@ -82,15 +87,15 @@ def mti_net_table(
 
     Raises:
         InputError: the cohort has no truth or too few subjects, or `runs` holds something and `resume` is not asked for, or was begun
-            with another cohort or scale.
+            with another cohort, scale or precision.
     """
-    chosen, what = SCALES[scale], TABLES[table]
+    chosen, what = replace(SCALES[scale], precision=precision), TABLES[table]
     commit, runs = checkpoint.commit(), runs or out / "runs"
     view = _view(cohort, chosen)
-    recipes = {name: METHODS[name].recipe(chosen, view) for name in dict.fromkeys((*what.rows, OURS))}
+    recipes = {name: METHODS[name].recipe(chosen, view) for name in what.rows}
     folds = range(chosen.folds)
-    cohort.folds(FOLDS, recipes[OURS].seed)  # refuses a cohort with too few subjects before anything is written
-    _claim(runs, {"scale": scale, "cohort": data_fingerprint(cohort, range(len(cohort)))}, resume=resume)
+    cohort.folds(FOLDS, recipes[what.ours].seed)  # refuses a cohort with too few subjects before anything is written
+    _claim(runs, {"scale": scale, "precision": precision, "cohort": data_fingerprint(cohort, range(len(cohort)))}, resume=resume)
     everyone = prepare(
         cohort, range(len(cohort)), view, runs / "prepared", progress=progress and (lambda i, n: progress("preparing cases", i, n))
     )
@@ -108,24 +113,25 @@ def mti_net_table(
             progress("training and testing", done, len(todo))
     rows = [_row(name, scores[name], what, costs[name], runs, folds, _rates(recipes[name], chosen)) for name in what.rows]
     if what.baseline:
-        rows.insert(0, _baseline(cohort, everyone, recipes[OURS], runs, what, folds))
+        rows.insert(0, _baseline(cohort, everyone, recipes[what.ours], runs, what, folds))
     metrics = {name: METRICS[name] for name in what.metrics}
     record: dict[str, Any] = {
         "table": table,
         "title": what.title,
         "ours": what.ours,
-        "command": f"hepatica benchmark {table} --cohort COHORT --scale {scale}",
+        "command": f"hepatica benchmark {table} --cohort COHORT --scale {scale} --precision {precision}",
         "commit": commit,
         "cohort": {"fingerprint": data_fingerprint(cohort, range(len(cohort))), "cases": len(cohort), "subjects": len(cohort.subjects)},
         "scale": {"name": scale, **vars(chosen)},
-        "seed": recipes[OURS].seed,
+        "seed": recipes[what.ours].seed,
         "hardware": hardware(),
         "versions": checkpoint.versions(),
-        "rows": summarise(rows, metrics, ours=what.ours, seed=recipes[OURS].seed),
+        "rows": summarise(rows, metrics, ours=what.ours, seed=recipes[what.ours].seed),
     }
     record["about"], record["reading"] = _about(record), _reading(what)
     out.mkdir(parents=True, exist_ok=True)
     (out / "table.md").write_text(text := markdown(record, metrics))
+    _write_cases(out / "cases.csv", scores, view.types)
     figure(record, metrics).savefig(out / "table.png")
     if "dsc" in metrics:
         _examples(cohort, everyone, what, runs).savefig(out / "examples.png")
@@ -158,7 +164,7 @@ def _claim(runs: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
     elif not path.exists():
         raise InputError(f"{runs} holds other things: choose another folder")
     elif json.loads(path.read_text()) != settings:
-        raise InputError(f"{runs} was begun with another cohort or scale: choose another folder, or the same cohort and scale")
+        raise InputError(f"{runs} was begun with another cohort, scale or precision: choose another folder, or the same three")
     elif not resume:
         raise InputError(f"{runs} holds trainings already: add --resume to go on with them, or choose another folder")
 
@@ -230,7 +236,7 @@ def _row(name: str, scores: Sequence[CaseScore], table: Table, cost: NetworkCost
 
 def _rates(recipe: Recipe, scale: Scale) -> list[str]:
     """What a row must say that learns at other rates than the scale's."""
-    body, heads = recipe.optimisation.learning_rate, recipe.optimisation.head_rate or recipe.optimisation.learning_rate
+    body, heads = recipe.optimisation.learning_rate, recipe.optimisation.rate_of_heads
     same = body == heads == scale.learning_rate
     return [] if same else [f"learns at {body:g}, its heads at {heads:g}"]
 
@@ -266,7 +272,7 @@ def _baseline(cohort: Cohort, everyone: Sequence[PreparedCase], recipe: Recipe, 
     """Who has seen no image: the training folds' mean curve and most frequent type for every case."""
     scores = []
     for fold in folds:
-        card = checkpoint.load_card(runs / slug(OURS) / f"fold-{fold}" / "model")
+        card = checkpoint.load_card(runs / slug(table.ours) / f"fold-{fold}" / "model")
         split = cohort.folds(FOLDS, recipe.seed)[fold]
         kinds = Counter(lesion.type for index in split.train for lesion in everyone[index].lesions)
         likeliest = min(kinds, key=lambda kind: (-kinds[kind], kind))
@@ -277,14 +283,30 @@ def _baseline(cohort: Cohort, everyone: Sequence[PreparedCase], recipe: Recipe, 
     return Row(BASELINE, _values(scores, table.metrics), notes=("sees no image: mean curve and most frequent type of the training folds",))
 
 
+def _write_cases(path: Path, scores: Mapping[str, Sequence[CaseScore]], types: Sequence[LesionType]) -> None:
+    """What every mean of a table is the mean of: a line per method and case, empty where there is nothing to measure."""
+
+    def name(index: int | None) -> str | None:
+        return None if index is None else types[index].name.lower()
+
+    with path.open("w", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(("method", "case", "subject", "fold", "dsc", "iou", "mae", "type", "answered"))
+        for method, cases in scores.items():
+            for c in cases:
+                lines.writerow((method, c.case, c.subject, c.fold, c.dsc, c.iou, c.mae, name(c.type), name(c.answered)))
+
+
 def _about(record: Mapping[str, Any]) -> str:
     scale, cohort = record["scale"], record["cohort"]
     budget = f"{scale['steps']} steps" if scale["steps"] else "100 epochs"
+    precision = "32 bits" if scale["precision"] == "32-true" else "bfloat16 where it suffices, else 32 bits"
     return (
         f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}, on {record['hardware']['cores']} cores "
         f"({record['hardware']['cpu']}). {cohort['subjects']} subjects, {cohort['cases']} cases; {scale['folds']} of {FOLDS} folds by "
         f"subject. Every method sees the same slices of {scale['size']} x {scale['size']} pixels, has {scale['width']:g} of its published "
-        f"channels and the same budget: {budget} of {scale['batch']} slices, Adam at {scale['learning_rate']:g} unless said below. "
+        f"channels and the same budget: {budget} of {scale['batch']} slices, Adam at {scale['learning_rate']:g} unless said below, "
+        f"in {precision}. "
         "Research use only."
     )
 
