@@ -150,13 +150,15 @@ def _mti_net(name: str, about: str) -> None:
         scale: Annotated[
             Literal["smoke", "cpu", "paper"],
             typer.Option(
-                help="smoke: minutes, to see that all of it runs; cpu: hours on a few cores; paper: the published budget, for a GPU."
+                help="smoke: minutes, to see that it runs; cpu: hours on a few cores; paper: the published budget, for a GPU or many."
             ),
         ] = "cpu",
         runs: Annotated[
             Path | None, typer.Option(help="Folder of the trainings, OUT/runs by default; tables that share it train nothing twice.")
         ] = None,
-        jobs: Jobs = 1,
+        jobs: Annotated[
+            int, typer.Option(min=1, help="Processes, spread over the GPUs where there are any. Figures depend on it by rounding only.")
+        ] = 1,
         resume: Annotated[
             bool, typer.Option(help="Go on with the trainings that are there; a table may be stopped at any moment.")
         ] = False,

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import torch
 from hepatica.bench import mti_net_tables
 from hepatica.bench.cross_validation import Answer, CaseScore, Examiner, cross_validate, outlined, score, training_seconds
 from hepatica.bench.mti_net_methods import BASELINE, IMPROVED, METHODS, OURS, SCALES, TABLES, Scale
-from hepatica.bench.mti_net_tables import METRICS, mti_net_table, one_slice, slug
+from hepatica.bench.mti_net_tables import METRICS, begin_worker, mti_net_table, one_slice, slug, visible_gpus
 from hepatica.bench.network_cost import NetworkCost, forward_flops
 from hepatica.cohort import Cohort, save_case
 from hepatica.grid import InputConfig
@@ -102,6 +105,19 @@ def test_a_stopped_table_goes_on_and_ends_the_same(cohort: Cohort, tmp_path: Pat
     mti_net_table("mti-net-table4", cohort, tmp_path / "b", scale="smoke", device="cpu")
     first, second = (json.loads((tmp_path / x / "table.json").read_text())["rows"] for x in "ab")
     assert [row["metrics"] for row in first] == [row["metrics"] for row in second]
+
+
+def test_processes_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert visible_gpus() == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert visible_gpus() == ["3", "5"]
+    context = multiprocessing.get_context("spawn")
+    places = context.SimpleQueue()
+    places.put("5")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=begin_worker, initargs=(1, places)) as pool:
+        assert pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() == "5"
 
 
 def test_a_night_on_which_a_training_slept_is_no_training(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ def mti_net_table(
             `examples.png` and `confusion.png`.
         scale: a key of `SCALES`.
         runs: folder of the trainings, `out`/runs by default; tables that share it share what they have in common.
-        jobs: number of processes.
+        jobs: number of processes, spread over the GPUs where there are any; their threads, and so the rounding, depend on it.
         resume: go on with what `runs` holds.
         device: "auto", "cpu" or "cuda".
         precision: what every row trains in, "32-true" or "bf16-mixed".
@@ -107,7 +108,8 @@ def mti_net_table(
     todo = [Job(name, fold) for fold in folds for name in recipes]
     work = partial(_work, recipes=recipes, cohort=cohort, runs=runs, device=device)
     scores: dict[str, list[CaseScore]] = {name: [] for name in recipes}
-    for done, (job, found) in enumerate(_in_parallel(work, todo, jobs, progress), 1):
+    gpus = [] if device == "cpu" else visible_gpus()
+    for done, (job, found) in enumerate(_in_parallel(work, todo, jobs, gpus, progress), 1):
         scores[job.method] += found
         if progress:
             progress("training and testing", done, len(todo))
@@ -175,7 +177,7 @@ def _work(job: Job, *, recipes: Mapping[str, Recipe], cohort: Cohort, runs: Path
 
 
 def _in_parallel(
-    work: Callable[[Job], tuple[Job, list[CaseScore]]], todo: Sequence[Job], jobs: int, progress: Progress | None
+    work: Callable[[Job], tuple[Job, list[CaseScore]]], todo: Sequence[Job], jobs: int, gpus: Sequence[str], progress: Progress | None
 ) -> Iterator[tuple[Job, list[CaseScore]]]:
     if progress:
         progress("training and testing", 0, len(todo))
@@ -184,7 +186,10 @@ def _in_parallel(
         return
     threads = max(1, (os.cpu_count() or 1) // jobs)
     context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(threads,)) as pool:
+    places = context.SimpleQueue()
+    for number in range(jobs if gpus else 0):
+        places.put(gpus[number % len(gpus)])
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker, initargs=(threads, places if gpus else None)) as pool:
         waiting = {pool.submit(work, job) for job in todo}
         try:
             while waiting:
@@ -196,9 +201,18 @@ def _in_parallel(
             raise
 
 
-def _begin(threads: int) -> None:
+def begin_worker(threads: int, places: SimpleQueue[str] | None) -> None:
+    """Settle a process that trains: its threads, and the one GPU that it sees, taken from `places` where there are any."""
     end_with_parent()
     torch.set_num_threads(threads)
+    if places is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = places.get()  # read when CUDA is first used, which is later
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
+    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
+    return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
 
 def _cost(recipe: Recipe, folder: Path, device: str) -> NetworkCost:
