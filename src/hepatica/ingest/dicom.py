@@ -31,9 +31,10 @@ from hepatica.ingest.phases import (
     seconds_after_injection,
     seconds_in_words,
 )
+from hepatica.ingest.pixels import sample_pixels
 from hepatica.ingest.series import Inspection, SeriesReport, Stack, stacks_of
 from hepatica.ingest.technique import unless_shared
-from hepatica.ingest.volume import irregularities, read_volume, sample_pixels
+from hepatica.ingest.volume import irregularities, read_volume
 from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
 
 SURE = 0.8

@@ -18,8 +18,8 @@ from hepatica.ingest.contrast import shows_contrast
 from hepatica.ingest.frames import MAX_POSITION_MM, MAX_SPACING_MM, MIN_SPACING_MM
 from hepatica.ingest.phase_table import SAID, PhaseRow, decided, of_study
 from hepatica.ingest.phases import PhaseGuess, phase_in_words, plain_words
+from hepatica.ingest.pixels import MAX_VOXELS
 from hepatica.ingest.series import Inspection, SeriesReport
-from hepatica.ingest.volume import MAX_VOXELS
 from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
 
 MASK = r"\b(seg|segm|segmentations?|masks?|labels?|roi|gt|annotations?|truth)\b"

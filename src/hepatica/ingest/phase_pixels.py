@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, binary_fill_holes, label, map_coordinates, uniform_filter
 from scipy.special import log_softmax, logsumexp
 
+from hepatica.ingest.pixels import sample_pixels
 from hepatica.ingest.series import Stack
-from hepatica.ingest.volume import sample_pixels
 from hepatica.study import Modality, Phase
 
 LEVELS = 12

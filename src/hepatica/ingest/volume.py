@@ -2,65 +2,29 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import defaultdict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from os import SEEK_END
-from pathlib import Path
 
 import highdicom as hd
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.config import IGNORE
-from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    UID,
-    AllTransferSyntaxes,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
-from scipy.ndimage import label, shift
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+from scipy.ndimage import shift
 
-from hepatica.ingest.frames import MAX_SPACING_MM, MIN_SPACING_MM, Frame, number, text
+from hepatica.ingest.frames import MAX_SPACING_MM, MIN_SPACING_MM, number, text
+from hepatica.ingest.pixels import MAX_VOXELS, decode, fill, transfer_syntax, voxels
 from hepatica.ingest.series import Stack
 from hepatica.study import InputError, Modality
 
-MAX_VOXELS = 2**30
 MAX_MISSING_IN_A_ROW = 2
 MAX_MISSING_SHARE = 0.1
 OFF_GRID_STEPS = 0.05
 OFF_GRID_PIXELS = 0.1
-AIR_HU = -1024.0
-TISSUE_HU = -900.0, 3071.0
-"""Padding below or above is told from tissue by its value alone."""
 MIN_SLOPE, MAX_SLOPE, MAX_INTERCEPT = 1e-9, 1e9, 1e9
 MIN_TILT_DEG = 1.0
 MAX_PIXEL_RATIO = 5.0
 STORAGE = "BitsAllocated", "BitsStored", "PixelRepresentation"
-DECODERS: dict[str, str] = {
-    RLELossless: "pydicom",
-    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
-    **dict.fromkeys(
-        (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2K), "pylibjpeg"
-    ),
-}
-"""One for each compression: pydicom would also try GDCM where it is installed, which ends the process on damaged data."""
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 """Transfer syntaxes that lose detail; others may, and then the header says so."""
 
@@ -78,13 +42,13 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
     Raises:
         InputError: the pixels or their scaling cannot be read, too many slices are missing, or the volume is too large for memory.
     """
-    if _voxels(stack.frames) > MAX_VOXELS:
+    if voxels(stack.frames) > MAX_VOXELS:
         rows, columns = stack.frames[0].shape
         raise InputError(
             f"{stack.name}: {len(stack.frames)} slices of {rows} x {columns} are too large to read; crop or resample them first"
         )
     stack, notes = _scaled(stack)
-    array, failed = _decode(stack.frames)
+    array, failed = decode(stack.frames)
     if failed:
         if len(failed) == len(stack.frames):
             raise InputError(f"{stack.name}: none of its {len(failed)} slices can be decoded ({failed[0][1]}); export it again")
@@ -95,7 +59,7 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
     array, inverted = _upright_greys(stack, array)
     array, origin, askew = _straighten(stack, array)
     array, step_mm, gaps = _even_out(stack, array)
-    _fill(array, stack.frames)
+    fill(array, stack.frames)
     frames_of_reference = {text(frame.header, "FrameOfReferenceUID") for frame in stack.frames}
     if len(frames_of_reference) > 1:
         notes.append(f"{stack.name}: its slices name {len(frames_of_reference)} frames of reference, their positions were taken as one")
@@ -103,11 +67,6 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
     volume = hd.Volume(array, _affine(stack, origin, step_mm), "PATIENT", frame_of_reference if frame_of_reference.is_valid else None)
     headers = tuple({frame.path: frame.header for frame in stack.frames}.values())
     return volume, headers, [*stack.warnings, *notes, *inverted, *askew, *gaps]
-
-
-def _voxels(frames: Sequence[Frame]) -> int:
-    rows, columns = frames[0].shape
-    return len(frames) * rows * columns
 
 
 def _scaled(stack: Stack) -> tuple[Stack, list[str]]:
@@ -129,7 +88,7 @@ def _scaled(stack: Stack) -> tuple[Stack, list[str]]:
         notes.append(f"{stack.name}: {unnamed} of {len(stack.frames)} slices name no rescaling, that of the others was used")
     elif unnamed and header.Modality == Modality.CT:
         notes.append(f"{stack.name}: the header names no rescaling, stored values were taken for HU")
-    if any(text(frame.header, "LossyImageCompression") == "01" or _transfer_syntax(frame) in LOSSY for frame in stack.frames):
+    if any(text(frame.header, "LossyImageCompression") == "01" or transfer_syntax(frame) in LOSSY for frame in stack.frames):
         notes.append(f"{stack.name}: lossily compressed before it came here, its finest detail is lost")
     return stack, notes
 
@@ -152,10 +111,6 @@ def _oddities(stack: Stack) -> list[str]:
     return notes
 
 
-def _transfer_syntax(frame: Frame) -> str:
-    return text(getattr(frame.header, "file_meta", Dataset()), "TransferSyntaxUID")
-
-
 def _upright_greys(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[str]]:
     """Turn inverted MR back; CT has a unit, however it is displayed."""
     inverted = sum(text(frame.header, "PhotometricInterpretation") == "MONOCHROME1" for frame in stack.frames)
@@ -166,125 +121,6 @@ def _upright_greys(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np
             f"{stack.name}: {inverted} of {len(stack.frames)} slices are stored with inverted grey values (MONOCHROME1); export it again"
         )
     return array.max() + array.min() - array, [f"{stack.name}: stored with inverted grey values (MONOCHROME1), turned back"]
-
-
-def sample_pixels(stack: Stack, count: int) -> NDArray[np.float32]:
-    """About `count` slices, evenly spread, shape (slices, rows, columns); slices that cannot be decoded or are too large are left out."""
-    chosen = np.unique(np.linspace(0, len(stack.frames) - 1, count).round().astype(int))
-    frames = [stack.frames[index] for index in chosen]
-    if _voxels(frames) > MAX_VOXELS:
-        return np.empty((0, 1, 1), np.float32)
-    array, failed = _decode(frames)
-    return np.delete(array, [index for index, _ in failed], axis=0)
-
-
-def _decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[int, str]]]:
-    """Rescaled pixels of frames, and the indices of those that failed, each with a reason."""
-    array = np.zeros((len(frames), *frames[0].shape), np.float32)
-    by_file: dict[Path, list[int]] = defaultdict(list)
-    for index, frame in enumerate(frames):
-        by_file[frame.path].append(index)
-
-    def decode_file(indices: list[int]) -> list[tuple[int, str]]:
-        wanted = [frames[index] for index in indices]
-        left = iter(indices)
-        try:
-            decoder = DECODERS.get(_transfer_syntax(wanted[0]), "")
-            pixels = iter_pixels(_source(wanted[0]), indices=[frame.index for frame in wanted], raw=True, decoding_plugin=decoder)
-            for frame, stored, index in zip(wanted, pixels, indices, strict=True):
-                if stored.shape != frame.shape:
-                    raise ValueError(f"decoded as {stored.shape}")
-                np.multiply(stored, np.float32(frame.slope), out=array[index], casting="unsafe")
-                array[index] += np.float32(frame.intercept)
-                if not np.isfinite(array[index]).all():
-                    raise ValueError("not finite")
-                if frame.header.Modality == Modality.CT:
-                    np.maximum(array[index], AIR_HU, out=array[index])
-                array[index][_padded(frame, stored)] = np.nan
-                next(left)
-        except Exception as error:  # decoders raise anything on damaged data
-            return [(index, _reason(error)) for index in left]
-        return []
-
-    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=8) as pool:
-        warnings.simplefilter("ignore")  # pydicom and its decoders, about padding and odd values
-        failed = [failure for failures in pool.map(decode_file, by_file.values()) for failure in failures]
-    _fill(array, frames)
-    return array, sorted(failed)
-
-
-def _source(frame: Frame) -> Path | Dataset:
-    """What pixels are decoded from: the file, or, as pydicom seeks pixels where the file says and not where they are, its data set."""
-    syntax = UID(_transfer_syntax(frame))
-    if syntax in AllTransferSyntaxes and syntax.is_encapsulated:
-        if not _ends(frame.path):
-            raise ValueError("compressed pixels end early")  # JPEG-LS would be decoded, its lower part made up
-        return frame.path
-    dataset = pydicom.dcmread(frame.path, force=True)
-    if not syntax:
-        implicit, little_endian = dataset.original_encoding
-        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
-        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
-    for keyword, usual in (("SamplesPerPixel", 1), ("PhotometricInterpretation", "MONOCHROME2")):
-        if keyword not in dataset:
-            setattr(dataset, keyword, usual)
-    row_bytes = dataset.Columns * dataset.BitsAllocated // 8
-    if len(dataset.PixelData) > row_bytes * (dataset.Rows * int(dataset.get("NumberOfFrames") or 1) + 1):
-        raise ValueError("more pixels than rows and columns")
-    return dataset
-
-
-def _ends(path: Path) -> bool:
-    """Whether compressed pixels have an end: DICOM's, which pydicom looks for, or that of a JPEG stream without it."""
-    if "PixelData" in pydicom.dcmread(path, force=True, specific_tags=["PixelData"]):
-        return True
-    with path.open("rb") as file:
-        file.seek(-min(64, path.stat().st_size), SEEK_END)
-        return file.read().rstrip(b"\x00").endswith(b"\xff\xd9")
-
-
-def _padded(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Where a slice holds its padding value, shape (rows, columns).
-
-    Values that tissue may have count as padding only in one piece with a corner of the slice: scanners that pad with 0 have water of 0 too.
-    """
-    padding = number(frame.header, "PixelPaddingValue")
-    limit = number(frame.header, "PixelPaddingRangeLimit")
-    if padding is None:
-        return np.zeros(stored.shape, bool)
-    ends = [
-        int(np.int64(end).astype(stored.dtype)) for end in (padding, padding if limit is None else limit)
-    ]  # -2000 may be written as 63536
-    low, high = sorted(ends)
-    held = (stored >= low) & (stored <= high)
-    if not held.any() or held.all():
-        return np.zeros(stored.shape, bool)
-    if frame.header.Modality == Modality.CT:
-        beyond = max(frame.slope * end + frame.intercept for end in (low, high)) < TISSUE_HU[0]
-        beyond |= min(frame.slope * end + frame.intercept for end in (low, high)) > TISSUE_HU[1]
-    else:
-        others = stored[~held]
-        beyond = bool(others.min() > high or others.max() < low)
-    if beyond:
-        return held
-    pieces, _ = label(held)
-    corners = pieces[[0, 0, -1, -1], [0, -1, 0, -1]]
-    outside: NDArray[np.bool_] = np.isin(pieces, corners[corners > 0])
-    return outside
-
-
-def _fill(array: NDArray[np.float32], frames: Sequence[Frame]) -> None:
-    """Put air (CT) or the darkest value (MR) where there is none, in place."""
-    if np.isnan(array.min(initial=0)):
-        array[np.isnan(array)] = AIR_HU if frames[0].header.Modality == Modality.CT else np.nanmin(array)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, (NotImplementedError, RuntimeError)):
-        return "its compression is not supported or the data are damaged"
-    return (
-        "the pixel data are missing" if isinstance(error, AttributeError) else "the pixel data are damaged or do not fill rows and columns"
-    )
 
 
 def _straighten(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str]]:
