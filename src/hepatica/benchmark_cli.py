@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from hepatica.terminal import progress_bars
+from hepatica.terminal import Device, progress_bars
 
 benchmarks = typer.Typer(
     name="benchmark",
@@ -18,7 +18,6 @@ benchmarks = typer.Typer(
 
 Out = Annotated[Path, typer.Option(help="Folder to write the table into.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes; the result does not depend on it.")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
 
 
 @benchmarks.command()

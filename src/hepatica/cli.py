@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from hepatica.benchmark_cli import benchmarks
-from hepatica.terminal import add_row, new_table, print_json, print_table, progress_bars
+from hepatica.model_cli import model_commands
+from hepatica.terminal import AsJson, Device, add_row, new_table, print_json, print_table, progress_bars
 
 if TYPE_CHECKING:
     from hepatica.findings import Findings
@@ -30,13 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.add_typer(benchmarks)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
-PhaseName = Literal["pre", "arterial", "portal", "delayed", "hepatobiliary"]
 Model = Annotated[str | None, typer.Option(help="Name of a shipped model (see `hepatica models`) or folder of a trained one.")]
-
 Phases = Annotated[
     Path | None,
     typer.Option(
@@ -262,108 +257,8 @@ def phantom(
     typer.echo(f"{number} {source.preset} phantom {'study' if number == 1 else 'studies'} in {out}")
 
 
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="TOML file, see recipes/.")],
-    cohort: Annotated[Path, typer.Option(help="Folder of case folders with truth.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    fold: Annotated[int | None, typer.Option(min=0, max=4, help="Train on all but this one of five folds by subject (0 to 4).")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field, as optimisation.steps=100.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
-    device: Device = "auto",
-) -> None:
-    """Train a network by a recipe.
-
-    Example: hepatica train recipes/mti-net-ct.toml --cohort cohorts/ct --out runs/ct
-    """
-    from hepatica.cohort import Cohort
-    from hepatica.recipe import load_recipe
-    from hepatica.train import train as run
-
-    loaded = load_recipe(recipe, set_ or ())
-    with progress_bars() as progress:
-        folder = run(loaded, Cohort.open(cohort), out, fold=fold, resume=resume, device=device, progress=progress)
-    typer.echo(f"the model is in {folder}")
-
-
-@app.command()
-def ensemble(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of training runs or models that differ by their seed only.")],
-    out: Annotated[Path, typer.Option(help="Folder of the new model.")],
-) -> None:
-    """Make one model that answers as the mean of several.
-
-    Example: hepatica ensemble runs/ct-0 runs/ct-1 runs/ct-2 --out runs/ct
-    """
-    from hepatica.checkpoint import combine
-
-    typer.echo(f"the model is in {combine(runs, out)}; calibrate it before it is used (hepatica evaluate --calibrate)")
-
-
-@app.command()
-def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run or of a model, or the name of a shipped model.")],
-    cohort: Annotated[Path, typer.Option(help="Folder of case folders with truth, none of them trained on.")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
-    calibrate: Annotated[
-        bool, typer.Option(help="Instead, fit the model's type probabilities and 90 % sets on this cohort and keep them in the model.")
-    ] = False,
-    card: Annotated[bool, typer.Option(help="Also keep the figures in the model's card.")] = False,
-    phase: Annotated[PhaseName | None, typer.Option(help="Pretend that only this phase was scanned.")] = None,
-    device: Device = "auto",
-    as_json: AsJson = False,
-) -> None:
-    """Measure a model on a cohort with truth: masks, detection, types and curves, each with its interval.
-
-    Example: hepatica evaluate runs/ct --cohort cohorts/ct-test --out results/ct
-    """
-    from hepatica.bench.evaluation import calibrate as fit
-    from hepatica.bench.evaluation import evaluate as measure
-    from hepatica.cohort import Cohort
-    from hepatica.study import Phase
-
-    with progress_bars() as progress:
-        if calibrate:
-            typer.echo(fit(str(run), Cohort.open(cohort), device=device, progress=progress))
-            return
-        kept = (Phase[phase.upper()],) if phase else ()
-        result = measure(str(run), Cohort.open(cohort), out, phases=kept, device=device, card=card, progress=progress)
-    if as_json:
-        print_json(result)
-        return
-    table = new_table("measure", "mean", "95 % interval", "n")
-    for name, figure in result["figures"].items():
-        add_row(table, name.replace("_", " "), f"{figure['mean']:.3f}", f"{figure['low']:.3f} to {figure['high']:.3f}", str(figure["n"]))
-    print_table(table)
-    typer.echo(f"tables and every case in {out}")
-
-
-@app.command()
-def models(as_json: AsJson = False) -> None:
-    """List the models that come with hepatica: licence, training data and measured figures.
-
-    Example: hepatica models
-    """
-    from hepatica.checkpoint import SHIPPED, load_card, shipped_models
-
-    cards = [load_card(SHIPPED / name) for name in shipped_models()]
-    if as_json:
-        print_json([{"name": card.name, "licence": "Apache-2.0", "training": card.training, "figures": card.figures} for card in cards])
-        return
-    table = new_table(
-        "model", "modality", "phases", "trained on", "liver Dice", "lesion Dice", "sensitivity", "precision", "type accuracy", "licence"
-    )
-    for card in cards:
-        figures = card.figures.get("all phases", {}).get("figures", {})
-        shown = [
-            f"{figures[name]['mean']:.2f}" if name in figures else "not measured"
-            for name in ("liver_dice", "lesion_dice", "lesion_sensitivity", "lesion_precision", "type_accuracy")
-        ]
-        view = card.input_config
-        phases = ", ".join(phase.name.lower() for phase in view.phases)
-        add_row(table, card.name, str(view.modality), phases, f"{card.training['cases']} phantom cases", *shown, "Apache-2.0")
-    print_table(table)
-    typer.echo("All figures were measured on phantoms the models had not seen, not on patients. Research use only.")
+app.add_typer(model_commands)
+app.add_typer(benchmarks)
 
 
 def main() -> None:

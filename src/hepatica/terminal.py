@@ -1,12 +1,15 @@
-"""What a command has to say in; progress bars, tables and JSON on the terminal out."""
+"""What a command has to say in; progress bars, tables and JSON on the terminal out. And the options that many commands have."""
 
 # Without `from __future__ import annotations`, as cli.py, which imports it.
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
 
 
 @contextmanager
