@@ -140,7 +140,8 @@ def mti_net_table(
     if "accuracy" in metrics:
         answering = [name for name in what.rows if any(case.answered is not None for case in scores[name])]
         record["confusion"] = counts = {name: _confusion(scores[name], len(view.types)).tolist() for name in answering}
-        _confusions(counts, view.types).savefig(out / "confusion.png")
+        short = {name.removeprefix(f"{what.ours}, ").removesuffix(", type"): matrix for name, matrix in counts.items()}
+        _confusions(short, view.types).savefig(out / "confusion.png")
     (out / "table.json").write_text(json.dumps(record, indent=1) + "\n")
     return text
 
@@ -300,15 +301,18 @@ def _baseline(cohort: Cohort, everyone: Sequence[PreparedCase], recipe: Recipe, 
 def _write_cases(path: Path, scores: Mapping[str, Sequence[CaseScore]], types: Sequence[LesionType]) -> None:
     """What every mean of a table is the mean of: a line per method and case, empty where there is nothing to measure."""
 
-    def name(index: int | None) -> str | None:
-        return None if index is None else types[index].name.lower()
+    def name(index: int | None) -> str:
+        return "" if index is None else types[index].name.lower()
+
+    def digits(value: float | None) -> str:
+        return "" if value is None else f"{value:.6g}"
 
     with path.open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(("method", "case", "subject", "fold", "dsc", "iou", "mae", "type", "answered"))
         for method, cases in scores.items():
             for c in cases:
-                lines.writerow((method, c.case, c.subject, c.fold, c.dsc, c.iou, c.mae, name(c.type), name(c.answered)))
+                lines.writerow((method, c.case, c.subject, c.fold, *map(digits, (c.dsc, c.iou, c.mae)), name(c.type), name(c.answered)))
 
 
 def _about(record: Mapping[str, Any]) -> str:
@@ -354,7 +358,7 @@ def _confusions(counts: Mapping[str, Any], types: Sequence[LesionType]) -> Figur
             colour = "white" if share[row, column] > 55 else "#26323a"
             text = f"{share[row, column]:.0f} %\n({array[row, column]:.0f})"
             panel.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-        panel.set_title(name.removesuffix(", type"), fontsize=9)
+        panel.set_title(name, fontsize=9)
         panel.set_xticks(range(len(names)), names, fontsize=8, rotation=30)
         panel.set_yticks(range(len(names)), names, fontsize=8)
     drawn.supxlabel("answered type", fontsize=9)
@@ -380,6 +384,6 @@ def _examples(cohort: Cohort, everyone: Sequence[PreparedCase], table: Table, ru
             if masks[case_id].any():
                 panel.contour(masks[case_id], [0.5], colors="#ff8c42", linewidths=0.9)
             panel.set_axis_off()
-            panel.set_title(name if case_id == shown[0] else "", fontsize=8)
+            panel.set_title(name.removeprefix(f"{table.ours}, ") if case_id == shown[0] else "", fontsize=8)
     drawn.supxlabel("portal venous phase where there is one; white: truth, orange: what the method answers", fontsize=8)
     return drawn
