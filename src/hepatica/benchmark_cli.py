@@ -156,7 +156,10 @@ def _mti_net(name: str, about: str) -> None:
             Path | None, typer.Option(help="Folder of the trainings, OUT/runs by default; tables that share it train nothing twice.")
         ] = None,
         jobs: Annotated[
-            int, typer.Option(min=1, help="Processes, spread over the GPUs where there are any. Figures depend on it by rounding only.")
+            int,
+            typer.Option(
+                min=1, help="Processes, spread over the GPUs where there are any. Rounding, which training magnifies, depends on it."
+            ),
         ] = 1,
         resume: Annotated[
             bool, typer.Option(help="Go on with the trainings that are there; a table may be stopped at any moment.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import multiprocessing
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -300,19 +300,10 @@ def _baseline(cohort: Cohort, everyone: Sequence[PreparedCase], recipe: Recipe, 
 
 def _write_cases(path: Path, scores: Mapping[str, Sequence[CaseScore]], types: Sequence[LesionType]) -> None:
     """What every mean of a table is the mean of: a line per method and case, empty where there is nothing to measure."""
-
-    def name(index: int | None) -> str:
-        return "" if index is None else types[index].name.lower()
-
-    def digits(value: float | None) -> str:
-        return "" if value is None else f"{value:.6g}"
-
-    with path.open("w", newline="") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(("method", "case", "subject", "fold", "dsc", "iou", "mae", "type", "answered"))
-        for method, cases in scores.items():
-            for c in cases:
-                lines.writerow((method, c.case, c.subject, c.fold, *map(digits, (c.dsc, c.iou, c.mae)), name(c.type), name(c.answered)))
+    cases = pd.DataFrame([{"method": method, **vars(case)} for method, found in scores.items() for case in found])
+    names = {index: kind.name.lower() for index, kind in enumerate(types)}
+    cases = cases.drop(columns=["curve", "true_curve"]).assign(**{key: cases[key].map(names) for key in ("type", "answered")})
+    cases.to_csv(path, index=False, float_format="%.6g")
 
 
 def _about(record: Mapping[str, Any]) -> str:
