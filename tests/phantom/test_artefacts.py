@@ -52,8 +52,17 @@ def test_lateral_noise_runs_from_side_to_side() -> None:
 
 
 def test_streaks_are_dark_bands_as_deep_as_asked() -> None:
-    streaks = artefacts.streaks(np.random.default_rng(1), (12, 160, 160), (5.0, 2.2, 2.2), 20.0)
+    rng = np.random.default_rng(1)
+    streaks = artefacts.streaks(rng, (12, 160, 160), (5.0, 2.2, 2.2), 20.0, artefacts.draw_arms(rng))
     rows = streaks.mean((0, 2))
     assert -35 < rows.min() < -6
     assert abs(rows[:20]).max() < 5  # far from the arms' line
     assert streaks.std(2).mean() < streaks.std(1).mean()  # they run along the rows
+
+
+def test_arms_cast_their_bands_at_the_same_place_in_every_phase() -> None:
+    rng = np.random.default_rng(2)
+    arms = artefacts.draw_arms(rng)
+    first, second = (artefacts.streaks(rng, (6, 160, 160), (5.0, 2.2, 2.2), 20.0, arms) for _ in range(2))
+    assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.5
+    assert np.abs(first - second).max() > 1.0  # the fine streaks are new

@@ -123,6 +123,7 @@ def acquire(
     """
     scene = _draw_scene(anatomy, protocol, rng, case_id)
     coil = draw_field(rng, scene.codes.shape, scene.tissue.spacing, 150.0)
+    arms = artefacts.draw_arms(rng) if protocol.streaks else ()
     reference = next(phase for phase in REFERENCE_ORDER if phase in protocol.times_s)
     inside = np.flatnonzero(scene.lesions.array)
     labels = scene.lesions.array.ravel()[inside]
@@ -145,7 +146,7 @@ def acquire(
             shifts[phase] = partial(forward_shift_mm, motion, scene.tissue)
         softness = np.hypot(blur, 0.0 if motion else INTERPOLATION_VOXELS)
         moved = resampled(artefacts.blurred(image, tuple(softness)), axes, motion, scene.tissue)
-        stored = _stored(moved, phase, protocol, coil.on_axes(axes)[0], rng, grid.spacing)
+        stored = _stored(moved, phase, protocol, coil.on_axes(axes)[0], arms, rng, grid.spacing)
         images[phase] = PhaseImage(
             grid.with_array(stored), time_s, evidence=("simulated",), description=protocol.descriptions.get(phase, "")
         )
@@ -298,6 +299,7 @@ def _stored(
     phase: Phase,
     protocol: Protocol,
     coil: NDArray[np.float32],
+    arms: Sequence[artefacts.Shadow],
     rng: np.random.Generator,
     spacing_mm: Sequence[float],
 ) -> NDArray[np.float32]:
@@ -312,8 +314,8 @@ def _stored(
             lateral=protocol.lateral_noise,
             overlap_mm=protocol.overlap_mm,
         )
-        if protocol.streaks:
-            noisy += np.where(image > -300, artefacts.streaks(rng, image.shape, spacing_mm, protocol.streaks), 0)
+        if arms:
+            noisy += np.where(image > -300, artefacts.streaks(rng, image.shape, spacing_mm, protocol.streaks, arms), 0)
         return np.asarray(np.rint(np.clip(noisy, -1024, 3071)))
     if phase is Phase.ARTERIAL and protocol.ghost:
         image = artefacts.ghosted(image, protocol.ghost, rng)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,33 +77,76 @@ def _smoothed(
     return np.asarray(noise / max(float(noise.std()), 1e-6), np.float32)
 
 
-def streaks(rng: np.random.Generator, shape: Sequence[int], spacing_mm: Sequence[float], peak_hu: float) -> NDArray[np.float32]:
+@dataclass(frozen=True)
+class Shadow:
+    """Where the rays through a bone in both arms run, and how much they are darkened; z is counted from the middle of the grid.
+
+    Attributes:
+        share: of the deepest band's depth.
+        height_mm: of the line below the middle of the grid, in its middle slice.
+        height_per_mm: change of it along z.
+        slope: of the line against the rows, in the middle slice.
+        slope_per_mm: change of it along z.
+        width_mm: of the band.
+        share_per_mm: relative change of the depth along z.
+    """
+
+    share: float
+    height_mm: float
+    height_per_mm: float
+    slope: float
+    slope_per_mm: float
+    width_mm: float
+    share_per_mm: float
+
+
+def draw_arms(rng: np.random.Generator) -> tuple[Shadow, Shadow]:
+    """Two arms beside the trunk, which stay where they are for the whole study: humerus or radius, then ulna."""
+    first, second = (
+        Shadow(
+            share=share,
+            height_mm=rng.uniform(-60, 50),
+            height_per_mm=rng.uniform(-0.3, 0.3),
+            slope=float(np.tan(np.deg2rad(rng.normal(0, 6)))),
+            slope_per_mm=rng.normal(0, 0.0004),
+            width_mm=rng.uniform(7, 24),
+            share_per_mm=rng.normal(0, 0.004),
+        )
+        for share in (1.0, rng.uniform(0.2, 0.7))
+    )
+    return first, second
+
+
+def streaks(
+    rng: np.random.Generator, shape: Sequence[int], spacing_mm: Sequence[float], peak_hu: float, shadows: Sequence[Shadow]
+) -> NDArray[np.float32]:
     """What two arms beside the trunk do to CT: a dark band along the line that joins them, bright beside it, and fine streaks around.
 
-    Photons are starved, and hardened, along the rays through both bones; the line tilts and shifts slowly from slice to slice.
+    Photons are starved, and hardened, along the rays through both bones. The band is the arms', the same in every phase; the fine
+    streaks are chance, new in every slice of every phase.
 
     Args:
         rng: source of chance.
         shape: (Z, Y, X).
         spacing_mm: of the grid.
-        peak_hu: depth of the band.
+        peak_hu: depth of the deepest band.
+        shadows: of the arms.
     """
     z, y, x = (((np.arange(n) - (n - 1) / 2) * s).astype(np.float32) for n, s in zip(shape, spacing_mm, strict=True))
     result = np.zeros(shape, np.float32)
-    for share in (1.0, rng.uniform(0.2, 0.7)):  # humerus or radius, then ulna
-        height_mm = rng.uniform(-60, 50) + rng.uniform(-0.3, 0.3) * z
-        slope = np.tan(np.deg2rad(rng.normal(0, 6))) + rng.normal(0, 0.0004) * z
+    for shadow in shadows:
+        height_mm = shadow.height_mm + shadow.height_per_mm * z
+        slope = shadow.slope + shadow.slope_per_mm * z
         across = y[None, :, None] - height_mm[:, None, None] - slope[:, None, None] * x[None, None, :]
-        width_mm = rng.uniform(7, 24)
-        strength = np.clip(1 + rng.normal(0, 0.004) * z, 0.3, 1.7)[:, None, None]
-        lines = rng.standard_normal((shape[0], 96)).astype(np.float32)  # fine streaks, 2 mm apart, new in each slice
+        depth = np.clip(1 + shadow.share_per_mm * z, 0.3, 1.7)[:, None, None]
+        lines = rng.standard_normal((shape[0], 96)).astype(np.float32)  # fine streaks, 2 mm apart
         position = np.clip(across / 2 + 48, 0, 94.999)
         below = position.astype(np.intp)
         rows = np.arange(shape[0])[:, None, None]
         fine = lines[rows, below] + (position - below) * (lines[rows, below + 1] - lines[rows, below])
-        scaled = (across / width_mm) ** 2
+        scaled = (across / shadow.width_mm) ** 2
         band = -(1 - 0.7 * scaled) * np.exp(-scaled / 2) + 0.35 * fine * np.exp(-scaled / 8)
-        result += np.float32(share * peak_hu) * strength * band
+        result += np.float32(shadow.share * peak_hu) * depth * band
     return np.asarray(result, np.float32)
 
 
