@@ -13,7 +13,7 @@ from hepatica.train import train
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("out", type=Path)
-parser.add_argument("--recipe", type=Path, default=Path(__file__).parents[1] / "recipes/mti-net-ct.toml")
+parser.add_argument("--recipe", type=Path, default=Path(__file__).parents[1] / "recipes/hepatica-net-ct.toml")
 parser.add_argument("--cases", type=int, default=6)
 parser.add_argument("--steps", type=int, default=20)
 parser.add_argument("--size", type=int, default=96, help="side of a training slice in pixels, a multiple of 16")

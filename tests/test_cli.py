@@ -34,7 +34,7 @@ from hepatica.study import Modality, Study
 COMMANDS = ("analyze", "inspect", "ingest", "export", "phantom", "train", "ensemble", "evaluate", "benchmark", "models")
 BENCHMARKS = sorted(command.name or command.callback.__name__ for command in benchmarks.registered_commands)
 SECRETS = ("mustermann", "erika", "4711secret", "acc0815")
-RECIPE = Path(__file__).parents[1] / "recipes/mti-net-ct.toml"
+RECIPE = Path(__file__).parents[1] / "recipes/hepatica-net-ct.toml"
 
 
 class Done(NamedTuple):

@@ -35,7 +35,7 @@ PUBLISHED = (*SMALL, "input.size=128")
 
 
 def recipe(*overrides: str) -> Recipe:
-    return load_recipe(RECIPES / "mti-net-ct.toml", [*OURS, *overrides])
+    return load_recipe(RECIPES / "hepatica-net-ct.toml", [*OURS, *overrides])
 
 
 def rows(run: Path) -> list[dict[str, str]]:
@@ -106,7 +106,7 @@ def test_overrides_set_what_they_name_and_sizes_follow() -> None:
     ],
 )
 def test_a_wrong_override_is_refused(override: str) -> None:
-    with pytest.raises(InputError, match=r"recipe .*mti-net-ct\.toml: "):
+    with pytest.raises(InputError, match=r"recipe .*hepatica-net-ct\.toml: "):
         recipe(override)
 
 
@@ -177,7 +177,7 @@ def test_a_run_that_the_system_kills_goes_on_bit_for_bit(ct_cohort: Cohort, tmp_
     train(recipe(*steps), ct_cohort, tmp_path / "whole", device="cpu")
     parts = tmp_path / "parts"
     for when, reached in (("3", 2), ("while saving", 2)):  # between two checkpoints, then while the second one is written
-        arguments = [str(RECIPES / "mti-net-ct.toml"), str(ct_cohort.directories[0].parent), str(parts), when, *OURS, *steps]
+        arguments = [str(RECIPES / "hepatica-net-ct.toml"), str(ct_cohort.directories[0].parent), str(parts), when, *OURS, *steps]
         child = subprocess.run([sys.executable, "-c", KILLED_BY_THE_SYSTEM, *arguments], capture_output=True, text=True, check=False)
         assert child.returncode == -signal.SIGKILL, child.stderr
         assert int(load_file(parts / "state.safetensors")["step"]) == reached and not (parts / "model").exists()

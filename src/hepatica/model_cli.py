@@ -25,7 +25,7 @@ def train(
 ) -> None:
     """Train a network by a recipe.
 
-    Example: hepatica train recipes/mti-net-ct.toml --cohort cohorts/ct --out runs/ct
+    Example: hepatica train recipes/hepatica-net-ct.toml --cohort cohorts/ct --out runs/ct
     """
     from hepatica.cohort import Cohort
     from hepatica.recipe import load_recipe

@@ -74,7 +74,7 @@ def test_the_benchmark(
     table = training(tmp_path / "out", recipes=RECIPES, effort=effort, device="cpu")
     record = json.loads((tmp_path / "out/training.json").read_text())
     assert table == (tmp_path / "out/training.md").read_text()
-    assert set(record["loop"]) == {"mti-net-ct", "mti-net-paper"}
+    assert set(record["loop"]) == {"hepatica-net-ct", "mti-net-paper"}
     for row in record["loop"].values():
         assert 0.5 < row["loop_over_network"]["mean"] < 50
         assert 0 <= row["share_waiting"]["mean"] < 1

@@ -32,9 +32,9 @@ from hepatica.train import curve_statistics, train
 from hepatica.trainers import MTINetTrainer, fabric_for, precision_for
 
 SEED = 3
-RECIPES = ("mti-net-ct", "mti-net-paper")
+RECIPES = ("hepatica-net-ct", "mti-net-paper")
 PHANTOMS = {
-    "mti-net-ct": Phantom("ct", SEED, shape=(32, 160, 160), spacing_mm=(7.0, 2.2, 2.2)),
+    "hepatica-net-ct": Phantom("ct", SEED, shape=(32, 160, 160), spacing_mm=(7.0, 2.2, 2.2)),
     "mti-net-paper": Phantom("mti-net", SEED, shape=(8, 256, 256), spacing_mm=(20.0, 1.4, 1.4)),
 }
 TINY = ("network.widths=[2, 2, 4, 4]", "network.token_width=8", "network.head_width=4", "input.size=48", "input.pixel_mm=6.0")
@@ -70,7 +70,7 @@ def training(
 
     Args:
         out: folder that gets `training.json` and `training.md`.
-        recipes: folder with `mti-net-ct.toml` and `mti-net-paper.toml`.
+        recipes: folder with `hepatica-net-ct.toml` and `mti-net-paper.toml`.
         effort: how much is measured.
         device: "auto", "cpu" or "cuda".
         progress: called with (what, done, total).
@@ -98,9 +98,9 @@ def training(
         if progress:
             progress("watching the memory", 0, 1)
         tiny = load_recipe(
-            recipes / "mti-net-ct.toml", (*effort.overrides, *TINY, "optimisation.steps=0", f"optimisation.epochs={effort.epochs}")
+            recipes / "hepatica-net-ct.toml", (*effort.overrides, *TINY, "optimisation.steps=0", f"optimisation.epochs={effort.epochs}")
         )
-        memory = _memory(tiny, places["mti-net-ct"], device)
+        memory = _memory(tiny, places["hepatica-net-ct"], device)
     record = {
         "command": "hepatica benchmark training",
         "commit": checkpoint.commit(),
