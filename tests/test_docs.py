@@ -50,7 +50,7 @@ def test_fidelity_counts_parameters_right(settings: dict) -> None:
 
 @pytest.mark.parametrize("modality", ["ct", "mr"])
 def test_fidelity_counts_the_shipped_networks_parameters_right(modality: str) -> None:
-    network = load_recipe(ROOT / f"recipes/mti-net-{modality}.toml").network
+    network = load_recipe(ROOT / f"recipes/hepatica-net-{modality}.toml").network
     assert f"| as shipped | {parameters(network):,} |" in page("fidelity.md")
 
 
