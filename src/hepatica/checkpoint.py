@@ -25,7 +25,7 @@ from hepatica.study import InputError, Modality, Phase
 
 SCHEMA_VERSION = 1
 SHIPPED = Path(__file__).parent / "weights"
-DEFAULT_MODEL = {Modality.CT: "mti-net-ct", Modality.MR: "mti-net-mr"}
+DEFAULT_MODEL = {Modality.CT: "hepatica-net-ct", Modality.MR: "hepatica-net-mr"}
 
 
 @dataclass(frozen=True)
