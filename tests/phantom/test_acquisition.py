@@ -53,6 +53,13 @@ def test_truth_describes_the_images(modality: Modality, agent: str) -> None:
     assert {name.split(".")[0] for name in truth.lesion_list[1].kinetics} == {"metastasis_rim", "metastasis_centre"}
 
 
+def test_arms_cast_their_shadow_on_the_same_place_in_every_phase() -> None:
+    study, _ = acquire(blocks(), replace(still(Modality.CT, "iodine"), streaks=150.0), np.random.default_rng(4))
+    pre, *others = (image.volume.array[:, 6:-6, 5:7].mean(2).ravel() for image in study.phases.values())  # fat
+    assert pre.std() > 10
+    assert all(np.corrcoef(pre, other)[0, 1] > 0.6 for other in others)
+
+
 def test_aorta_brightens_first() -> None:
     study, truth = acquire(blocks(), still(Modality.CT, "iodine"), np.random.default_rng(0))
     assert truth.organs is not None

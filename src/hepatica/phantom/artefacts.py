@@ -100,9 +100,9 @@ class Shadow:
     share_per_mm: float
 
 
-def draw_arms(rng: np.random.Generator) -> tuple[Shadow, Shadow]:
+def draw_arms(rng: np.random.Generator) -> tuple[Shadow, ...]:
     """Two arms beside the trunk, which stay where they are for the whole study: humerus or radius, then ulna."""
-    first, second = (
+    return tuple(
         Shadow(
             share=share,
             height_mm=rng.uniform(-60, 50),
@@ -114,7 +114,6 @@ def draw_arms(rng: np.random.Generator) -> tuple[Shadow, Shadow]:
         )
         for share in (1.0, rng.uniform(0.2, 0.7))
     )
-    return first, second
 
 
 def streaks(
