@@ -2,8 +2,13 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from hepatica.phantom import artefacts
+
+
+def places_mm(*shape: int) -> list[NDArray[np.floating]]:
+    return [(np.arange(n) - (n - 1) / 2) * spacing for n, spacing in zip(shape, (5.0, 2.2, 2.2), strict=True)]
 
 
 def test_ct_noise_has_the_spread_asked_for_and_is_correlated() -> None:
@@ -53,7 +58,7 @@ def test_lateral_noise_runs_from_side_to_side() -> None:
 
 def test_streaks_are_dark_bands_as_deep_as_asked() -> None:
     rng = np.random.default_rng(1)
-    streaks = artefacts.streaks(rng, (12, 160, 160), (5.0, 2.2, 2.2), 20.0, artefacts.draw_arms(rng))
+    streaks = artefacts.streaks(rng, places_mm(12, 160, 160), 20.0, artefacts.draw_arms(rng))
     rows = streaks.mean((0, 2))
     assert -35 < rows.min() < -6
     assert abs(rows[:20]).max() < 5  # far from the arms' line
@@ -63,6 +68,14 @@ def test_streaks_are_dark_bands_as_deep_as_asked() -> None:
 def test_arms_cast_their_bands_at_the_same_place_in_every_phase() -> None:
     rng = np.random.default_rng(2)
     arms = artefacts.draw_arms(rng)
-    first, second = (artefacts.streaks(rng, (6, 160, 160), (5.0, 2.2, 2.2), 20.0, arms) for _ in range(2))
+    first, second = (artefacts.streaks(rng, places_mm(6, 160, 160), 20.0, arms) for _ in range(2))
     assert np.corrcoef(first.ravel(), second.ravel())[0, 1] > 0.5
     assert np.abs(first - second).max() > 1.0  # the fine streaks are new
+
+
+def test_shadows_lie_in_the_body_not_on_the_grid() -> None:
+    arms = artefacts.draw_arms(np.random.default_rng(6))
+    whole = places_mm(6, 160, 160)
+    part = [whole[0], whole[1][31:120], whole[2][7:60]]
+    shadow, shadow_of_part = (artefacts.streaks(np.random.default_rng(1), places, 20.0, arms) for places in (whole, part))
+    np.testing.assert_array_equal(shadow_of_part, shadow[:, 31:120, 7:60])

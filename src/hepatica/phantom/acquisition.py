@@ -146,7 +146,9 @@ def acquire(
             shifts[phase] = partial(forward_shift_mm, motion, scene.tissue)
         softness = np.hypot(blur, 0.0 if motion else INTERPOLATION_VOXELS)
         moved = resampled(artefacts.blurred(image, tuple(softness)), axes, motion, scene.tissue)
-        stored = _stored(moved, phase, protocol, coil.on_axes(axes)[0], arms, rng, grid.spacing)
+        middle = (np.array(scene.codes.shape) - 1) / 2
+        places_mm = [(axis - m) * step for axis, m, step in zip(axes, middle, scene.tissue.spacing, strict=True)]
+        stored = _stored(moved, phase, protocol, coil.on_axes(axes)[0], arms, rng, grid.spacing, places_mm)
         images[phase] = PhaseImage(
             grid.with_array(stored), time_s, evidence=("simulated",), description=protocol.descriptions.get(phase, "")
         )
@@ -302,6 +304,7 @@ def _stored(
     arms: Sequence[artefacts.Shadow],
     rng: np.random.Generator,
     spacing_mm: Sequence[float],
+    places_mm: Sequence[NDArray[np.float64]],
 ) -> NDArray[np.float32]:
     """What the scanner stores: artefacts, noise, whole numbers."""
     if protocol.modality is Modality.CT:
@@ -315,7 +318,7 @@ def _stored(
             overlap_mm=protocol.overlap_mm,
         )
         if arms:
-            noisy += np.where(image > -300, artefacts.streaks(rng, image.shape, spacing_mm, protocol.streaks, arms), 0)
+            noisy += np.where(image > -300, artefacts.streaks(rng, places_mm, protocol.streaks, arms), 0)
         return np.asarray(np.rint(np.clip(noisy, -1024, 3071)))
     if phase is Phase.ARTERIAL and protocol.ghost:
         image = artefacts.ghosted(image, protocol.ghost, rng)

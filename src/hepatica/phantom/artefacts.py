@@ -79,11 +79,11 @@ def _smoothed(
 
 @dataclass(frozen=True)
 class Shadow:
-    """Where the rays through a bone in both arms run, and how much they are darkened; z is counted from the middle of the grid.
+    """Where the rays through a bone in both arms run, and how much they are darkened; z is counted from the middle of the reference grid.
 
     Attributes:
         share: of the deepest band's depth.
-        height_mm: of the line below the middle of the grid, in its middle slice.
+        height_mm: of the line below the middle of the reference grid, in its middle slice.
         height_per_mm: change of it along z.
         slope: of the line against the rows, in the middle slice.
         slope_per_mm: change of it along z.
@@ -117,7 +117,7 @@ def draw_arms(rng: np.random.Generator) -> tuple[Shadow, ...]:
 
 
 def streaks(
-    rng: np.random.Generator, shape: Sequence[int], spacing_mm: Sequence[float], peak_hu: float, shadows: Sequence[Shadow]
+    rng: np.random.Generator, places_mm: Sequence[NDArray[np.floating]], peak_hu: float, shadows: Sequence[Shadow]
 ) -> NDArray[np.float32]:
     """What two arms beside the trunk do to CT: a dark band along the line that joins them, bright beside it, and fine streaks around.
 
@@ -126,22 +126,24 @@ def streaks(
 
     Args:
         rng: source of chance.
-        shape: (Z, Y, X).
-        spacing_mm: of the grid.
+        places_mm: of the voxels along z, y and x, from the middle of the reference grid.
         peak_hu: depth of the deepest band.
         shadows: of the arms.
+
+    Returns:
+        HU to add, (Z, Y, X).
     """
-    z, y, x = (((np.arange(n) - (n - 1) / 2) * s).astype(np.float32) for n, s in zip(shape, spacing_mm, strict=True))
-    result = np.zeros(shape, np.float32)
+    z, y, x = (np.asarray(place, np.float32) for place in places_mm)
+    result = np.zeros((z.size, y.size, x.size), np.float32)
     for shadow in shadows:
         height_mm = shadow.height_mm + shadow.height_per_mm * z
         slope = shadow.slope + shadow.slope_per_mm * z
         across = y[None, :, None] - height_mm[:, None, None] - slope[:, None, None] * x[None, None, :]
         depth = np.clip(1 + shadow.share_per_mm * z, 0.3, 1.7)[:, None, None]
-        lines = rng.standard_normal((shape[0], 96)).astype(np.float32)  # fine streaks, 2 mm apart
+        lines = rng.standard_normal((z.size, 96)).astype(np.float32)  # fine streaks, 2 mm apart
         position = np.clip(across / 2 + 48, 0, 94.999)
         below = position.astype(np.intp)
-        rows = np.arange(shape[0])[:, None, None]
+        rows = np.arange(z.size)[:, None, None]
         fine = lines[rows, below] + (position - below) * (lines[rows, below + 1] - lines[rows, below])
         scaled = (across / shadow.width_mm) ** 2
         band = -(1 - 0.7 * scaled) * np.exp(-scaled / 2) + 0.35 * fine * np.exp(-scaled / 8)
