@@ -31,7 +31,7 @@ from hepatica.prepared import data_fingerprint
 from hepatica.registration import Registration
 from hepatica.study import Modality, Study
 
-COMMANDS = ("analyze", "inspect", "ingest", "export", "phantom", "train", "ensemble", "evaluate", "benchmark", "models")
+COMMANDS = ("analyze", "inspect", "ingest", "export", "phantom", "train", "ensemble", "evaluate", "compare", "benchmark", "models")
 BENCHMARKS = sorted(command.name or command.callback.__name__ for command in benchmarks.registered_commands)
 SECRETS = ("mustermann", "erika", "4711secret", "acc0815")
 RECIPE = Path(__file__).parents[1] / "recipes/hepatica-net-ct.toml"

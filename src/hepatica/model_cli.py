@@ -90,6 +90,34 @@ def evaluate(
 
 
 @model_commands.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder that `hepatica evaluate` wrote.")],
+    second: Annotated[Path, typer.Argument(help="Another one, of the same cohort.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two evaluations of the same cases: every difference with its paired interval.
+
+    Example: hepatica compare results/ct results/ct-other
+    """
+    from dataclasses import asdict
+
+    from hepatica.bench.differences import Evaluation, differences
+
+    one, other = Evaluation.read(first), Evaluation.read(second)
+    found = differences(one, other)
+    if as_json:
+        print_json({name: asdict(difference) for name, difference in found.items()})
+        return
+    table = new_table("measure", str(first), str(second), "difference", "95 % interval", "subjects")
+    for name, row in found.items():
+        values = (f"{row.first:.3f}", f"{row.second:.3f}", f"{row.difference.mean:+.3f}")
+        interval = f"{row.difference.low:+.3f} to {row.difference.high:+.3f}"
+        add_row(table, name.replace("_", " "), *values, interval, str(row.difference.n))
+    print_table(table)
+    typer.echo("types and curves of the lesions that both found; intervals of the differences, paired, by subject")
+
+
+@model_commands.command()
 def models(as_json: AsJson = False) -> None:
     """List the models that come with hepatica: licence, training data and measured figures.
 
