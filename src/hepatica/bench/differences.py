@@ -69,9 +69,9 @@ def differences(first: Evaluation, second: Evaluation) -> dict[str, Difference]:
     """The measures of two evaluations of the same cases, and their differences with 95 % intervals, resampled by subject.
 
     Dice and IoU are means over the cases for which they are defined. `lesion_sensitivity` and `lesion_precision` are pooled over lesions;
-    `found_and_typed` is the share of true lesions that were found and given the right type. Type accuracy and the curve's error, in the
-    image's unit and in percent of the liver's intensity, are over the lesions that both found, lest the one that finds the harder lesions
-    be blamed for them. What nothing defines is left out.
+    `found_and_typed` is the share of true lesions that were found and given the right type, where the truth names them all. Type accuracy
+    and the curve's error, in the image's unit and in percent of the liver's intensity, are over the lesions that both found, lest the one
+    that finds the harder lesions be blamed for them. What nothing defines is left out.
 
     Raises:
         InputError: they were not made on the same cases.
@@ -91,6 +91,8 @@ def differences(first: Evaluation, second: Evaluation) -> dict[str, Difference]:
         "found_and_typed": ("right", "wrong", "missed"),
     }.items():
         pooled = [count[list(parts)].to_numpy() for count in counts]
+        if name == "found_and_typed" and any(e.cases["found"].sum() != len(e.lesions) for e in (first, second)):
+            continue  # the truth does not name every lesion
         if all(part.any() for part in pooled):
             result[name] = _share(pooled[0], pooled[1], subjects.tolist())
     both = first.lesions.merge(second.lesions, left_index=True, right_index=True, suffixes=(" 1", " 2"))
