@@ -85,14 +85,11 @@ def differences(first: Evaluation, second: Evaluation) -> dict[str, Difference]:
         if len(pairs):
             result[name] = _mean(pairs.to_numpy(float), subjects[pairs.index].tolist())
     counts = [_counts(evaluation) for evaluation in (first, second)]
-    for name, parts in {
-        "lesion_sensitivity": ("found", "missed"),
-        "lesion_precision": ("found", "made_up"),
-        "found_and_typed": ("right", "wrong", "missed"),
-    }.items():
+    shares: dict[str, tuple[str, ...]] = {"lesion_sensitivity": ("found", "missed"), "lesion_precision": ("found", "made_up")}
+    if all(evaluation.cases["found"].sum() == len(evaluation.lesions) for evaluation in (first, second)):  # the truth names every lesion
+        shares["found_and_typed"] = ("right", "wrong", "missed")
+    for name, parts in shares.items():
         pooled = [count[list(parts)].to_numpy() for count in counts]
-        if name == "found_and_typed" and any(e.cases["found"].sum() != len(e.lesions) for e in (first, second)):
-            continue  # the truth does not name every lesion
         if all(part.any() for part in pooled):
             result[name] = _share(pooled[0], pooled[1], subjects.tolist())
     both = first.lesions.merge(second.lesions, left_index=True, right_index=True, suffixes=(" 1", " 2"))
