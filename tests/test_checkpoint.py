@@ -66,7 +66,7 @@ def test_saving_again_replaces_and_leaves_nothing_half_written(model: Path) -> N
 
 
 def test_no_pickle_is_written(model: Path) -> None:
-    assert json.loads((model / "model.json").read_text())["schema_version"] == 1
+    assert json.loads((model / "model.json").read_text())["schema_version"] == 2
     header = (model / "weights.safetensors").read_bytes()
     assert header[8:9] == b"{"  # safetensors: eight bytes of length, then JSON
 
@@ -78,7 +78,7 @@ def test_no_pickle_is_written(model: Path) -> None:
         ("[1, 2]", "not a model description"),
         ("null", "not a model description"),
         ('{"schema_version": 99}', "another version"),
-        ('{"schema_version": 1}', "not a model description"),
+        ('{"schema_version": 2}', "not a model description"),
     ],
 )
 def test_a_broken_description_is_refused(model: Path, text: str, message: str) -> None:

@@ -289,7 +289,8 @@ def test_a_lesion_that_never_convinces_is_left_out(tiny_case: Callable, seer: Ca
     predictor, (study, _) = seer(), tiny_case(1)
     found = predictor.look(study)
     weakest = min(found.peak)
-    predictor.card = dataclasses.replace(predictor.card, calibrated=Calibrated(minimum_peak=np.nextafter(np.float32(weakest), 2)))
+    fitted = {len(study.phases) - 1: float(np.nextafter(np.float32(weakest), 2)), len(study.phases) + 1: 2.0}
+    predictor.card = dataclasses.replace(predictor.card, calibrated=Calibrated(minimum_peak=fitted))
     kept = predictor.look(study)
     assert len(kept.peak) == sum(peak > weakest for peak in found.peak) < len(found.peak)
     assert kept.lesions.max() == len(kept.peak) == len(kept.logits_LT)

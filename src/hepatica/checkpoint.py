@@ -23,7 +23,7 @@ from hepatica.nets.ensemble import Ensemble
 from hepatica.nets.mti_net import MTINet, MTINetConfig
 from hepatica.study import InputError, Modality, Phase
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SHIPPED = Path(__file__).parent / "weights"
 DEFAULT_MODEL = {Modality.CT: "hepatica-net-ct", Modality.MR: "hepatica-net-mr"}
 
@@ -36,13 +36,13 @@ class Calibrated:
         temperature: divides the type logits.
         set_threshold: by number of phases, the probability above which a type belongs to the 90 % set (split conformal).
         lesions: how many lesions it was fitted on, by number of phases.
-        minimum_peak: a lesion whose probability nowhere reaches this is not reported.
+        minimum_peak: by number of phases, a lesion whose probability nowhere reaches this is not reported.
     """
 
     temperature: float = 1.0
     set_threshold: Mapping[int, float] = field(default_factory=dict)
     lesions: Mapping[int, int] = field(default_factory=dict)
-    minimum_peak: float = 0.0
+    minimum_peak: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def load_card(directory: Path) -> ModelCard:
                 calibrated["temperature"],
                 {int(n): float(t) for n, t in calibrated["set_threshold"].items()},
                 {int(n): int(count) for n, count in calibrated["lesions"].items()},
-                float(calibrated["minimum_peak"]),
+                {int(n): float(peak) for n, peak in calibrated["minimum_peak"].items()},
             ),
             training=record["training"],
             figures=record["figures"],

@@ -37,7 +37,8 @@ def text(card: ModelCard) -> str:
         f"commit {training.get('commit')}, torch {training.get('versions', {}).get('torch')}.",
         f"- Probabilities were calibrated on phantom cases held back for that: temperature {card.calibrated.temperature:.2f}; lesions by "
         f"number of phases: {', '.join(f'{n}: {count}' for n, count in card.calibrated.lesions.items()) or 'none'}. A lesion is reported "
-        f"where its probability somewhere reaches {card.calibrated.minimum_peak:.3f}, fitted on the same cases.",
+        "where its probability somewhere reaches a peak fitted on the same cases, by number of phases: "
+        f"{', '.join(f'{n}: {peak:.3f}' for n, peak in card.calibrated.minimum_peak.items()) or 'none'}.",
         "",
         "## Figures, on phantoms of unseen seeds",
     ]

@@ -119,7 +119,7 @@ class Predictor:
         config, calibrated = self.card.input_config, self.card.calibrated
         probability_LT = softmax(found.logits_LT / calibrated.temperature, axis=1)
         scanned = int(found.view.present_P.sum())
-        threshold = _threshold(calibrated.set_threshold, scanned)
+        threshold = _fitted(calibrated.set_threshold, scanned)
         entries = []
         for label, (probability_T, curve_P) in enumerate(zip(probability_LT, found.curve_LP, strict=True), start=1):
             entries.append(
@@ -252,7 +252,8 @@ class Predictor:
         else:
             liver = np.ones(lesion.shape, bool)
             warnings.append(f"the model {self.card.name} does not outline the liver")
-        labels, peak = self._convincing(separate(lesion, liver, spacing, threshold=LESION_EDGE), lesion)
+        minimum_peak = _fitted(self.card.calibrated.minimum_peak, int(view.present_P.sum()))
+        labels, peak = _convincing(separate(lesion, liver, spacing, threshold=LESION_EDGE), lesion, minimum_peak)
         inside = labels > 0
         sure = inside & (lesion >= 0.5)
         voxels = np.bincount(labels[sure], minlength=len(peak) + 1)[1:]
@@ -262,16 +263,6 @@ class Predictor:
         whole_liver[box] = liver | inside if outlines_liver else inside
         whole_labels[box] = labels
         return whole_liver, whole_labels, score.tolist(), peak.tolist()
-
-    def _convincing(self, labels: NDArray[np.uint16], lesion: NDArray[np.float32]) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
-        """The lesions whose probability peaks high enough, numbered anew, and their peaks."""
-        highest = peaks(labels, lesion)
-        kept = highest >= self.card.calibrated.minimum_peak
-        if kept.all():
-            return labels, highest
-        inside = labels > 0
-        labels[inside] = np.where(kept, kept.cumsum(), 0)[labels[inside] - 1]
-        return labels, highest[kept]
 
     def _answer(
         self, view: View, contrast_ZPYX: NDArray[np.float32], kept: list[Features], lesions_ZYX: NDArray[np.uint16]
@@ -363,8 +354,21 @@ def with_phases(study: Study, phases: set[Phase]) -> Study:
     return replace(study, phases={phase: image for phase, image in study.phases.items() if phase in phases})
 
 
-def _threshold(thresholds: Mapping[int, float], scanned: int) -> float:
-    """The conformal threshold for so many phases, or for the nearest smaller number it was fitted on; 0 (every type) without any."""
+def _convincing(
+    labels: NDArray[np.uint16], lesion: NDArray[np.float32], minimum_peak: float
+) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+    """The lesions whose probability peaks high enough, numbered anew, and their peaks."""
+    highest = peaks(labels, lesion)
+    kept = highest >= minimum_peak
+    if kept.all():
+        return labels, highest
+    inside = labels > 0
+    labels[inside] = np.where(kept, kept.cumsum(), 0)[labels[inside] - 1]
+    return labels, highest[kept]
+
+
+def _fitted(thresholds: Mapping[int, float], scanned: int) -> float:
+    """The threshold for so many phases, or for the nearest smaller number it was fitted on; 0 (every lesion, every type) without any."""
     fitted = [n for n in thresholds if n <= scanned] or list(thresholds)[:1]
     return thresholds[max(fitted)] if fitted else 0.0
 

@@ -178,8 +178,22 @@ def test_calibration_is_fitted_for_every_number_of_phases_and_kept(model: str, c
     calibrated = load_card(Path(model)).calibrated
     assert calibrated.lesions == {1: 8, 2: 8, 3: 8, 4: 8}
     assert calibrated.set_threshold == dict.fromkeys((1, 2, 3, 4), 0.0)  # eight lesions promise no 90 %
+    assert calibrated.minimum_peak == dict.fromkeys((1, 2, 3, 4), 0.0)  # none is made up: nothing to leave out
     assert calibrated.temperature == pytest.approx(0.2, rel=0.05)  # always right: as sure as may be
     assert "1 phase:" in said and "4 phases:" in said and "8 lesions" in said
+
+
+def test_what_counts_as_a_lesion_is_fitted_for_every_number_of_phases(model: str, cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted_on: list[tuple[int, int]] = []
+
+    def best_peak(candidates: list[tuple[float, bool]], missed: int) -> float:
+        fitted_on.append((sum(real for _, real in candidates), missed))
+        return 0.1 * len(fitted_on)
+
+    monkeypatch.setattr(evaluation, "best_peak", best_peak)
+    calibrate(model, cohort, device="cpu")
+    assert fitted_on == [(8, 0)] * 4
+    assert load_card(Path(model)).calibrated.minimum_peak == pytest.approx({1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4})
 
 
 def test_calibration_on_enough_lesions_makes_small_sets(model: str, tiny_cohort: Callable, tmp_path: Path) -> None:

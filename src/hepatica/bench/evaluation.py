@@ -134,9 +134,9 @@ def evaluate(
 
 
 def calibrate(model: str, cohort: Cohort, *, device: str = "auto", progress: Progress | None = None) -> str:
-    """Fit a model's temperature and its 90 % sets, for every number of phases, on cases held back for that, and keep them in its card.
+    """Fit a model's temperature, and for every number of phases what counts as a lesion and its 90 % sets, on cases held back for that.
 
-    Every case is looked at with all its phases and with one random choice of each smaller number of them.
+    Every case is looked at with all its phases and with one random choice of each smaller number of them. The model's card keeps it all.
 
     Returns:
         A sentence that says what was fitted.
@@ -151,8 +151,8 @@ def calibrate(model: str, cohort: Cohort, *, device: str = "auto", progress: Pro
     rng = np.random.default_rng(SEED)
     logits: dict[int, list[NDArray[np.float64]]] = {}
     labels: dict[int, list[int]] = {}
-    candidates: list[tuple[float, bool]] = []
-    missed = 0
+    candidates: dict[int, list[tuple[float, bool]]] = {}
+    missed: dict[int, int] = {}
     for _, study, truth in _cases(cohort, progress):
         registered = register(study)
         usable = [phase for phase in registered.phases if phase in predictor.card.input_config.phases]
@@ -161,10 +161,9 @@ def calibrate(model: str, cohort: Cohort, *, device: str = "auto", progress: Pro
             seen = predictor.look(with_phases(registered, set(choices[int(rng.integers(len(choices)))])))
             true_lesions = canonical(truth.lesions)
             detection = detect(seen.lesions, true_lesions.array, true_lesions.spacing)
-            if count == len(usable):
-                real = {found for _, found in detection.pairs}
-                candidates += [(peak, label in real) for label, peak in enumerate(seen.peak, start=1)]
-                missed += detection.false_negatives
+            real = {found for _, found in detection.pairs}
+            candidates.setdefault(count, []).extend((peak, label in real) for label, peak in enumerate(seen.peak, start=1))
+            missed[count] = missed.get(count, 0) + detection.false_negatives
             for true, found in detection.pairs:
                 kind = _type_of(truth, true)
                 if kind in types:
@@ -175,11 +174,13 @@ def calibrate(model: str, cohort: Cohort, *, device: str = "auto", progress: Pro
     temperature = fit_temperature(np.concatenate([np.array(rows) for rows in logits.values()]), np.concatenate(list(labels.values())))
     thresholds = {n: set_threshold(softmax(np.array(logits[n]) / temperature, axis=1), np.array(labels[n])) for n in sorted(logits)}
     counts = {n: len(labels[n]) for n in sorted(labels)}
-    minimum_peak = best_peak(candidates, missed)
+    minimum_peak = {n: best_peak(candidates[n], missed[n]) for n in sorted(candidates)}
     fitted = checkpoint.Calibrated(temperature, thresholds, counts, minimum_peak)
     checkpoint.save_card(predictor.directory, replace(predictor.card, calibrated=fitted))
-    return f"lesions from a peak of {minimum_peak:.3f} on; temperature {temperature:.2f}; " + "; ".join(
-        f"{n} phase{'s' * (n > 1)}: types from probability {thresholds[n]:.3f} on, {counts[n]} lesions" for n in thresholds
+    return f"temperature {temperature:.2f}; " + "; ".join(
+        f"{n} phase{'s' * (n > 1)}: lesions from a peak of {minimum_peak[n]:.3f} on, types from probability {thresholds[n]:.3f} on, "
+        f"{counts[n]} lesions"
+        for n in thresholds
     )
 
 
