@@ -51,7 +51,7 @@ def test_fidelity_counts_parameters_right(settings: dict) -> None:
 @pytest.mark.parametrize("modality", ["ct", "mr"])
 def test_fidelity_counts_the_shipped_networks_parameters_right(modality: str) -> None:
     network = load_recipe(ROOT / f"recipes/hepatica-net-{modality}.toml").network
-    assert f"| as shipped | {parameters(network):,} |" in page("fidelity.md")
+    assert f"| as shipped, {modality.upper()} | {parameters(network):,} |" in page("fidelity.md")
 
 
 def test_architecture_lists_every_module_and_no_other() -> None:
