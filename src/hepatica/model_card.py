@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hepatica.checkpoint import ModelCard
+from hepatica.study import Modality
 
 NAMES = {
     "liver_dice": "Dice of the liver",
@@ -55,9 +56,10 @@ def text(card: ModelCard) -> str:
         "- Phantom figures say little about patients: in our trials the phantom's own Dice predicted transfer to a real scan badly.",
         "- One phase alone leaves types open; a native phase alone makes even the lesions doubtful. The findings say so.",
         "- The hepatobiliary phase is not looked at. Treated lesions, diffuse disease and types beyond the list are unknown to it.",
-        "",
     ]
-    return "\n".join(lines)
+    if view.modality is Modality.MR:
+        lines.append("- Nine in ten of the phantom's MR studies are fat-suppressed: where fat is not, the liver may not be found at all.")
+    return "\n".join([*lines, ""])
 
 
 def _seeds(card: ModelCard) -> str:
