@@ -60,6 +60,11 @@ class View:
     present_P: NDArray[np.bool_]
     pixel_mm: float
 
+    @property
+    def scanned(self) -> int:
+        """How many of the model's phases are there."""
+        return int(self.present_P.sum())
+
 
 class Predictor:
     """A network that is ready to look at studies.
@@ -118,8 +123,7 @@ class Predictor:
         """Probabilities, sets and curves in the image's own unit from what `look` found."""
         config, calibrated = self.card.input_config, self.card.calibrated
         probability_LT = softmax(found.logits_LT / calibrated.temperature, axis=1)
-        scanned = int(found.view.present_P.sum())
-        threshold = _fitted(calibrated.set_threshold, scanned)
+        threshold = _fitted(calibrated.set_threshold, found.view.scanned)
         entries = []
         for label, (probability_T, curve_P) in enumerate(zip(probability_LT, found.curve_LP, strict=True), start=1):
             entries.append(
@@ -139,7 +143,7 @@ class Predictor:
         unused = [phase.title for phase in study.phases if phase not in config.phases]
         if unused:
             warnings.append(f"the model does not look at the {' and '.join(unused)} phase; it is measured only")
-        if scanned == 1:
+        if found.view.scanned == 1:
             warnings.append("only one phase: lesions may be missed and their types are doubtful")
         if all(phase is Phase.PRE for phase, there in zip(config.phases, found.view.present_P, strict=True) if there):
             warnings.append("no contrast-enhanced phase: lesion calls from a native phase alone are doubtful")
@@ -252,7 +256,7 @@ class Predictor:
         else:
             liver = np.ones(lesion.shape, bool)
             warnings.append(f"the model {self.card.name} does not outline the liver")
-        minimum_peak = _fitted(self.card.calibrated.minimum_peak, int(view.present_P.sum()))
+        minimum_peak = _fitted(self.card.calibrated.minimum_peak, view.scanned)
         labels, peak = _convincing(separate(lesion, liver, spacing, threshold=LESION_EDGE), lesion, minimum_peak)
         inside = labels > 0
         sure = inside & (lesion >= 0.5)
