@@ -4,14 +4,14 @@ BIN := .venv/bin
 
 demo: .venv/.installed
 	rm -rf demo-study
-	$(BIN)/hepatica phantom --cases 1 --modality mr --format dicom --seed 21 --out demo-study
-	$(BIN)/hepatica analyze demo-study/case-00000/dicom --out demo-output --overwrite
+	$(BIN)/liverleaf phantom --cases 1 --modality mr --format dicom --seed 21 --out demo-study
+	$(BIN)/liverleaf analyze demo-study/case-00000/dicom --out demo-output --overwrite
 
 test: .venv/.installed-dev
 	./check
 
 .venv/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hepatica needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "liverleaf needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@

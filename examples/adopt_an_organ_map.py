@@ -1,4 +1,4 @@
-"""Turn a study and a label map of its organs into a case folder that `hepatica evaluate` can compare a model's liver with.
+"""Turn a study and a label map of its organs into a case folder that `liverleaf evaluate` can compare a model's liver with.
 
 python examples/adopt_an_organ_map.py example_ct_dicom example_seg_dicom.nii.gz 5 cohort/case
 """
@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hepatica.cohort import save_case
-from hepatica.ingest import read_study
-from hepatica.labels import Organ
-from hepatica.study import Truth
+from liverleaf.ingest.reader import read_study
+from liverleaf.storage.case_folder import save_case
+from liverleaf.study import Truth
+from liverleaf.terminology import Organ
 
 
 def main(source: Path, organ_map: Path, liver: int, case: Path) -> None:

@@ -6,7 +6,7 @@ python examples/analyse_a_study.py study.zip --out findings
 import argparse
 from pathlib import Path
 
-from hepatica.analysis import analyze
+from liverleaf.analysis import analyze
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("source", type=Path, help="DICOM folder or zip, NIfTI folder or file, or case folder")

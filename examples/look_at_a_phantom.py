@@ -8,7 +8,7 @@ import argparse
 import numpy as np
 from matplotlib.figure import Figure
 
-from hepatica.phantom import Phantom
+from liverleaf.phantom.generator import Phantom
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--modality", choices=["CT", "MR"], default="MR")

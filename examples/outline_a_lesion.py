@@ -1,4 +1,4 @@
-"""Turn a study and outlines drawn by eye into a case folder that `hepatica evaluate` can compare a model with.
+"""Turn a study and outlines drawn by eye into a case folder that `liverleaf evaluate` can compare a model with.
 
 python examples/outline_a_lesion.py DICOM_FOLDER docs/results/tcga-lihc-outline.json cohort/case
 """
@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from skimage.draw import polygon2mask
 
-from hepatica.cohort import save_case
-from hepatica.ingest import read_study
-from hepatica.labels import LesionType
-from hepatica.study import LesionTruth, Truth
+from liverleaf.ingest.reader import read_study
+from liverleaf.storage.case_folder import save_case
+from liverleaf.study import LesionTruth, Truth
+from liverleaf.terminology import LesionType
 
 
 def main(source: Path, outlines: Path, case: Path) -> None:

@@ -6,14 +6,14 @@ python examples/train_a_tiny_network.py tiny --cases 6 --steps 20
 import argparse
 from pathlib import Path
 
-from hepatica.cohort import Cohort
-from hepatica.phantom import Phantom, write_cohort
-from hepatica.recipe import load_recipe
-from hepatica.train import train
+from liverleaf.cohort.index import Cohort
+from liverleaf.models.recipe import load_recipe
+from liverleaf.phantom.generator import Phantom, write_cohort
+from liverleaf.train.loop import train
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("out", type=Path)
-parser.add_argument("--recipe", type=Path, default=Path(__file__).parents[1] / "recipes/hepatica-net-ct.toml")
+parser.add_argument("--recipe", type=Path, default=Path(__file__).parents[1] / "recipes/liverleaf-net-ct.toml")
 parser.add_argument("--cases", type=int, default=6)
 parser.add_argument("--steps", type=int, default=20)
 parser.add_argument("--size", type=int, default=96, help="side of a training slice in pixels, a multiple of 16")

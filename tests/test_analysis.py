@@ -10,16 +10,22 @@ import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pytest
-from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 
-from hepatica import analysis
-from hepatica.analysis import analyze
-from hepatica.cohort import save_case
-from hepatica.findings import Findings
-from hepatica.labels import LesionType
-from hepatica.phantom import Phantom, write_cohort
-from hepatica.registration import Registration
-from hepatica.study import InputError, LesionPrediction, Phase, Prediction, Study
+from liverleaf import analysis
+from liverleaf.analysis import analyze
+from liverleaf.findings import Findings
+from liverleaf.phantom.generator import Phantom, write_cohort
+from liverleaf.registration.align import Registration
+from liverleaf.storage.case_folder import save_case
+from liverleaf.study import InputError, LesionPrediction, Phase, Prediction, Study
+from liverleaf.terminology import LesionType
 
 LESION_HU = 150.0
 """Lesions of `tiny_case` are brighter than this in the portal phase, and nothing else is."""
@@ -182,8 +188,8 @@ def test_overwriting_replaces_an_earlier_analysis_whole_or_not_at_all(case: Path
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "was not written by hepatica"),
-        ({"thesis.docx": ""}, "was not written by hepatica"),
+        ({}, "was not written by liverleaf"),
+        ({"thesis.docx": ""}, "was not written by liverleaf"),
         ({"findings.json": "{}", "thesis.docx": ""}, "thesis.docx"),
     ],
 )

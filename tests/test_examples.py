@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hepatica.cohort import load_case, save_case
-from hepatica.labels import LesionType
+from liverleaf.storage.case_folder import load_case, save_case
+from liverleaf.terminology import LesionType
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[[str], str]

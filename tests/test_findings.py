@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from hepatica import findings as module
-from hepatica.enhancement import FEATURES
-from hepatica.findings import Findings, Record, phase_name, type_name
-from hepatica.labels import LesionType
-from hepatica.study import Phase
+from liverleaf import findings as module
+from liverleaf.findings import Findings, Record, phase_name, type_name
+from liverleaf.measure.enhancement import FEATURES
+from liverleaf.study import Phase
+from liverleaf.terminology import LesionType
 
 DOCS = Path(__file__).parents[1] / "docs" / "findings.md"
 RECORDS = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Record) and value is not Record]

@@ -5,8 +5,9 @@ import zipfile
 
 import pytest
 
-from hepatica.ingest import archive, read_study
-from hepatica.study import InputError, Phase
+from liverleaf.ingest import archive
+from liverleaf.ingest.reader import read_study
+from liverleaf.study import InputError, Phase
 
 
 def test_a_zip_reads_like_its_folder_and_leaves_nothing_behind(tmp_path, make, stored) -> None:

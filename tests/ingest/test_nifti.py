@@ -4,8 +4,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from hepatica.ingest import inspect, read_study
-from hepatica.study import InputError, Modality, Phase
+from liverleaf.ingest.reader import inspect, read_study
+from liverleaf.study import InputError, Modality, Phase
 
 RAS = np.diag([-0.7, -0.8, 2.5, 1.0])
 RAS[:3, 3] = (30, 20, -100)
@@ -113,7 +113,7 @@ def test_what_is_no_image(tmp_path) -> None:
 
 
 def test_what_is_too_large(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("hepatica.ingest.nifti.MAX_VOXELS", 100)
+    monkeypatch.setattr("liverleaf.ingest.nifti.MAX_VOXELS", 100)
     write(tmp_path / "pv.nii.gz")
     with pytest.raises(InputError, match=r"shape \(5, 6, 4\), too large to read"):
         read_study(tmp_path)

@@ -12,10 +12,10 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from hepatica.cohort import load_case, save_case
-from hepatica.ingest import read_study
-from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
-from hepatica.volume_files import save_volume
+from liverleaf.ingest.reader import read_study
+from liverleaf.storage.case_folder import load_case, save_case
+from liverleaf.storage.volumes import save_volume
+from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 
 AXES = [
     "".join(signs[i] for i, signs in zip(order, chosen, strict=True))

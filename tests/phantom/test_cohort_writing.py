@@ -6,9 +6,9 @@ import highdicom as hd
 import numpy as np
 import pytest
 
-from hepatica.cohort import Cohort
-from hepatica.phantom.cohort_writing import write_cases
-from hepatica.study import InputError, Modality, Phase, PhaseImage, Study
+from liverleaf.cohort.index import Cohort
+from liverleaf.phantom.cohort_writing import write_cases
+from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 
 
 def make(index: int) -> tuple[Study, None]:

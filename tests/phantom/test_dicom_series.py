@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from hepatica.ingest import read_study
-from hepatica.phantom import Phantom
-from hepatica.phantom.dicom_series import with_headers, write_dicom
-from hepatica.phantom.kinetics import AGENTS
-from hepatica.phantom.protocol import FLAWS, Protocol, draw_protocol
-from hepatica.study import Modality, Phase, PhaseImage, Study
+from liverleaf.ingest.reader import read_study
+from liverleaf.phantom.dicom_series import with_headers, write_dicom
+from liverleaf.phantom.generator import Phantom
+from liverleaf.phantom.physics.kinetics import AGENTS
+from liverleaf.phantom.physics.protocol import FLAWS, Protocol, draw_protocol
+from liverleaf.study import Modality, Phase, PhaseImage, Study
 
 OBLIQUE = hd.Volume.from_components(
     np.zeros((1, 1, 1)),
@@ -106,7 +106,7 @@ def test_headers_are_needed(tmp_path: Path) -> None:
 def test_a_flawed_study_still_reads_as_what_it_is(tmp_path: Path, modality: Modality, flaw: str) -> None:
     source = Phantom("ct" if modality is Modality.CT else "mr", 0, shape=(8, 32, 32), spacing_mm=(20.0, 11.0, 11.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hepatica.phantom.protocol._draw_flaws", lambda _: frozenset({flaw}))
+        patch.setattr("liverleaf.phantom.physics.protocol._draw_flaws", lambda _: frozenset({flaw}))
         study, _ = replace(source, headers=True)[0]
     write_dicom(study, tmp_path)
     found = read_study(tmp_path)

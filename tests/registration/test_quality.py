@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from hepatica.registration import Registration, register_phases
-from hepatica.registration.quality import judged
-from hepatica.study import Modality, Phase, PhaseImage, Study
+from liverleaf.registration.align import Registration, register_phases
+from liverleaf.registration.quality import judged
+from liverleaf.study import Modality, Phase, PhaseImage, Study
 
 SHAPE = (24, 40, 40)
 AFFINE = np.diag([5.0, 5.0, 5.0, 1.0])[[2, 1, 0, 3]]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
-from hepatica.ingest.collections import cases_of
-from hepatica.study import Phase
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import Phase
 
 
 def test_phases_lesions_and_scores(tmp_path: Path, nifti, image: NDArray, tumour: NDArray) -> None:

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from hepatica.ingest.collections import cases_of
-from hepatica.labels import Organ
-from hepatica.study import InputError, Modality, Phase
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import InputError, Modality, Phase
+from liverleaf.terminology import Organ
 
 
 def pictures(folder: Path, grey_ZYX: NDArray) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hepatica.ingest.collections import cases_of
-from hepatica.labels import Organ
-from hepatica.study import Phase
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import Phase
+from liverleaf.terminology import Organ
 
 
 def test_t1_is_the_phase_and_t2_lies_beside_it(tmp_path: Path, nifti, image: NDArray, liver: NDArray) -> None:

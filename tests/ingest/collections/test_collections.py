@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from hepatica.cli import app
-from hepatica.cohort import Cohort
-from hepatica.collect import Collected, collect_collection
-from hepatica.ingest.collections import COLLECTIONS, cases_of
-from hepatica.labels import LesionType, Organ
-from hepatica.study import InputError, Phase
+from liverleaf.cli.app import app
+from liverleaf.cohort.build import Collected, collect_collection
+from liverleaf.cohort.index import Cohort
+from liverleaf.ingest.collections import COLLECTIONS, cases_of
+from liverleaf.study import InputError, Phase
+from liverleaf.terminology import LesionType, Organ
 
 
 @pytest.fixture

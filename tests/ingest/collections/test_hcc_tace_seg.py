@@ -13,9 +13,9 @@ from pydicom import Dataset, dcmread
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID
 
-from hepatica.ingest.collections import cases_of
-from hepatica.labels import LesionType, Organ
-from hepatica.study import InputError, Phase
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import InputError, Phase
+from liverleaf.terminology import LesionType, Organ
 
 SHAPE = (12, 16, 16)
 STUDY = "HCC_001/02-15-1998-NA-LIVER-10975"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hepatica.ingest.collections.images import read_labels, read_series, study_of
-from hepatica.study import InputError, Modality, Phase
+from liverleaf.ingest.collections.images import read_labels, read_series, study_of
+from liverleaf.study import InputError, Modality, Phase
 
 
 def test_a_damaged_phase_is_left_out_and_said(tmp_path: Path, nifti, image: NDArray) -> None:

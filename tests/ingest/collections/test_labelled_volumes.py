@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hepatica.ingest.collections import cases_of
-from hepatica.labels import LesionType, Organ
-from hepatica.study import InputError, Modality, Phase
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import InputError, Modality, Phase
+from liverleaf.terminology import LesionType, Organ
 
 FILES = {
     "lits": ("Training Batch 1/volume-{}.nii", "Training Batch 1/segmentation-{}.nii"),

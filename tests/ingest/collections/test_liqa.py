@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hepatica.ingest.collections import cases_of
-from hepatica.study import Phase
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import Phase
 
 
 def test_a_case_with_gaps(tmp_path: Path, nifti, image: NDArray, liver: NDArray) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hepatica.ingest.collections import cases_of
-from hepatica.labels import LesionType
-from hepatica.study import InputError, Phase
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import InputError, Phase
+from liverleaf.terminology import LesionType
 
 FLIPPED = np.array([[2.0, 0, 0, -30], [0, -2.0, 0, 0], [0, 0, 3.0, 0], [0, 0, 0, 1]])
 """The same voxels as the default grid's, counted from the other side."""

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hepatica.ingest.collections import cases_of
-from hepatica.labels import LesionType
-from hepatica.study import InputError, Phase
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import InputError, Phase
+from liverleaf.terminology import LesionType
 
 BOX = {"x_min": 4, "x_max": 5, "y_min": 6, "y_max": 8, "z_min": 2, "z_max": 3}
 SLICES = [{"slice_idx": z, "x_min": x, "x_max": 5, "y_min": 6, "y_max": y} for z, x, y in ((2, 4, 7), (3, 5, 8))]

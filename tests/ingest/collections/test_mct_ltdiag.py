@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hepatica.ingest.collections import cases_of
-from hepatica.labels import LesionType
-from hepatica.study import InputError, Phase
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import InputError, Phase
+from liverleaf.terminology import LesionType
 
 TABLE = "ID,Max3D_Diameter_mm,Arterial phase hyperenhancement,Capsule presence\nc1,35.25,Y?,\n"
 

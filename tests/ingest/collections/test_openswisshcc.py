@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hepatica.ingest.collections import cases_of
-from hepatica.study import Phase
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import Phase
 
 CROPPED = np.diag([-2.0, -2.0, 3.0, 1.0]) + np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 6.0], [0, 0, 0, 0]])
 """The grid without its first two slices."""

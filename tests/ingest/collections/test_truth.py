@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hepatica.ingest.collections.truth import annotate, onto, with_curves
-from hepatica.labels import LesionType, Organ
-from hepatica.study import Alignment, InputError, Modality, Phase, PhaseImage, Study
+from liverleaf.ingest.collections.truth import annotate, onto, with_curves
+from liverleaf.study import Alignment, InputError, Modality, Phase, PhaseImage, Study
+from liverleaf.terminology import LesionType, Organ
 
 SHAPE = (8, 16, 16)
 AFFINE = np.array([[0, 0, 2.0, 0], [0, 2.0, 0, 0], [3.0, 0, 0, 0], [0, 0, 0, 1]])

@@ -9,9 +9,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from numpy.typing import NDArray
 
-from hepatica.ingest.collections import cases_of
-from hepatica.labels import LesionType
-from hepatica.study import InputError, Phase
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import InputError, Phase
+from liverleaf.terminology import LesionType
 
 LAS = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0, -20], [0, 0, 3.0, 30], [0, 0, 0, 1]])
 """Voxels run to the left, the front and the head."""

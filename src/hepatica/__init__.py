@@ -1,3 +1,0 @@
-"""Multi-phase liver imaging: a study in, lesions with types, curves and doubt out. Research use only."""
-
-__version__ = "0.1.0"

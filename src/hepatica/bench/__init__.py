@@ -1,1 +1,0 @@
-"""Commands that measure: figures of a model on a cohort, and speed."""

@@ -1,1 +1,0 @@
-"""Findings in, DICOM objects out, each referring to the source images it was made from."""

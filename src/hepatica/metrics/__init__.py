@@ -1,1 +1,0 @@
-"""How good predictions are: arrays of predictions and truth in, numbers out."""

@@ -1,1 +1,0 @@
-"""The networks, one file each; they share `blocks` and compute no losses."""

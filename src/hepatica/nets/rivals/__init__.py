@@ -1,1 +1,0 @@
-"""The networks that MTI-Net is compared with: one file per kind."""

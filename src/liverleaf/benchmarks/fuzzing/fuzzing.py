@@ -1,0 +1,330 @@
+"""A seed in, a table of how often damaged files were read right, read with a warning, refused in one line or made ingest crash, out."""
+
+from __future__ import annotations
+
+import faulthandler
+import hashlib
+import json
+import logging
+import os
+import resource
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from liverleaf.benchmarks.fuzzing.mutations import MUTATIONS
+from liverleaf.benchmarks.fuzzing.sources import IDENTITY, Source, fuzz_sources
+from liverleaf.ingest.reader import inspect, read_study
+from liverleaf.study import InputError, Study, same_grid
+from liverleaf.system import provenance
+from liverleaf.system.provenance import hardware
+from liverleaf.system.workers import end_with_parent
+
+FILES = 10_000
+SEED = 20
+BATCH = 500
+LIMIT_S = 60.0
+"""Reading one damaged study takes well under a second; after this long it hangs."""
+LIMIT_BYTES = 2**30
+"""What a process may claim beyond what it holds after its start."""
+SPREADS, SHARES = ("one file", "one series", "all files"), (0.6, 0.2, 0.2)
+"""How much of a study is damaged, in the same way, and how often."""
+VERDICTS = ("right", "told", "silent", "refused", "crashed")
+DETAILS = ("values", "geometry", "phases")
+LIBRARIES = ("highdicom", "nibabel", "numpy", "pydicom", "pyjpegls", "pylibjpeg-openjpeg", "scipy")
+
+
+class Case(NamedTuple):
+    """What to damage and how; `number` and the seed decide everything else.
+
+    Attributes:
+        number: of the case, from 0.
+        source: name of the valid study.
+        mutation: name of the damage.
+        spread: "one file", "one series" or "all files" are damaged in the same way.
+    """
+
+    number: int
+    source: str
+    mutation: str
+    spread: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one damaged study.
+
+    Attributes:
+        case: the case.
+        verdict: one of `VERDICTS`: "right", its voxels and their places are the undamaged ones; "told", they differ and a warning that the
+            undamaged study has not says that something is wrong; "silent", they differ without one; "refused", by an `InputError` of one
+            line; "crashed", anything else.
+        detail: what differs ("phases", "geometry" or "values"), or the kind of exception.
+        leaked: whether a message, a warning or a name in the result holds words of the patient.
+        digest: SHA-256 of the damaged files.
+    """
+
+    case: Case
+    verdict: str
+    detail: str
+    leaked: bool
+    digest: str
+
+
+def ingest_fuzz(
+    out: Path, *, files: int = FILES, seed: int = SEED, jobs: int = 1, progress: Callable[[str, int, int], None] | None = None
+) -> str:
+    """Damage valid studies in every way that `mutations` knows, and read them as `liverleaf inspect` and `analyze` do.
+
+    Each batch runs in a process of its own with limits of time and memory, so that a hang, a bomb or a fault of a decoder is a crash
+    of one case. The result does not depend on `jobs`.
+
+    Args:
+        out: folder that gets `ingest-fuzz.json` and `ingest-fuzz.md`.
+        files: how many damaged studies.
+        seed: of everything.
+        jobs: number of processes.
+        progress: called with (what, done, total).
+
+    Returns:
+        The tables, as Markdown.
+    """
+    outcomes, peak_mb = run(seed, range(files), jobs=jobs, progress=progress)
+    record = _record(outcomes, seed) | {"peak_memory_mb": peak_mb}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "ingest-fuzz.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (out / "ingest-fuzz.md").write_text(table := _markdown(record), encoding="utf-8")
+    return table
+
+
+def run(
+    seed: int, numbers: Sequence[int], *, jobs: int = 1, progress: Callable[[str, int, int], None] | None = None
+) -> tuple[list[Outcome], float]:
+    """Outcomes of cases in the order of their numbers, and the largest resident memory of any process in MB."""
+    outcomes: list[Outcome] = []
+    peak_mb = 0.0
+    batches = [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
+    get_context("forkserver").set_forkserver_preload([__name__])
+    with ThreadPoolExecutor(jobs) as supervisors:
+        for found, used_mb in supervisors.map(lambda batch: _supervised(seed, batch), batches):
+            outcomes += found
+            peak_mb = max(peak_mb, used_mb)
+            if progress:
+                progress("reading damaged files", len(outcomes), len(numbers))
+    return outcomes, peak_mb
+
+
+def write_case(seed: int, number: int, folder: Path) -> Case:
+    """Write the damaged files of one case into a folder, to look at what became of it."""
+    case, files = _damaged(seed, number)
+    _write(files, folder)
+    return case
+
+
+def _write(files: Mapping[str, bytes], folder: Path) -> Path:
+    """Write files; returns what to give to `read_study`."""
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder / next(iter(files)) if len(files) == 1 else folder
+
+
+@cache
+def _sources() -> dict[str, Source]:
+    return fuzz_sources()
+
+
+@cache
+def _usual_warnings(source: str) -> frozenset[str]:
+    """What is said of the undamaged study."""
+    with TemporaryDirectory() as folder:
+        return frozenset(read_study(_write(_sources()[source].files, Path(folder))).warnings)
+
+
+def _damaged(seed: int, number: int) -> tuple[Case, dict[str, bytes]]:
+    """A case and its files: pairs of source and damage take turns, chance chooses the rest."""
+    pairs = [(name, mutation) for name, source in _sources().items() for mutation in MUTATIONS[source.format]]
+    name, mutation = pairs[number % len(pairs)]
+    source = _sources()[name]
+    rng = np.random.default_rng([seed, number])
+    series = source.series[int(rng.integers(len(source.series)))]
+    choices = {"one file": [series[int(rng.integers(len(series)))]], "one series": series, "all files": list(source.files)}
+    spread = SPREADS[int(rng.choice(len(SPREADS), p=SHARES))]
+    damage = MUTATIONS[source.format][mutation]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom, which reads and writes headers for the damage
+        changed = {victim: damage(np.random.default_rng([seed, number, 1]), source.files[victim]) for victim in choices[spread]}
+    return Case(number, name, mutation, spread), {**source.files, **changed}
+
+
+def _supervised(seed: int, numbers: Sequence[int]) -> tuple[list[Outcome], float]:
+    """Run cases in a process of their own; when it dies, each of them in one of its own, to tell which one kills."""
+    with ProcessPoolExecutor(1, mp_context=get_context("forkserver"), initializer=_limit) as process:
+        try:
+            return process.submit(_outcomes, seed, numbers).result()
+        except BrokenExecutor:
+            if len(numbers) == 1:
+                case, damaged = _damaged(seed, numbers[0])
+                return [Outcome(case, "crashed", "the process hung or died", False, _digest(damaged))], 0.0
+    each = [_supervised(seed, [number]) for number in numbers]
+    return [outcome for found, _ in each for outcome in found], max(used_mb for _, used_mb in each)
+
+
+def _limit() -> None:
+    """Prepare a process: quiet as the command line is, one thread per library, a limit of memory, and no life beyond its parent's."""
+    end_with_parent()
+    for library in ("pydicom", "nibabel.global"):
+        logging.getLogger(library).disabled = True
+    threadpool_limits(1)
+    _sources()
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (held + LIMIT_BYTES, held + LIMIT_BYTES))
+
+
+def _outcomes(seed: int, numbers: Sequence[int]) -> tuple[list[Outcome], float]:
+    found = [_outcome(seed, number) for number in numbers]
+    return found, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _outcome(seed: int, number: int) -> Outcome:
+    """Read one damaged study; a hang ends this process."""
+    case, damaged = _damaged(seed, number)
+    usual = _usual_warnings(case.source)
+    with TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("always")
+        path = _write(damaged, Path(folder))
+        faulthandler.dump_traceback_later(LIMIT_S, exit=True, file=nowhere)
+        verdict, detail, said = _read(path, _sources()[case.source].study, usual)
+        faulthandler.cancel_dump_traceback_later()
+    told = " ".join([*said, *(str(warning.message) for warning in shown)]).lower()
+    return Outcome(case, verdict, detail, any(word in told for word in IDENTITY), _digest(damaged))
+
+
+def _read(path: Path, truth: Study, usual: frozenset[str]) -> tuple[str, str, list[str]]:
+    """Verdict, detail and everything that was said of one study."""
+    said: list[str] = []
+    try:
+        said += [repr(report) for report in inspect(path)]
+    except InputError as error:
+        said.append(str(error))
+    except BaseException as error:
+        return "crashed", f"inspect: {type(error).__name__}", [*said, str(error)]
+    try:
+        study = read_study(path)
+    except InputError as error:
+        lines = len(str(error).splitlines())
+        return ("refused", "", [*said, str(error)]) if lines == 1 else ("crashed", "a message of several lines", [*said, str(error)])
+    except BaseException as error:
+        return "crashed", type(error).__name__, [*said, str(error)]
+    said += [study.case_id, study.subject_id, *study.warnings, *(repr(image) for image in study.phases.values())]
+    differs = _difference(study, truth)
+    if not differs:
+        return "right", "", said
+    return "silent" if usual >= set(study.warnings) else "told", differs, said
+
+
+def _difference(study: Study, truth: Study) -> str:
+    """What is not as in the undamaged study, "" if nothing."""
+    if study.modality is not truth.modality or set(study.phases) != set(truth.phases):
+        return "phases"
+    pairs = [(study.phases[phase].volume, image.volume) for phase, image in truth.phases.items()]
+    if not all(same_grid(found, true) for found, true in pairs):
+        return "geometry"
+    return "" if all(np.array_equal(found.array, true.array) for found, true in pairs) else "values"
+
+
+def _digest(files: Mapping[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, content in files.items():
+        digest.update(name.encode() + content)
+    return digest.hexdigest()
+
+
+def _record(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any]:
+    """Everything that was counted, and where to find each case that needs a look."""
+
+    def counts(key: Callable[[Outcome], str]) -> dict[str, dict[str, int]]:
+        table: dict[str, dict[str, int]] = {}
+        for outcome in outcomes:
+            row = table.setdefault(key(outcome), {"files": 0, **dict.fromkeys(VERDICTS, 0)})
+            row["files"] += 1
+            row[outcome.verdict] += 1
+        return table
+
+    def listed(verdict: str) -> list[dict[str, Any]]:
+        return [{**o.case._asdict(), "detail": o.detail} for o in outcomes if o.verdict == verdict]
+
+    return {
+        "command": f"liverleaf benchmark ingest-fuzz --files {len(outcomes)} --seed {seed}",
+        "commit": provenance.commit(),
+        "versions": provenance.versions() | {name: version(name) for name in LIBRARIES},
+        "hardware": hardware(),
+        "seed": seed,
+        "files": len(outcomes),
+        "totals": {verdict: sum(o.verdict == verdict for o in outcomes) for verdict in VERDICTS},
+        "leaks": [o.case._asdict() for o in outcomes if o.leaked],
+        "by_source": counts(lambda o: o.case.source),
+        "by_mutation": counts(lambda o: o.case.mutation),
+        "by_both": counts(lambda o: f"{o.case.source}: {o.case.mutation}"),
+        "silent_differences": {detail: sum(o.verdict == "silent" and o.detail == detail for o in outcomes) for detail in DETAILS},
+        "crashed": listed("crashed"),
+        "silent": listed("silent"),
+        "sha256": hashlib.sha256("".join(o.digest for o in outcomes).encode()).hexdigest(),
+    }
+
+
+def _markdown(record: Mapping[str, Any]) -> str:
+    """What people read of a record."""
+    totals, silent, machine = record["totals"], record["silent_differences"], record["hardware"]
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    lines = [
+        "# Damaged files",
+        "",
+        f"Written by `{record['command']}` at commit {record['commit']}, on {machine['cores']} cores ({machine['cpu']}); {versions}. "
+        f"SHA-256 over the digests of all damaged studies: `{record['sha256'][:16]}`; largest memory of a process "
+        f"{record['peak_memory_mb']:.0f} MB.",
+        "",
+        f"{record['files']} times a valid study of a few small files was damaged in one way, in one file, one series or all files, and "
+        "given to `inspect` and `read_study`. Right: every voxel has its value at its place. Told: the reading differs and a warning says "
+        "that something is wrong. Silent: it differs without a warning. Refused: by one line. Crashed: by anything else, "
+        f"{LIMIT_S:.0f} seconds, or {LIMIT_BYTES / 2**30:.0f} GiB more than at the start among it.",
+        "",
+        f"Crashed: {totals['crashed']}. Messages, warnings or results with a word of the patient's name, number or birthday: "
+        f"{len(record['leaks'])}.",
+        "",
+        *_table("source", record["by_source"], totals | {"files": record["files"]}),
+        *_table("damage", record["by_mutation"], totals | {"files": record["files"]}),
+        f"Of the silent ones {silent['values']} have other values in place, {silent['geometry']} another geometry and {silent['phases']} "
+        "other phases. A flipped bit in stored pixels is another valid pixel: formats without a checksum cannot show it. A change that is "
+        "the same in all files of a series, of the pixel spacing for instance, leaves a valid series. `ingest-fuzz.json` lists each.",
+        "",
+    ]
+    if record["crashed"]:
+        lines += ["| crashed | source | damage | spread | what |", "|---:|---|---|---|---|"]
+        lines += [f"| {c['number']} | {c['source']} | {c['mutation']} | {c['spread']} | {c['detail']} |" for c in record["crashed"]]
+        lines += [
+            "",
+            f"`write_case({record['seed']}, number, folder)` of `liverleaf.benchmarks.fuzzing.fuzzing` writes the files of each again.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _table(title: str, rows: Mapping[str, Mapping[str, int]], totals: Mapping[str, int]) -> list[str]:
+    columns = ("files", *VERDICTS)
+    return [
+        f"| {title} | " + " | ".join(columns) + " |",
+        "|---|" + "---:|" * len(columns),
+        *(f"| {name} | " + " | ".join(str(row[column]) for column in columns) + " |" for name, row in rows.items()),
+        "| all | " + " | ".join(str(totals[column]) for column in columns) + " |",
+        "",
+    ]

@@ -1,0 +1,1 @@
+"""MTI-Net's tables: every method of the paper trained and tested on the same folds."""

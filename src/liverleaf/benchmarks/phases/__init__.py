@@ -1,0 +1,1 @@
+"""How well contrast phases are identified as headers go missing."""

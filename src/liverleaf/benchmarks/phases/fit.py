@@ -1,0 +1,140 @@
+"""Phantom studies of fixed seeds in, the coefficients by which pixels tell contrast phases out.
+
+Shape suffixes: C classes, F measures, M examples, N series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import permutations
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from liverleaf.ingest.phases.images import FAR, GRID_MM, LEVELS, between, soft_tissue, within
+from liverleaf.phantom.generator import Phantom
+from liverleaf.study import Modality, Phase
+
+SHAPE = LEVELS, 90, 90
+SLICES_MM = {Modality.CT: (16.0, 20.0, 26.0, 32.0), Modality.MR: (15.0, 17.0, 19.0, 21.0)}
+"""From slice to slice, in turn. Slices are `GRID_MM` fine, so that a phantom's images are as `coarse_images` would make them."""
+
+INVERSE_PENALTY = {"alone": 0.3, "pair": 0.1}
+GAIN_DRAWS = {Modality.CT: 1, Modality.MR: 2}
+GAIN, OTHER_GAIN, OTHER_GAIN_SHARE = 0.04, 0.25, 0.2
+"""Scanners scale MR series alike, or each by itself: standard deviations of the logarithm, and how often the latter."""
+
+DECIMALS = 3
+SEED = 3
+
+
+class PhantomGroup(NamedTuple):
+    """The first `cases` of a phantom.
+
+    Attributes:
+        preset: a key of `phantom.PRESETS`.
+        modality: CT or MR.
+        seed: of the phantom.
+        cases: how many.
+    """
+
+    preset: str
+    modality: Modality
+    seed: int
+    cases: int
+
+
+FITTED_TO = (
+    PhantomGroup("ct", Modality.CT, 710001, 120),
+    PhantomGroup("hard", Modality.CT, 710002, 80),
+    PhantomGroup("mr", Modality.MR, 710003, 200),
+    PhantomGroup("hard", Modality.MR, 710004, 120),
+)
+
+
+def fit_phase_pixels(
+    groups: tuple[PhantomGroup, ...] = FITTED_TO, *, progress: Callable[[str, int, int], None] | None = None
+) -> dict[str, Any]:
+    """Fit logistic regressions of a series' phase, and of the phases of two series, on what `phase_pixels` measures.
+
+    The phases' shares among the phantoms are taken out of the biases, as they say nothing of a real study.
+
+    Args:
+        groups: the phantoms.
+        progress: called with (what, done, total).
+
+    Returns:
+        JSON-able: what `images.json` holds, with the groups and the seed of the chance in MR signal scales.
+    """
+    rng = np.random.default_rng(SEED)
+    examples: dict[Modality, list[tuple[_Examples, _Examples]]] = {}
+    done, total = 0, sum(group.cases for group in groups)
+    for group in groups:
+        grids = [(slice_mm, GRID_MM, GRID_MM) for slice_mm in SLICES_MM[group.modality]]
+        phantoms = [Phantom(group.preset, group.seed, group.modality, shape=SHAPE, spacing_mm=grid) for grid in grids]
+        for index in range(group.cases):
+            if progress:
+                progress("making phantoms", done, total)
+            study, _ = phantoms[index % len(phantoms)][index]
+            images = np.stack([image.volume.array for image in study.phases.values()])
+            examples.setdefault(group.modality, []).extend(_examples(images, list(study.phases), group.modality, rng))
+            done += 1
+    return {
+        "fitted_to": [group._asdict() for group in groups],
+        "seed": SEED,
+        **{modality: _fitted(found) for modality, found in examples.items()},
+    }
+
+
+class _Examples(NamedTuple):
+    measures_MF: NDArray[np.float64]
+    classes_M: list[int]
+
+
+def _examples(
+    images: NDArray[np.float32], phases: list[Phase], modality: Modality, rng: np.random.Generator
+) -> Iterator[tuple[_Examples, _Examples]]:
+    """The measures of single series and of ordered pairs in one study, once per draw of signal scales."""
+    tissue = soft_tissue(images, modality)
+    if tissue is None:
+        raise ValueError(f"a phantom of shape {images.shape} has no soft tissue: show more of the body")
+    values_NV, right_V = tissue
+    for _ in range(GAIN_DRAWS[modality]):
+        if modality is Modality.MR:
+            gain = OTHER_GAIN if rng.random() < OTHER_GAIN_SHARE else GAIN
+            values_NV = tissue[0] + rng.normal(0, gain, (len(phases), 1))
+        alone_NF = within(values_NV, right_V, modality)
+        pairs = list(permutations(range(len(phases)), 2))
+        pair_MF = [np.concatenate([alone_NF[i], alone_NF[j], between(values_NV[i], values_NV[j])]) for i, j in pairs]
+        classes = [phases[i] * len(Phase) + phases[j] for i, j in pairs]
+        yield _Examples(alone_NF, [int(phase) for phase in phases]), _Examples(np.array(pair_MF), classes)
+
+
+def _fitted(examples: list[tuple[_Examples, _Examples]]) -> dict[str, Any]:
+    fitted: dict[str, Any] = {}
+    for kind, found in zip(("alone", "pair"), zip(*examples, strict=True), strict=True):
+        measures_MF = np.concatenate([each.measures_MF for each in found])
+        classes_M = np.concatenate([each.classes_M for each in found])
+        classes_C, coefficients = _regression(measures_MF, classes_M, INVERSE_PENALTY[kind])
+        if kind == "alone":
+            fitted["phases"] = classes_C.tolist()
+        else:
+            fitted["pair_classes"] = [list(divmod(one, len(Phase))) for one in classes_C.tolist()]
+        fitted |= {f"{kind}_{name}": np.round(values, DECIMALS).tolist() for name, values in coefficients.items()}
+        fitted[f"{kind}_examples"] = len(classes_M)
+    return fitted
+
+
+def _regression(
+    measures_MF: NDArray[np.float64], classes_M: NDArray[np.intp], inverse_penalty: float
+) -> tuple[NDArray[np.intp], dict[str, NDArray[np.float64]]]:
+    """Classes, and means, standard deviations, weights and biases of a multinomial logistic regression with even prior."""
+    scaler = StandardScaler().fit(measures_MF)
+    standard_MF = np.clip(scaler.transform(measures_MF), -FAR, FAR)
+    model = LogisticRegression(C=inverse_penalty, max_iter=5000).fit(standard_MF, classes_M)
+    shares_C = np.unique(classes_M, return_counts=True)[1] / len(classes_M)
+    bias_C = model.intercept_ - np.log(shares_C)
+    return model.classes_, {"mean": scaler.mean_, "sd": scaler.scale_, "weights": model.coef_, "bias": bias_C}

@@ -1,0 +1,1 @@
+"""Our registration beside that of others, on phantoms whose motion is known."""

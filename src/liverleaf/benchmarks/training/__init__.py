@@ -1,0 +1,1 @@
+"""What a training step costs beyond its network."""

@@ -1,0 +1,1 @@
+"""Many studies: found, read under pseudonyms, kept as case folders, indexed, split and exported."""

@@ -1,0 +1,1 @@
+"""Cases as networks see them: on their grid, normalised, drawn into batches."""

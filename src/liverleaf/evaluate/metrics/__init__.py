@@ -1,0 +1,1 @@
+"""Measures of masks, detections, types and curves."""

@@ -1,0 +1,1 @@
+"""What hospitals read (DICOM Segmentation) and what people look at (an HTML page)."""

@@ -1,0 +1,1 @@
+"""One HTML file per study that opens offline."""

@@ -1,0 +1,313 @@
+"""A study and the masks found in it go in; image tiles with outlines come out.
+
+Display convention: axial planes with the patient's right on the viewer's left and the front at the top, coronal planes with the head at
+the top. A grid that is not axial is turned by permuting and flipping axes, never resampled, so an oblique plane is shown as acquired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from skimage.measure import find_contours
+
+from liverleaf.measure.lesions import extent
+from liverleaf.study import Modality, Phase, Prediction, Study, same_grid
+from liverleaf.terminology import LESION_COLOURS, LIVER_COLOUR
+
+TILE_WIDTH = 400
+"""Width of a tile in its own pixels; the page scales it."""
+
+CT_WINDOW_HU = (-70.0, 230.0)
+"""Level 80, width 300: narrower than the usual abdominal window, so that a lesion stands out from the liver."""
+
+MR_WINDOW_PERCENTILES = (1.0, 99.5)
+"""Of all phases together around the liver: one window for all, or enhancement could not be seen."""
+
+LESION_FIELD_MM = (110.0, 220.0)
+"""Smallest and largest side of the field shown around a lesion."""
+
+MONTAGE_CAPTION = 30
+
+
+@dataclass(frozen=True)
+class Window:
+    """The intensities shown as black and as white, in the image's own unit."""
+
+    low: float
+    high: float
+
+    @property
+    def level(self) -> float:
+        """The middle of the window."""
+        return (self.low + self.high) / 2
+
+    @property
+    def width(self) -> float:
+        """The range of the window."""
+        return self.high - self.low
+
+
+@dataclass(frozen=True)
+class Display:
+    """A study turned to (foot to head, front to back, right to left), ready to cut planes from.
+
+    Attributes:
+        images: intensities per phase, shape (Z, Y, X).
+        liver: bool, shape (Z, Y, X).
+        lesions: instance labels, shape (Z, Y, X).
+        spacing_mm: distance of voxels along (Z, Y, X).
+        affine: from (z, y, x) indices of these arrays to LPS millimetres.
+        window: one for all phases.
+    """
+
+    images: Mapping[Phase, NDArray[np.float32]]
+    liver: NDArray[np.bool_]
+    lesions: NDArray[np.integer]
+    spacing_mm: tuple[float, float, float]
+    affine: NDArray[np.floating]
+    window: Window
+
+
+@dataclass(frozen=True)
+class Field:
+    """A rectangle of a plane, in millimetres from the outer corner of its first pixel."""
+
+    left_mm: float
+    top_mm: float
+    width_mm: float
+    height_mm: float
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A closed line on a tile: points (x, y) in tile pixels; `number` is the lesion's label, 0 for the liver."""
+
+    points: NDArray[np.floating]
+    number: int
+
+    @property
+    def colour(self) -> str:
+        """The colour of its structure, "#rrggbb"."""
+        return lesion_colour(self.number) if self.number else LIVER_COLOUR
+
+    @property
+    def svg_path(self) -> str:
+        """The line as the `d` of an SVG path."""
+        return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in self.points[:-1]) + "Z"
+
+
+@dataclass(frozen=True)
+class View:
+    """One plane, the same in every phase.
+
+    Attributes:
+        tiles: grey images with square pixels, all of one size.
+        outlines: the liver first, then lesions.
+        labels: where to write each lesion's number, (x, y) in tile pixels.
+        edges: the patient's directions at the left, right, top and bottom edge.
+        pixels_per_mm: scale of the tile.
+        position: where the plane lies, in words.
+    """
+
+    tiles: Mapping[Phase, Image.Image]
+    outlines: tuple[Outline, ...]
+    labels: Mapping[int, tuple[float, float]]
+    edges: tuple[str, str, str, str]
+    pixels_per_mm: float
+    position: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of a tile in pixels."""
+        return next(iter(self.tiles.values())).size
+
+    @property
+    def scale_bar_mm(self) -> int:
+        """A round length that covers at most a third of the tile."""
+        return max((mm for mm in (5, 10, 20, 50, 100) if 3 * mm * self.pixels_per_mm <= self.size[0]), default=5)
+
+
+def lesion_colour(label: int) -> str:
+    """The colour of a lesion's outline, by its label from 1."""
+    return LESION_COLOURS[(label - 1) % len(LESION_COLOURS)]
+
+
+def display(study: Study, prediction: Prediction) -> Display:
+    """Turn a registered study and its masks for display.
+
+    Raises:
+        ValueError: phases or masks do not share the reference phase's grid.
+    """
+    if not study.on_one_grid:
+        raise ValueError("the phases lie on different grids: register the study before reporting it")
+    for name, mask in (("liver", prediction.liver), ("lesions", prediction.lesions)):
+        if not same_grid(mask, study.grid):
+            raise ValueError(f"the {name} mask does not lie on the grid of the {study.reference.title} phase")
+    upright = {phase: image.volume.to_patient_orientation("HPL") for phase, image in study.phases.items()}
+    grid = upright[study.reference]
+    images = {phase: volume.array for phase, volume in upright.items()}
+    liver = prediction.liver.to_patient_orientation("HPL").array.astype(bool)
+    return Display(
+        images=images,
+        liver=liver,
+        lesions=prediction.lesions.to_patient_orientation("HPL").array,
+        spacing_mm=grid.spacing,
+        affine=grid.affine,
+        window=_window(study.modality, images, liver),
+    )
+
+
+def lesion_view(shown: Display, label: int) -> View:
+    """The axial plane in which a lesion is largest, close up, in every phase."""
+    z = int((shown.lesions == label).sum(axis=(1, 2)).argmax())
+    rows, columns = np.nonzero(shown.lesions[z] == label)
+    _, row_mm, column_mm = shown.spacing_mm
+    top, bottom = rows.min() * row_mm, (rows.max() + 1) * row_mm
+    left, right = columns.min() * column_mm, (columns.max() + 1) * column_mm
+    side = float(np.clip(2 * max(bottom - top, right - left), *LESION_FIELD_MM))
+    return _axial(shown, z, Field((left + right - side) / 2, (top + bottom - side) / 2, side, side))
+
+
+def axial_view(shown: Display) -> View:
+    """The whole axial plane with the most lesion in it (the most liver where there is no lesion), in every phase."""
+    mask = shown.lesions > 0 if shown.lesions.any() else shown.liver
+    z = int(mask.sum(axis=(1, 2)).argmax()) if mask.any() else len(mask) // 2
+    _, rows, columns = shown.liver.shape
+    return _axial(shown, z, Field(0.0, 0.0, columns * shown.spacing_mm[2], rows * shown.spacing_mm[1]))
+
+
+def coronal_view(shown: Display, phase: Phase) -> View:
+    """The whole coronal plane with the most lesion in it (the most liver where there is no lesion), in one phase."""
+    mask = shown.lesions > 0 if shown.lesions.any() else shown.liver
+    slices, rows, columns = mask.shape
+    y = int(mask.sum(axis=(0, 2)).argmax()) if mask.any() else rows // 2
+    slice_mm, _, column_mm = shown.spacing_mm
+    return _view(
+        shown,
+        np.s_[::-1, y],
+        [phase],
+        pixel_mm=(slice_mm, column_mm),
+        field=Field(0.0, 0.0, columns * column_mm, slices * slice_mm),
+        edges=("R", "L", "H", "F"),
+        position=f"Coronal, y = {_millimetres(shown, (slices // 2, y, columns // 2))[1]:.0f} mm".replace("-", "−"),
+    )
+
+
+def montage(view: View) -> Image.Image:
+    """The tiles of a view side by side with outlines, numbers, orientation and scale drawn in: the picture as a file of its own."""
+    width, height = view.size
+    sheet = Image.new("RGB", ((width + 4) * len(view.tiles) - 4, height + MONTAGE_CAPTION), "white")
+    font = ImageFont.load_default(18)
+    for index, (phase, tile) in enumerate(view.tiles.items()):
+        picture = tile.convert("RGB")
+        _annotate(picture, view, font)
+        left = index * (width + 4)
+        sheet.paste(picture, (left, 0))
+        ImageDraw.Draw(sheet).text((left + 4, height + 4), phase.title, fill="black", font=font)
+    return sheet
+
+
+def _window(modality: Modality, images: Mapping[Phase, NDArray[np.float32]], liver: NDArray[np.bool_]) -> Window:
+    """One window for all phases: fixed for CT, robust percentiles of the box around the liver for MR."""
+    if modality is Modality.CT:
+        return Window(*CT_WINDOW_HU)
+    box = extent(liver) or (slice(None),) * 3
+    pooled = np.concatenate([image[box][:, ::2, ::2].ravel() for image in images.values()])
+    low, high = np.nanpercentile(pooled, MR_WINDOW_PERCENTILES)
+    return Window(float(low), float(max(high, low + 1e-6)))
+
+
+def _millimetres(shown: Display, index: tuple[int, int, int]) -> NDArray[np.floating]:
+    """LPS (x, y, z) of a voxel of the display arrays."""
+    millimetres: NDArray[np.floating] = shown.affine[:3] @ (*index, 1)
+    return millimetres
+
+
+def _axial(shown: Display, z: int, field: Field) -> View:
+    _, rows, columns = shown.liver.shape
+    return _view(
+        shown,
+        np.s_[z],
+        list(shown.images),
+        pixel_mm=shown.spacing_mm[1:],
+        field=field,
+        edges=("R", "L", "A", "P"),
+        position=f"Axial, z = {_millimetres(shown, (z, rows // 2, columns // 2))[2]:.0f} mm".replace("-", "−"),
+    )
+
+
+def _view(
+    shown: Display,
+    plane: int | tuple[slice, int],
+    phases: Sequence[Phase],
+    *,
+    pixel_mm: tuple[float, float],
+    field: Field,
+    edges: tuple[str, str, str, str],
+    position: str,
+) -> View:
+    """Cut one field from a plane (an index into the arrays of `shown`) whose pixels measure `pixel_mm` (row, column); outside is black."""
+    pixels_per_mm = TILE_WIDTH / field.width_mm
+    size = (TILE_WIDTH, max(1, round(field.height_mm * pixels_per_mm)))
+    pixel_xy_mm, corner_mm = np.array(pixel_mm[::-1]), np.array([field.left_mm, field.top_mm])
+    (step_x, step_y), (start_x, start_y) = 1 / pixels_per_mm / pixel_xy_mm, corner_mm / pixel_xy_mm
+    transform = (step_x, 0.0, start_x, 0.0, step_y, start_y)
+    tiles = {
+        phase: _grey(shown.images[phase][plane], shown.window).transform(size, Image.Transform.AFFINE, transform, Image.Resampling.BICUBIC)
+        for phase in phases
+    }
+
+    def contours(mask: NDArray[np.bool_]) -> list[NDArray[np.floating]]:
+        return [((line - 0.5) * pixel_xy_mm - corner_mm) * pixels_per_mm for line in _contours(mask)]
+
+    outlines = [Outline(points, 0) for points in contours(shown.liver[plane])]
+    lesions = shown.lesions[plane]
+    for label in np.unique(lesions[lesions > 0]).tolist():
+        outlines += [Outline(points, label) for points in contours(lesions == label)]
+    return View(tiles, tuple(outlines), _label_places(outlines, size), edges, pixels_per_mm, position)
+
+
+def _grey(plane: NDArray[np.floating], window: Window) -> Image.Image:
+    scaled = (np.nan_to_num(plane, nan=window.low) - window.low) * (255 / window.width)
+    return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))
+
+
+def _contours(mask: NDArray[np.bool_]) -> list[NDArray[np.floating]]:
+    """Closed lines (x, y) around a mask in the pixels of the mask padded by one: its first pixel covers [0.5, 1.5)."""
+    lines: list[NDArray[np.floating]] = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)  # type: ignore[no-untyped-call]
+    return [line[:, ::-1] for line in lines]
+
+
+def _label_places(outlines: Sequence[Outline], size: tuple[int, int]) -> dict[int, tuple[float, float]]:
+    """Where to write each lesion's number: at the upper right of its outline, for the lesions that are in the tile."""
+    places: dict[int, tuple[float, float]] = {}
+    for number in sorted({outline.number for outline in outlines} - {0}):
+        points = np.concatenate([outline.points for outline in outlines if outline.number == number])
+        inside = points[((points >= 0) & (points <= size)).all(axis=1)]
+        if len(inside):
+            x, y = inside[np.argmax(inside @ (1, -1))] + (4, -4)
+            places[number] = (float(np.clip(x, 4, size[0] - 24)), float(np.clip(y, 20, size[1] - 6)))
+    return places
+
+
+def _annotate(picture: Image.Image, view: View, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> None:
+    """Draw outlines, numbers, orientation letters and the scale bar into a tile."""
+    draw = ImageDraw.Draw(picture)
+    width, height = picture.size
+    for outline in view.outlines:
+        draw.line([(float(x), float(y)) for x, y in outline.points], fill=outline.colour, width=2 if outline.number else 1, joint="curve")
+    for label, (x, y) in view.labels.items():
+        draw.text((x, y), str(label), fill=lesion_colour(label), font=font, anchor="ls", stroke_width=2, stroke_fill="black")
+    places = ((8, height / 2, "lm"), (width - 8, height / 2, "rm"), (width / 2, 8, "mt"), (width / 2, height - 8, "mb"))
+    for letter, (x, y, anchor) in zip(view.edges, places, strict=True):
+        draw.text((x, y), letter, fill="#e8eef0", font=font, anchor=anchor, stroke_width=2, stroke_fill="black")
+    length = view.scale_bar_mm * view.pixels_per_mm
+    for colour, line_width in (("black", 5), ("#e8eef0", 3)):
+        draw.line([(width - 12 - length, height - 12), (width - 12, height - 12)], fill=colour, width=line_width)
+    draw.text(
+        (width - 12, height - 20), f"{view.scale_bar_mm} mm", fill="#e8eef0", font=font, anchor="rs", stroke_width=2, stroke_fill="black"
+    )

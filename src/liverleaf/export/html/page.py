@@ -1,0 +1,280 @@
+"""A study, what was predicted and what was measured in; one HTML page that opens offline, and its pictures as files, out."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image
+
+from liverleaf.export.html import curves, figures
+from liverleaf.findings import (
+    CurveRecord,
+    FeatureRecord,
+    Findings,
+    LesionRecord,
+    PhaseRecord,
+    WashIn,
+    WashOut,
+    phase_name,
+)
+from liverleaf.study import Phase, Prediction, Study
+from liverleaf.terminology import LesionType
+
+FULL_CARDS = 12
+"""The most lesions shown in pictures, largest first; the others are in the table only."""
+
+ROUTINE_PHASES = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
+"""Phases whose absence is shown. The hepatobiliary one is missed only where the agent would have allowed it."""
+
+
+@dataclass(frozen=True)
+class PhaseRow:
+    """A phase that the page has a place for; `record` is None where it was not acquired."""
+
+    phase: Phase
+    record: PhaseRecord | None
+
+
+@dataclass(frozen=True)
+class Card:
+    """One lesion as the page shows it.
+
+    Attributes:
+        lesion: its findings.
+        view: its pictures, None where it is in the table only.
+        curve_png: its enhancement as a picture, empty where it is in the table only.
+    """
+
+    lesion: LesionRecord
+    view: figures.View | None = None
+    curve_png: bytes = b""
+
+    @property
+    def types(self) -> dict[str, float]:
+        """Probability per type, the most probable first."""
+        return _descending(self.lesion.type_probabilities)
+
+    @property
+    def type_set(self) -> str:
+        """The 90 % set in words."""
+        return ", ".join(map(_type_title, self.lesion.type_set)) or "none"
+
+    @property
+    def wash_in(self) -> str:
+        """Wash-in with its unit."""
+        return "not measurable" if self.lesion.wash_in is None else _signed(self.lesion.wash_in.enhancement, self.lesion.wash_in.unit)
+
+    @property
+    def wash_out(self) -> str:
+        """Share of the uptake that was lost."""
+        wash_out = self.lesion.wash_out
+        return "not measurable" if wash_out is None or wash_out.share_lost is None else f"{_percent(wash_out.share_lost)} lost"
+
+    @property
+    def measurements(self) -> dict[str, str]:
+        """Name and value of what is listed in the card."""
+        lesion = self.lesion
+        x, y, z = lesion.centroid_mm
+        listed = {
+            "Volume": f"{_number(lesion.volume_ml, 2)} ml",
+            "Long × short axis": f"{_number(lesion.long_axis_mm, 1)} × {_number(lesion.short_axis_mm, 1)} mm",
+            "Centre (L, P, H)": f"{_number(x)}, {_number(y)}, {_number(z)} mm",
+            "Detection score": _percent(lesion.score),
+            "Wash-in": self.wash_in,
+            "Wash-out": self.wash_out,
+        }
+        if lesion.capsule_distance_mm is not None:
+            listed["Distance to capsule"] = f"{_number(lesion.capsule_distance_mm, 1)} mm"
+        return listed | _against_liver(lesion.wash_in, lesion.wash_out)
+
+    def intensities(self, phase: Phase) -> str:
+        """The lesion's and the liver's measured intensity at one phase, in words."""
+        parts = [
+            f"{name} {_number(curve.mean[phase_name(phase)])}"
+            for name, curve in (("lesion", self.lesion.curve), ("liver", self.lesion.liver_curve))
+            if curve is not None and phase_name(phase) in curve.mean
+        ]
+        return f"{', '.join(parts)} {self.lesion.curve.unit}" if parts else "not measured"
+
+
+def write_report(path: Path, *, study: Study, prediction: Prediction, findings: Findings, analysed_at: datetime | None = None) -> Path:
+    """Write the page, and its pictures as PNG files into `figures/` beside it.
+
+    The page is one file that loads nothing and holds nothing that identifies a person beyond what `study.case_id` and the texts of warnings
+    and evidence say. Besides the overview, `figures/` receives `lesion-N.png` and `curve-N.png` for each lesion shown in pictures.
+
+    Args:
+        path: the page to write, for instance `out/report.html`.
+        study: all phases on the reference phase's grid.
+        prediction: on the same grid; its masks are drawn.
+        findings: what was measured of them; everything that the page says.
+        analysed_at: when, now by default.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: phases or masks do not share the reference phase's grid.
+    """
+    shown = figures.display(study, prediction)
+    pictured = {lesion.id for lesion in sorted(findings.lesions, key=lambda lesion: -lesion.volume_ml)[:FULL_CARDS]}
+    cards = [_card(lesion, shown, study) if lesion.id in pictured else Card(lesion) for lesion in findings.lesions]
+    axial, coronal = figures.axial_view(shown), figures.coronal_view(shown, study.reference)
+    when = analysed_at or datetime.now().astimezone()
+    page = _template().render(_context(study, findings, cards, axial, coronal, shown.window, when))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    _write_figures(path.parent / "figures", cards, axial, coronal)
+    return path
+
+
+def _card(lesion: LesionRecord, shown: figures.Display, study: Study) -> Card:
+    curve_png = curves.curve_figure(
+        list(study.phases),
+        measured=_by_phase(lesion.curve),
+        regressed=_by_phase(lesion.predicted_curve),
+        liver=_by_phase(lesion.liver_curve),
+        times_s={phase: image.time_s for phase, image in study.phases.items()},
+        colour=figures.lesion_colour(lesion.id),
+        unit=lesion.curve.unit,
+    )
+    return Card(lesion, figures.lesion_view(shown, lesion.id), curve_png)
+
+
+def _context(
+    study: Study,
+    findings: Findings,
+    cards: list[Card],
+    axial: figures.View,
+    coronal: figures.View,
+    window: figures.Window,
+    analysed_at: datetime,
+) -> dict[str, Any]:
+    """Everything the template names."""
+    records = {Phase[record.phase.upper()]: record for record in findings.study.phases}
+    expected = {*ROUTINE_PHASES, *records, *([Phase.HEPATOBILIARY] if findings.study.agent == "gadoxetate" else [])}
+    return {
+        "findings": findings,
+        "cards": cards,
+        "uncarded": sum(card.view is None for card in cards),
+        "axial": axial,
+        "coronal": coronal,
+        "rows": [PhaseRow(phase, records.get(phase)) for phase in sorted(expected)],
+        "found": list(records),
+        "reference": study.reference,
+        "doubts": list(dict.fromkeys((*findings.study.warnings, *findings.warnings))),
+        "summary": _summary(findings),
+        "patient_types": _descending(findings.patient.type_probabilities),
+        "window": _window_text(window, study.modality.unit),
+        "ct": findings.study.modality == "CT",
+        "analysed_at": analysed_at.strftime("%Y-%m-%d %H:%M %Z").strip(),
+    }
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("liverleaf", "export/html"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {
+        "evidence": _evidence,
+        "feature_title": lambda name: name.replace("_non_", ", non-").replace("_", " ").replace("wash out", "wash-out"),
+        "jpeg_uri": lambda image: _uri("image/jpeg", _encoded(image, "JPEG", quality=88)),
+        "lesion_colour": figures.lesion_colour,
+        "number": _number,
+        "percent": _percent,
+        "png_uri": lambda png: _uri("image/png", png),
+        "type_title": _type_title,
+    }
+    return environment.get_template("page.html")
+
+
+def _write_figures(folder: Path, cards: list[Card], axial: figures.View, coronal: figures.View) -> None:
+    folder.mkdir(exist_ok=True)
+    views = {"overview-axial": axial, "overview-coronal": coronal} | {f"lesion-{card.lesion.id}": card.view for card in cards if card.view}
+    for name, view in views.items():
+        figures.montage(view).save(folder / f"{name}.png", compress_level=1)
+    for card in cards:
+        if card.curve_png:
+            (folder / f"curve-{card.lesion.id}.png").write_bytes(card.curve_png)
+
+
+def _summary(findings: Findings) -> str:
+    count = len(findings.lesions)
+    lesions = "No lesions were found" if not count else "1 lesion" if count == 1 else f"{count} lesions"
+    if not findings.liver.volume_ml:
+        return f"{lesions}; no liver was found"
+    return (
+        f"{lesions} in a liver of {_number(findings.liver.volume_ml)} ml; "
+        f"probability of a malignant lesion {_percent(findings.patient.malignant_probability)}"
+    )
+
+
+def _window_text(window: figures.Window, unit: str) -> str:
+    return f"Level {_number(window.level)}, width {_number(window.width)} {unit}, the same in all phases."
+
+
+def _against_liver(wash_in: WashIn | None, wash_out: WashOut | None) -> dict[str, str]:
+    """The measures that compare with liver, as far as they exist."""
+    listed = {}
+    if wash_in is not None and wash_in.against_liver is not None:
+        listed["Wash-in above liver"] = _signed(wash_in.against_liver, wash_in.unit)
+    if wash_out is not None:
+        listed["Wash-out read at"] = f"{Phase[wash_out.phase.upper()].title} phase"
+        if wash_out.against_liver is not None:
+            listed["Loss of contrast to liver"] = _signed(wash_out.against_liver, wash_out.unit)
+        if wash_out.liver_to_lesion_percent is not None:
+            listed["Liver to lesion"] = f"{_number(wash_out.liver_to_lesion_percent)} %"
+    return listed
+
+
+def _by_phase(curve: CurveRecord | None) -> dict[Phase, float]:
+    return {} if curve is None else {Phase[name.upper()]: value for name, value in curve.mean.items()}
+
+
+def _descending(probabilities: Mapping[Any, float]) -> dict[str, float]:
+    return dict(sorted(probabilities.items(), key=lambda item: -item[1]))
+
+
+def _type_title(name: str) -> str:
+    return LesionType[name.upper()].title
+
+
+def _number(value: float, decimals: int = 0) -> str:
+    """With thin spaces between thousands and a true minus sign."""
+    return f"{value:,.{decimals}f}".replace(",", "\u2009").replace("-", "\u2212")
+
+
+def _percent(share: float, decimals: int = 0) -> str:
+    """A share as percent; a share that is not quite 0 or 1 is not rounded to it."""
+    if decimals == 0 and 0 < share < 0.005:
+        return "< 1 %"
+    if decimals == 0 and 0.995 <= share < 1:
+        return "> 99 %"
+    return f"{_number(100 * share, decimals)} %"
+
+
+def _signed(value: float, unit: str) -> str:
+    """A difference with its sign: HU as it is, a fraction as percent of what it is a fraction of."""
+    scaled, shown_unit = (value, unit) if unit == "HU" else (100 * value, unit.replace("fraction", "%"))
+    return f"{'+' if scaled > 0 else ''}{_number(scaled)} {shown_unit}"
+
+
+def _evidence(feature: FeatureRecord) -> str:
+    return f"{_signed(feature.evidence, feature.unit)}, threshold {_signed(feature.threshold, feature.unit)}"
+
+
+def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _uri(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"

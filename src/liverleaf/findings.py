@@ -1,0 +1,276 @@
+"""What was measured and predicted in one study in, one frozen value that reads and writes JSON out.
+
+The schema is described field by field in docs/findings.md.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, cast
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from liverleaf.study import Phase
+from liverleaf.terminology import LesionType
+
+RESEARCH_USE_ONLY = "For research only. Not a medical device; not for diagnosis or treatment."
+
+
+def _decimals(places: int) -> AfterValidator:
+    return AfterValidator(lambda value: round(value, places) + 0.0)  # + 0.0 turns -0.0 into 0.0
+
+
+Millimetres = Annotated[float, _decimals(1)]
+Millilitres = Annotated[float, _decimals(3)]
+Seconds = Annotated[float, _decimals(2)]
+Ratio = Annotated[float, _decimals(3)]
+Similarity = Annotated[Ratio | None, BeforeValidator(lambda value: None if value is None or np.isnan(value) else value)]
+Probability = Annotated[float, Field(ge=-1e-6, le=1 + 1e-6), AfterValidator(lambda value: min(max(round(value, 4), 0.0), 1.0))]
+Intensity = Annotated[float, AfterValidator(lambda value: float(f"{value:.5g}") + 0.0)]
+PhaseName = Literal["pre", "arterial", "portal", "delayed", "hepatobiliary"]
+TypeName = Literal["hcc", "icc", "metastasis", "haemangioma", "fnh", "cyst", "calcification", "other"]
+Point = tuple[Millimetres, Millimetres, Millimetres]
+Span = tuple[int, int]
+
+
+class Record(BaseModel):
+    """A frozen part of the findings: no unknown fields, no NaN, no infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class CurveRecord(Record):
+    """Intensity of one region over the phases."""
+
+    unit: Literal["HU", "a.u."]
+    """Unit of the intensities: "HU" for CT, "a.u." (the image's own arbitrary scale) for MR."""
+    mean: dict[PhaseName, Intensity]
+    """Intensity per phase, five significant digits; phases that were not measured are absent."""
+
+
+class WashIn(Record):
+    """What the lesion took up by the arterial phase."""
+
+    enhancement: Intensity
+    """Arterial minus pre-contrast intensity (HU, CT), or that divided by the pre-contrast intensity (fraction of pre, MR)."""
+    against_liver: Intensity | None
+    """The lesion's enhancement minus the liver's, same unit; null without a liver curve."""
+    unit: Literal["HU", "fraction of pre"]
+    """Unit of both."""
+
+
+class WashOut(Record):
+    """How the lesion darkened by a later phase."""
+
+    phase: PhaseName
+    """The later phase: delayed where there is one, else portal; always portal with gadoxetate."""
+    share_lost: Ratio | None
+    """(arterial - later) / (arterial - pre), no unit: 0 kept, 1 all lost, negative still rising; null without a clear wash-in."""
+    against_liver: Intensity | None
+    """How far the contrast to liver fell from the arterial to the later phase; positive when it fell."""
+    unit: Literal["HU", "fraction of liver"]
+    """Unit of `against_liver`: contrast is lesion - liver (HU, CT) or (lesion - liver) / liver (fraction of liver, MR)."""
+    liver_to_lesion_percent: Ratio | None
+    """100 x liver / lesion at the later phase, in percent (Liu et al., AJR 2013;200:84-89); over 100 the lesion is darker than liver."""
+
+
+class FeatureRecord(Record):
+    """One enhancement feature in the manner of LI-RADS, as a measurement and not a reading."""
+
+    name: str
+    """Which feature; the names are listed below."""
+    present: bool
+    """Whether the evidence reaches the threshold and the feature's other condition holds."""
+    evidence: Intensity
+    """The measured number."""
+    threshold: Intensity
+    """What the evidence must reach."""
+    unit: Literal["HU", "fraction of liver"]
+    """Unit of `evidence` and `threshold`."""
+
+
+class LesionRecord(Record):
+    """One lesion."""
+
+    id: int
+    """Its label in lesions.nii.gz, from 1 for the largest."""
+    centroid_mm: Point
+    """Mean position of its voxels, LPS, mm."""
+    bbox: tuple[Span, Span, Span]
+    """Voxel index ranges along Z, Y, X of the reference phase's grid: first voxel, and one past the last."""
+    volume_ml: Millilitres
+    """Voxels times voxel size, ml."""
+    long_axis_mm: Millimetres
+    """Longest diameter in any slice, between outer voxel edges, mm."""
+    short_axis_mm: Millimetres
+    """Longest diameter across the long axis in the same slice, mm."""
+    capsule_distance_mm: Millimetres | None
+    """Shortest way from the lesion to the liver's outermost voxels, mm; 0 at the surface or outside, null without a liver."""
+    score: Probability
+    """Mean predicted probability of being lesion over its voxels of a half or more, 0 to 1."""
+    type_probabilities: dict[TypeName, Probability]
+    """Predicted probability per type, 0 to 1; they sum to 1."""
+    type_set: tuple[TypeName, ...]
+    """The types that hold the true one with 90 % coverage, most probable first."""
+    curve: CurveRecord
+    """Mean over the lesion's voxels per trusted phase, measured in the images."""
+    predicted_curve: CurveRecord
+    """The same as the network regressed it."""
+    liver_curve: CurveRecord | None
+    """Median over the parenchyma away from lesions per trusted phase; null where there is too little of it."""
+    wash_in: WashIn | None
+    """What the lesion took up by the arterial phase; null without a pre-contrast and an arterial phase."""
+    wash_out: WashOut | None
+    """How the lesion darkened by a later phase; null without that phase, or with nothing to compare it with."""
+    features: tuple[FeatureRecord, ...]
+    """The enhancement features that could be measured."""
+    warnings: tuple[str, ...]
+    """What makes this lesion's numbers doubtful, one plain sentence each."""
+
+
+class AlignmentRecord(Record):
+    """How well a phase lies on the reference phase."""
+
+    method: str
+    """How it was brought there: "none", "resampled", "rigid" or "deformable"."""
+    similarity_before: Similarity
+    """Normalised cross-correlation of gradient magnitudes with the reference phase before, -1 to 1; null where undefined."""
+    similarity_after: Similarity
+    """The same after."""
+    mean_shift_mm: Millimetres
+    """Mean displacement inside the body, mm."""
+    folding: Ratio
+    """Share of voxels where the displacement folds, 0 to 1."""
+    trusted: bool
+    """Whether this phase's measurements are used."""
+    liver_similarity_before: Similarity = None
+    """As `similarity_before`, inside the liver and 10 mm around it; null without a liver."""
+    liver_similarity_after: Similarity = None
+    """The same after."""
+    liver_match: Ratio | None = None
+    """Share by which the liver matches that of the reference phase better than when moved by some 6 mm; under 0.11 it is not trusted."""
+    liver_folding: Ratio | None = None
+    """As `folding`, inside the liver and 10 mm around it."""
+
+
+class PhaseRecord(Record):
+    """One contrast phase."""
+
+    phase: PhaseName
+    """Which phase."""
+    time_s: Seconds | None
+    """Seconds from injection to the centre of acquisition; null when unknown."""
+    confidence: Probability
+    """How sure the phase's name is, 0 to 1."""
+    evidence: tuple[str, ...]
+    """Why the series is thought to be this phase."""
+    alignment: AlignmentRecord | None
+    """Quality of the registration; null for the reference phase and for phases that needed none."""
+
+
+class StudyRecord(Record):
+    """What was read."""
+
+    case_id: str
+    """A pseudonym, never a name or a hospital number."""
+    modality: Literal["CT", "MR"]
+    """"CT" or "MR"."""
+    agent: str | None
+    """Contrast agent; null when unknown."""
+    reference_phase: PhaseName
+    """The phase on whose grid masks and `bbox` lie."""
+    shape: tuple[int, int, int]
+    """Voxels of that grid along Z, Y, X."""
+    spacing_mm: tuple[float, float, float]
+    """Voxel size along Z, Y, X, mm."""
+    phases: tuple[PhaseRecord, ...]
+    """The phases found, in the order of the bolus."""
+    warnings: tuple[str, ...]
+    """What was missing or doubtful while reading and registering."""
+
+
+class LiverRecord(Record):
+    """The liver with its lesions."""
+
+    volume_ml: Millilitres
+    """Volume with the lesions, ml; 0 when no liver was found."""
+
+
+class PatientRecord(Record):
+    """The patient as a whole."""
+
+    type_probabilities: dict[TypeName, Probability]
+    """Per type, the largest score x probability over the lesions, 0 to 1: there is at least one such lesion at least this probably."""
+    malignant_probability: Probability
+    """The same for being malignant: the lesion's probabilities of the malignant types taken together."""
+
+
+class Provenance(Record):
+    """Where these numbers come from."""
+
+    versions: dict[str, str]
+    """Version per software package."""
+    commit: str | None = None
+    """Commit of liverleaf; null when unknown."""
+    weights_sha256: str | None = None
+    """SHA-256 of the network's weights; null when unknown."""
+    seconds: dict[str, Seconds] = Field(default_factory=dict)
+    """Wall-clock seconds per stage."""
+    memory_mb: dict[str, float] = Field(default_factory=dict)
+    """Largest resident memory within each stage, MB; empty where the system cannot tell."""
+    peak_memory_mb: float | None = None
+    """Largest resident memory of the process, MB; null when unknown."""
+
+
+class Findings(Record):
+    """Everything that was found in one study."""
+
+    schema_version: Literal["1.0"] = "1.0"
+    """Version of this schema."""
+    research_use_only: str = RESEARCH_USE_ONLY
+    """What these findings must not be used for."""
+    model: str
+    """Name of the model."""
+    study: StudyRecord
+    """What was read."""
+    liver: LiverRecord
+    """The liver with its lesions."""
+    patient: PatientRecord
+    """The patient as a whole."""
+    lesions: tuple[LesionRecord, ...]
+    """The lesions, largest first; empty when none was found."""
+    warnings: tuple[str, ...]
+    """What makes the findings as a whole doubtful, one plain sentence each."""
+    provenance: Provenance | None = None
+    """Where these numbers come from; null until the run that made them is over."""
+
+    def to_json(self) -> str:
+        """The findings as indented JSON text, the same text for the same findings."""
+        return self.model_dump_json(indent=2) + "\n"
+
+    @staticmethod
+    def json_schema() -> str:
+        """The JSON Schema (draft 2020-12) of `to_json`, as JSON text, for readers: it lets every MINOR of this MAJOR version pass."""
+        schema = _without_limits(Findings.model_json_schema(mode="serialization"))
+        major = Findings.model_fields["schema_version"].default.partition(".")[0]
+        schema["properties"]["schema_version"] |= {"type": "string", "pattern": rf"^{major}\.[0-9]+$"}
+        del schema["properties"]["schema_version"]["const"]
+        return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
+
+
+def _without_limits(schema: Any) -> Any:
+    """Let fields pass that a later version may add."""
+    if isinstance(schema, dict):
+        return {key: _without_limits(value) for key, value in schema.items() if (key, value) != ("additionalProperties", False)}
+    return [_without_limits(value) for value in schema] if isinstance(schema, list) else schema
+
+
+def phase_name(phase: Phase) -> PhaseName:
+    """The name of a phase in the findings."""
+    return cast(PhaseName, phase.name.lower())
+
+
+def type_name(lesion_type: LesionType) -> TypeName:
+    """The name of a lesion type in the findings."""
+    return cast(TypeName, lesion_type.name.lower())

@@ -1,0 +1,1 @@
+"""Files of a study, as they come, to a Study."""

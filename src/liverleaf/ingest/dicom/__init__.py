@@ -1,0 +1,1 @@
+"""DICOM files to volumes: frames, series, time points, pixels, geometry."""

@@ -1,0 +1,185 @@
+"""Frames in, their rescaled pixels out, with the reason for every frame that cannot be decoded."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from os import SEEK_END
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.pixels.utils import iter_pixels
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    AllTransferSyntaxes,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from scipy.ndimage import label
+
+from liverleaf.ingest.dicom.frames import Frame, number, text
+from liverleaf.ingest.dicom.series import Stack
+from liverleaf.study import Modality
+
+MAX_VOXELS = 2**30
+AIR_HU = -1024.0
+TISSUE_HU = -900.0, 3071.0
+"""Padding below or above is told from tissue by its value alone."""
+DECODERS: dict[str, str] = {
+    RLELossless: "pydicom",
+    **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
+    **dict.fromkeys(
+        (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2K), "pylibjpeg"
+    ),
+}
+"""One for each compression: pydicom would also try GDCM where it is installed, which ends the process on damaged data."""
+
+
+def decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[int, str]]]:
+    """Rescaled pixels of frames, shape (frames, rows, columns), and the indices of those that failed, each with a reason.
+
+    CT values are at least -1024 HU. What holds the header's padding value is filled as by `fill`.
+    """
+    array = np.zeros((len(frames), *frames[0].shape), np.float32)
+    by_file: dict[Path, list[int]] = defaultdict(list)
+    for index, frame in enumerate(frames):
+        by_file[frame.path].append(index)
+
+    def decode_file(indices: list[int]) -> list[tuple[int, str]]:
+        wanted = [frames[index] for index in indices]
+        left = iter(indices)
+        try:
+            decoder = DECODERS.get(transfer_syntax(wanted[0]), "")
+            pixels = iter_pixels(_source(wanted[0]), indices=[frame.index for frame in wanted], raw=True, decoding_plugin=decoder)
+            for frame, stored, index in zip(wanted, pixels, indices, strict=True):
+                if stored.shape != frame.shape:
+                    raise ValueError(f"decoded as {stored.shape}")
+                np.multiply(stored, np.float32(frame.slope), out=array[index], casting="unsafe")
+                array[index] += np.float32(frame.intercept)
+                if not np.isfinite(array[index]).all():
+                    raise ValueError("not finite")
+                if frame.header.Modality == Modality.CT:
+                    np.maximum(array[index], AIR_HU, out=array[index])
+                array[index][_padded(frame, stored)] = np.nan
+                next(left)
+        except Exception as error:  # decoders raise anything on damaged data
+            return [(index, _reason(error)) for index in left]
+        return []
+
+    with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=8) as pool:
+        warnings.simplefilter("ignore")  # pydicom and its decoders, about padding and odd values
+        failed = [failure for failures in pool.map(decode_file, by_file.values()) for failure in failures]
+    fill(array, frames)
+    return array, sorted(failed)
+
+
+def sample_pixels(stack: Stack, count: int) -> NDArray[np.float32]:
+    """About `count` slices, evenly spread, shape (slices, rows, columns); slices that cannot be decoded or are too large are left out."""
+    chosen = np.unique(np.linspace(0, len(stack.frames) - 1, count).round().astype(int))
+    frames = [stack.frames[index] for index in chosen]
+    if voxels(frames) > MAX_VOXELS:
+        return np.empty((0, 1, 1), np.float32)
+    array, failed = decode(frames)
+    return np.delete(array, [index for index, _ in failed], axis=0)
+
+
+def voxels(frames: Sequence[Frame]) -> int:
+    """How many voxels frames have together, before they are decoded."""
+    rows, columns = frames[0].shape
+    return len(frames) * rows * columns
+
+
+def transfer_syntax(frame: Frame) -> str:
+    """The transfer syntax UID of the file that a frame is in, "" where it says none."""
+    return text(getattr(frame.header, "file_meta", Dataset()), "TransferSyntaxUID")
+
+
+def fill(array: NDArray[np.float32], frames: Sequence[Frame]) -> None:
+    """Put air (CT) or the darkest value (MR) where there is none, in place."""
+    if np.isnan(array.min(initial=0)):
+        array[np.isnan(array)] = AIR_HU if frames[0].header.Modality == Modality.CT else np.nanmin(array)
+
+
+def _source(frame: Frame) -> Path | Dataset:
+    """What pixels are decoded from: the file, or, as pydicom seeks pixels where the file says and not where they are, its data set."""
+    syntax = UID(transfer_syntax(frame))
+    if syntax in AllTransferSyntaxes and syntax.is_encapsulated:
+        if not _ends(frame.path):
+            raise ValueError("compressed pixels end early")  # JPEG-LS would be decoded, its lower part made up
+        return frame.path
+    dataset = pydicom.dcmread(frame.path, force=True)
+    if not syntax:
+        implicit, little_endian = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    for keyword, usual in (("SamplesPerPixel", 1), ("PhotometricInterpretation", "MONOCHROME2")):
+        if keyword not in dataset:
+            setattr(dataset, keyword, usual)
+    row_bytes = dataset.Columns * dataset.BitsAllocated // 8
+    if len(dataset.PixelData) > row_bytes * (dataset.Rows * int(dataset.get("NumberOfFrames") or 1) + 1):
+        raise ValueError("more pixels than rows and columns")
+    return dataset
+
+
+def _ends(path: Path) -> bool:
+    """Whether compressed pixels have an end: DICOM's, which pydicom looks for, or that of a JPEG stream without it."""
+    if "PixelData" in pydicom.dcmread(path, force=True, specific_tags=["PixelData"]):
+        return True
+    with path.open("rb") as file:
+        file.seek(-min(64, path.stat().st_size), SEEK_END)
+        return file.read().rstrip(b"\x00").endswith(b"\xff\xd9")
+
+
+def _padded(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Where a slice holds its padding value, shape (rows, columns).
+
+    Values that tissue may have count as padding only in one piece with a corner of the slice: scanners that pad with 0 have water of 0 too.
+    """
+    padding = number(frame.header, "PixelPaddingValue")
+    limit = number(frame.header, "PixelPaddingRangeLimit")
+    if padding is None:
+        return np.zeros(stored.shape, bool)
+    ends = [
+        int(np.int64(end).astype(stored.dtype)) for end in (padding, padding if limit is None else limit)
+    ]  # -2000 may be written as 63536
+    low, high = sorted(ends)
+    held = (stored >= low) & (stored <= high)
+    if not held.any() or held.all():
+        return np.zeros(stored.shape, bool)
+    if frame.header.Modality == Modality.CT:
+        beyond = max(frame.slope * end + frame.intercept for end in (low, high)) < TISSUE_HU[0]
+        beyond |= min(frame.slope * end + frame.intercept for end in (low, high)) > TISSUE_HU[1]
+    else:
+        others = stored[~held]
+        beyond = bool(others.min() > high or others.max() < low)
+    if beyond:
+        return held
+    pieces, _ = label(held)
+    corners = pieces[[0, 0, -1, -1], [0, -1, 0, -1]]
+    outside: NDArray[np.bool_] = np.isin(pieces, corners[corners > 0])
+    return outside
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, (NotImplementedError, RuntimeError)):
+        return "its compression is not supported or the data are damaged"
+    return (
+        "the pixel data are missing" if isinstance(error, AttributeError) else "the pixel data are damaged or do not fill rows and columns"
+    )

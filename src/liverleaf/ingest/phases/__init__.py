@@ -1,0 +1,1 @@
+"""Which contrast phase each series is, how sure that is, and why."""

@@ -1,0 +1,1 @@
+"""Masks and images to volumes, diameters, enhancement curves and findings."""

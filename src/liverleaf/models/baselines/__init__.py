@@ -1,0 +1,1 @@
+"""The networks that MTI-Net's paper compares itself with."""

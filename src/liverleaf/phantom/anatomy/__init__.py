@@ -1,0 +1,1 @@
+"""Simulated bodies as tissue labels: trunk, organs, vessels, lesions."""

@@ -1,0 +1,1 @@
+"""How a simulated body is imaged: contrast agent, signal, motion, noise."""

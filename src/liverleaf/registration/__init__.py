@@ -1,0 +1,1 @@
+"""All phases of a study brought onto the grid of its reference phase."""

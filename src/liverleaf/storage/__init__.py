@@ -1,0 +1,1 @@
+"""Case folders and volumes on disk."""

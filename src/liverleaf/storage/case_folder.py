@@ -1,0 +1,253 @@
+"""Case folders: one study on disk with its annotation, written and read without loss.
+
+A case folder holds `case.json`, one `<phase>.nii.gz` per phase and, where the truth is known, `truth/lesions.nii.gz`,
+`truth/organs.nii.gz` and `truth/displacement_<phase>.nii.gz`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import highdicom as hd
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from liverleaf.storage.volumes import load_field, load_volume, save_field, save_volume
+from liverleaf.study import (
+    Alignment,
+    InputError,
+    LesionTruth,
+    Modality,
+    OnDemand,
+    Phase,
+    PhaseImage,
+    Study,
+    Truth,
+)
+from liverleaf.system.files import new_directory
+from liverleaf.terminology import LesionType
+
+CASE_FILE = "case.json"
+COHORT_FILE = "cohort.json"
+"""Beside the case folders: what made them, so that a cohort is only ever continued as it was begun."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PhaseRecord(_Record):
+    """One phase in `case.json`; fields as in `PhaseImage`."""
+
+    file: str
+    time_s: float | None = None
+    confidence: float = 1.0
+    evidence: tuple[str, ...] = ()
+    description: str = ""
+    frame_of_reference_uid: str | None = None
+    alignment: dict[str, Any] | None = None
+
+
+class LesionRecord(_Record):
+    """One lesion in `case.json`; curves are keyed by the phase's lower-case name."""
+
+    label: int
+    type: str
+    curve: dict[str, float]
+    kinetics: dict[str, float] = {}
+
+
+class TruthRecord(_Record):
+    """The truth in `case.json`."""
+
+    lesions: str
+    organs: str | None = None
+    displacement: dict[str, str] = {}
+    lesion_list: tuple[LesionRecord, ...] = ()
+    liver_curve: dict[str, float] = {}
+    diagnosis: str = ""
+    markers: dict[str, float | str] = {}
+
+
+class CaseRecord(_Record):
+    """All of `case.json`. File names are relative to the case folder."""
+
+    schema_version: Literal[1] = 1
+    case_id: str
+    subject_id: str
+    modality: Modality
+    agent: str | None = None
+    warnings: tuple[str, ...] = ()
+    phases: dict[str, PhaseRecord]
+    other: dict[str, PhaseRecord] = {}
+    week: float | None = None
+    truth: TruthRecord | None = None
+
+    @property
+    def lesion_types(self) -> frozenset[LesionType]:
+        """The types of lesion in this case; empty without lesions or without truth."""
+        return frozenset(LesionType[lesion.type.upper()] for lesion in self.truth.lesion_list) if self.truth else frozenset()
+
+
+def save_case(directory: Path, study: Study, truth: Truth | None = None) -> None:
+    """Write one case folder; it appears whole or not at all. DICOM headers are not kept.
+
+    Args:
+        directory: the case folder, which must not exist yet.
+        study: whole-numbered volumes are stored as int16, others as float32, both without loss.
+        truth: on the study's reference grid.
+
+    Raises:
+        InputError: the folder exists.
+    """
+    with new_directory(directory) as partial_directory:
+        record = CaseRecord(
+            case_id=study.case_id,
+            subject_id=study.subject_id or study.case_id,
+            modality=study.modality,
+            agent=study.agent,
+            warnings=study.warnings,
+            phases={_name(phase): _save_image(partial_directory, _name(phase), image) for phase, image in study.phases.items()},
+            other={name: _save_image(partial_directory, name, image) for name, image in study.other.items()},
+            week=study.week,
+            truth=save_truth(partial_directory, truth) if truth else None,
+        )
+        (partial_directory / CASE_FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def _save_image(directory: Path, name: str, image: PhaseImage) -> PhaseRecord:
+    file = f"{name}.nii.gz"
+    save_volume(directory / file, image.volume)
+    return PhaseRecord(
+        file=file,
+        time_s=image.time_s,
+        confidence=image.confidence,
+        evidence=image.evidence,
+        description=image.description,
+        frame_of_reference_uid=image.volume.frame_of_reference_uid,
+        alignment=asdict(image.alignment) if image.alignment else None,
+    )
+
+
+def save_truth(directory: Path, truth: Truth) -> TruthRecord:
+    """Write the truth's volumes into `directory`/truth and return their record."""
+    (directory / "truth").mkdir()
+    save_volume(directory / "truth/lesions.nii.gz", truth.lesions)
+    if truth.organs is not None:
+        save_volume(directory / "truth/organs.nii.gz", truth.organs)
+    fields = {}
+    for phase, field_mm in truth.displacement_mm.items():
+        fields[_name(phase)] = f"truth/displacement_{_name(phase)}.nii.gz"
+        save_field(directory / fields[_name(phase)], field_mm, truth.lesions)
+    return TruthRecord(
+        lesions="truth/lesions.nii.gz",
+        organs="truth/organs.nii.gz" if truth.organs is not None else None,
+        displacement=fields,
+        lesion_list=tuple(
+            LesionRecord(label=t.label, type=t.type.name.lower(), curve=_by_name(t.curve), kinetics=dict(t.kinetics))
+            for t in truth.lesion_list
+        ),
+        liver_curve=_by_name(truth.liver_curve),
+        diagnosis=truth.diagnosis,
+        markers=dict(truth.markers),
+    )
+
+
+def load_case(directory: Path) -> tuple[Study, Truth | None]:
+    """Read one case folder.
+
+    Raises:
+        InputError: a file is missing, broken or contradicts another; the message names it.
+    """
+    record = read_case_record(directory)
+    study = Study(
+        record.modality,
+        {_phase(name): _load_image(directory, entry) for name, entry in record.phases.items()},
+        record.case_id,
+        record.agent,
+        record.warnings,
+        subject_id=record.subject_id,
+        week=record.week,
+        other={name: _load_image(directory, entry) for name, entry in record.other.items()},
+    )
+    return study, _load_truth(directory, record.truth, study.grid) if record.truth else None
+
+
+def _load_image(directory: Path, entry: PhaseRecord) -> PhaseImage:
+    return PhaseImage(
+        load_volume(directory / entry.file, np.float32, entry.frame_of_reference_uid),
+        entry.time_s,
+        entry.confidence,
+        entry.evidence,
+        entry.description,
+        alignment=Alignment(**entry.alignment) if entry.alignment else None,
+    )
+
+
+def read_case_record(directory: Path) -> CaseRecord:
+    """Read `case.json` alone.
+
+    Raises:
+        InputError: it is missing, broken, or names phases or lesion types that are not ours.
+    """
+    file = directory / CASE_FILE
+    if not file.is_file():
+        raise InputError(f"{file} is missing: {directory.name} is not a case folder")
+    try:
+        record = CaseRecord.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(f"{file}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file} is not a text file in UTF-8") from error
+    _check_names(file, record)
+    return record
+
+
+def _check_names(file: Path, record: CaseRecord) -> None:
+    """Phases and lesion types are ours."""
+    lesions = record.truth.lesion_list if record.truth else ()
+    used = [*record.phases, *(record.truth.liver_curve if record.truth else ()), *(name for lesion in lesions for name in lesion.curve)]
+    for name in used:
+        if name.upper() not in Phase.__members__:
+            raise InputError(f"{file}: {name!r} is no phase; use {', '.join(map(_name, Phase))}")
+    for lesion in lesions:
+        if lesion.type.upper() not in LesionType.__members__:
+            raise InputError(f"{file}: {lesion.type!r} is no lesion type; use {', '.join(t.name.lower() for t in LesionType)}")
+    if not record.phases:
+        raise InputError(f"{file}: phases: a study needs at least one")
+
+
+def _load_truth(directory: Path, record: TruthRecord, grid: hd.Volume) -> Truth:
+    lesions = load_volume(directory / record.lesions, np.uint16, grid.frame_of_reference_uid)
+    organs = load_volume(directory / record.organs, np.uint8, grid.frame_of_reference_uid) if record.organs else None
+    for file, volume in ((record.lesions, lesions), (record.organs, organs)):
+        if volume is not None and volume.spatial_shape != grid.spatial_shape:
+            raise InputError(f"{directory / str(file)} has shape {volume.spatial_shape}, the reference phase {grid.spatial_shape}")
+    fields = {_phase(name): partial(load_field, directory / file, grid.spatial_shape) for name, file in record.displacement.items()}
+    lesion_list = tuple(
+        LesionTruth(entry.label, LesionType[entry.type.upper()], _by_phase(entry.curve), entry.kinetics) for entry in record.lesion_list
+    )
+    return Truth(
+        lesions, organs, lesion_list, _by_phase(record.liver_curve), OnDemand(fields), diagnosis=record.diagnosis, markers=record.markers
+    )
+
+
+def _name(phase: Phase) -> str:
+    return phase.name.lower()
+
+
+def _phase(name: str) -> Phase:
+    return Phase[name.upper()]
+
+
+def _by_name(curve: Mapping[Phase, float]) -> dict[str, float]:
+    return {_name(phase): value for phase, value in curve.items()}
+
+
+def _by_phase(curve: Mapping[str, float]) -> dict[Phase, float]:
+    return {_phase(name): value for name, value in curve.items()}

@@ -1,0 +1,1 @@
+"""Files, processes, memory and versions: what has nothing to do with livers."""

@@ -1,0 +1,183 @@
+"""Studies in a tree: however the files lie, each study is found once, under a pseudonym."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from liverleaf.cohort.discovery import FoundStudy, StudyIndex, discover
+from liverleaf.ingest.deidentify.dicom import Pseudonyms
+from liverleaf.study import InputError
+
+PSEUDONYMS = Pseudonyms(bytes(32))
+
+
+def find(tmp_path: Path, *inputs: Path, skip: Path | None = None) -> tuple[list[FoundStudy], int]:
+    index = StudyIndex(tmp_path / f"index-{len(list(tmp_path.glob('index-*')))}.sqlite")
+    discover(inputs, index, PSEUDONYMS, skip=skip)
+    studies, ignored = list(index), index.ignored.total()
+    assert len(index) == len(studies)
+    index.close()
+    return studies, ignored
+
+
+def nifti(file: Path) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(np.zeros((3, 3, 3), np.int16), np.eye(4)), file)
+    return file
+
+
+def test_dicom_files_are_grouped_by_study_wherever_they_lie(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    tree = tmp_path / "tree"
+    for number, dataset in enumerate(make.series(stored, StudyInstanceUID="1.2.3")):
+        make.save(dataset, tree / f"disc{number % 2}/deep/IM{number}")
+    for number, dataset in enumerate(make.series(stored, StudyInstanceUID="1.2.4")):
+        make.save(dataset, tree / f"disc0/deep/OTHER{number}")
+    for number, dataset in enumerate(make.series(stored, StudyInstanceUID="1.2.5", PatientID="4712")):
+        make.save(dataset, tree / f"third/IM{number}")
+    (tree / "notes.txt").write_text("nothing")
+    studies, ignored = find(tmp_path, tree)
+    assert sorted(len(study.sources) for study in studies) == [6, 6, 6]
+    assert len({study.subject_id for study in studies}) == 2
+    assert ignored == 1
+    assert PSEUDONYMS.case_id("uid 1.2.3") in {study.case_id for study in studies}
+
+
+def test_a_folder_stands_in_for_a_missing_study_uid(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    for folder in ("a", "b"):
+        for number, dataset in enumerate(make.series(stored, StudyInstanceUID="")):
+            make.save(dataset, tmp_path / f"tree/{folder}/IM{number}")
+    studies, _ = find(tmp_path, tmp_path / "tree")
+    assert [len(study.sources) for study in studies] == [6, 6]
+
+
+def test_a_study_may_be_spread_over_zips_and_folders(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    slices = [make.save(dataset, tmp_path / f"all/IM{number}") for number, dataset in enumerate(make.series(stored))]
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        for file in slices[:2]:
+            archive.write(file, f"inner/{file.name}")
+            file.unlink()
+        archive.writestr("__MACOSX/._IM0", "nothing")
+    (study,), ignored = find(tmp_path, tmp_path / "some.zip", tmp_path / "all")
+    assert [source.archive is not None for source in study.sources].count(True) == 2
+    assert len(study.sources) == 6
+    assert ignored == 0
+
+
+def test_an_input_given_twice_is_read_once(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    for number, dataset in enumerate(make.series(stored)):
+        make.save(dataset, tmp_path / f"study/IM{number}")
+    (study,), _ = find(tmp_path, tmp_path / "study", tmp_path, tmp_path / "study/IM0")
+    assert len(study.sources) == 6
+
+
+def test_the_nifti_files_of_a_folder_are_one_study(tmp_path: Path) -> None:
+    for name in ("one/pre.nii.gz", "one/portal.nii.gz", "two/art.nii", "two/liver_mask.nii", "truth/lesions.nii.gz"):
+        nifti(tmp_path / "tree" / name)
+    studies, ignored = find(tmp_path, tmp_path / "tree")
+    assert [len(study.sources) for study in studies] == [2, 2]
+    assert ignored == 1
+    assert len({study.subject_id for study in studies}) == 2
+
+
+def test_nifti_files_given_one_by_one_are_studies_of_their_own(tmp_path: Path) -> None:
+    studies, _ = find(tmp_path, nifti(tmp_path / "a.nii"), nifti(tmp_path / "b.nii"))
+    assert len(studies) == 2
+
+
+def test_a_subject_of_a_bids_tree_has_several_studies(tmp_path: Path) -> None:
+    for name in ("sub-01/ses-1/portal.nii", "sub-01/ses-2/portal.nii", "sub-02/ses-1/portal.nii"):
+        nifti(tmp_path / "tree" / name)
+    studies, _ = find(tmp_path, tmp_path / "tree")
+    assert sorted(studies.count(s) for s in studies) == [1, 1, 1]
+    assert len({study.subject_id for study in studies}) == 2
+
+
+def test_pictures_of_screens_are_left_out_and_counted(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    for number, dataset in enumerate(make.series(stored)):
+        make.save(dataset, tmp_path / f"tree/IM{number}")
+    make.save(make.slice(stored[0], (0, 0, 0), SOPClassUID=SecondaryCaptureImageStorage), tmp_path / "tree/SC")
+    make.save(make.slice(stored[0], (0, 0, 0), BurnedInAnnotation="YES"), tmp_path / "tree/BURNED")
+    (study,), _ = find(tmp_path, tmp_path / "tree")
+    assert len(study.sources) == 6
+    assert study.notes[0].startswith("left out 2 of 8 files: 1 ")
+    assert "burned into the pixels" in study.notes[0]
+
+
+def test_what_cannot_be_used_is_a_refused_study_with_a_reason(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    tree = tmp_path / "tree"
+    make.save(make.slice(stored[0], (0, 0, 0), BurnedInAnnotation="YES"), tree / "burned/IM0")
+    (tree / "case").mkdir()
+    (tree / "case/case.json").write_text("{}")
+    (tree / "mustermann.zip").write_bytes(b"no zip")
+    with zipfile.ZipFile(tree / "empty.zip", "w") as archive:
+        archive.writestr("a.txt", "nothing")
+    studies, _ = find(tmp_path, tree)
+    said = " | ".join(sorted(study.refused for study in studies))
+    assert len(studies) == 4
+    assert not any(study.sources for study in studies)
+    assert all(word in said for word in ("burned", "case folder", "damaged", "neither a DICOM nor a NIfTI"))
+    assert "mustermann" not in said
+
+
+def test_the_cohort_itself_hidden_files_and_damaged_ones_are_passed_over(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    tree = tmp_path / "tree"
+    for name in ("out/IM0", ".hidden/IM1", "good/IM2"):
+        make.save(make.slice(stored[0], (0, 0, 0), StudyInstanceUID=f"1.2.{name[-1]}"), tree / name)
+    (tree / "good/IM3").write_bytes(b"\0" * 128 + b"DICM" + b"\x02")
+    studies, ignored = find(tmp_path, tree, skip=tree / "out")
+    assert [study.case_id for study in studies] == [PSEUDONYMS.case_id("uid 1.2.2")]
+    assert ignored == 1
+
+
+def test_names_may_be_of_any_bytes(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    folder = tmp_path / os.fsdecode(b"tree/M\xfcller")
+    for z, dataset in enumerate(make.series(stored, StudyInstanceUID="")):
+        make.save(dataset, folder / os.fsdecode(b"M\xfcller-%d" % z))
+    (study,), _ = find(tmp_path, tmp_path / "tree")
+    assert all(Path(source.name).is_file() for source in study.sources)
+
+
+def test_copies_of_an_image_have_one_pseudonym_wherever_they_lie(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    one, two = make.series(stored[:2])
+    files = [make.save(dataset, tmp_path / f"tree/{name}") for dataset, name in ((one, "a"), (two, "b"), (one, "deep/c"))]
+    with zipfile.ZipFile(tmp_path / "tree/some.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(files[0], "d")
+    (study,), _ = find(tmp_path, tmp_path / "tree")
+    sources = {Path(source.name).name: source for source in study.sources}
+    assert sources["a"].image == sources["c"].image == sources["d"].image != sources["b"].image
+    assert {source.size for source in study.sources} == {files[0].stat().st_size}
+
+
+def test_other_files_are_counted_by_what_they_are(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    make.save(make.slice(stored[0], (0, 0, 0)), tmp_path / "tree/IM0")
+    (tmp_path / "tree/cut.dcm").write_bytes((tmp_path / "tree/IM0").read_bytes()[:200])
+    (tmp_path / "tree/report.pdf").write_bytes(b"%PDF")
+    (tmp_path / "tree/link").symlink_to("nowhere")
+    with zipfile.ZipFile(tmp_path / "tree/inner.zip", "w") as archive:
+        archive.write(tmp_path / "tree/IM0", "IM0")
+    with zipfile.ZipFile(tmp_path / "tree/outer.zip", "w") as archive:
+        archive.write(tmp_path / "tree/inner.zip", "inner.zip")
+    (tmp_path / "tree/inner.zip").unlink()
+    index = StudyIndex(tmp_path / "index.sqlite")
+    discover([tmp_path / "tree"], index, PSEUDONYMS)
+    kinds = {"unreadable or damaged": 1, "not DICOM": 1, "no regular file": 1, "zip to be unpacked first": 1}
+    assert index.ignored == kinds
+    refused = [study for study in index if study.refused]
+    assert [study.refused for study in refused] == [
+        "a zip: there is neither a DICOM nor a NIfTI image in it (files: 1 zip to be unpacked first)"
+    ]
+    assert (refused[0].case_id, str(tmp_path / "tree/outer.zip")) in index.places()
+
+
+def test_an_input_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        find(tmp_path, tmp_path / "nowhere")

@@ -1,0 +1,253 @@
+"""Figures done by hand on made-up results, and whole evaluations of a network that sees by a simple rule."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from liverleaf.cohort.index import Cohort
+from liverleaf.data.network_input import InputConfig
+from liverleaf.data.prepared import data_fingerprint
+from liverleaf.evaluate import evaluate as evaluation
+from liverleaf.evaluate.evaluate import CaseResult, best_peak, calibrate, evaluate, figures
+from liverleaf.evaluate.metrics.detection import Detection
+from liverleaf.models.checkpoint import ModelCard, load_card, save_model
+from liverleaf.models.mti_net import predict
+from liverleaf.models.mti_net.network import MTINet, MTINetConfig
+from liverleaf.storage.case_folder import save_case
+from liverleaf.study import InputError, Modality, Phase, Study
+from liverleaf.terminology import LesionType
+
+torch.set_num_threads(1)
+
+TYPES = (LesionType.CYST, LesionType.HCC)
+
+
+def result(
+    subject: str, detection: tuple[int, int, int], *rows: dict[str, object], dice: float | None = None, **fields: object
+) -> CaseResult:
+    values = {"case_id": subject, "subject_id": subject, "liver_dice": 0.9, "lesion_dice": dice, "lesion_iou": None}
+    defaults = {"patient_truth": (True, False), "patient_score": (0.5, 0.5)}
+    return CaseResult(**values | {"detection": Detection(*detection), "lesions": rows} | defaults | fields)
+
+
+def lesion(*, right: bool, covered: bool = True, set_size: int = 1, curve_mae: float | None = 1.0) -> dict[str, object]:
+    return {
+        "true_type": "hcc",
+        "predicted_type": "hcc" if right else "cyst",
+        "right": right,
+        "covered": covered,
+        "set_size": set_size,
+        "curve_mae": curve_mae,
+        "curve_mae_percent_of_liver": None,
+    }
+
+
+def test_figures_by_hand() -> None:
+    results = [
+        result("a", (2, 1, 0), lesion(right=True, set_size=2), lesion(right=True, curve_mae=5.0), dice=0.8, patient_score=(0.9, 0.2)),
+        result("b", (1, 0, 3), lesion(right=False, covered=False, curve_mae=None), dice=0.4, patient_score=(0.3, 0.6)),
+        result("c", (0, 1, 0), liver_dice=0.6, patient_truth=(False, True), patient_score=(0.4, 0.5)),
+    ]
+    found = {name: estimate.mean for name, estimate in figures(results, TYPES).items()}
+    assert found == pytest.approx(
+        {
+            "liver_dice": 0.8,
+            "lesion_dice": 0.6,  # over the two cases with a lesion
+            "lesion_sensitivity": 3 / 6,
+            "lesion_precision": 3 / 5,
+            "type_accuracy": 2 / 3,
+            "type_set_coverage": 2 / 3,
+            "type_set_size": 4 / 3,
+            "curve_mae": 3.0,
+            "patient_auc_2": (0.5 + 0.5) / 2,
+        }
+    )
+
+
+def test_figures_have_an_interval_by_subject_and_no_more_than_they_know() -> None:
+    results = [result(f"s{i // 2}", (1, 0, 0), dice=0.5 + 0.1 * (i // 2)) for i in range(8)]
+    found = figures(results, TYPES)
+    assert found["lesion_dice"].n == 4
+    assert 0.5 <= found["lesion_dice"].low < found["lesion_dice"].mean < found["lesion_dice"].high <= 0.8
+    assert set(found) == {"liver_dice", "lesion_dice", "lesion_sensitivity", "lesion_precision"}  # no found lesion, no other class
+
+
+# whole evaluations
+
+
+@pytest.fixture
+def model(seer_network: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Folder of a model whose network sees by a rule; phases are taken to be registered."""
+    config = MTINetConfig(masks=2, widths=(2, 2, 2, 2), heads="lesion", token_width=8, head_width=4, blocks=1)
+    view = InputConfig(Modality.CT, types=TYPES, pixel_mm=4.0, slice_mm=5.0, size=48)
+    save_model(tmp_path / "model", ModelCard("seer", "mti-net", config, view, (0.0,) * 4, (1.0,) * 4), MTINet(config))
+    monkeypatch.setattr(predict, "load_model", lambda directory: (load_card(directory), seer_network()))
+    monkeypatch.setattr(predict, "SMOOTHING_MM", 0.0)
+    monkeypatch.setattr(evaluation, "register", lambda study: study)
+    return str(tmp_path / "model")
+
+
+@pytest.fixture
+def cohort(tiny_cohort: Callable, tmp_path: Path) -> Cohort:
+    return tiny_cohort(tmp_path / "cohort", 4, types=[LesionType.HCC, LesionType.HCC])
+
+
+def test_an_evaluation_from_end_to_end(model: str, cohort: Cohort, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    record = evaluate(model, cohort, tmp_path / "out", device="cpu", progress=lambda *step: told.append(step))
+    means = {name: figure["mean"] for name, figure in record["figures"].items()}
+    perfect = ("liver_dice", "lesion_dice", "lesion_iou", "lesion_sensitivity", "lesion_precision", "type_accuracy", "type_set_coverage")
+    assert {name: means[name] for name in perfect} == pytest.approx(dict.fromkeys(perfect, 1.0))
+    assert means["type_set_size"] == 2  # nothing was calibrated, so every type belongs
+    assert 0 < means["curve_mae"] < 4  # HU
+    assert 0 < means["curve_mae_percent_of_liver"] < 6
+    assert record["figures"]["lesion_dice"]["n"] == 3  # the last two cases are one subject's
+    assert record["confusion"] == {"types": ["cyst", "hcc"], "counts": [[0, 0], [0, 8]]}
+    assert (record["cases"], record["phases"], record["cohort"]) == (4, "all", data_fingerprint(cohort, range(4)))
+    assert json.loads((tmp_path / "out/metrics.json").read_text()) == record
+    assert pd.read_csv(tmp_path / "out/cases.csv")["found"].tolist() == [2] * 4
+    assert len(pd.read_csv(tmp_path / "out/lesions.csv")) == 8
+    assert told[-1] == ("looking at cases", 4, 4)
+    with pytest.raises(InputError, match="exists already"):
+        evaluate(model, cohort, tmp_path / "out", device="cpu")
+
+
+def test_a_cohort_without_lesions_has_an_empty_table_of_them(model: str, tiny_case: Callable, tmp_path: Path) -> None:
+    save_case(tmp_path / "cohort/a", *tiny_case(0, types=[]))
+    evaluate(model, Cohort.open(tmp_path / "cohort"), tmp_path / "out", device="cpu")
+    table = pd.read_csv(tmp_path / "out/lesions.csv")
+    assert table.empty and {"case", "true_type", "curve_mae"} <= set(table.columns)
+
+
+def test_mistakes_are_counted(model: str, tiny_case: Callable, tmp_path: Path) -> None:
+    """One lesion is called a cyst by the truth, one is missing from the truth, and a cyst is dark and so not seen."""
+    study, truth = tiny_case(0, types=[LesionType.HCC, LesionType.HCC])
+    first, second = truth.lesion_list
+    save_case(
+        tmp_path / "cohort/a", study, dataclasses.replace(truth, lesion_list=(dataclasses.replace(first, type=LesionType.CYST), second))
+    )
+    one = truth.lesions.with_array(np.where(truth.lesions.array == 1, 1, 0).astype(np.uint16))
+    save_case(tmp_path / "cohort/b", dataclasses.replace(study, case_id="b"), dataclasses.replace(truth, lesions=one, lesion_list=(first,)))
+    study, truth = tiny_case(1, types=[LesionType.HCC, LesionType.CYST])
+    save_case(tmp_path / "cohort/c", study, truth)
+    record = evaluate(model, Cohort.open(tmp_path / "cohort"), tmp_path / "out", device="cpu")
+    means = {name: figure["mean"] for name, figure in record["figures"].items()}
+    assert (means["lesion_sensitivity"], means["lesion_precision"]) == pytest.approx((4 / 5, 4 / 5))
+    assert means["type_accuracy"] == pytest.approx(3 / 4)
+    assert record["confusion"]["counts"] == [[0, 1], [0, 3]]
+    cases = pd.read_csv(tmp_path / "out/cases.csv")
+    assert cases[["found", "made_up", "missed"]].to_numpy().tolist() == [[2, 0, 0], [1, 1, 0], [1, 0, 1]]
+
+
+@pytest.mark.parametrize("phase", [Phase.PRE, Phase.ARTERIAL])
+def test_phases_are_left_out_after_registration(
+    phase: Phase, model: str, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The truth lies on the reference phase's grid, so a study is registered to it even when that phase is then left out."""
+    registered: list[list[Phase]] = []
+
+    def register(study: Study) -> Study:
+        registered.append(list(study.phases))
+        return study
+
+    monkeypatch.setattr(evaluation, "register", register)
+    record = evaluate(model, cohort, tmp_path / "out", phases=[phase], device="cpu")
+    assert registered == [[Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED]] * 4
+    assert record["figures"]["lesion_dice"]["mean"] == 1.0
+    assert record["phases"] == [phase.name.lower()]
+    with pytest.raises(InputError, match="none of the phases hepatobiliary"):
+        evaluate(model, cohort, tmp_path / "other", phases=[Phase.HEPATOBILIARY], device="cpu")
+    assert not (tmp_path / "other").exists()
+
+
+def test_the_card_keeps_the_figures_of_each_choice_of_phases(model: str, cohort: Cohort, tmp_path: Path) -> None:
+    evaluate(model, cohort, tmp_path / "a", device="cpu", card=True)
+    evaluate(model, cohort, tmp_path / "b", device="cpu", card=True, phases=[Phase.PORTAL])
+    kept = load_card(Path(model)).figures
+    assert set(kept) == {"all phases", "portal"}
+    assert kept["all phases"]["figures"]["lesion_dice"]["mean"] == 1.0
+
+
+def test_calibration_is_fitted_for_every_number_of_phases_and_kept(model: str, cohort: Cohort) -> None:
+    said = calibrate(model, cohort, device="cpu")
+    calibrated = load_card(Path(model)).calibrated
+    assert calibrated.lesions == {1: 8, 2: 8, 3: 8, 4: 8}
+    assert calibrated.set_threshold == dict.fromkeys((1, 2, 3, 4), 0.0)  # eight lesions promise no 90 %
+    assert calibrated.minimum_peak == dict.fromkeys((1, 2, 3, 4), 0.0)  # none is made up: nothing to leave out
+    assert calibrated.temperature == pytest.approx(0.2, rel=0.05)  # always right: as sure as may be
+    assert "1 phase:" in said and "4 phases:" in said and "8 lesions" in said
+
+
+def test_what_counts_as_a_lesion_is_fitted_for_every_number_of_phases(model: str, cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted_on: list[tuple[int, int]] = []
+
+    def best_peak(candidates: list[tuple[float, bool]], missed: int) -> float:
+        fitted_on.append((sum(real for _, real in candidates), missed))
+        return 0.1 * len(fitted_on)
+
+    monkeypatch.setattr(evaluation, "best_peak", best_peak)
+    calibrate(model, cohort, device="cpu")
+    assert fitted_on == [(8, 0)] * 4
+    assert load_card(Path(model)).calibrated.minimum_peak == pytest.approx({1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4})
+
+
+def test_calibration_on_enough_lesions_makes_small_sets(model: str, tiny_cohort: Callable, tmp_path: Path) -> None:
+    cohort = tiny_cohort(tmp_path / "cohort", 5, types=[LesionType.HCC, LesionType.HCC])
+    calibrate(model, cohort, device="cpu")
+    record = evaluate(model, cohort, tmp_path / "out", device="cpu")
+    assert record["figures"]["type_set_size"]["mean"] == pytest.approx(1.0)
+    assert record["figures"]["type_set_coverage"]["mean"] == 1.0
+
+
+def test_calibration_takes_studies_whose_reference_the_model_does_not_know(model: str, tiny_cohort: Callable, tmp_path: Path) -> None:
+    cohort = tiny_cohort(tmp_path / "cohort", 2, types=[LesionType.HCC], phases=[Phase.PRE, Phase.HEPATOBILIARY])
+    calibrate(model, cohort, device="cpu")
+    assert load_card(Path(model)).calibrated.lesions == {1: 2}
+
+
+def test_calibration_works_on_a_real_network(cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = MTINetConfig(masks=2, widths=(2, 2, 2, 2), heads="lesion", token_width=8, head_width=4, blocks=1)
+    view = InputConfig(Modality.CT, types=TYPES, pixel_mm=4.0, slice_mm=5.0, size=48)
+    network = MTINet(config)
+    with torch.no_grad():
+        network.decoder.masks.weight.zero_()
+        network.decoder.masks.bias.fill_(-3.0)
+    save_model(tmp_path / "blind", ModelCard("blind", "mti-net", config, view, (0.0,) * 4, (1.0,) * 4), network)
+    monkeypatch.setattr(evaluation, "register", lambda study: study)
+    with pytest.raises(InputError, match="blind found no lesion"):
+        calibrate(str(tmp_path / "blind"), cohort, device="cpu")
+
+
+def test_cases_that_prove_nothing_are_refused(model: str, cohort: Cohort, tiny_case: Callable, tmp_path: Path) -> None:
+    card = load_card(Path(model))
+    save_model(Path(model), dataclasses.replace(card, training={"cohort": data_fingerprint(cohort, range(4))}), MTINet(card.network_config))
+    with pytest.raises(InputError, match="was trained on 4 of these 4 cases"):
+        evaluate(model, cohort, tmp_path / "out", device="cpu")
+    one = {"cohort": "another", "case_hashes": [data_fingerprint(cohort, [2])[:16]]}
+    save_model(Path(model), dataclasses.replace(card, training=one), MTINet(card.network_config))
+    with pytest.raises(InputError, match="was trained on 1 of these 4 cases"):
+        calibrate(model, cohort, device="cpu")
+    save_case(tmp_path / "bare/a", tiny_case(0)[0])
+    with pytest.raises(InputError, match="case-00 has no truth"):
+        evaluate(model, Cohort.open(tmp_path / "bare"), tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("candidates", "missed", "peak"),
+    [
+        ([(0.6, False), (0.7, False), (0.9, True), (0.95, True)], 0, 0.9),  # F1 1 instead of 2/3
+        ([(0.6, True), (0.9, True)], 3, 0.0),  # nothing made up: nothing to gain
+        ([(0.6, True), (0.7, False), (0.9, True)], 0, 0.0),  # F1 0.8 against 2/3
+        ([], 2, 0.0),
+    ],
+    ids=["made-up ones below", "all real", "one made up between", "none"],
+)
+def test_the_peak_is_where_detection_is_best(candidates: list[tuple[float, bool]], missed: int, peak: float) -> None:
+    assert best_peak(candidates, missed) == peak

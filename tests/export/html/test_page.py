@@ -1,0 +1,172 @@
+"""The page holds all that was found and doubted, loads nothing, and stands any text and any number of lesions."""
+
+import re
+from datetime import UTC, datetime
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pytest
+from PIL import Image
+
+from liverleaf.export.html import page
+from liverleaf.export.html.page import write_report
+from liverleaf.findings import Findings
+from liverleaf.study import Modality, Phase
+
+WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+VOID = {"meta", "input", "img", "br", "hr"}
+
+
+class _Balance(HTMLParser):
+    """Collects what tags leave open and what a browser would load."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.loaded: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.loaded += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href", "srcset", "data"}]
+        self.ids += [value or "" for name, value in attrs if name == "id"]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def _write(path: Path, case: tuple) -> str:
+    study, prediction, findings = case
+    written = write_report(path / "report.html", study=study, prediction=prediction, findings=findings, analysed_at=WHEN)
+    return written.read_text(encoding="utf-8")
+
+
+def _check(html: str) -> None:
+    """Well formed, one document, self-contained."""
+    parser = _Balance()
+    parser.feed(html)
+    assert not parser.open
+    assert len(parser.ids) == len(set(parser.ids))
+    for target in parser.loaded:
+        assert re.match(r"data:image/(png|jpeg);base64,[\w+/]+=*$", target) or target[1:] in parser.ids, target[:80]
+    assert not re.search(r"https?:|@import|url\(|<script|<link", html)
+    assert html.count("Research use only. Not for diagnosis.") >= 2  # on the screen and, in the style, on paper
+
+
+def _text(html: str) -> str:
+    body = re.sub(r"<style>.*?</style>", "", html, flags=re.S)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", body)))
+
+
+def _warnings(findings: Findings) -> list[str]:
+    return [*findings.study.warnings, *findings.warnings, *(warning for lesion in findings.lesions for warning in lesion.warnings)]
+
+
+def test_the_page_holds_every_lesion_and_every_doubt(tmp_path: Path, make_case) -> None:
+    case = make_case(3)
+    html = _write(tmp_path, case)
+    _check(html)
+    text = _text(html)
+    for lesion in case[2].lesions:
+        assert f"Lesion {lesion.id}: hepatocellular carcinoma, 65 %" in text
+        assert f"{lesion.volume_ml:.2f} ml" in text
+    assert len(_warnings(case[2])) >= 6
+    for phrase in (*_warnings(case[2]), "case-7", "tiny-net", "2026-01-02 03:04 UTC", "f" * 64, "abc123", "aorta & veins", "network 1.5 s"):
+        assert phrase in text, phrase
+    assert "Level 80, width 300 HU" in text
+    assert "no: alignment not trusted" in text
+    assert "3 lesions in a liver of" in text
+
+
+def test_figures_lie_beside_the_page(tmp_path: Path, make_case) -> None:
+    _write(tmp_path, make_case(2))
+    expected = {"overview-axial.png", "overview-coronal.png", "lesion-1.png", "lesion-2.png", "curve-1.png", "curve-2.png"}
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == expected
+    for name in expected:
+        with Image.open(tmp_path / "figures" / name) as picture:
+            picture.verify()
+
+
+def test_the_same_study_gives_the_same_page(tmp_path: Path, make_case) -> None:
+    assert _write(tmp_path / "a", make_case(1)) == _write(tmp_path / "b", make_case(1))
+
+
+def test_text_cannot_become_markup(tmp_path: Path, make_case) -> None:
+    html = _write(tmp_path, make_case(1, case_id='<script>alert("1")</script>', warning="<img src=x onerror=alert(1)>", agent="<b>"))
+    _check(html)
+    assert "&lt;script&gt;" in html and "&lt;img src=x" in html and "<b></dd>" not in html
+
+
+@pytest.mark.parametrize("modality", list(Modality))
+@pytest.mark.parametrize("phase", [Phase.PORTAL, Phase.PRE, Phase.HEPATOBILIARY])
+def test_one_phase_is_enough(tmp_path: Path, make_case, phase: Phase, modality: Modality) -> None:
+    case = make_case(1, phases=(phase,), modality=modality)
+    html = _write(tmp_path, case)
+    _check(html)
+    missing = 3 if phase in page.ROUTINE_PHASES else 4
+    assert html.count('<div class="absent"') == 2 * missing  # overview and the lesion
+    assert "not measurable" in html
+
+
+@pytest.mark.parametrize(("agent", "missed"), [("gadoxetate", 1), ("gadobutrol", 0)])
+def test_the_hepatobiliary_phase_is_missed_only_with_its_agent(tmp_path: Path, make_case, agent: str, missed: int) -> None:
+    html = _write(tmp_path, make_case(0, modality=Modality.MR, agent=agent))
+    assert html.count('<div class="absent"') == missed
+
+
+def test_no_lesion_is_said_plainly_and_the_liver_shown(tmp_path: Path, make_case) -> None:
+    html = _write(tmp_path, make_case(0))
+    _check(html)
+    assert "No lesions were found" in _text(html)
+    assert 'class="liver"' in html and 'class="card"' not in html
+
+
+def test_no_liver_is_said_plainly(tmp_path: Path, make_case) -> None:
+    study, prediction, findings = make_case(0)
+    nothing = prediction.liver.with_array(np.zeros_like(prediction.liver.array))
+    findings = findings.model_copy(update={"liver": findings.liver.model_copy(update={"volume_ml": 0.0}), "provenance": None})
+    html = _write(tmp_path, (study, type(prediction)(**{**vars(prediction), "liver": nothing}), findings))
+    _check(html)
+    assert "No lesions were found; no liver was found" in _text(html)
+
+
+def test_of_many_lesions_the_largest_are_shown_and_all_are_listed(tmp_path: Path, make_case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "FULL_CARDS", 3)
+    case = make_case(30)
+    html = _write(tmp_path, case)
+    _check(html)
+    assert html.count('class="card"') == 3
+    assert html.count('<th scope="row"><span class="swatch"') == 30
+    assert "the other 27 are in this table only" in _text(html)
+    for warning in _warnings(case[2]):
+        assert warning in _text(html)
+    assert 'id="lesion-1"' in html  # the largest
+
+
+def test_an_oblique_grid(tmp_path: Path, make_case) -> None:
+    cos, sin = np.cos(0.3), np.sin(0.3)
+    tilt = np.array([[cos, -sin, 0, 0], [sin, cos, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]) @ np.array(
+        [[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1]]
+    )
+    affine = tilt @ np.array([[0, 0, 3.0, -80], [0, 3.0, 0, -70], [-5.0, 0, 0, 10], [0, 0, 0, 1]])
+    _check(_write(tmp_path, make_case(2, volume=lambda array: hd.Volume(array, affine, "PATIENT"))))
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.0, "0 %"), (0.003, "< 1 %"), (0.5, "50 %"), (0.994, "99 %"), (0.997, "> 99 %"), (1.0, "100 %"), (-0.2, "−20 %")],
+)
+def test_percent_is_never_rounded_to_certainty(share: float, expected: str) -> None:
+    assert page._percent(share) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "expected"),
+    [(90.4, "HU", "+90 HU"), (-12.0, "HU", "−12 HU"), (0.653, "fraction of pre", "+65 % of pre"), (0.0, "HU", "0 HU")],
+)
+def test_differences_carry_sign_and_unit(value: float, unit: str, expected: str) -> None:
+    assert page._signed(value, unit) == expected

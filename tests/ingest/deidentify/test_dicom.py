@@ -1,0 +1,299 @@
+"""Nobody can be told from what is kept: pseudonyms, dates, descriptors, and the DICOM that is written."""
+
+from __future__ import annotations
+
+import re
+import stat
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.uid import RLELossless, SecondaryCaptureImageStorage
+
+from liverleaf.ingest.deidentify.dicom import (
+    Pseudonyms,
+    deidentify,
+    known_words,
+    new_key,
+    private_words,
+    read_key,
+    shifted,
+    write_key,
+)
+from liverleaf.ingest.deidentify.profile import ALLOWED, IDENTIFYING, METHOD_CODES, Action
+from liverleaf.ingest.dicom.reader import read_dicom
+from liverleaf.study import InputError
+
+EXAMPLE = Path(__file__).parents[3] / "../shared/data/totalsegmentator-reference/example_ct_dicom"
+PSEUDONYMS = Pseudonyms(bytes(range(32)))
+SECRETS = {
+    "PatientName": "Mustermann^Erika",
+    "PatientID": "4711SECRET",
+    "PatientBirthDate": "19600117",
+    "PatientAddress": "Musterweg 12, Basel",
+    "AccessionNumber": "ACC0815",
+    "ReferringPhysicianName": "Hausarzt^Heidi",
+    "OperatorsName": "Technik^Toni",
+    "InstitutionName": "Kantonsspital Musterstadt",
+    "InstitutionAddress": "Spitalgasse 1",
+    "StationName": "CTROOM7",
+    "DeviceSerialNumber": "SN60064",
+    "StudyID": "ST90210",
+    "ImageComments": "called Mrs Mustermann",
+    "PatientComments": "the mayor's wife",
+    "RequestedProcedureDescription": "staging of the mayor",
+}
+
+
+def copy_of(dataset: Dataset, tmp_path: Path, make: Any, *, subject: str = "subject-1", pseudonyms: Pseudonyms = PSEUDONYMS) -> Path:
+    out = tmp_path / f"copy-{len(list(tmp_path.glob('copy-*')))}"
+    said = deidentify(make.save(dataset, tmp_path / "original"), out, case_id="case-1", subject_id=subject, pseudonyms=pseudonyms)
+    assert said is None
+    (file,) = out.rglob("*.dcm")
+    return file
+
+
+# pseudonyms ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_pseudonyms_depend_on_key_kind_and_identity_alone() -> None:
+    other = new_key()
+    assert PSEUDONYMS.case_id("a") == PSEUDONYMS.case_id("a") != PSEUDONYMS.case_id("b")
+    assert PSEUDONYMS.case_id("a") != other.case_id("a")
+    assert PSEUDONYMS.case_id("a")[5:] != PSEUDONYMS.subject_id("a")[8:]
+    assert re.fullmatch(r"case-[0-9a-f]{12}", PSEUDONYMS.case_id("a"))
+    assert PSEUDONYMS.check != other.check
+    assert PSEUDONYMS.key.hex() not in repr(PSEUDONYMS)
+
+
+def test_uids_are_hashed_and_those_of_the_standard_kept() -> None:
+    hashed = PSEUDONYMS.uid("1.2.3")
+    assert hashed.startswith("2.25.")
+    assert pydicom.uid.UID(hashed).is_valid
+    assert PSEUDONYMS.uid("1.2.840.10008.5.1.4.1.1.2") == "1.2.840.10008.5.1.4.1.1.2"
+
+
+def test_a_key_is_written_for_its_owner_only_and_read_back(tmp_path: Path) -> None:
+    key = new_key()
+    write_key(key, tmp_path / "key")
+    assert read_key(tmp_path / "key") == key
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    with pytest.raises(InputError, match="cannot be written"):
+        write_key(key, tmp_path / "key")
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", b"\xff\xfe", b"00" * 31])
+def test_a_key_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "key").write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read as a key"):
+        read_key(tmp_path / "key")
+
+
+def test_dates_of_a_subject_move_together_and_keep_the_time_of_day() -> None:
+    days = PSEUDONYMS.shift_days("subject-1")
+    assert -3650 <= days <= -1
+    assert days != PSEUDONYMS.shift_days("subject-2")
+    first, second = (date.fromisoformat(shifted(when, days)) for when in ("20240101", "20240305"))
+    assert (second - first).days == 64
+    assert shifted("20240115101530.25+0100", -1) == "20240114101530.25+0100"
+    assert shifted("2024.01.15", -1) == "20240114"
+
+
+@pytest.mark.parametrize("value", ["", "2024", "20241345", "Mustermann", "00010101", "20240115X"])
+def test_what_is_no_date_is_not_kept(value: str) -> None:
+    assert shifted(value, -400) == ""
+
+
+# descriptors -----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("descriptor", "kept"),
+    [
+        ("t1_vibe_fs_tra_bh_art", "t1_vibe_fs_tra_bh_art"),
+        ("Portal Venous 70s 3.0 B30f", "Portal Venous 70s 3.0 B30f"),
+        ("Frau Mustermann portal", "portal"),
+        ("arterial 4711000", "arterial"),
+        ("Leber 15.01.1960", "Leber"),
+        ("delayed tel 061 265 25 25", "delayed"),
+        ("ax dyn + GADOVIST", "ax dyn + GADOVIST"),
+        ("Dr. phil. H. Weber", ""),
+        ("30 60 90 s", "30 60 90 s"),
+        ("Leber spätarteriell mDIXON portalVenous", "Leber spätarteriell mDIXON portalVenous"),
+        ("*tfi2d1_ns ErikaPortal", "tfi2d1_ns Portal"),
+        ("", ""),
+    ],
+)
+def test_a_descriptor_keeps_known_words_only(descriptor: str, kept: str) -> None:
+    assert known_words(descriptor) == kept
+
+
+def test_a_known_word_that_is_the_patients_name_goes_too() -> None:
+    header = Dataset()
+    header.PatientName, header.PatientID = "Vene^Porta", "65"
+    assert known_words("porta vene arterial 65", private_words(header)) == "arterial"
+
+
+# the table -------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keyword", ALLOWED)
+def test_the_allow_list_fits_the_dictionary_and_keeps_no_name_or_comment(keyword: str) -> None:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None
+    kind, action = dictionary_VR(tag), ALLOWED[keyword]
+    expected = {Action.UID: {"UI"}, Action.ITEMS: {"SQ"}, Action.DATE: {"DA", "DT"}, Action.WORDS: {"LO", "SH"}}
+    assert kind in expected.get(action, {kind})
+    if action is Action.KEEP:
+        assert kind not in {"PN", "DA", "DT", "LT", "ST", "UT", "UC", "SQ", "AE", "UN", "OB", "UR"}
+        assert kind != "UI" or keyword == "SOPClassUID"
+
+
+def test_what_identifies_is_not_kept() -> None:
+    assert all(tag_for_keyword(keyword) is not None for keyword in IDENTIFYING)
+    assert all(ALLOWED.get(keyword, Action.EMPTY) is Action.EMPTY for keyword in IDENTIFYING)
+
+
+# files -----------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_keeps_pixels_geometry_and_phase_and_nothing_of_the_patient(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    dataset = make.slice(
+        stored[0], (1, 2, 3), **SECRETS, SeriesDescription="portal venous Mustermann", ContrastBolusStartTime="095900", KVP=120
+    )
+    dataset.preamble = b"Mustermann".ljust(128, b"\0")
+    dataset.add_new(0x00091001, "LO", "Mustermann private")
+    dataset.add_new(0x60000010, "US", 8)
+    dataset.add_new(0x60003000, "OW", b"overlay of Mustermann ")
+    dataset.add_new(0x50003000, "OW", b"curve")
+    file = copy_of(dataset, tmp_path, make)
+    content, copy = file.read_bytes(), pydicom.dcmread(file)
+    for secret in (*SECRETS.values(), "Mustermann", "20240115", "1.2.3.4", "overlay", "curve"):
+        assert secret.encode() not in content
+        assert secret not in str(file.relative_to(tmp_path))
+    assert np.array_equal(copy.pixel_array, stored[0])
+    assert list(copy.ImagePositionPatient) == [1, 2, 3]
+    assert (copy.SeriesDescription, copy.KVP, copy.AcquisitionTime) == ("portal venous", 120, "100000")
+    assert (copy.PatientID, copy.PatientName, copy.PatientIdentityRemoved) == ("subject-1", "subject-1", "YES")
+    assert copy.LongitudinalTemporalInformationModified == "MODIFIED"
+    assert [item.CodeValue for item in copy.DeidentificationMethodCodeSequence] == list(METHOD_CODES)
+    assert not any(element.tag.is_private or element.tag.group in (0x5000, 0x6000) for element in copy)
+
+
+def test_copies_of_one_study_still_fit_together(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    series = make.series(stored)
+    for dataset in series:
+        file = make.save(dataset, tmp_path / "original")
+        assert deidentify(file, tmp_path / "copies", case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS) is None
+    files = sorted((tmp_path / "copies").rglob("*.dcm"))
+    study = read_dicom(files)
+    (image,) = study.phases.values()
+    assert len(files) == len(stored)
+    assert image.volume.frame_of_reference_uid == PSEUDONYMS.uid("1.2.3.5")
+    assert np.array_equal(image.volume.array, stored.astype(np.float32) - 1024)
+
+
+def test_missing_uids_are_made_and_differ_between_images(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    made = []
+    for plane in stored[:2]:
+        dataset = make.slice(plane, (0, 0, 0), StudyInstanceUID="", SeriesInstanceUID="", SOPInstanceUID="")
+        made.append(pydicom.dcmread(copy_of(dataset, tmp_path, make)))
+    assert made[0].StudyInstanceUID == made[1].StudyInstanceUID
+    assert made[0].SeriesInstanceUID == made[1].SeriesInstanceUID
+    assert made[0].SOPInstanceUID != made[1].SOPInstanceUID == made[1].file_meta.MediaStorageSOPInstanceUID
+
+
+def test_items_are_cleaned_by_the_same_table(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    agent = Dataset()
+    agent.CodeValue, agent.CodingSchemeDesignator, agent.CodeMeaning = "HOUSE-1", "MUSTERSPITAL", "Gadovist for Mustermann"
+    agent.OperatorsName = "Technik^Toni"
+    dataset = make.slice(stored[0], (0, 0, 0), ContrastBolusAgentSequence=[agent])
+    file = copy_of(dataset, tmp_path, make)
+    (item,) = pydicom.dcmread(file).ContrastBolusAgentSequence
+    assert item.CodeMeaning == "Gadovist for"
+    assert len(item) == 1
+    assert b"MUSTERSPITAL" not in file.read_bytes()
+
+
+def test_compressed_pixels_are_copied_as_they_are(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    dataset = make.slice(stored[0], (0, 0, 0))
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    copy = pydicom.dcmread(copy_of(dataset, tmp_path, make))
+    assert copy.PixelData == dataset.PixelData
+    assert copy.file_meta.TransferSyntaxUID == RLELossless
+
+
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"BurnedInAnnotation": "YES"}, "burned into the pixels"),
+        ({"SOPClassUID": SecondaryCaptureImageStorage}, "secondary capture"),
+        ({"SeriesDescription": "Dose Report"}, "dose report"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, "screen"),
+        ({"PixelData": None}, "without pixels"),
+    ],
+)
+def test_images_that_may_show_the_patients_name_are_refused(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16], elements: dict[str, Any], reason: str
+) -> None:
+    file = make.save(make.slice(stored[0], (0, 0, 0), **elements), tmp_path / "original")
+    said = deidentify(file, tmp_path / "copies", case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS)
+    assert said is not None
+    assert reason in said
+    assert not list((tmp_path / "copies").rglob("*.dcm"))
+
+
+def test_an_overlay_inside_the_pixels_is_refused(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+    dataset = make.slice(stored[0], (0, 0, 0))
+    dataset.add_new(0x60000100, "US", 16)
+    file = make.save(dataset, tmp_path / "original")
+    said = deidentify(file, tmp_path / "copies", case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS)
+    assert said == "with an overlay inside the pixels"
+
+
+def test_a_damaged_file_is_refused_in_words_that_quote_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"\0" * 128 + b"DICM" + b"Mustermann" * 9)
+    said = deidentify(tmp_path / "file", tmp_path / "copies", case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS)
+    assert said is not None
+    assert "Mustermann" not in said
+
+
+@pytest.mark.skipif(not EXAMPLE.is_dir(), reason="the example study is not here")
+def test_nothing_that_identifies_comes_through_from_a_real_study(tmp_path: Path) -> None:
+    files = sorted(EXAMPLE.iterdir())[::7]
+    found: set[str] = set()
+    for file in files:
+        assert deidentify(file, tmp_path, case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS) is None
+        found |= identifying_values(pydicom.dcmread(file, stop_before_pixels=True))
+    copies = sorted(tmp_path.rglob("*.dcm"))
+    assert len(copies) == len(files)
+    assert {"60064", "20221208", "PETCT2"} <= found
+    assert any("Petersgraben" in value for value in found)
+    for copy in copies:
+        content = copy.read_bytes()
+        pixels = pydicom.dcmread(copy).PixelData
+        header = content[: content.index(pixels[:64])]
+        for value in found:
+            assert value.encode() not in header
+            assert len(value) < 6 or value.encode() not in content
+
+
+def identifying_values(dataset: Dataset) -> set[str]:
+    """Every text of four characters or more that the copy has no right to: all but what the table keeps as it is."""
+    values: set[str] = set()
+    for element in dataset.iterall():
+        keeps = ALLOWED.get(element.keyword) is Action.KEEP and not element.tag.is_private
+        if not keeps and element.VR in {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "UI", "UT"}:
+            said = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
+            values |= {line for value in said for line in re.split(r"[\r\n]+", value) if len(line) > 3}
+    return {value for value in values if not value.startswith("1.2.840.10008.") and value not in KEPT_ELSEWHERE}
+
+
+KEPT_ELSEWHERE = {"CT Body 3.0", "SIEMENS", "APPLIED"}
+"""Words of technique that `known_words` and the table keep."""

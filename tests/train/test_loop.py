@@ -1,0 +1,294 @@
+"""Recipes that load or say why not, and trainings of a few steps: exact resume, folds without leaks, refusals."""
+
+import csv
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from liverleaf.cohort.index import Cohort
+from liverleaf.data.prepared import PreparedCase, PreparedLesion
+from liverleaf.models.checkpoint import load_model, weights_hash
+from liverleaf.models.recipe import Recipe, load_recipe
+from liverleaf.study import InputError, Modality
+from liverleaf.train import loop as train_module
+from liverleaf.train.loop import FOLDS, curve_statistics, holds, train
+
+torch.set_num_threads(1)
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SMALL = (
+    "optimisation.steps=2",
+    "optimisation.precision='32-true'",
+    "network.widths=[2, 2, 4, 4]",
+)
+OURS = (*SMALL, "input.size=48", "input.pixel_mm=4.0", "network.token_width=8", "network.head_width=4", "sampling.batch=3")
+PUBLISHED = (*SMALL, "input.size=128")
+
+
+def recipe(*overrides: str) -> Recipe:
+    return load_recipe(RECIPES / "liverleaf-net-ct.toml", [*OURS, *overrides])
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """The log without the seconds, which differ from run to run."""
+    with (run / "log.csv").open(newline="") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
+class KilledError(Exception):
+    """What a test kills a training with."""
+
+
+def killer(step: int) -> Callable[[str, int, int], None]:
+    def progress(what: str, done: int, _total: int) -> None:
+        if what == "training" and done == step:
+            raise KilledError
+
+    return progress
+
+
+# recipes
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))
+def test_every_shipped_recipe_trains(name: str, ct_cohort: Cohort, mr_cohort: Cohort, tmp_path: Path) -> None:
+    plain = load_recipe(RECIPES / f"{name}.toml")
+    assert plain.name == name
+    small = load_recipe(RECIPES / f"{name}.toml", PUBLISHED if plain.network.heads == "slice" else OURS)
+    cohort = ct_cohort if small.input.modality is Modality.CT else mr_cohort
+    card, network = load_model(train(small, cohort, tmp_path / "run", device="cpu"))
+    assert (card.name, card.input_config, card.network_config) == (name, small.input, small.network)
+    assert card.training["steps"] == 2 and card.training["cases"] == 6
+    assert all(parameter.isfinite().all() for parameter in network.parameters())
+    assert [row["step"] for row in rows(tmp_path / "run")] == ["0", "1"]
+    assert not (tmp_path / "run/prepared").exists()
+
+
+def test_the_published_recipe_is_the_published_setting() -> None:
+    paper = load_recipe(RECIPES / "mti-net-paper.toml")
+    assert dataclasses.replace(paper.network, phases=4) == type(paper.network)()  # the defaults, which are the paper's
+    assert (paper.input.size, paper.input.pixel_mm, [t.name for t in paper.input.types]) == (256, 0.0, ["HAEMANGIOMA", "HCC"])
+    assert (paper.optimisation.learning_rate, paper.optimisation.epochs, paper.optimisation.steps) == (1e-4, 100, 0)
+    assert (paper.sampling.batch, paper.sampling.augment, FOLDS) == (1, False, 5)
+    weights = paper.loss
+    assert (weights.bce, weights.dice, weights.curve, weights.type, weights.tim, weights.adversarial) == (1, 0, 1, 1, 1, 0.1)
+
+
+def test_overrides_set_what_they_name_and_sizes_follow() -> None:
+    changed = recipe("seed=9", "network.skips=false", "input.types=['cyst', 'hcc']", "loss.tim=0.0")
+    assert (changed.seed, changed.network.skips, changed.network.types, changed.loss.tim) == (9, False, 2, 0.0)
+    assert changed.network.size == changed.input.size == 48
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "network.depth=3",
+        "optimiser.steps=3",
+        "sead=3",
+        "name.x=1",
+        "input.modality='PET'",
+        "input.types=['wart']",
+        "input.phases=['late']",
+        "input.size=50",
+        "network.cutoff=2.0",
+        "network.masks=1",
+        "network.heads='slice'",
+    ],
+)
+def test_a_wrong_override_is_refused(override: str) -> None:
+    with pytest.raises(InputError, match=r"recipe .*liverleaf-net-ct\.toml: "):
+        recipe(override)
+
+
+@pytest.mark.parametrize("override", ["seed", "input.modality=CT", "optimisation.steps=abc", "optimisation.steps="])
+def test_an_override_that_cannot_be_read_is_named(override: str) -> None:
+    with pytest.raises(InputError, match=f"^--set {override}: write TABLE.FIELD=VALUE"):
+        recipe(override)
+
+
+def test_a_recipe_that_is_missing_or_broken_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no recipe"):
+        load_recipe(tmp_path / "none.toml")
+    (tmp_path / "broken.toml").write_text("name = ")
+    with pytest.raises(InputError, match=r"broken\.toml"):
+        load_recipe(tmp_path / "broken.toml")
+    (tmp_path / "empty.toml").write_text("")
+    with pytest.raises(InputError, match=r"empty\.toml"):
+        load_recipe(tmp_path / "empty.toml")
+
+
+# runs
+
+
+def test_a_run_that_was_killed_goes_on_bit_for_bit(ct_cohort: Cohort, tmp_path: Path) -> None:
+    whole = recipe("optimisation.steps=6", "optimisation.save_every=2", "network.dropout=0.2")
+    train(whole, ct_cohort, tmp_path / "whole", device="cpu")
+    for resume, step in ((False, 1), (True, 3)):  # before the first checkpoint, then right after one
+        with pytest.raises(KilledError):
+            train(whole, ct_cohort, tmp_path / "parts", device="cpu", resume=resume, progress=killer(step))
+    assert not (tmp_path / "parts/model").exists()
+    with pytest.raises(KilledError):
+        train(whole, ct_cohort, tmp_path / "parts", device="cpu", resume=True, progress=killer(5))
+    assert int(load_file(tmp_path / "parts/state.safetensors")["step"]) == 4
+    train(whole, ct_cohort, tmp_path / "parts", device="cpu", resume=True)
+    assert weights_hash(tmp_path / "whole/model") == weights_hash(tmp_path / "parts/model")
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+    states = [load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts")]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+KILLED_BY_THE_SYSTEM = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from liverleaf.models import checkpoint
+from liverleaf.cohort.index import Cohort
+from liverleaf.models.recipe import load_recipe
+from liverleaf.train.loop import train
+
+torch.set_num_threads(1)
+recipe, cohort, out, when, *overrides = sys.argv[1:]
+die = lambda: os.kill(os.getpid(), signal.SIGKILL)
+
+def half_a_checkpoint(tensors, path):
+    path.write_bytes(b"half")
+    die()
+
+if when == "while saving":
+    checkpoint.save_file = half_a_checkpoint
+watch = lambda what, done, total: die() if (what, str(done)) == ("training", when) else None
+train(load_recipe(Path(recipe), overrides), Cohort.open(Path(cohort)), Path(out), device="cpu", resume=Path(out).exists(), progress=watch)
+"""
+
+
+def test_a_run_that_the_system_kills_goes_on_bit_for_bit(ct_cohort: Cohort, tmp_path: Path) -> None:
+    steps = ("optimisation.steps=6", "optimisation.save_every=2", "network.dropout=0.2")
+    train(recipe(*steps), ct_cohort, tmp_path / "whole", device="cpu")
+    parts = tmp_path / "parts"
+    for when, reached in (("3", 2), ("while saving", 2)):  # between two checkpoints, then while the second one is written
+        arguments = [str(RECIPES / "liverleaf-net-ct.toml"), str(ct_cohort.directories[0].parent), str(parts), when, *OURS, *steps]
+        child = subprocess.run([sys.executable, "-c", KILLED_BY_THE_SYSTEM, *arguments], capture_output=True, text=True, check=False)
+        assert child.returncode == -signal.SIGKILL, child.stderr
+        assert int(load_file(parts / "state.safetensors")["step"]) == reached and not (parts / "model").exists()
+    train(recipe(*steps), ct_cohort, parts, device="cpu", resume=True)
+    assert weights_hash(tmp_path / "whole/model") == weights_hash(parts / "model")
+    assert rows(tmp_path / "whole") == rows(parts)
+
+
+def test_the_seed_decides(ct_cohort: Cohort, tmp_path: Path) -> None:
+    hashes = [weights_hash(train(recipe(f"seed={seed}"), ct_cohort, tmp_path / str(i), device="cpu")) for i, seed in enumerate((0, 0, 1))]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+def test_a_finished_run_can_be_resumed_and_stays_as_it_is(ct_cohort: Cohort, tmp_path: Path) -> None:
+    before = weights_hash(train(recipe(), ct_cohort, tmp_path / "run", device="cpu"))
+    assert weights_hash(train(recipe(), ct_cohort, tmp_path / "run", device="cpu", resume=True)) == before
+    assert len(rows(tmp_path / "run")) == 2
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_a_fold_never_sees_its_test_subjects(fold: int, ct_cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    prepare = train_module.prepare
+
+    def spy(cohort: Cohort, cases: list[int], *rest: object, **named: object) -> list[PreparedCase]:
+        seen.extend(cases)
+        return prepare(cohort, cases, *rest, **named)
+
+    monkeypatch.setattr(train_module, "prepare", spy)
+    train(recipe("optimisation.steps=1"), ct_cohort, tmp_path / "run", fold=fold, device="cpu")
+    split = ct_cohort.folds(FOLDS, 0)[fold]
+    subjects = [{ct_cohort.records[case].subject_id for case in cases} for cases in (seen, split.test)]
+    assert subjects[1] and not subjects[0] & subjects[1]
+    assert subjects[0] | subjects[1] == set(ct_cohort.subjects)
+    assert json.loads((tmp_path / "run/run.json").read_text())["fold"] == fold
+
+
+def test_a_folder_with_another_run_is_refused(ct_cohort: Cohort, tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        train(recipe(), ct_cohort, tmp_path / "run", device="cpu", progress=killer(1))
+    refusals = [
+        ("already holds a run", recipe(), {}),
+        ("another recipe, fold or cohort", recipe("seed=4"), {"resume": True}),
+        ("another recipe, fold or cohort", recipe(), {"resume": True, "fold": 1}),
+    ]
+    for message, other, settings in refusals:
+        with pytest.raises(InputError, match=message):
+            train(other, ct_cohort, tmp_path / "run", device="cpu", **settings)
+    with pytest.raises(InputError, match="holds no run to go on with"):
+        train(recipe(), ct_cohort, tmp_path / "new", device="cpu", resume=True)
+    with pytest.raises(InputError, match="fold is 0 to 4, got 5"):
+        train(recipe(), ct_cohort, tmp_path / "new", device="cpu", fold=5)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_begun_before_recipes_had_a_field_is_the_same_run(ct_cohort: Cohort, tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        train(recipe(), ct_cohort, tmp_path / "run", device="cpu", progress=killer(1))
+    path = tmp_path / "run/run.json"
+    record = json.loads(path.read_text())
+    del record["recipe"]["network"]["subtraction"], record["recipe"]["loss"]["label_smoothing"]
+    path.write_text(json.dumps(record))
+    assert holds(tmp_path / "run", recipe())
+    assert not holds(tmp_path / "run", recipe("network.subtraction=true"))
+    train(recipe(), ct_cohort, tmp_path / "run", device="cpu", resume=True)
+
+
+def test_a_cohort_of_another_modality_is_refused(mr_cohort: Cohort, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is MR, this recipe is for CT"):
+        train(recipe(), mr_cohort, tmp_path / "run", device="cpu")
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_batches_without_lesions_and_without_calibration_are_trained_on(share: float, tiny_cohort: Callable, tmp_path: Path) -> None:
+    cohort = tiny_cohort(tmp_path / "cohort", 2, types=[])
+    run = train(recipe(f"sampling.uncalibrated={share}"), cohort, tmp_path / "run", device="cpu")
+    assert all(np.isfinite(float(row["loss"])) and not row["discriminator"] for row in rows(run.parent))
+
+
+def test_healthy_slices_have_no_curve_or_type_loss_in_the_published_setting(tiny_cohort: Callable, tmp_path: Path) -> None:
+    cohort = tiny_cohort(tmp_path / "cohort", 2, modality=Modality.MR, types=[])
+    run = train(load_recipe(RECIPES / "mti-net-paper.toml", PUBLISHED), cohort, tmp_path / "run", device="cpu")
+    for row in rows(run.parent):
+        assert float(row["bce"]) > 0
+        assert [float(row[name]) for name in ("curve", "type", "tim", "adversarial")] == [0.0] * 4
+
+
+def test_terms_of_weight_zero_are_left_out(ct_cohort: Cohort, tmp_path: Path) -> None:
+    off = [f"loss.{name}=0.0" for name in ("dice", "curve", "type", "tim", "adversarial")]
+    run = train(recipe(*off), ct_cohort, tmp_path / "run", device="cpu")
+    for row in rows(run.parent):
+        assert {name for name, value in row.items() if value} == {"step", "loss", "bce"}
+        assert row["loss"] == row["bce"]
+
+
+def test_it_learns(ct_cohort: Cohort, tmp_path: Path) -> None:
+    settings = ("optimisation.steps=60", "optimisation.cosine=false", "optimisation.learning_rate=1e-2", "network.widths=[4, 4, 8, 8]")
+    run = train(recipe(*settings, "sampling.augment=false"), ct_cohort, tmp_path / "run", device="cpu")
+    for name in ("bce", "dice", "curve"):
+        values = [float(row[name]) for row in rows(run.parent)]
+        assert np.mean(values[-10:]) < 0.9 * np.mean(values[:5]), name
+
+
+def test_curve_statistics_by_hand() -> None:
+    def case(*curves: tuple[float, float, float]) -> PreparedCase:
+        lesions = tuple(PreparedLesion(1, 0, curve, {0: 1}) for curve in curves)
+        return PreparedCase(Path(), (True, True, False), (1.0, 1.0, 1.0), (1.0, 1.0), (), (), 1, lesions)
+
+    nan = float("nan")
+    mean, sd = curve_statistics([case((1.0, 2.0, nan)), case(), case((3.0, nan, nan), (5.0, 2.0, nan))])
+    torch.testing.assert_close(mean, torch.tensor([3.0, 2.0, 0.0]))
+    torch.testing.assert_close(sd, torch.tensor([np.sqrt(8 / 3), 1e-3, 1.0]).float())
+    mean, sd = curve_statistics([case()])
+    assert (mean.tolist(), sd.tolist()) == ([0.0] * 3, [1.0] * 3)
