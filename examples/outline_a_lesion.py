@@ -24,7 +24,10 @@ def main(source: Path, outlines: Path, case: Path) -> None:
     for label, lesion in enumerate(drawn["lesions"], start=1):
         for z, corners_xy in lesion["slices"].items():
             labels[int(z)][polygon2mask(labels.shape[1:], np.array(corners_xy)[:, ::-1])] = label
-    lesions = tuple(LesionTruth(label, LesionType[entry["type"].upper()], {}) for label, entry in enumerate(drawn["lesions"], start=1))
+    lesions = tuple(
+        LesionTruth(label, LesionType[entry["type"].upper()], {})
+        for label, entry in enumerate(drawn["lesions"], start=1)
+    )
     save_case(case, study, Truth(study.grid.with_array(labels), None, lesions))
 
 

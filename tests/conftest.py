@@ -30,8 +30,20 @@ if TYPE_CHECKING:  # most tests do without torch
 AXIAL_5_4_4 = np.array([[0, 0, 4, -96], [0, 4, 0, -96], [5, 0, 0, 0], [0, 0, 0, 1]], float)
 """Voxels of 5 x 4 x 4 mm; z runs to the head, y to the back, x to the left."""
 LIVER = {
-    Modality.CT: {Phase.PRE: 55.0, Phase.ARTERIAL: 70.0, Phase.PORTAL: 110.0, Phase.DELAYED: 95.0, Phase.HEPATOBILIARY: 95.0},
-    Modality.MR: {Phase.PRE: 200.0, Phase.ARTERIAL: 240.0, Phase.PORTAL: 320.0, Phase.DELAYED: 300.0, Phase.HEPATOBILIARY: 400.0},
+    Modality.CT: {
+        Phase.PRE: 55.0,
+        Phase.ARTERIAL: 70.0,
+        Phase.PORTAL: 110.0,
+        Phase.DELAYED: 95.0,
+        Phase.HEPATOBILIARY: 95.0,
+    },
+    Modality.MR: {
+        Phase.PRE: 200.0,
+        Phase.ARTERIAL: 240.0,
+        Phase.PORTAL: 320.0,
+        Phase.DELAYED: 300.0,
+        Phase.HEPATOBILIARY: 400.0,
+    },
 }
 FOUR = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
 
@@ -47,24 +59,37 @@ def make_case(
 ) -> tuple[Study, Truth]:
     """A study and its truth.
 
-    The body is an ellipse, the liver an ellipsoid of 350 ml to the right of its middle. Each lesion is a ball of 9 mm, and brighter than
-    the liver by 1.5 units of contrast in every phase, except cysts, which are darker by as much. The first lesion lies in front, the second
-    behind; without `types` there is one, whose type is `seed` modulo 8.
+    The body is an ellipse, the liver an ellipsoid of 350 ml to the right of its middle. Each lesion
+    is a ball of 9 mm, and brighter than the liver by 1.5 units of contrast in every phase, except
+    cysts, which are darker by as much. The first lesion lies in front, the second behind; without
+    `types` there is one, whose type is `seed` modulo 8.
     """
     rng = np.random.default_rng(seed)
     z, y, x = np.indices((6, 48, 48)) * np.array([5.0, 4.0, 4.0])[:, None, None, None]
-    organs = np.where(((y - 94) / 80) ** 2 + ((x - 94) / 90) ** 2 < 1, Organ.BODY, Organ.BACKGROUND).astype(np.uint8)
+    organs = np.where(
+        ((y - 94) / 80) ** 2 + ((x - 94) / 90) ** 2 < 1, Organ.BODY, Organ.BACKGROUND
+    ).astype(np.uint8)
     organs[((z - 12) / 22) ** 2 + ((y - 86) / 55) ** 2 + ((x - 70) / 52) ** 2 < 1] = Organ.LIVER
     lesions = np.zeros(organs.shape, np.uint16)
     chosen = [LesionType(seed % 8)] if types is None else list(types)
     liver = LIVER[modality]
-    images = {p: np.select([organs == Organ.LIVER, organs == Organ.BODY], [liver[p], 0.3 * liver[p]], -1000.0) for p in phases}
+    images = {
+        p: np.select(
+            [organs == Organ.LIVER, organs == Organ.BODY], [liver[p], 0.3 * liver[p]], -1000.0
+        )
+        for p in phases
+    }
     truths = []
     for label, kind in enumerate(chosen, start=1):
-        inside = (z - 10) ** 2 + (y - (64 if label == 1 else 112)) ** 2 + (x - 76 + 2 * (seed % 3)) ** 2 < 9.5**2
+        inside = (z - 10) ** 2 + (y - (64 if label == 1 else 112)) ** 2 + (
+            x - 76 + 2 * (seed % 3)
+        ) ** 2 < 9.5**2
         lesions[inside] = label
         sign = -1 if kind is LesionType.CYST else 1
-        curve = {p: liver[p] + sign * 1.5 * (50.0 if modality is Modality.CT else liver[p] / 2) for p in phases}
+        curve = {
+            p: liver[p] + sign * 1.5 * (50.0 if modality is Modality.CT else liver[p] / 2)
+            for p in phases
+        }
         for phase in phases:
             images[phase][inside] = curve[phase]
         truths.append(LesionTruth(label, kind, curve))
@@ -72,19 +97,37 @@ def make_case(
         images = {p: np.maximum(image, 0) for p, image in images.items()}
     frame = "1.2.3.4"
     volumes = {
-        p: hd.Volume(np.rint(i + noise * rng.standard_normal(i.shape)).astype(np.float32), affine, "PATIENT", frame)
+        p: hd.Volume(
+            np.rint(i + noise * rng.standard_normal(i.shape)).astype(np.float32),
+            affine,
+            "PATIENT",
+            frame,
+        )
         for p, i in images.items()
     }
-    study = Study(modality, {p: PhaseImage(volume) for p, volume in volumes.items()}, case_id=f"case-{seed:02d}")
+    study = Study(
+        modality,
+        {p: PhaseImage(volume) for p, volume in volumes.items()},
+        case_id=f"case-{seed:02d}",
+    )
     grid = study.grid
-    return study, Truth(grid.with_array(lesions), grid.with_array(organs), tuple(truths), {p: liver[p] for p in phases})
+    return study, Truth(
+        grid.with_array(lesions),
+        grid.with_array(organs),
+        tuple(truths),
+        {p: liver[p] for p in phases},
+    )
 
 
 def make_cohort(directory: Path, cases: int, **settings: object) -> Cohort:
     """Cases 0, 1, 2, ... of `make_case`; the last two belong to one subject."""
     for seed in range(cases):
         study, truth = make_case(seed, **settings)  # type: ignore[arg-type]
-        save_case(directory / f"case-{seed:02d}", dataclasses.replace(study, subject_id=f"subject-{min(seed, cases - 2)}"), truth)
+        save_case(
+            directory / f"case-{seed:02d}",
+            dataclasses.replace(study, subject_id=f"subject-{min(seed, cases - 2)}"),
+            truth,
+        )
     return Cohort.open(directory)
 
 
@@ -111,8 +154,16 @@ def mr_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
     """Six MR cases of five subjects with a haemangioma or an HCC each; do not write into it."""
     directory = tmp_path_factory.mktemp("cohorts") / "mr"
     for seed in range(6):
-        study, truth = make_case(seed, modality=Modality.MR, types=[LesionType.HCC if seed % 2 else LesionType.HAEMANGIOMA])
-        save_case(directory / f"case-{seed:02d}", dataclasses.replace(study, subject_id=f"subject-{min(seed, 4)}"), truth)
+        study, truth = make_case(
+            seed,
+            modality=Modality.MR,
+            types=[LesionType.HCC if seed % 2 else LesionType.HAEMANGIOMA],
+        )
+        save_case(
+            directory / f"case-{seed:02d}",
+            dataclasses.replace(study, subject_id=f"subject-{min(seed, 4)}"),
+            truth,
+        )
     return Cohort.open(directory)
 
 
@@ -120,8 +171,9 @@ def mr_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 def seer_network() -> Callable[..., nn.Module]:
     """Makes a network that sees by a rule; its types are [cyst, HCC], and `mean` and `sd` are what its curves are z-scored by.
 
-    Liver is what is not darker than liver by 0.4 units of contrast, averaged over the phases, lesion what is brighter by 0.75; a lesion
-    that is brighter than liver is an HCC; its curve is the mean over it.
+    Liver is what is not darker than liver by 0.4 units of contrast, averaged over the phases,
+    lesion what is brighter by 0.75; a lesion that is brighter than liver is an HCC; its curve is
+    the mean over it.
     """
     import torch
 
@@ -133,13 +185,24 @@ def seer_network() -> Callable[..., nn.Module]:
             self.mean, self.sd = mean, sd
 
         def features(self, images_BPYX: Tensor, present_BP: Tensor) -> Features:
-            contrast_BYX = (images_BPYX * present_BP[..., None, None]).sum(1) / present_BP.sum(1)[:, None, None]
-            return Features((images_BPYX[:, :, None],), torch.stack([contrast_BYX + 0.4, contrast_BYX - 0.75], dim=1) * 20)
+            contrast_BYX = (images_BPYX * present_BP[..., None, None]).sum(1) / present_BP.sum(1)[
+                :, None, None
+            ]
+            return Features(
+                (images_BPYX[:, :, None],),
+                torch.stack([contrast_BYX + 0.4, contrast_BYX - 0.75], dim=1) * 20,
+            )
 
-        def answer(self, levels: tuple[Tensor, ...], images_BPYX: Tensor, present_BP: Tensor, at: Regions) -> tuple[Tensor, Tensor]:
-            assert torch.equal(levels[0][:, :, 0][present_BP], images_BPYX[present_BP])  # every slice with its own features
+        def answer(
+            self, levels: tuple[Tensor, ...], images_BPYX: Tensor, present_BP: Tensor, at: Regions
+        ) -> tuple[Tensor, Tensor]:
+            # every slice with its own features
+            assert torch.equal(levels[0][:, :, 0][present_BP], images_BPYX[present_BP])
             lesion_LYX = at.weights_LRYX[:, :2].sum(1)
-            curve_LP = torch.einsum("lyx,lpyx->lp", lesion_LYX, images_BPYX[at.slice_L]) / lesion_LYX.sum((1, 2))[:, None]
+            curve_LP = (
+                torch.einsum("lyx,lpyx->lp", lesion_LYX, images_BPYX[at.slice_L])
+                / lesion_LYX.sum((1, 2))[:, None]
+            )
             bright_L = (curve_LP * present_BP).sum(1)
             return (curve_LP - self.mean) / self.sd, torch.stack([-bright_L, bright_L], dim=1)
 
@@ -150,7 +213,12 @@ INSTANCE = count(100_000)
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
-def ct_slice(pixels: NDArray[np.integer], position: Sequence[float], orientation: Sequence[float] = AXIAL, **elements: Any) -> Dataset:
+def ct_slice(
+    pixels: NDArray[np.integer],
+    position: Sequence[float],
+    orientation: Sequence[float] = AXIAL,
+    **elements: Any,
+) -> Dataset:
     """One CT (or, by `Modality`, MR) slice; `elements` replace defaults, None removes one."""
     modality = elements.get("Modality", "CT")
     values: dict[str, Any] = {
@@ -212,7 +280,12 @@ def ct_series(
     """Slices along the normal of `orientation`; `each` gives a slice elements of its own."""
     normal = np.cross(orientation[:3], orientation[3:])
     return [
-        ct_slice(plane, np.asarray(origin) + index * step_mm * normal, orientation, **(elements | dict(each(index) if each else {})))
+        ct_slice(
+            plane,
+            np.asarray(origin) + index * step_mm * normal,
+            orientation,
+            **(elements | dict(each(index) if each else {})),
+        )
         for index, plane in enumerate(stored)
     ]
 

@@ -38,11 +38,24 @@ def look(study: Study, *, progress: object = None) -> Prediction:
     back = labels[:, image.shape[1] // 2 :]
     back[back > 0] = labels[:, : image.shape[1] // 2].max() + 1
     lesions = tuple(
-        LesionPrediction(int(label), {LesionType.HCC: 0.75, LesionType.CYST: 0.25}, (LesionType.HCC,), {study.reference: 180.0}, 0.9)
+        LesionPrediction(
+            int(label),
+            {LesionType.HCC: 0.75, LesionType.CYST: 0.25},
+            (LesionType.HCC,),
+            {study.reference: 180.0},
+            0.9,
+        )
         for label in np.unique(labels[labels > 0])
     )
     patient = {LesionType.HCC: 0.7, LesionType.CYST: 0.2}
-    return Prediction(study.grid.with_array(image > 80), study.grid.with_array(labels), lesions, patient, 0.7, "bright")
+    return Prediction(
+        study.grid.with_array(image > 80),
+        study.grid.with_array(labels),
+        lesions,
+        patient,
+        0.7,
+        "bright",
+    )
 
 
 def untouched(study: Study) -> Registration:
@@ -62,7 +75,9 @@ def bright(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def case(tmp_path: Path, tiny_case: Callable) -> Path:
-    study, _ = tiny_case(types=[LesionType.HCC, LesionType.FNH], phases=[Phase.ARTERIAL, Phase.PORTAL])
+    study, _ = tiny_case(
+        types=[LesionType.HCC, LesionType.FNH], phases=[Phase.ARTERIAL, Phase.PORTAL]
+    )
     save_case(tmp_path / "case", study)
     return tmp_path / "case"
 
@@ -74,23 +89,41 @@ def tree(folder: Path) -> set[str]:
 def test_every_file_tells_the_same_lesions(case: Path, tmp_path: Path) -> None:
     findings = analyze(case, tmp_path / "out")
     out = tmp_path / "out"
-    assert {"findings.json", "lesions.nii.gz", "liver.nii.gz", "report.html", "figures/overview-axial.png"} <= tree(out)
+    assert {
+        "findings.json",
+        "lesions.nii.gz",
+        "liver.nii.gz",
+        "report.html",
+        "figures/overview-axial.png",
+    } <= tree(out)
     assert Findings.model_validate_json((out / "findings.json").read_text()) == findings
     assert not (out / "seg.dcm").exists()
     lesions, liver = nib.load(out / "lesions.nii.gz"), nib.load(out / "liver.nii.gz")
     labels = np.asarray(lesions.dataobj)
     voxel_ml = float(np.prod(lesions.header.get_zooms())) / 1000
-    assert [lesion.id for lesion in findings.lesions] == list(np.unique(labels[labels > 0])) == [1, 2]
+    assert (
+        [lesion.id for lesion in findings.lesions] == list(np.unique(labels[labels > 0])) == [1, 2]
+    )
     for lesion in findings.lesions:
         voxels = np.argwhere(labels == lesion.id)
         assert lesion.volume_ml == pytest.approx(len(voxels) * voxel_ml, abs=1e-3)
         ras_mm = nib.affines.apply_affine(lesions.affine, voxels).mean(0)
         np.testing.assert_allclose(lesion.centroid_mm, ras_mm * (-1, -1, 1), atol=0.06)
-        np.testing.assert_array_equal(np.array(lesion.bbox)[::-1, 0], voxels.min(0))  # files run along X, Y, Z
+        # files run along X, Y, Z
+        np.testing.assert_array_equal(np.array(lesion.bbox)[::-1, 0], voxels.min(0))
         np.testing.assert_array_equal(np.array(lesion.bbox)[::-1, 1], voxels.max(0) + 1)
-    assert findings.liver.volume_ml == pytest.approx(np.count_nonzero(liver.dataobj) * voxel_ml, abs=1e-3)
+    assert findings.liver.volume_ml == pytest.approx(
+        np.count_nonzero(liver.dataobj) * voxel_ml, abs=1e-3
+    )
     assert findings.provenance is not None
-    assert {"reading", "registering", "network", "measuring", "writing masks", "writing the report"} <= findings.provenance.seconds.keys()
+    assert {
+        "reading",
+        "registering",
+        "network",
+        "measuring",
+        "writing masks",
+        "writing the report",
+    } <= findings.provenance.seconds.keys()
 
 
 def test_masks_of_a_case_folder_lie_beside_its_reference_phase(case: Path, tmp_path: Path) -> None:
@@ -102,7 +135,9 @@ def test_masks_of_a_case_folder_lie_beside_its_reference_phase(case: Path, tmp_p
 
 
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "SPR", "ARI"])
-def test_masks_of_nifti_images_cover_the_same_places_however_their_axes_run(case: Path, tmp_path: Path, axes: str) -> None:
+def test_masks_of_nifti_images_cover_the_same_places_however_their_axes_run(
+    case: Path, tmp_path: Path, axes: str
+) -> None:
     portal = nib.load(case / "portal.nii.gz")
     turn = ornt_transform(io_orientation(portal.affine), axcodes2ornt(axes))
     image = apply_orientation(portal.get_fdata(dtype=np.float32), turn)
@@ -119,9 +154,18 @@ def test_masks_of_nifti_images_cover_the_same_places_however_their_axes_run(case
 @pytest.fixture
 def dicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DICOM study of which the reference phase alone is looked at."""
-    write_cohort(Phantom("ct", 1, shape=(8, 40, 40), spacing_mm=(20.0, 9.0, 9.0)), 1, tmp_path / "cohort", format="dicom")
+    write_cohort(
+        Phantom("ct", 1, shape=(8, 40, 40), spacing_mm=(20.0, 9.0, 9.0)),
+        1,
+        tmp_path / "cohort",
+        format="dicom",
+    )
     monkeypatch.setattr(
-        analysis, "register_phases", lambda study: untouched(Study(study.modality, {study.reference: study.phases[study.reference]}))
+        analysis,
+        "register_phases",
+        lambda study: untouched(
+            Study(study.modality, {study.reference: study.phases[study.reference]})
+        ),
     )
     return tmp_path / "cohort/case-00000/dicom"
 
@@ -132,7 +176,10 @@ def test_the_dicom_seg_of_a_dicom_study_agrees_with_the_masks(dicom: Path, tmp_p
     assert len(seg.segment_numbers) == 1 + len(findings.lesions) > 1
     volume = seg.get_volume(combine_segments=False)
     liver, lesions = (nib.load(tmp_path / f"out/{name}.nii.gz") for name in ("liver", "lesions"))
-    masks = [(liver, np.asarray(liver.dataobj) > 0), *((lesions, np.asarray(lesions.dataobj) == lesion.id) for lesion in findings.lesions)]
+    masks = [
+        (liver, np.asarray(liver.dataobj) > 0),
+        *((lesions, np.asarray(lesions.dataobj) == lesion.id) for lesion in findings.lesions),
+    ]
     for segment, (file, mask) in enumerate(masks):
         there = nib.affines.apply_affine(volume.affine, np.argwhere(volume.array[..., segment]))
         true = nib.affines.apply_affine(file.affine, np.argwhere(mask)) * (-1, -1, 1)
@@ -144,14 +191,20 @@ def in_order(points: np.ndarray) -> np.ndarray:
     return points[np.lexsort(points.T)]
 
 
-def test_one_phase_alone_is_analysed_with_a_warning_per_lesion(tmp_path: Path, tiny_case: Callable) -> None:
+def test_one_phase_alone_is_analysed_with_a_warning_per_lesion(
+    tmp_path: Path, tiny_case: Callable
+) -> None:
     save_case(tmp_path / "case", tiny_case(phases=[Phase.PORTAL])[0])
     findings = analyze(tmp_path / "case", tmp_path / "out")
-    assert any("Only the portal venous phase" in warning for warning in findings.lesions[0].warnings)
+    assert any(
+        "Only the portal venous phase" in warning for warning in findings.lesions[0].warnings
+    )
     assert findings.lesions[0].wash_in is None
 
 
-@pytest.mark.parametrize("stage", ["read_study", "register_phases", "measure", "write_report", "save_volume", "_origin"])
+@pytest.mark.parametrize(
+    "stage", ["read_study", "register_phases", "measure", "write_report", "save_volume", "_origin"]
+)
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError("no space left"), MemoryError])
 def test_an_interrupted_analysis_leaves_nothing(
     case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, fault: BaseException
@@ -167,7 +220,9 @@ def test_an_interrupted_analysis_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["case"]
 
 
-def test_overwriting_replaces_an_earlier_analysis_whole_or_not_at_all(case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overwriting_replaces_an_earlier_analysis_whole_or_not_at_all(
+    case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     monkeypatch.setattr(analysis, "register_phases", untouched)
     monkeypatch.setattr(analysis, "write_report", lambda path, **_: path.write_text("page"))
@@ -193,7 +248,9 @@ def test_overwriting_replaces_an_earlier_analysis_whole_or_not_at_all(case: Path
         ({"findings.json": "{}", "thesis.docx": ""}, "thesis.docx"),
     ],
 )
-def test_overwriting_leaves_the_folders_of_others_alone(case: Path, tmp_path: Path, files: dict[str, str], message: str) -> None:
+def test_overwriting_leaves_the_folders_of_others_alone(
+    case: Path, tmp_path: Path, files: dict[str, str], message: str
+) -> None:
     out = tmp_path / "out"
     out.mkdir()
     for name, content in files.items():

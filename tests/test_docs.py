@@ -18,7 +18,13 @@ from liverleaf.models.recipe import LossWeights, Optimisation, load_recipe
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/liverleaf"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-TABLES = {"network": MTINetConfig, "input": InputConfig, "sampling": SamplingConfig, "loss": LossWeights, "optimisation": Optimisation}
+TABLES = {
+    "network": MTINetConfig,
+    "input": InputConfig,
+    "sampling": SamplingConfig,
+    "loss": LossWeights,
+    "optimisation": Optimisation,
+}
 MACHINE_PATH = re.compile(r"(?<![\w./])/(home|root|tmp|work|mnt|Users)/")
 
 
@@ -55,26 +61,38 @@ def test_fidelity_counts_the_shipped_networks_parameters_right(modality: str) ->
 
 
 def test_architecture_shows_the_layers() -> None:
-    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
     assert "\n".join(layers).replace("liverleaf.", "") in page("architecture.md")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_relative_links_lead_somewhere(path: Path) -> None:
-    targets = re.findall(r"\]\(([^)\s#]+)[^)]*\)|(?:src|href)=\"([^\"#]+)", path.read_text(encoding="utf-8"))
-    relative = [target for pair in targets for target in pair if target and not re.match(r"[a-z]+:", target)]
+    targets = re.findall(
+        r"\]\(([^)\s#]+)[^)]*\)|(?:src|href)=\"([^\"#]+)", path.read_text(encoding="utf-8")
+    )
+    relative = [
+        target for pair in targets for target in pair if target and not re.match(r"[a-z]+:", target)
+    ]
     assert [target for target in relative if not (path.parent / target).exists()] == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_no_page_names_a_path_of_somebodys_machine(path: Path) -> None:
-    assert [line for line in path.read_text(encoding="utf-8").splitlines() if MACHINE_PATH.search(line)] == []
+    assert [
+        line for line in path.read_text(encoding="utf-8").splitlines() if MACHINE_PATH.search(line)
+    ] == []
 
 
 @pytest.mark.parametrize("name", ["CITATION.cff", "CHANGELOG.md"])
 def test_the_version_is_told(name: str) -> None:
-    assert re.search(rf"^(version: |## \[){re.escape(liverleaf.__version__)}\b", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.search(
+        rf"^(version: |## \[){re.escape(liverleaf.__version__)}\b",
+        (ROOT / name).read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
 
 
 def parameters(config: MTINetConfig) -> int:

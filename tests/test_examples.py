@@ -39,7 +39,9 @@ def test_look_at_a_phantom(run: Run, tmp_path: Path) -> None:
         assert picture.width > picture.height
 
 
-def test_train_a_tiny_network_and_analyse_a_study(run: Run, tmp_path: Path, tiny_case: Callable) -> None:
+def test_train_a_tiny_network_and_analyse_a_study(
+    run: Run, tmp_path: Path, tiny_case: Callable
+) -> None:
     said = run("train_a_tiny_network.py tiny --cases 1 --steps 2 --size 32")
     assert "tiny/run/model" in said
     save_case(tmp_path / "case", *tiny_case())
@@ -71,4 +73,6 @@ def test_adopt_an_organ_map(run: Run, tmp_path: Path, tiny_case: Callable) -> No
 
 def test_every_example_is_run_here() -> None:
     here = Path(__file__).read_text()
-    assert [path.name for path in (ROOT / "examples").glob("*.py") if f'run("{path.name} ' not in here] == []
+    assert [
+        path.name for path in (ROOT / "examples").glob("*.py") if f'run("{path.name} ' not in here
+    ] == []

@@ -14,7 +14,11 @@ from liverleaf.study import Phase
 from liverleaf.terminology import LesionType
 
 DOCS = Path(__file__).parents[1] / "docs" / "findings.md"
-RECORDS = [value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Record) and value is not Record]
+RECORDS = [
+    value
+    for value in vars(module).values()
+    if isinstance(value, type) and issubclass(value, Record) and value is not Record
+]
 
 
 def example() -> Findings:
@@ -36,7 +40,11 @@ def test_findings_are_frozen_strict_and_finite() -> None:
     found = example()
     with pytest.raises(ValidationError, match="frozen"):
         found.model = "other"
-    for change in ({"surprise": 1}, {"liver": {"volume_ml": float("nan")}}, {"schema_version": "0.9"}):
+    for change in (
+        {"surprise": 1},
+        {"liver": {"volume_ml": float("nan")}},
+        {"schema_version": "0.9"},
+    ):
         with pytest.raises(ValidationError):
             Findings.model_validate(found.model_dump() | change)
 
@@ -47,7 +55,8 @@ def test_no_negative_zero() -> None:
 
 def test_names_are_those_of_the_enumerations() -> None:
     schema = json.loads(Findings.json_schema())
-    curve, lesion = schema["$defs"]["CurveRecord"]["properties"]["mean"], schema["$defs"]["LesionRecord"]["properties"]["type_set"]
+    curve = schema["$defs"]["CurveRecord"]["properties"]["mean"]
+    lesion = schema["$defs"]["LesionRecord"]["properties"]["type_set"]
     assert curve["propertyNames"]["enum"] == [phase_name(phase) for phase in Phase]
     assert lesion["items"]["enum"] == [type_name(lesion_type) for lesion_type in LesionType]
 
@@ -56,9 +65,15 @@ def test_the_schema_lets_later_minor_versions_pass() -> None:
     schema = json.loads(Findings.json_schema())
     assert schema["$schema"].endswith("2020-12/schema")
     version = schema["properties"]["schema_version"]
-    assert re.fullmatch(version["pattern"], "1.7") and not re.fullmatch(version["pattern"], "2.0") and "const" not in version
+    assert (
+        re.fullmatch(version["pattern"], "1.7")
+        and not re.fullmatch(version["pattern"], "2.0")
+        and "const" not in version
+    )
     records = [schema, *schema["$defs"].values()]
-    assert len(records) == len(RECORDS) and all("additionalProperties" not in record for record in records)
+    assert len(records) == len(RECORDS) and all(
+        "additionalProperties" not in record for record in records
+    )
 
 
 # The document
@@ -69,12 +84,16 @@ def test_every_field_is_documented_in_the_words_of_the_code(record) -> None:
     text = DOCS.read_text(encoding="utf-8")
     for name, field in record.model_fields.items():
         assert field.description, f"{record.__name__}.{name} has no docstring"
-        assert re.search(rf"^\| `{name}` \|.*\| {re.escape(field.description)} \|$", text, re.MULTILINE), f"{record.__name__}.{name}"
+        assert re.search(
+            rf"^\| `{name}` \|.*\| {re.escape(field.description)} \|$", text, re.MULTILINE
+        ), f"{record.__name__}.{name}"
 
 
 def test_no_field_is_documented_that_does_not_exist() -> None:
     documented = set(re.findall(r"^\| `(\w+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE))
-    assert documented == {name for record in RECORDS for name in record.model_fields} | set(FEATURES)
+    assert documented == {name for record in RECORDS for name in record.model_fields} | set(
+        FEATURES
+    )
 
 
 def test_the_example_in_the_document_is_valid() -> None:

@@ -29,7 +29,9 @@ from liverleaf.system.memory import forget_peak, resident_mb
 
 Progress = Callable[[str, int, int], None]
 SEG_FILE = "seg.dcm"
-WRITTEN = frozenset({"findings.json", "lesions.nii.gz", "liver.nii.gz", SEG_FILE, "report.html", "figures"})
+WRITTEN = frozenset(
+    {"findings.json", "lesions.nii.gz", "liver.nii.gz", SEG_FILE, "report.html", "figures"}
+)
 """All that a finished folder may hold."""
 
 
@@ -40,7 +42,8 @@ class Stages:
     Attributes:
         progress: told of each stage as it begins.
         seconds: wall-clock per finished stage.
-        memory_mb: largest resident memory within each finished stage; empty where the system cannot tell.
+        memory_mb: largest resident memory within each finished stage; empty where the system cannot
+            tell.
     """
 
     progress: Progress | None = None
@@ -61,8 +64,15 @@ class Stages:
 
     def so_far(self) -> dict[str, Any]:
         """What `Provenance` says of a run's cost, up to now."""
-        peak = max(self.memory_mb.values(), default=None) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {"seconds": dict(self.seconds), "memory_mb": dict(self.memory_mb), "peak_memory_mb": peak}
+        peak = (
+            max(self.memory_mb.values(), default=None)
+            or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        )
+        return {
+            "seconds": dict(self.seconds),
+            "memory_mb": dict(self.memory_mb),
+            "peak_memory_mb": peak,
+        }
 
 
 def analyze(
@@ -83,7 +93,8 @@ def analyze(
         model: name of a shipped model or folder of a trained one; None for the modality's default.
         device: "auto", "cpu" or "cuda".
         overwrite: replace a folder that an earlier analysis wrote.
-        phases: CSV table in which a person says which series is which phase, see `liverleaf.ingest.reader.read_phase_table`.
+        phases: CSV table in which a person says which series is which phase, see
+            `liverleaf.ingest.reader.read_phase_table`.
         progress: called with (what, done, total); a total of 0 means that nobody knows.
 
     Raises:
@@ -111,14 +122,23 @@ def analyze(
             labels = prediction.lesions.array
             labels = labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
             save_volume(folder / "lesions.nii.gz", prediction.lesions.with_array(labels))
-            save_volume(folder / "liver.nii.gz", prediction.liver.with_array(prediction.liver.array.astype(np.uint8)))
+            save_volume(
+                folder / "liver.nii.gz",
+                prediction.liver.with_array(prediction.liver.array.astype(np.uint8)),
+            )
             if study.phases[study.reference].headers:
                 findings = _write_dicom(folder, study, prediction, findings)
         origin = _origin(predictor)
         with stages.stage("writing the report"):
-            findings = findings.model_copy(update={"provenance": Provenance(**origin, **stages.so_far())})
-            write_report(folder / "report.html", study=study, prediction=prediction, findings=findings)
-        findings = findings.model_copy(update={"provenance": Provenance(**origin, **stages.so_far())})
+            findings = findings.model_copy(
+                update={"provenance": Provenance(**origin, **stages.so_far())}
+            )
+            write_report(
+                folder / "report.html", study=study, prediction=prediction, findings=findings
+            )
+        findings = findings.model_copy(
+            update={"provenance": Provenance(**origin, **stages.so_far())}
+        )
         (folder / "findings.json").write_text(findings.to_json(), encoding="utf-8")
     return findings
 
@@ -129,21 +149,39 @@ def _check_place(out: Path, *, overwrite: bool) -> bool:
         check_writable(out)
         return False
     if not overwrite:
-        raise InputError(f"{out} exists already: remove it, choose another folder, or add --overwrite")
+        raise InputError(
+            f"{out} exists already: remove it, choose another folder, or add --overwrite"
+        )
     if not (out / "findings.json").is_file():
-        raise InputError(f"{out} was not written by liverleaf (it has no findings.json) and is left alone: choose another folder")
+        raise InputError(
+            f"{out} was not written by liverleaf (it has no findings.json) and is left alone:"
+            " choose another folder"
+        )
     foreign = sorted(path.name for path in out.iterdir() if path.name not in WRITTEN)
     if foreign:
-        raise InputError(f"{out} also holds things that liverleaf did not write ({', '.join(foreign[:3])}): move them away first")
+        raise InputError(
+            f"{out} also holds things that liverleaf did not write ({', '.join(foreign[:3])}): move"
+            " them away first"
+        )
     return True
 
 
-def _write_dicom(folder: Path, study: Study, prediction: Prediction, findings: Findings) -> Findings:
+def _write_dicom(
+    folder: Path, study: Study, prediction: Prediction, findings: Findings
+) -> Findings:
     """Write the DICOM SEG; where the input's headers do not allow one, say so in the findings instead of failing the rest."""
     try:
-        write_seg(folder / SEG_FILE, study=study, liver=prediction.liver, lesions=prediction.lesions, model=prediction.model)
+        write_seg(
+            folder / SEG_FILE,
+            study=study,
+            liver=prediction.liver,
+            lesions=prediction.lesions,
+            model=prediction.model,
+        )
     except InputError as error:
-        return findings.model_copy(update={"warnings": (*findings.warnings, f"no DICOM SEG was written: {error}")})
+        return findings.model_copy(
+            update={"warnings": (*findings.warnings, f"no DICOM SEG was written: {error}")}
+        )
     return findings
 
 

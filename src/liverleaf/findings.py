@@ -25,11 +25,19 @@ Millimetres = Annotated[float, _decimals(1)]
 Millilitres = Annotated[float, _decimals(3)]
 Seconds = Annotated[float, _decimals(2)]
 Ratio = Annotated[float, _decimals(3)]
-Similarity = Annotated[Ratio | None, BeforeValidator(lambda value: None if value is None or np.isnan(value) else value)]
-Probability = Annotated[float, Field(ge=-1e-6, le=1 + 1e-6), AfterValidator(lambda value: min(max(round(value, 4), 0.0), 1.0))]
+Similarity = Annotated[
+    Ratio | None, BeforeValidator(lambda value: None if value is None or np.isnan(value) else value)
+]
+Probability = Annotated[
+    float,
+    Field(ge=-1e-6, le=1 + 1e-6),
+    AfterValidator(lambda value: min(max(round(value, 4), 0.0), 1.0)),
+]
 Intensity = Annotated[float, AfterValidator(lambda value: float(f"{value:.5g}") + 0.0)]
 PhaseName = Literal["pre", "arterial", "portal", "delayed", "hepatobiliary"]
-TypeName = Literal["hcc", "icc", "metastasis", "haemangioma", "fnh", "cyst", "calcification", "other"]
+TypeName = Literal[
+    "hcc", "icc", "metastasis", "haemangioma", "fnh", "cyst", "calcification", "other"
+]
 Point = tuple[Millimetres, Millimetres, Millimetres]
 Span = tuple[int, int]
 
@@ -37,7 +45,9 @@ Span = tuple[int, int]
 class Record(BaseModel):
     """A frozen part of the findings: no unknown fields, no NaN, no infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class CurveRecord(Record):
@@ -53,7 +63,8 @@ class WashIn(Record):
     """What the lesion took up by the arterial phase."""
 
     enhancement: Intensity
-    """Arterial minus pre-contrast intensity (HU, CT), or that divided by the pre-contrast intensity (fraction of pre, MR)."""
+    """Arterial minus pre-contrast intensity (HU, CT), or that divided by the pre-contrast intensity
+    (fraction of pre, MR)."""
     against_liver: Intensity | None
     """The lesion's enhancement minus the liver's, same unit; null without a liver curve."""
     unit: Literal["HU", "fraction of pre"]
@@ -66,13 +77,17 @@ class WashOut(Record):
     phase: PhaseName
     """The later phase: delayed where there is one, else portal; always portal with gadoxetate."""
     share_lost: Ratio | None
-    """(arterial - later) / (arterial - pre), no unit: 0 kept, 1 all lost, negative still rising; null without a clear wash-in."""
+    """(arterial - later) / (arterial - pre), no unit: 0 kept, 1 all lost, negative still rising;
+    null without a clear wash-in."""
     against_liver: Intensity | None
-    """How far the contrast to liver fell from the arterial to the later phase; positive when it fell."""
+    """How far the contrast to liver fell from the arterial to the later phase; positive when it
+    fell."""
     unit: Literal["HU", "fraction of liver"]
-    """Unit of `against_liver`: contrast is lesion - liver (HU, CT) or (lesion - liver) / liver (fraction of liver, MR)."""
+    """Unit of `against_liver`: contrast is lesion - liver (HU, CT) or (lesion - liver) / liver
+    (fraction of liver, MR)."""
     liver_to_lesion_percent: Ratio | None
-    """100 x liver / lesion at the later phase, in percent (Liu et al., AJR 2013;200:84-89); over 100 the lesion is darker than liver."""
+    """100 x liver / lesion at the later phase, in percent (Liu et al., AJR 2013;200:84-89); over
+    100 the lesion is darker than liver."""
 
 
 class FeatureRecord(Record):
@@ -98,7 +113,8 @@ class LesionRecord(Record):
     centroid_mm: Point
     """Mean position of its voxels, LPS, mm."""
     bbox: tuple[Span, Span, Span]
-    """Voxel index ranges along Z, Y, X of the reference phase's grid: first voxel, and one past the last."""
+    """Voxel index ranges along Z, Y, X of the reference phase's grid: first voxel, and one past the
+    last."""
     volume_ml: Millilitres
     """Voxels times voxel size, ml."""
     long_axis_mm: Millimetres
@@ -106,7 +122,8 @@ class LesionRecord(Record):
     short_axis_mm: Millimetres
     """Longest diameter across the long axis in the same slice, mm."""
     capsule_distance_mm: Millimetres | None
-    """Shortest way from the lesion to the liver's outermost voxels, mm; 0 at the surface or outside, null without a liver."""
+    """Shortest way from the lesion to the liver's outermost voxels, mm; 0 at the surface or
+    outside, null without a liver."""
     score: Probability
     """Mean predicted probability of being lesion over its voxels of a half or more, 0 to 1."""
     type_probabilities: dict[TypeName, Probability]
@@ -118,11 +135,14 @@ class LesionRecord(Record):
     predicted_curve: CurveRecord
     """The same as the network regressed it."""
     liver_curve: CurveRecord | None
-    """Median over the parenchyma away from lesions per trusted phase; null where there is too little of it."""
+    """Median over the parenchyma away from lesions per trusted phase; null where there is too
+    little of it."""
     wash_in: WashIn | None
-    """What the lesion took up by the arterial phase; null without a pre-contrast and an arterial phase."""
+    """What the lesion took up by the arterial phase; null without a pre-contrast and an arterial
+    phase."""
     wash_out: WashOut | None
-    """How the lesion darkened by a later phase; null without that phase, or with nothing to compare it with."""
+    """How the lesion darkened by a later phase; null without that phase, or with nothing to compare
+    it with."""
     features: tuple[FeatureRecord, ...]
     """The enhancement features that could be measured."""
     warnings: tuple[str, ...]
@@ -135,7 +155,8 @@ class AlignmentRecord(Record):
     method: str
     """How it was brought there: "none", "resampled", "rigid" or "deformable"."""
     similarity_before: Similarity
-    """Normalised cross-correlation of gradient magnitudes with the reference phase before, -1 to 1; null where undefined."""
+    """Normalised cross-correlation of gradient magnitudes with the reference phase before, -1 to 1;
+    null where undefined."""
     similarity_after: Similarity
     """The same after."""
     mean_shift_mm: Millimetres
@@ -149,7 +170,8 @@ class AlignmentRecord(Record):
     liver_similarity_after: Similarity = None
     """The same after."""
     liver_match: Ratio | None = None
-    """Share by which the liver matches that of the reference phase better than when moved by some 6 mm; under 0.11 it is not trusted."""
+    """Share by which the liver matches that of the reference phase better than when moved by some 6
+    mm; under 0.11 it is not trusted."""
     liver_folding: Ratio | None = None
     """As `folding`, inside the liver and 10 mm around it."""
 
@@ -201,9 +223,11 @@ class PatientRecord(Record):
     """The patient as a whole."""
 
     type_probabilities: dict[TypeName, Probability]
-    """Per type, the largest score x probability over the lesions, 0 to 1: there is at least one such lesion at least this probably."""
+    """Per type, the largest score x probability over the lesions, 0 to 1: there is at least one
+    such lesion at least this probably."""
     malignant_probability: Probability
-    """The same for being malignant: the lesion's probabilities of the malignant types taken together."""
+    """The same for being malignant: the lesion's probabilities of the malignant types taken
+    together."""
 
 
 class Provenance(Record):
@@ -254,15 +278,27 @@ class Findings(Record):
         """The JSON Schema (draft 2020-12) of `to_json`, as JSON text, for readers: it lets every MINOR of this MAJOR version pass."""
         schema = _without_limits(Findings.model_json_schema(mode="serialization"))
         major = Findings.model_fields["schema_version"].default.partition(".")[0]
-        schema["properties"]["schema_version"] |= {"type": "string", "pattern": rf"^{major}\.[0-9]+$"}
+        schema["properties"]["schema_version"] |= {
+            "type": "string",
+            "pattern": rf"^{major}\.[0-9]+$",
+        }
         del schema["properties"]["schema_version"]["const"]
-        return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
+        return (
+            json.dumps(
+                {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2
+            )
+            + "\n"
+        )
 
 
 def _without_limits(schema: Any) -> Any:
     """Let fields pass that a later version may add."""
     if isinstance(schema, dict):
-        return {key: _without_limits(value) for key, value in schema.items() if (key, value) != ("additionalProperties", False)}
+        return {
+            key: _without_limits(value)
+            for key, value in schema.items()
+            if (key, value) != ("additionalProperties", False)
+        }
     return [_without_limits(value) for value in schema] if isinstance(schema, list) else schema
 
 

@@ -1,7 +1,7 @@
 """The nouns of the project: phases, studies, truth and predictions, as frozen values on voxel grids.
 
-A voxel grid is a `highdicom.Volume`: an array of shape (Z, Y, X) and an affine from voxel indices (z, y, x) to LPS millimetres.
-`volume.with_array(new)` puts another array on the same grid.
+A voxel grid is a `highdicom.Volume`: an array of shape (Z, Y, X) and an affine from voxel indices
+(z, y, x) to LPS millimetres. `volume.with_array(new)` puts another array on the same grid.
 """
 
 from __future__ import annotations
@@ -84,14 +84,17 @@ class Alignment:
 
     Attributes:
         method: "none", "resampled", "rigid" or "deformable".
-        similarity_before: normalised cross-correlation (of gradient magnitudes) with the reference before, in [-1, 1].
+        similarity_before: normalised cross-correlation (of gradient magnitudes) with the reference
+            before, in [-1, 1].
         similarity_after: the same after.
         mean_shift_mm: mean displacement inside the body that registration applied.
         folding: share of voxels where the field folds (Jacobian determinant <= 0), in [0, 1].
         trusted: whether measures that compare this phase with others may be trusted.
-        liver_similarity_before: as `similarity_before`, inside and near the liver; None where no liver was found or looked for.
+        liver_similarity_before: as `similarity_before`, inside and near the liver; None where no
+            liver was found or looked for.
         liver_similarity_after: the same after.
-        liver_match: share by which the liver matches better than when moved by some 6 mm, at most 1; below 0 it lies elsewhere.
+        liver_match: share by which the liver matches better than when moved by some 6 mm, at most
+            1; below 0 it lies elsewhere.
         liver_folding: as `folding`, inside and near the liver.
     """
 
@@ -116,10 +119,12 @@ class PhaseImage:
         time_s: seconds from injection to the centre of acquisition, None when unknown.
         confidence: how sure the phase's name is, in [0, 1].
         evidence: why this is thought to be that phase, in plain words.
-        description: the series' own description, "" when there is none or it could identify a person.
-        headers: DICOM headers without pixels, one per slice in the order of the volume's Z axis (one in all for an enhanced multi-frame
-            image); empty when the input was not DICOM.
-        alignment: quality of the registration, None before registration and for the reference phase.
+        description: the series' own description, "" when there is none or it could identify a
+            person.
+        headers: DICOM headers without pixels, one per slice in the order of the volume's Z axis
+            (one in all for an enhanced multi-frame image); empty when the input was not DICOM.
+        alignment: quality of the registration, None before registration and for the reference
+            phase.
     """
 
     volume: hd.Volume
@@ -132,7 +137,9 @@ class PhaseImage:
 
     def __post_init__(self) -> None:
         if self.volume.array.ndim != 3:
-            raise ValueError(f"a phase image has three axes (Z, Y, X), got shape {self.volume.array.shape}")
+            raise ValueError(
+                f"a phase image has three axes (Z, Y, X), got shape {self.volume.array.shape}"
+            )
         if self.volume.array.dtype != np.float32:
             raise ValueError(f"a phase image is float32, got {self.volume.array.dtype}")
 
@@ -147,7 +154,8 @@ class Study:
         case_id: a pseudonym safe to print (never a name or a hospital number).
         agent: contrast agent where known: "gadobutrol", "gadoxetate", "iodine", ...
         warnings: what was missing or doubtful while reading, one plain sentence each.
-        subject_id: pseudonym of the patient or animal, where one has several studies; "" for `case_id`.
+        subject_id: pseudonym of the patient or animal, where one has several studies; "" for
+            `case_id`.
         week: weeks since the subject's first study, None where nobody follows it over time.
         other: images of the same session that are no contrast phase, by sequence: "t2w", ...
     """
@@ -182,13 +190,19 @@ class Study:
         return all(same_grid(image.volume, self.grid) for image in self.phases.values())
 
 
-def same_grid(a: hd.VolumeGeometry | hd.Volume, b: hd.VolumeGeometry | hd.Volume, *, tolerance_mm: float = 0.01) -> bool:
+def same_grid(
+    a: hd.VolumeGeometry | hd.Volume,
+    b: hd.VolumeGeometry | hd.Volume,
+    *,
+    tolerance_mm: float = 0.01,
+) -> bool:
     """Whether two grids have one shape and put every voxel in one place, to `tolerance_mm` at the far corner."""
     if a.spatial_shape != b.spatial_shape:
         return False
     far = np.array([*a.spatial_shape, 1.0])
     return bool(
-        np.abs(a.affine[:3, 3] - b.affine[:3, 3]).max() <= tolerance_mm and np.abs((a.affine - b.affine) @ far)[:3].max() <= tolerance_mm
+        np.abs(a.affine[:3, 3] - b.affine[:3, 3]).max() <= tolerance_mm
+        and np.abs((a.affine - b.affine) @ far)[:3].max() <= tolerance_mm
     )
 
 
@@ -200,7 +214,8 @@ class LesionTruth:
         label: its value in `Truth.lesions`, from 1.
         type: its type.
         curve: noise-free mean intensity per phase, in the image's own unit.
-        kinetics: parameters of the kinetic model by name with unit, for instance {"arterial_fraction": 0.9, "mean_transit_s": 12.0}.
+        kinetics: parameters of the kinetic model by name with unit, for instance
+            {"arterial_fraction": 0.9, "mean_transit_s": 12.0}.
     """
 
     label: int
@@ -218,9 +233,12 @@ class Truth:
         organs: uint8 values of `labels.Organ`; lesion voxels are Organ.LIVER.
         lesion_list: one entry per label.
         liver_curve: noise-free mean intensity of the lesion-free liver parenchyma per phase.
-        displacement_mm: per phase, the (Z, Y, X, 3) float32 LPS shift from a point of the reference phase to the same tissue in that phase.
-        diagnosis: what the whole case is, where lesions alone do not say it: "normal", "covid-19", "responder", ...; "" where they do.
-        markers: what was found beside the images, by name with unit, for instance {"viability_percent": 62.0}.
+        displacement_mm: per phase, the (Z, Y, X, 3) float32 LPS shift from a point of the reference
+            phase to the same tissue in that phase.
+        diagnosis: what the whole case is, where lesions alone do not say it: "normal", "covid-19",
+            "responder", ...; "" where they do.
+        markers: what was found beside the images, by name with unit, for instance
+            {"viability_percent": 62.0}.
     """
 
     lesions: hd.Volume
@@ -239,7 +257,8 @@ class LesionPrediction:
     Attributes:
         label: its value in `Prediction.lesions`, from 1.
         type_probabilities: per type, summing to 1.
-        type_set: the types that hold the true one with 90 % coverage (split conformal), most probable first.
+        type_set: the types that hold the true one with 90 % coverage (split conformal), most
+            probable first.
         curve: the regressed mean intensity per phase, in the image's own unit.
         score: mean probability of being lesion over its voxels of a half or more, in [0, 1].
     """
@@ -259,8 +278,9 @@ class Prediction:
         liver: bool, the liver with its lesions.
         lesions: uint16 instance labels.
         lesion_list: one entry per label.
-        patient: per type, the largest score x probability over the lesions (LIDIA's LiverMax), which the probability that the patient has
-            at least one such lesion is not below; types are not exclusive.
+        patient: per type, the largest score x probability over the lesions (LIDIA's LiverMax),
+            which the probability that the patient has at least one such lesion is not below; types
+            are not exclusive.
         malignant: the same for the malignant types taken together.
         model: name of the model.
         warnings: what makes this prediction doubtful, one plain sentence each.

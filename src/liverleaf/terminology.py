@@ -80,5 +80,14 @@ LIVER_CODE = Code("10200004", "SCT", "Liver")
 LESION_CODE = Code("52988006", "SCT", "Lesion")
 
 LIVER_COLOUR = "#4cb5c4"
-LESION_COLOURS = ("#ff4d4d", "#ffb000", "#7ed957", "#b18cff", "#ff7ab8", "#38d3ff", "#f4e04d", "#c98a5b")
+LESION_COLOURS = (
+    "#ff4d4d",
+    "#ffb000",
+    "#7ed957",
+    "#b18cff",
+    "#ff7ab8",
+    "#38d3ff",
+    "#f4e04d",
+    "#c98a5b",
+)
 """sRGB colours of the liver and, in turn, of lesions 1, 2, 3, ...; read against grey images."""

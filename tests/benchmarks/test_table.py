@@ -12,13 +12,16 @@ MAE = {"mae": Metric("MAE", 1.0, higher_is_better=False)}
 
 
 def row(name: str, values: list[float], metric: str = "dsc", **more) -> Row:
-    return Row(name, {metric: [Value(f"s{i}", i % 2, value) for i, value in enumerate(values)]}, **more)
+    return Row(
+        name, {metric: [Value(f"s{i}", i % 2, value) for i, value in enumerate(values)]}, **more
+    )
 
 
 def test_mean_spread_and_interval_by_hand() -> None:
     (found,) = summarise([row("ours", [0.5, 0.7, 0.5, 0.7])], DSC, ours="ours", seed=0)
     assert found["metrics"]["dsc"]["mean"] == pytest.approx(60)
-    assert found["metrics"]["dsc"]["sd"] == pytest.approx(np.std([50, 70], ddof=1))  # of the two folds' means
+    # of the two folds' means
+    assert found["metrics"]["dsc"]["sd"] == pytest.approx(np.std([50, 70], ddof=1))
     low, high = found["metrics"]["dsc"]["ci95"]
     assert 50 <= low < 60 < high <= 70 and found["metrics"]["dsc"]["n"] == 4
     assert found["p_value"] is None
@@ -36,7 +39,11 @@ def test_p_values_are_corrected_for_the_number_of_rivals_and_ours_is_of_the_best
 
 def test_the_best_rival_is_the_one_with_the_least_error() -> None:
     near, far = [1.0 + 0.1 * i for i in range(8)], [5.0] * 8
-    rows = [row("far", far, "mae"), row("near", near, "mae"), row("ours", [v * 0.99 for v in near], "mae")]
+    rows = [
+        row("far", far, "mae"),
+        row("near", near, "mae"),
+        row("ours", [v * 0.99 for v in near], "mae"),
+    ]
     p = {r["name"]: r["p_value"] for r in summarise(rows, MAE, ours="ours", seed=0)}
     assert p["ours"] == p["near"]
 
@@ -52,7 +59,11 @@ def test_how_far_ahead_by_hand_whichever_way_the_metric_counts() -> None:
     rows = [row("rival", [3.0, 5.0, 1.0, 2.0], "mae"), row("ours", [1.0, 2.0, 1.0, 1.0], "mae")]
     rival, ours = summarise(rows, MAE, ours="ours", seed=0)
     ahead = rival["metrics"]["mae"]["ahead"]
-    assert ahead["mean"] == pytest.approx(1.5) and ahead["n"] == 4 and 0 <= ahead["ci95"][0] < 1.5 < ahead["ci95"][1] <= 3
+    assert (
+        ahead["mean"] == pytest.approx(1.5)
+        and ahead["n"] == 4
+        and 0 <= ahead["ci95"][0] < 1.5 < ahead["ci95"][1] <= 3
+    )
     assert "ahead" not in ours["metrics"]["mae"]
 
 
@@ -64,7 +75,13 @@ def test_words_say_better_worse_and_neither() -> None:
         row("level", [v + 0.01 * (-1) ** i for i, v in enumerate(ours)]),
         row("ours", ours),
     ]
-    record = {"title": "T", "about": "A", "reading": "R", "ours": "ours", "rows": summarise(rows, DSC, ours="ours", seed=0)}
+    record = {
+        "title": "T",
+        "about": "A",
+        "reading": "R",
+        "ours": "ours",
+        "rows": summarise(rows, DSC, ours="ours", seed=0),
+    }
     (words,) = [line for line in markdown(record, DSC).splitlines() if line.startswith("- DSC")]
     better, worse, neither = words.split("; ")
     assert better.startswith("- DSC (%): **better than** low (+10.")
@@ -74,14 +91,34 @@ def test_words_say_better_worse_and_neither() -> None:
 
 def test_the_page_and_the_figure_show_every_row_and_what_was_published_apart() -> None:
     rows = [
-        row("rival", [0.5, 0.6], published={"dsc": (77.34, 3.04)}, parameters=31_000_000, notes=("it answers the mean",)),
+        row(
+            "rival",
+            [0.5, 0.6],
+            published={"dsc": (77.34, 3.04)},
+            parameters=31_000_000,
+            notes=("it answers the mean",),
+        ),
         row("ours", [0.7, 0.8], published={"dsc": (85.23, None)}),
         Row("silent", {}),
     ]
-    record = {"title": "T", "about": "A", "reading": "R", "ours": "ours", "rows": summarise(rows, DSC, ours="ours", seed=0)}
+    record = {
+        "title": "T",
+        "about": "A",
+        "reading": "R",
+        "ours": "ours",
+        "rows": summarise(rows, DSC, ours="ours", seed=0),
+    }
     text = markdown(record, DSC)
     assert "| rival | 55.00 ± 7.07 (50.00 to 60.00, n=2) | 0.500 | 77.34 ± 3.04 |" in text
-    assert "31.000" in text and "- rival: it answers the mean" in text and "other, private data" in text
+    assert (
+        "31.000" in text
+        and "- rival: it answers the mean" in text
+        and "other, private data" in text
+    )
     assert "| silent | - |  | - |" in text
     assert json.loads(json.dumps(record)) == record
-    assert [label.get_text() for label in figure(record, DSC).axes[0].get_yticklabels()] == ["rival", "ours", "silent"]
+    assert [label.get_text() for label in figure(record, DSC).axes[0].get_yticklabels()] == [
+        "rival",
+        "ours",
+        "silent",
+    ]

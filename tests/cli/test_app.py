@@ -34,8 +34,22 @@ from liverleaf.phantom.generator import Phantom, write_cohort
 from liverleaf.registration.align import Registration
 from liverleaf.study import Modality, Study
 
-COMMANDS = ("analyze", "inspect", "ingest", "export", "phantom", "train", "ensemble", "evaluate", "compare", "benchmark", "models")
-BENCHMARKS = sorted(command.name or command.callback.__name__ for command in benchmarks.registered_commands)
+COMMANDS = (
+    "analyze",
+    "inspect",
+    "ingest",
+    "export",
+    "phantom",
+    "train",
+    "ensemble",
+    "evaluate",
+    "compare",
+    "benchmark",
+    "models",
+)
+BENCHMARKS = sorted(
+    command.name or command.callback.__name__ for command in benchmarks.registered_commands
+)
 SECRETS = ("mustermann", "erika", "4711secret", "acc0815")
 RECIPE = Path(__file__).parents[2] / "recipes/liverleaf-net-ct.toml"
 
@@ -49,7 +63,9 @@ class Done(NamedTuple):
 
 
 @pytest.fixture
-def liverleaf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+def liverleaf(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
     """Run the command line in this process; anything but a clean exit is a failure of the test."""
 
     def run(*arguments: object) -> Done:
@@ -68,11 +84,24 @@ def liverleaf(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Networks that know nothing, one per modality."""
     folder = tmp_path_factory.mktemp("models")
-    config = MTINetConfig(masks=2, types=8, widths=(4, 4, 8, 8), skips=True, heads="lesion", token_width=64, size=64)
+    config = MTINetConfig(
+        masks=2, types=8, widths=(4, 4, 8, 8), skips=True, heads="lesion", token_width=64, size=64
+    )
     for modality in Modality:
         torch.manual_seed(1)
-        card = ModelCard(f"tiny-{modality.lower()}", "mti-net", config, InputConfig(modality, size=64), (0.0,) * 4, (1.0,) * 4)
-        save_model(folder / modality.lower(), dataclasses.replace(card, training={"cases": 2}), MTINet(config))
+        card = ModelCard(
+            f"tiny-{modality.lower()}",
+            "mti-net",
+            config,
+            InputConfig(modality, size=64),
+            (0.0,) * 4,
+            (1.0,) * 4,
+        )
+        save_model(
+            folder / modality.lower(),
+            dataclasses.replace(card, training={"cases": 2}),
+            MTINet(config),
+        )
     return folder
 
 
@@ -84,7 +113,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_cohort(phantom, 2, folder / "dicom", format="dicom")
     write_cohort(phantom, 2, folder / "cohort", format="nifti")
     for file in (folder / "dicom/case-00000/dicom").iterdir():
-        change(file, PatientName="Mustermann^Erika", PatientID="4711SECRET", AccessionNumber="ACC0815")
+        change(
+            file, PatientName="Mustermann^Erika", PatientID="4711SECRET", AccessionNumber="ACC0815"
+        )
     return folder
 
 
@@ -101,10 +132,19 @@ def one_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     separate = predict.separate
 
     def keep(study: Study) -> Registration:
-        return Registration(dataclasses.replace(study, phases={study.reference: study.phases[study.reference]}), None, {}, {})
+        return Registration(
+            dataclasses.replace(study, phases={study.reference: study.phases[study.reference]}),
+            None,
+            {},
+            {},
+        )
 
     monkeypatch.setattr(analysis, "register_phases", keep)
-    monkeypatch.setattr(predict, "separate", lambda *arguments, **settings: (separate(*arguments, **settings) == 1).astype(np.uint16))
+    monkeypatch.setattr(
+        predict,
+        "separate",
+        lambda *arguments, **settings: (separate(*arguments, **settings) == 1).astype(np.uint16),
+    )
 
 
 def change(file: Path, **elements: object) -> None:
@@ -117,7 +157,9 @@ def change(file: Path, **elements: object) -> None:
 def series(study: Path) -> dict[str, list[Path]]:
     files: dict[str, list[Path]] = {}
     for file in sorted(study.iterdir()):
-        files.setdefault(pydicom.dcmread(file, stop_before_pixels=True).SeriesInstanceUID, []).append(file)
+        files.setdefault(
+            pydicom.dcmread(file, stop_before_pixels=True).SeriesInstanceUID, []
+        ).append(file)
     return files
 
 
@@ -131,11 +173,18 @@ def assert_one_line(done: Done, code: int, message: str) -> None:
     assert not any(secret in done.err.lower() for secret in SECRETS)
 
 
-# help and bad use ------------------------------------------------------------------------------------------------------------------------
+# help and bad use
+# ------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "benchmark"] + [f"benchmark {name}" for name in BENCHMARKS])
-def test_the_help_of_every_command_has_an_example(liverleaf: Callable[..., Done], command: str) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [name for name in COMMANDS if name != "benchmark"]
+    + [f"benchmark {name}" for name in BENCHMARKS],
+)
+def test_the_help_of_every_command_has_an_example(
+    liverleaf: Callable[..., Done], command: str
+) -> None:
     done = liverleaf(*command.split(), "--help")
     assert done.code == 0
     assert f"Example: liverleaf {command}" in " ".join(done.out.split())
@@ -165,18 +214,31 @@ def test_the_help_names_every_command(liverleaf: Callable[..., Done]) -> None:
         (("phantom", "--cases", "1", "--seed", "-1", "--out", "out"), "--seed"),
         (("phantom", "--cases", "1", "--jobs", "0", "--out", "out"), "--jobs"),
         (("phantom", "--cases", "1", "--shape", "8", "0", "8", "--out", "out"), "--shape"),
-        (("phantom", "--cases", "1", "--spacing-mm", "1", "-1", "1", "--out", "out"), "--spacing-mm"),
-        (("phantom", "--cases", "1", "--spacing-mm", "nan", "1", "1", "--out", "out"), "--spacing-mm"),
+        (
+            ("phantom", "--cases", "1", "--spacing-mm", "1", "-1", "1", "--out", "out"),
+            "--spacing-mm",
+        ),
+        (
+            ("phantom", "--cases", "1", "--spacing-mm", "nan", "1", "1", "--out", "out"),
+            "--spacing-mm",
+        ),
         (("phantom", "--cases", "1", "--modality", "us", "--out", "out"), "--modality"),
         (("phantom", "--cases", "1", "--format", "jpeg", "--out", "out"), "--format"),
-        (("export", "cohort", "--out", "Dataset501_Liver", "--phase", "late"), "pre, arterial, portal, delayed"),
+        (
+            ("export", "cohort", "--out", "Dataset501_Liver", "--phase", "late"),
+            "pre, arterial, portal, delayed",
+        ),
         (("train", "recipe.toml", "--cohort", "cohort", "--out", "out", "--fold", "5"), "--fold"),
         (("train", "recipe.toml", "--cohort", "cohort", "--out", "out", "--fold", "-1"), "--fold"),
         (("benchmark", "beauty", "--out", "out"), "No such command 'beauty'"),
     ],
 )
 def test_bad_use_exits_2(
-    liverleaf: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+    liverleaf: Callable[..., Done],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert_one_line(liverleaf(*arguments), 2, message)
@@ -185,16 +247,30 @@ def test_bad_use_exits_2(
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
-    [(["--help"], 0, ""), (["inspect", "nowhere"], 1, "nowhere does not exist"), (["inspect"], 2, "Missing argument")],
+    [
+        (["--help"], 0, ""),
+        (["inspect", "nowhere"], 1, "nowhere does not exist"),
+        (["inspect"], 2, "Missing argument"),
+    ],
 )
-def test_the_program_exits_as_the_function_does(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "liverleaf", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_the_program_exits_as_the_function_does(
+    tmp_path: Path, arguments: list[str], code: int, message: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "liverleaf", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_stop_from_the_keyboard_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stop_from_the_keyboard_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def stopped() -> None:
         raise KeyboardInterrupt
 
@@ -204,7 +280,9 @@ def test_a_stop_from_the_keyboard_is_told(monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr().err == "liverleaf: stopped before it was done\n"
 
 
-def test_what_the_system_refuses_is_told_in_words(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_the_system_refuses_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def refused() -> None:
         raise PermissionError(13, "Permission denied", "ro/ph")
 
@@ -214,7 +292,8 @@ def test_what_the_system_refuses_is_told_in_words(monkeypatch: pytest.MonkeyPatc
     assert capsys.readouterr().err == "liverleaf: ro/ph: permission denied\n"
 
 
-# bad input -------------------------------------------------------------------------------------------------------------------------------
+# bad input
+# -------------------------------------------------------------------------------------------------------------------------------
 
 
 def missing(study: Path) -> Path:
@@ -251,7 +330,9 @@ def zip_that_escapes(study: Path) -> Path:
 
 
 def zip_that_explodes(study: Path) -> Path:
-    with zipfile.ZipFile(study.parent / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+    with zipfile.ZipFile(
+        study.parent / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1
+    ) as archive:
         archive.writestr("zeros", bytes(260 * 2**20))
     return study.parent / "bomb.zip"
 
@@ -278,7 +359,10 @@ def nifti(study: Path, **images: np.ndarray) -> Path:
     folder = study.parent / "nifti"
     folder.mkdir()
     for name, array in images.items():
-        nib.save(nib.Nifti1Image(array.astype(np.float32), np.diag([5.0, 5, 5, 1])), folder / f"{name}.nii.gz")
+        nib.save(
+            nib.Nifti1Image(array.astype(np.float32), np.diag([5.0, 5, 5, 1])),
+            folder / f"{name}.nii.gz",
+        )
     return folder
 
 
@@ -322,15 +406,23 @@ BAD_INPUT = {
 
 
 @pytest.mark.parametrize("spoil", BAD_INPUT, ids=lambda spoil: spoil.__name__)
-def test_bad_input_is_one_line_and_leaves_nothing(liverleaf: Callable[..., Done], study: Path, models: Path, spoil: Callable) -> None:
+def test_bad_input_is_one_line_and_leaves_nothing(
+    liverleaf: Callable[..., Done], study: Path, models: Path, spoil: Callable
+) -> None:
     path = spoil(study)
     before = set(study.parent.iterdir())
-    assert_one_line(liverleaf("analyze", path, "--out", study.parent / "out", "--model", models / "ct"), 1, BAD_INPUT[spoil])
+    assert_one_line(
+        liverleaf("analyze", path, "--out", study.parent / "out", "--model", models / "ct"),
+        1,
+        BAD_INPUT[spoil],
+    )
     assert set(study.parent.iterdir()) == before
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_flipped_bits_end_in_findings_or_in_one_line(liverleaf: Callable[..., Done], study: Path, seed: int) -> None:
+def test_flipped_bits_end_in_findings_or_in_one_line(
+    liverleaf: Callable[..., Done], study: Path, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     for file in study.iterdir():
         data = bytearray(file.read_bytes())
@@ -344,17 +436,33 @@ def test_flipped_bits_end_in_findings_or_in_one_line(liverleaf: Callable[..., Do
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(("--model", "nobody"), "no model nobody"), (("--model", "{models}/mr"), "is for MR"), (("--model", "{models}"), "no model")],
+    [
+        (("--model", "nobody"), "no model nobody"),
+        (("--model", "{models}/mr"), "is for MR"),
+        (("--model", "{models}"), "no model"),
+    ],
 )
 def test_a_model_that_does_not_fit_is_refused(
-    liverleaf: Callable[..., Done], study: Path, models: Path, one_phase: None, options: tuple[str, str], message: str
+    liverleaf: Callable[..., Done],
+    study: Path,
+    models: Path,
+    one_phase: None,
+    options: tuple[str, str],
+    message: str,
 ) -> None:
-    done = liverleaf("analyze", study, "--out", study.parent / "out", *(option.format(models=models) for option in options))
+    done = liverleaf(
+        "analyze",
+        study,
+        "--out",
+        study.parent / "out",
+        *(option.format(models=models) for option in options),
+    )
     assert_one_line(done, 1, message)
     assert not (study.parent / "out").exists()
 
 
-# doubtful input --------------------------------------------------------------------------------------------------------------------------
+# doubtful input
+# --------------------------------------------------------------------------------------------------------------------------
 
 
 def whole(study: Path) -> Path:
@@ -376,7 +484,9 @@ def one_slice(study: Path) -> Path:
 
 def a_slice_missing(study: Path) -> Path:
     for files in series(study).values():
-        next(f for f in files if pydicom.dcmread(f, stop_before_pixels=True).InstanceNumber == 4).unlink()
+        next(
+            f for f in files if pydicom.dcmread(f, stop_before_pixels=True).InstanceNumber == 4
+        ).unlink()
     return study
 
 
@@ -395,7 +505,10 @@ def no_liver(study: Path) -> Path:
 
 def name_in_description(study: Path) -> Path:
     for file in study.iterdir():
-        change(file, SeriesDescription=f"{pydicom.dcmread(file).SeriesDescription} Mustermann 4711SECRET")
+        change(
+            file,
+            SeriesDescription=f"{pydicom.dcmread(file).SeriesDescription} Mustermann 4711SECRET",
+        )
     return study
 
 
@@ -421,7 +534,9 @@ def test_doubtful_input_is_analysed_with_a_warning(
     findings = Findings.model_validate_json(done.out)
     assert DOUBTFUL[spoil] in " ".join((*findings.study.warnings, *findings.warnings))
     written = [file for file in out.rglob("*") if file.is_file()]
-    assert {"findings.json", "lesions.nii.gz", "liver.nii.gz", "report.html"} <= {file.name for file in written}
+    assert {"findings.json", "lesions.nii.gz", "liver.nii.gz", "report.html"} <= {
+        file.name for file in written
+    }
     for file in written:
         assert not any(secret in file.name.lower() for secret in SECRETS)
         if file.suffix != ".dcm":
@@ -429,7 +544,9 @@ def test_doubtful_input_is_analysed_with_a_warning(
     assert not [path for path in study.parent.iterdir() if path.name.startswith(".")]
 
 
-def test_warnings_are_printed_for_people(liverleaf: Callable[..., Done], study: Path, models: Path, one_phase: None) -> None:
+def test_warnings_are_printed_for_people(
+    liverleaf: Callable[..., Done], study: Path, models: Path, one_phase: None
+) -> None:
     (study / "notes.txt").write_text("beside the images")
     done = liverleaf("analyze", study, "--out", study.parent / "out", "--model", models / "ct")
     assert done.code == 0
@@ -438,10 +555,13 @@ def test_warnings_are_printed_for_people(liverleaf: Callable[..., Done], study: 
     assert f"{study.parent / 'out' / 'seg.dcm'} holds the patient's name" in done.out
 
 
-# the other commands ----------------------------------------------------------------------------------------------------------------------
+# the other commands
+# ----------------------------------------------------------------------------------------------------------------------
 
 
-def test_inspect_prints_descriptions_as_they_are(liverleaf: Callable[..., Done], study: Path) -> None:
+def test_inspect_prints_descriptions_as_they_are(
+    liverleaf: Callable[..., Done], study: Path
+) -> None:
     for file in next(iter(series(study).values())):
         change(file, SeriesDescription="portal [/b] :smile: [red]")
     done = liverleaf("inspect", study)
@@ -450,20 +570,37 @@ def test_inspect_prints_descriptions_as_they_are(liverleaf: Callable[..., Done],
     assert ":smile:" in done.out
 
 
-def test_inspect_tells_machines_what_it_tells_people(liverleaf: Callable[..., Done], study: Path) -> None:
+def test_inspect_tells_machines_what_it_tells_people(
+    liverleaf: Callable[..., Done], study: Path
+) -> None:
     done = liverleaf("inspect", study, "--json")
     assert (done.code, done.err) == (0, "")
-    assert {entry["phase"] for entry in json.loads(done.out)} == {"pre", "arterial", "portal", "delayed"}
+    assert {entry["phase"] for entry in json.loads(done.out)} == {
+        "pre",
+        "arterial",
+        "portal",
+        "delayed",
+    }
 
 
-def test_inspect_tells_of_files_that_were_left_out(liverleaf: Callable[..., Done], study: Path) -> None:
+def test_inspect_tells_of_files_that_were_left_out(
+    liverleaf: Callable[..., Done], study: Path
+) -> None:
     file = sorted(study.iterdir())[0]
     file.write_bytes(file.read_bytes()[:200])
-    assert "\nwarning: left out 1 of 32 files: 1 unreadable or damaged\n" in liverleaf("inspect", study).out
-    assert liverleaf("inspect", study, "--json").err == "warning: left out 1 of 32 files: 1 unreadable or damaged\n"
+    assert (
+        "\nwarning: left out 1 of 32 files: 1 unreadable or damaged\n"
+        in liverleaf("inspect", study).out
+    )
+    assert (
+        liverleaf("inspect", study, "--json").err
+        == "warning: left out 1 of 32 files: 1 unreadable or damaged\n"
+    )
 
 
-def test_ingest_says_what_was_kept_read_again_and_ignored(liverleaf: Callable[..., Done], study: Path) -> None:
+def test_ingest_says_what_was_kept_read_again_and_ignored(
+    liverleaf: Callable[..., Done], study: Path
+) -> None:
     files = [file for alike in series(study).values() for file in alike]
     whole = study.parent / "whole"
     shutil.copytree(study, whole)
@@ -471,13 +608,26 @@ def test_ingest_says_what_was_kept_read_again_and_ignored(liverleaf: Callable[..
     for file in files[8:]:
         file.unlink()
     out = study.parent / "new/cohort"
-    assert "1 study found, 1 read, 0 refused\npage: " in liverleaf("ingest", study, "--out", out).out
+    assert (
+        "1 study found, 1 read, 0 refused\npage: " in liverleaf("ingest", study, "--out", out).out
+    )
     done = liverleaf("ingest", whole, "--out", out)
-    assert "1 study found, 1 read (1 read again), 0 refused\nother files ignored: 1 not DICOM\npage: " in done.out
+    assert (
+        "1 study found, 1 read (1 read again), 0 refused\nother files ignored: 1 not DICOM\npage: "
+        in done.out
+    )
     assert f"where each study lies: {out.parent / 'pseudonyms.places.csv'} " in done.out
-    assert "1 study found, 1 read (1 kept from before), 0 refused\n" in liverleaf("ingest", study, "--out", out).out
+    assert (
+        "1 study found, 1 read (1 kept from before), 0 refused\n"
+        in liverleaf("ingest", study, "--out", out).out
+    )
     told = json.loads(liverleaf("ingest", whole, "--out", out, "--json").out)
-    assert (told["kept"], told["again"], told["ignored"], told["warnings"]) == (1, 0, {"not DICOM": 1}, {})
+    assert (told["kept"], told["again"], told["ignored"], told["warnings"]) == (
+        1,
+        0,
+        {"not DICOM": 1},
+        {},
+    )
 
 
 def test_inspect_shows_a_single_slice(liverleaf: Callable[..., Done], study: Path) -> None:
@@ -486,7 +636,9 @@ def test_inspect_shows_a_single_slice(liverleaf: Callable[..., Done], study: Pat
     assert "- x 9 x 9" in done.out
 
 
-def test_phantom_makes_a_study_and_leaves_other_folders_alone(liverleaf: Callable[..., Done], tmp_path: Path) -> None:
+def test_phantom_makes_a_study_and_leaves_other_folders_alone(
+    liverleaf: Callable[..., Done], tmp_path: Path
+) -> None:
     arguments = ("phantom", "--cases", 1, "--shape", 4, 16, 16, "--spacing-mm", 40, 22, 22, "--out")
     assert liverleaf(*arguments, tmp_path / "new").code == 0
     assert (tmp_path / "new/case-00000/case.json").is_file()
@@ -524,22 +676,42 @@ def test_training_that_cannot_begin_is_refused(
     (tmp_path / "text").write_text("no = [recipe")
     (tmp_path / "old").mkdir()
     (tmp_path / "old/run.json").write_text("{}")
-    assert_one_line(liverleaf("train", recipe, "--cohort", source / "cohort", "--out", "run", *options), 1, message)
+    assert_one_line(
+        liverleaf("train", recipe, "--cohort", source / "cohort", "--out", "run", *options),
+        1,
+        message,
+    )
     assert not (tmp_path / "run").exists()
 
 
-def test_evaluation_on_the_training_cohort_is_refused(liverleaf: Callable[..., Done], source: Path, models: Path, tmp_path: Path) -> None:
+def test_evaluation_on_the_training_cohort_is_refused(
+    liverleaf: Callable[..., Done], source: Path, models: Path, tmp_path: Path
+) -> None:
     shutil.copytree(models / "ct", tmp_path / "model")
     cohort = Cohort.open(source / "cohort")
     card = checkpoint.load_card(tmp_path / "model")
-    save_card(tmp_path / "model", dataclasses.replace(card, training={"cohort": data_fingerprint(cohort, range(len(cohort)))}))
-    arguments = ("evaluate", tmp_path / "model", "--cohort", source / "cohort", "--out", tmp_path / "out")
+    save_card(
+        tmp_path / "model",
+        dataclasses.replace(
+            card, training={"cohort": data_fingerprint(cohort, range(len(cohort)))}
+        ),
+    )
+    arguments = (
+        "evaluate",
+        tmp_path / "model",
+        "--cohort",
+        source / "cohort",
+        "--out",
+        tmp_path / "out",
+    )
     assert_one_line(liverleaf(*arguments), 1, "was trained on")
     assert_one_line(liverleaf(*arguments, "--calibrate"), 1, "was trained on")
     assert not (tmp_path / "out").exists()
 
 
-def test_models_without_any_shipped(liverleaf: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_without_any_shipped(
+    liverleaf: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
     assert liverleaf("models").code == 0
     assert json.loads(liverleaf("models", "--json").out) == []
@@ -551,20 +723,28 @@ def test_models_shows_the_measured_figures(
     shutil.copytree(models, tmp_path / "shipped")
     models = tmp_path / "shipped"
     card = checkpoint.load_card(models / "ct")
-    figures = {"all phases": {"figures": {"lesion_dice": {"mean": 0.61, "low": 0.5, "high": 0.7, "n": 9}}}}
+    figures = {
+        "all phases": {"figures": {"lesion_dice": {"mean": 0.61, "low": 0.5, "high": 0.7, "n": 9}}}
+    }
     save_card(models / "ct", dataclasses.replace(card, figures=figures))
     monkeypatch.setattr(checkpoint, "SHIPPED", models)
     done = liverleaf("models")
     assert done.code == 0
     assert "0.61" in done.out
     assert "not on patients" in done.out
-    assert [entry["name"] for entry in json.loads(liverleaf("models", "--json").out)] == ["tiny-ct", "tiny-mr"]
+    assert [entry["name"] for entry in json.loads(liverleaf("models", "--json").out)] == [
+        "tiny-ct",
+        "tiny-mr",
+    ]
 
 
-# many studies ----------------------------------------------------------------------------------------------------------------------------
+# many studies
+# ----------------------------------------------------------------------------------------------------------------------------
 
 
-def test_ingest_makes_a_cohort_of_many_studies(liverleaf: Callable[..., Done], source: Path, tmp_path: Path) -> None:
+def test_ingest_makes_a_cohort_of_many_studies(
+    liverleaf: Callable[..., Done], source: Path, tmp_path: Path
+) -> None:
     study = sorted((source / "dicom/case-00000/dicom").iterdir())
     (tmp_path / "mustermann").mkdir()
     for file in study:
@@ -577,7 +757,10 @@ def test_ingest_makes_a_cohort_of_many_studies(liverleaf: Callable[..., Done], s
     again = liverleaf("ingest", tmp_path / "mustermann", "--out", tmp_path / "cohort")
     assert "1 read (1 kept from before), 0 refused" in again.out
     assert "Research use only" in again.out
-    assert not any(secret in (done.out + again.out).lower().replace(str(tmp_path).lower(), "") for secret in SECRETS)
+    assert not any(
+        secret in (done.out + again.out).lower().replace(str(tmp_path).lower(), "")
+        for secret in SECRETS
+    )
 
 
 @pytest.mark.parametrize(
@@ -598,5 +781,7 @@ def test_ingest_explains_bad_use_in_one_line(
         (tmp_path / name).mkdir()
     (tmp_path / "full/thesis.txt").write_text("mine")
     folders = {name: tmp_path / name for name in ("empty", "full", "out")}
-    assert_one_line(liverleaf(*(argument.format(**folders) for argument in arguments)), code, message)
+    assert_one_line(
+        liverleaf(*(argument.format(**folders) for argument in arguments)), code, message
+    )
     assert not (tmp_path / "out").exists()

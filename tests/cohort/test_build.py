@@ -28,7 +28,16 @@ from liverleaf.phantom.dicom_series import write_dicom
 from liverleaf.phantom.generator import Phantom
 from liverleaf.study import InputError, Phase
 
-SECRETS = ("mustermann", "erika", "4711secret", "acc0815", "hausarzt", "2.25.12345", "geheim", "20240115")
+SECRETS = (
+    "mustermann",
+    "erika",
+    "4711secret",
+    "acc0815",
+    "hausarzt",
+    "2.25.12345",
+    "geheim",
+    "20240115",
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +59,12 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.rmtree(folder / "mustermann/visit-2")
     (folder / "geheim").mkdir()
     for name in ("arterial", "portal"):
-        nib.save(nib.Nifti1Image(np.arange(6 * 7 * 8, dtype=np.int16).reshape(6, 7, 8) - 1000, np.eye(4)), folder / f"geheim/{name}.nii.gz")
+        nib.save(
+            nib.Nifti1Image(
+                np.arange(6 * 7 * 8, dtype=np.int16).reshape(6, 7, 8) - 1000, np.eye(4)
+            ),
+            folder / f"geheim/{name}.nii.gz",
+        )
     (folder / "bad").mkdir()
     bad = pydicom.dcmread(folder / "mustermann/visit-1" / files[0].name)
     bad.StudyInstanceUID, bad.SOPClassUID = "2.25.9", "1.2.840.10008.5.1.4.1.1.7"
@@ -61,7 +75,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def spoil(file: Path, number: int) -> None:
     dataset = pydicom.dcmread(file)
-    dataset.PatientName, dataset.PatientID, dataset.AccessionNumber = "Mustermann^Erika", "4711SECRET", "ACC0815"
+    dataset.PatientName, dataset.PatientID, dataset.AccessionNumber = (
+        "Mustermann^Erika",
+        "4711SECRET",
+        "ACC0815",
+    )
     dataset.ReferringPhysicianName = "Hausarzt^Heidi"
     dataset.StudyInstanceUID = f"2.25.12345{number}"
     dataset.SeriesInstanceUID = f"{dataset.SeriesInstanceUID[:40]}{number}"
@@ -85,9 +103,17 @@ def rows(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_every_study_is_a_case_or_a_refusal_with_a_reason(collected: tuple[Path, Collected]) -> None:
+def test_every_study_is_a_case_or_a_refusal_with_a_reason(
+    collected: tuple[Path, Collected],
+) -> None:
     out, done = collected
-    assert (done.found, done.read, done.kept, len(done.refused), done.ignored) == (4, 3, 0, 1, {"not DICOM": 1})
+    assert (done.found, done.read, done.kept, len(done.refused), done.ignored) == (
+        4,
+        3,
+        0,
+        1,
+        {"not DICOM": 1},
+    )
     assert "secondary capture" in next(iter(done.refused.values()))
     cohort = Cohort.open(out)
     assert len(cohort) == 3
@@ -95,11 +121,18 @@ def test_every_study_is_a_case_or_a_refusal_with_a_reason(collected: tuple[Path,
     table = rows(out)
     assert [row["status"] for row in table].count("refused") == 1
     read = next(row for row in table if row["shape"] == "12x24x24")
-    assert (read["modality"], read["slices"], read["spacing_mm"], read["phases"]) == ("CT", "12", "10x14x14", "pre;arterial")
+    assert (read["modality"], read["slices"], read["spacing_mm"], read["phases"]) == (
+        "CT",
+        "12",
+        "10x14x14",
+        "pre;arterial",
+    )
     assert float(read["confidences"].split(";")[1]) > 0.5
 
 
-def test_the_page_shows_each_case_each_refusal_and_loads_nothing(collected: tuple[Path, Collected]) -> None:
+def test_the_page_shows_each_case_each_refusal_and_loads_nothing(
+    collected: tuple[Path, Collected],
+) -> None:
     out, done = collected
     page = (out / "cohort.html").read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == 3
@@ -118,20 +151,32 @@ def test_nothing_in_the_cohort_names_the_patient(collected: tuple[Path, Collecte
             assert not any(secret.encode() in content for secret in SECRETS), path
         if path.name.endswith(".nii.gz"):
             header: Any = nib.load(path).header
-            assert all(not bytes(header[field]).strip(b"\0") for field in ("descrip", "aux_file", "intent_name", "db_name"))
+            assert all(
+                not bytes(header[field]).strip(b"\0")
+                for field in ("descrip", "aux_file", "intent_name", "db_name")
+            )
     study, _ = Cohort.open(out)[0]
-    assert all(str(image.volume.frame_of_reference_uid).startswith(("2.25.", "None")) for image in study.phases.values())
+    assert all(
+        str(image.volume.frame_of_reference_uid).startswith(("2.25.", "None"))
+        for image in study.phases.values()
+    )
 
 
-def test_the_deidentified_dicom_reads_as_the_same_study_with_its_interval_kept(archive: Path, collected: tuple[Path, Collected]) -> None:
+def test_the_deidentified_dicom_reads_as_the_same_study_with_its_interval_kept(
+    archive: Path, collected: tuple[Path, Collected]
+) -> None:
     out, _ = collected
     folders = sorted(out.glob("case-*/dicom"))
     assert len(folders) == 2
     days = []
     for folder in folders:
-        copy, case = read_study(folder), Cohort.open(folder.parents[1])[Cohort.open(out).directories.index(folder.parent)][0]
+        copy = read_study(folder)
+        case = Cohort.open(folder.parents[1])[Cohort.open(out).directories.index(folder.parent)][0]
         assert list(copy.phases) == list(case.phases)
-        assert all(np.array_equal(copy.phases[p].volume.array, case.phases[p].volume.array) for p in case.phases)
+        assert all(
+            np.array_equal(copy.phases[p].volume.array, case.phases[p].volume.array)
+            for p in case.phases
+        )
         days.append(int(pydicom.dcmread(next(folder.rglob("*.dcm"))).StudyDate))
     assert abs(pydicom_date(days[0]) - pydicom_date(days[1])) == 7
     assert len(Cohort.open(out).subjects) == 2
@@ -141,11 +186,14 @@ def pydicom_date(value: int) -> int:
     return pydicom.valuerep.DA(str(value)).toordinal()
 
 
-def test_a_second_run_keeps_what_is_there_and_mends_the_rest(archive: Path, collected: tuple[Path, Collected], tmp_path: Path) -> None:
+def test_a_second_run_keeps_what_is_there_and_mends_the_rest(
+    archive: Path, collected: tuple[Path, Collected], tmp_path: Path
+) -> None:
     shutil.copytree(collected[0], tmp_path / "cohort")
     shutil.copy(collected[1].key, tmp_path / "pseudonyms.key")
     out = tmp_path / "cohort"
-    lost, touched = sorted(out.glob("case-*/dicom"))[0].parent, sorted(out.glob("case-*/dicom"))[1].parent
+    lost = sorted(out.glob("case-*/dicom"))[0].parent
+    touched = sorted(out.glob("case-*/dicom"))[1].parent
     shutil.rmtree(lost)
     before = touched.stat().st_mtime_ns
     (out / "cohort.csv").unlink()
@@ -164,7 +212,9 @@ def growing(archive: Path, tmp_path: Path) -> tuple[Path, Path, Path]:
     """A study whose second phase arrives later: the folders of the first and of the second, and a cohort of the first."""
     files: dict[str, list[Path]] = {}
     for file in sorted((archive / "mustermann/visit-1").iterdir()):
-        files.setdefault(pydicom.dcmread(file, stop_before_pixels=True).SeriesInstanceUID, []).append(file)
+        files.setdefault(
+            pydicom.dcmread(file, stop_before_pixels=True).SeriesInstanceUID, []
+        ).append(file)
     folders = tmp_path / "study/first", tmp_path / "study/second"
     for folder, alike in zip(folders, files.values(), strict=True):
         folder.mkdir(parents=True)
@@ -192,7 +242,9 @@ def test_a_study_that_has_grown_is_read_again(growing: tuple[Path, Path, Path]) 
     assert [len(phases) for phases in phases_of(out)] == [2]
 
 
-def test_a_file_that_came_whole_the_second_time_is_read_again(growing: tuple[Path, Path, Path]) -> None:
+def test_a_file_that_came_whole_the_second_time_is_read_again(
+    growing: tuple[Path, Path, Path],
+) -> None:
     first, _, out = growing
     file = next(first.iterdir())
     whole = file.read_bytes()
@@ -204,7 +256,9 @@ def test_a_file_that_came_whole_the_second_time_is_read_again(growing: tuple[Pat
     assert "cannot be decoded" not in rows(out)[0]["warnings"]
 
 
-def test_the_rest_of_a_study_alone_does_not_replace_its_case_and_is_told(growing: tuple[Path, Path, Path]) -> None:
+def test_the_rest_of_a_study_alone_does_not_replace_its_case_and_is_told(
+    growing: tuple[Path, Path, Path],
+) -> None:
     _, second, out = growing
     before = phases_of(out)
     for _ in range(2):
@@ -215,7 +269,9 @@ def test_the_rest_of_a_study_alone_does_not_replace_its_case_and_is_told(growing
     assert phases_of(out) == before
 
 
-def test_a_case_is_left_as_it_was_where_more_cannot_be_read(growing: tuple[Path, Path, Path]) -> None:
+def test_a_case_is_left_as_it_was_where_more_cannot_be_read(
+    growing: tuple[Path, Path, Path],
+) -> None:
     first, second, out = growing
     before = phases_of(out)
     for file in second.iterdir():
@@ -228,7 +284,9 @@ def test_a_case_is_left_as_it_was_where_more_cannot_be_read(growing: tuple[Path,
     assert "was left as it was: images of 2 patients" in rows(out)[0]["warnings"]
 
 
-def test_a_changed_table_is_heard_and_a_missing_one_is_not(growing: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_a_changed_table_is_heard_and_a_missing_one_is_not(
+    growing: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
     first, second, out = growing
     number = pydicom.dcmread(next(first.iterdir())).SeriesNumber
 
@@ -253,7 +311,9 @@ def test_a_case_without_its_origin_is_kept(growing: tuple[Path, Path, Path]) -> 
     assert (done.kept, len(done.warnings)) == (1, 1)
 
 
-def test_where_each_study_lies_is_told_to_the_owner_of_the_key_alone(archive: Path, collected: tuple[Path, Collected]) -> None:
+def test_where_each_study_lies_is_told_to_the_owner_of_the_key_alone(
+    archive: Path, collected: tuple[Path, Collected]
+) -> None:
     out, done = collected
     assert done.places == out.parent / "pseudonyms.places.csv"
     assert done.places.stat().st_mode & 0o077 == 0
@@ -267,17 +327,23 @@ def test_where_each_study_lies_is_told_to_the_owner_of_the_key_alone(archive: Pa
     assert sorted(places.values())[0] == str(archive / "Mustermann_Erika.zip/4711SECRET")
 
 
-def test_processes_write_the_same_cohort(archive: Path, collected: tuple[Path, Collected], tmp_path: Path) -> None:
+def test_processes_write_the_same_cohort(
+    archive: Path, collected: tuple[Path, Collected], tmp_path: Path
+) -> None:
     shutil.copy(collected[1].key, tmp_path / "my.key")
     done = collect([archive], tmp_path / "cohort", key=tmp_path / "my.key", jobs=2)
     assert (done.read, len(done.refused)) == (3, 1)
     without = [{**row, "dicom_files": "", "warnings": ""} for row in rows(collected[0])]
-    assert [{**row, "dicom_files": "", "warnings": ""} for row in rows(tmp_path / "cohort")] == without
+    assert [
+        {**row, "dicom_files": "", "warnings": ""} for row in rows(tmp_path / "cohort")
+    ] == without
 
 
 def task(tmp_path: Path, number: int) -> Task:
     (tmp_path / ".ingest").mkdir(exist_ok=True)
-    found = FoundStudy(f"case-{number:012x}", f"subject-{number:012x}", (Source(str(tmp_path / f"{number}.nii")),))
+    found = FoundStudy(
+        f"case-{number:012x}", f"subject-{number:012x}", (Source(str(tmp_path / f"{number}.nii")),)
+    )
     return Task(found, tmp_path, Pseudonyms(bytes(32)), False)
 
 
@@ -304,7 +370,10 @@ def test_a_fault_of_one_study_is_its_reason_and_names_nobody(
 
 
 def test_dask_runs_the_same_function_and_outlives_a_lost_worker(
-    archive: Path, collected: tuple[Path, Collected], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path,
+    collected: tuple[Path, Collected],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", fake_dask())
     done = collect([archive], tmp_path / "cohort", scheduler="tcp://here:1")
@@ -334,7 +403,9 @@ def fake_dask() -> ModuleType:
         def nthreads(self) -> dict[str, int]:
             return {"worker": 1}
 
-        def submit(self, function: Callable[[Any], Any], argument: Task, **_settings: bool) -> Future:
+        def submit(
+            self, function: Callable[[Any], Any], argument: Task, **_settings: bool
+        ) -> Future:
             if not self.lost and not argument.study.refused:
                 self.lost = True
                 return Future(lambda: 1 / 0)
@@ -356,14 +427,18 @@ def fake_dask() -> ModuleType:
     return fake
 
 
-def test_without_dask_one_line_says_what_to_install(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_dask_one_line_says_what_to_install(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"pip install 'liverleaf\[dask\]'"):
         collect([archive], tmp_path / "cohort", scheduler="tcp://here:1")
     assert not list(tmp_path.iterdir())
 
 
-def test_bad_use_is_refused_and_leaves_nothing(archive: Path, collected: tuple[Path, Collected], tmp_path: Path) -> None:
+def test_bad_use_is_refused_and_leaves_nothing(
+    archive: Path, collected: tuple[Path, Collected], tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.txt").write_text("mine")
@@ -381,13 +456,18 @@ def test_bad_use_is_refused_and_leaves_nothing(archive: Path, collected: tuple[P
         collect([archive], collected[0], with_dicom=True, key=tmp_path / "other.key")
     with pytest.raises(InputError, match="begun in another way"):
         collect([archive], collected[0])
-    with pytest.raises(InputError, match="file is not writable, or key is there already; give another place"):
+    with pytest.raises(
+        InputError, match="file is not writable, or key is there already; give another place"
+    ):
         collect([archive], tmp_path / "cohort", key=tmp_path / "file/key")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.key", "empty", "file", "full"]
 
 
 def test_when_nothing_can_be_read_the_page_says_why(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no study could be read \(1 x .*secondary capture.*places.csv tells where"):
+    with pytest.raises(
+        InputError,
+        match=r"no study could be read \(1 x .*secondary capture.*places.csv tells where",
+    ):
         collect([archive / "bad"], tmp_path / "cohort")
     assert "secondary capture" in (tmp_path / "cohort/cohort.html").read_text(encoding="utf-8")
     (tmp_path / "broken.zip").write_bytes(b"no zip")
@@ -399,7 +479,12 @@ def test_when_nothing_can_be_read_the_page_says_why(archive: Path, tmp_path: Pat
 
 def test_a_list_of_places_that_cannot_be_written_is_told(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "pseudonyms.places.csv").mkdir()
-    with pytest.raises(InputError, match=r"pseudonyms.places.csv, which tells where each study lies, cannot be read or written"):
+    with pytest.raises(
+        InputError,
+        match=(
+            r"pseudonyms.places.csv, which tells where each study lies, cannot be read or written"
+        ),
+    ):
         collect([archive / "bad"], tmp_path / "cohort")
     assert not (tmp_path / "cohort").exists()
 
@@ -416,7 +501,10 @@ def test_a_thumbnail_shows_front_up_and_right_to_the_left(tiny_case: Callable[..
     array = np.full(volume.array.shape, -500, np.float32)
     array[:, :10, :10] = 300  # front and right of a grid that runs to the back and to the left
     turned = study.phases[Phase.PRE].volume.with_array(array).flip_spatial([0, 1, 2])
-    images = {p: replace(study.phases[p], volume=v) for p, v in ((Phase.PRE, turned), (Phase.PORTAL, volume.with_array(array)))}
+    images = {
+        p: replace(study.phases[p], volume=v)
+        for p, v in ((Phase.PRE, turned), (Phase.PORTAL, volume.with_array(array)))
+    }
     strip = np.asarray(thumbnail(replace(study, phases=images)))
     assert strip.shape == (160, 320)
     for left in (0, 160):

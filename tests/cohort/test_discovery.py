@@ -35,13 +35,17 @@ def nifti(file: Path) -> Path:
     return file
 
 
-def test_dicom_files_are_grouped_by_study_wherever_they_lie(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_dicom_files_are_grouped_by_study_wherever_they_lie(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     tree = tmp_path / "tree"
     for number, dataset in enumerate(make.series(stored, StudyInstanceUID="1.2.3")):
         make.save(dataset, tree / f"disc{number % 2}/deep/IM{number}")
     for number, dataset in enumerate(make.series(stored, StudyInstanceUID="1.2.4")):
         make.save(dataset, tree / f"disc0/deep/OTHER{number}")
-    for number, dataset in enumerate(make.series(stored, StudyInstanceUID="1.2.5", PatientID="4712")):
+    for number, dataset in enumerate(
+        make.series(stored, StudyInstanceUID="1.2.5", PatientID="4712")
+    ):
         make.save(dataset, tree / f"third/IM{number}")
     (tree / "notes.txt").write_text("nothing")
     studies, ignored = find(tmp_path, tree)
@@ -51,7 +55,9 @@ def test_dicom_files_are_grouped_by_study_wherever_they_lie(tmp_path: Path, make
     assert PSEUDONYMS.case_id("uid 1.2.3") in {study.case_id for study in studies}
 
 
-def test_a_folder_stands_in_for_a_missing_study_uid(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_a_folder_stands_in_for_a_missing_study_uid(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     for folder in ("a", "b"):
         for number, dataset in enumerate(make.series(stored, StudyInstanceUID="")):
             make.save(dataset, tmp_path / f"tree/{folder}/IM{number}")
@@ -59,8 +65,13 @@ def test_a_folder_stands_in_for_a_missing_study_uid(tmp_path: Path, make: Any, s
     assert [len(study.sources) for study in studies] == [6, 6]
 
 
-def test_a_study_may_be_spread_over_zips_and_folders(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
-    slices = [make.save(dataset, tmp_path / f"all/IM{number}") for number, dataset in enumerate(make.series(stored))]
+def test_a_study_may_be_spread_over_zips_and_folders(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
+    slices = [
+        make.save(dataset, tmp_path / f"all/IM{number}")
+        for number, dataset in enumerate(make.series(stored))
+    ]
     with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
         for file in slices[:2]:
             archive.write(file, f"inner/{file.name}")
@@ -72,7 +83,9 @@ def test_a_study_may_be_spread_over_zips_and_folders(tmp_path: Path, make: Any, 
     assert ignored == 0
 
 
-def test_an_input_given_twice_is_read_once(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_an_input_given_twice_is_read_once(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     for number, dataset in enumerate(make.series(stored)):
         make.save(dataset, tmp_path / f"study/IM{number}")
     (study,), _ = find(tmp_path, tmp_path / "study", tmp_path, tmp_path / "study/IM0")
@@ -80,7 +93,13 @@ def test_an_input_given_twice_is_read_once(tmp_path: Path, make: Any, stored: ND
 
 
 def test_the_nifti_files_of_a_folder_are_one_study(tmp_path: Path) -> None:
-    for name in ("one/pre.nii.gz", "one/portal.nii.gz", "two/art.nii", "two/liver_mask.nii", "truth/lesions.nii.gz"):
+    for name in (
+        "one/pre.nii.gz",
+        "one/portal.nii.gz",
+        "two/art.nii",
+        "two/liver_mask.nii",
+        "truth/lesions.nii.gz",
+    ):
         nifti(tmp_path / "tree" / name)
     studies, ignored = find(tmp_path, tmp_path / "tree")
     assert [len(study.sources) for study in studies] == [2, 2]
@@ -101,10 +120,15 @@ def test_a_subject_of_a_bids_tree_has_several_studies(tmp_path: Path) -> None:
     assert len({study.subject_id for study in studies}) == 2
 
 
-def test_pictures_of_screens_are_left_out_and_counted(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_pictures_of_screens_are_left_out_and_counted(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     for number, dataset in enumerate(make.series(stored)):
         make.save(dataset, tmp_path / f"tree/IM{number}")
-    make.save(make.slice(stored[0], (0, 0, 0), SOPClassUID=SecondaryCaptureImageStorage), tmp_path / "tree/SC")
+    make.save(
+        make.slice(stored[0], (0, 0, 0), SOPClassUID=SecondaryCaptureImageStorage),
+        tmp_path / "tree/SC",
+    )
     make.save(make.slice(stored[0], (0, 0, 0), BurnedInAnnotation="YES"), tmp_path / "tree/BURNED")
     (study,), _ = find(tmp_path, tmp_path / "tree")
     assert len(study.sources) == 6
@@ -112,7 +136,9 @@ def test_pictures_of_screens_are_left_out_and_counted(tmp_path: Path, make: Any,
     assert "burned into the pixels" in study.notes[0]
 
 
-def test_what_cannot_be_used_is_a_refused_study_with_a_reason(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_what_cannot_be_used_is_a_refused_study_with_a_reason(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     tree = tmp_path / "tree"
     make.save(make.slice(stored[0], (0, 0, 0), BurnedInAnnotation="YES"), tree / "burned/IM0")
     (tree / "case").mkdir()
@@ -124,11 +150,15 @@ def test_what_cannot_be_used_is_a_refused_study_with_a_reason(tmp_path: Path, ma
     said = " | ".join(sorted(study.refused for study in studies))
     assert len(studies) == 4
     assert not any(study.sources for study in studies)
-    assert all(word in said for word in ("burned", "case folder", "damaged", "neither a DICOM nor a NIfTI"))
+    assert all(
+        word in said for word in ("burned", "case folder", "damaged", "neither a DICOM nor a NIfTI")
+    )
     assert "mustermann" not in said
 
 
-def test_the_cohort_itself_hidden_files_and_damaged_ones_are_passed_over(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_the_cohort_itself_hidden_files_and_damaged_ones_are_passed_over(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     tree = tmp_path / "tree"
     for name in ("out/IM0", ".hidden/IM1", "good/IM2"):
         make.save(make.slice(stored[0], (0, 0, 0), StudyInstanceUID=f"1.2.{name[-1]}"), tree / name)
@@ -146,9 +176,14 @@ def test_names_may_be_of_any_bytes(tmp_path: Path, make: Any, stored: NDArray[np
     assert all(Path(source.name).is_file() for source in study.sources)
 
 
-def test_copies_of_an_image_have_one_pseudonym_wherever_they_lie(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_copies_of_an_image_have_one_pseudonym_wherever_they_lie(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     one, two = make.series(stored[:2])
-    files = [make.save(dataset, tmp_path / f"tree/{name}") for dataset, name in ((one, "a"), (two, "b"), (one, "deep/c"))]
+    files = [
+        make.save(dataset, tmp_path / f"tree/{name}")
+        for dataset, name in ((one, "a"), (two, "b"), (one, "deep/c"))
+    ]
     with zipfile.ZipFile(tmp_path / "tree/some.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(files[0], "d")
     (study,), _ = find(tmp_path, tmp_path / "tree")
@@ -157,7 +192,9 @@ def test_copies_of_an_image_have_one_pseudonym_wherever_they_lie(tmp_path: Path,
     assert {source.size for source in study.sources} == {files[0].stat().st_size}
 
 
-def test_other_files_are_counted_by_what_they_are(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_other_files_are_counted_by_what_they_are(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     make.save(make.slice(stored[0], (0, 0, 0)), tmp_path / "tree/IM0")
     (tmp_path / "tree/cut.dcm").write_bytes((tmp_path / "tree/IM0").read_bytes()[:200])
     (tmp_path / "tree/report.pdf").write_bytes(b"%PDF")
@@ -169,11 +206,17 @@ def test_other_files_are_counted_by_what_they_are(tmp_path: Path, make: Any, sto
     (tmp_path / "tree/inner.zip").unlink()
     index = StudyIndex(tmp_path / "index.sqlite")
     discover([tmp_path / "tree"], index, PSEUDONYMS)
-    kinds = {"unreadable or damaged": 1, "not DICOM": 1, "no regular file": 1, "zip to be unpacked first": 1}
+    kinds = {
+        "unreadable or damaged": 1,
+        "not DICOM": 1,
+        "no regular file": 1,
+        "zip to be unpacked first": 1,
+    }
     assert index.ignored == kinds
     refused = [study for study in index if study.refused]
     assert [study.refused for study in refused] == [
-        "a zip: there is neither a DICOM nor a NIfTI image in it (files: 1 zip to be unpacked first)"
+        "a zip: there is neither a DICOM nor a NIfTI image in it (files: 1 zip to be unpacked"
+        " first)"
     ]
     assert (refused[0].case_id, str(tmp_path / "tree/outer.zip")) in index.places()
 

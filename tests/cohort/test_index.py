@@ -37,7 +37,14 @@ from liverleaf.terminology import LesionType
 STRAIGHT = np.array([[0, 0, 0.8, -150], [0, 0.8, 0, -120], [5.0, 0, 0, -900], [0, 0, 0, 1]])
 FLIPPED = np.array([[0, 0, -0.8, 150], [0, 0.8, 0, -120], [-3.0, 0, 0, 40], [0, 0, 0, 1]])
 ANGLE = np.deg2rad(20)
-TILT = np.array([[1, 0, 0, 0], [0, np.cos(ANGLE), -np.sin(ANGLE), 0], [0, np.sin(ANGLE), np.cos(ANGLE), 0], [0, 0, 0, 1]])
+TILT = np.array(
+    [
+        [1, 0, 0, 0],
+        [0, np.cos(ANGLE), -np.sin(ANGLE), 0],
+        [0, np.sin(ANGLE), np.cos(ANGLE), 0],
+        [0, 0, 0, 1],
+    ]
+)
 OBLIQUE = TILT @ STRAIGHT
 SHAPE = (4, 6, 5)
 
@@ -55,7 +62,9 @@ def case(affine: np.ndarray = STRAIGHT, case_id: str = "a") -> tuple[Study, Trut
         Modality.CT,
         {
             Phase.PORTAL: PhaseImage(volume(whole, affine), 70.0, 0.9, ("name",), "PV"),
-            Phase.PRE: PhaseImage(volume(fine, affine @ np.diag([1.3, 1.1, 1, 1])), alignment=aligned),
+            Phase.PRE: PhaseImage(
+                volume(fine, affine @ np.diag([1.3, 1.1, 1, 1])), alignment=aligned
+            ),
         },
         case_id,
         "iodine",
@@ -78,13 +87,20 @@ def case(affine: np.ndarray = STRAIGHT, case_id: str = "a") -> tuple[Study, Trut
     return study, truth
 
 
-@pytest.mark.parametrize("affine", [STRAIGHT, FLIPPED, OBLIQUE], ids=["straight", "flipped", "oblique"])
+@pytest.mark.parametrize(
+    "affine", [STRAIGHT, FLIPPED, OBLIQUE], ids=["straight", "flipped", "oblique"]
+)
 def test_a_case_comes_back_as_it_was(tmp_path: Path, affine: np.ndarray) -> None:
     study, truth = case(affine)
     save_case(tmp_path / "case", study, truth)
     again, truth_again = load_case(tmp_path / "case")
     assert truth_again is not None
-    assert (again.modality, again.case_id, again.agent, again.warnings) == (study.modality, study.case_id, study.agent, study.warnings)
+    assert (again.modality, again.case_id, again.agent, again.warnings) == (
+        study.modality,
+        study.case_id,
+        study.agent,
+        study.warnings,
+    )
     assert (again.subject_id, again.week) == ("s", 2.0)
     assert (truth_again.diagnosis, truth_again.markers) == (truth.diagnosis, truth.markers)
     for image, found in (
@@ -102,7 +118,9 @@ def test_a_case_comes_back_as_it_was(tmp_path: Path, affine: np.ndarray) -> None
         np.testing.assert_array_equal(found.array, known.array)
     assert truth_again.lesion_list == truth.lesion_list
     assert truth_again.liver_curve == truth.liver_curve
-    np.testing.assert_array_equal(truth_again.displacement_mm[Phase.PRE], truth.displacement_mm[Phase.PRE])
+    np.testing.assert_array_equal(
+        truth_again.displacement_mm[Phase.PRE], truth.displacement_mm[Phase.PRE]
+    )
     assert Cohort.open(tmp_path).subjects == ("s",)
 
 
@@ -112,7 +130,9 @@ def test_voxels_lie_where_other_software_expects_them(tmp_path: Path) -> None:
     image = sitk.ReadImage(tmp_path / "case/portal.nii.gz")
     np.testing.assert_array_equal(sitk.GetArrayFromImage(image), study.grid.array)
     position = image.TransformIndexToPhysicalPoint((3, 2, 1))  # SimpleITK: x, y, z, in LPS
-    np.testing.assert_allclose(position, study.grid.map_indices_to_reference(np.array([[1, 2, 3]]))[0], atol=1e-3)
+    np.testing.assert_allclose(
+        position, study.grid.map_indices_to_reference(np.array([[1, 2, 3]]))[0], atol=1e-3
+    )
 
 
 def test_without_truth_and_without_displacements(tmp_path: Path) -> None:
@@ -147,17 +167,41 @@ def _edit(**changes: object) -> Callable[[Path], None]:
     ("harm", "message"),
     [
         (lambda folder: (folder / CASE_FILE).unlink(), r"case\.json is missing"),
-        (lambda folder: (folder / CASE_FILE).write_text("{"), r"case\.json: the file: Invalid JSON"),
-        (lambda folder: (folder / CASE_FILE).write_bytes(b"\xff\xfe"), r"case\.json is not a text file"),
+        (
+            lambda folder: (folder / CASE_FILE).write_text("{"),
+            r"case\.json: the file: Invalid JSON",
+        ),
+        (
+            lambda folder: (folder / CASE_FILE).write_bytes(b"\xff\xfe"),
+            r"case\.json is not a text file",
+        ),
         (lambda folder: (folder / "portal.nii.gz").unlink(), r"portal\.nii\.gz is missing"),
-        (lambda folder: (folder / "portal.nii.gz").write_bytes(b"no"), r"portal\.nii\.gz cannot be read"),
-        (lambda folder: (folder / "pre.nii.gz").write_bytes((folder / "pre.nii.gz").read_bytes()[:200]), r"pre\.nii\.gz cannot be read"),
-        (lambda folder: (folder / "truth/lesions.nii.gz").write_bytes((folder / "pre.nii.gz").read_bytes()), r"lesions\.nii\.gz has shape"),
+        (
+            lambda folder: (folder / "portal.nii.gz").write_bytes(b"no"),
+            r"portal\.nii\.gz cannot be read",
+        ),
+        (
+            lambda folder: (folder / "pre.nii.gz").write_bytes(
+                (folder / "pre.nii.gz").read_bytes()[:200]
+            ),
+            r"pre\.nii\.gz cannot be read",
+        ),
+        (
+            lambda folder: (folder / "truth/lesions.nii.gz").write_bytes(
+                (folder / "pre.nii.gz").read_bytes()
+            ),
+            r"lesions\.nii\.gz has shape",
+        ),
         (_edit(schema_version=2), "schema_version"),
         (_edit(modality="PET"), "modality"),
         (_edit(phases={}), "at least one"),
         (_edit(phases={"venous": {"file": "portal.nii.gz"}}), "'venous' is no phase"),
-        (_edit(truth={"lesions": "x", "lesion_list": [{"label": 1, "type": "wart", "curve": {}}]}), "'wart' is no lesion type"),
+        (
+            _edit(
+                truth={"lesions": "x", "lesion_list": [{"label": 1, "type": "wart", "curve": {}}]}
+            ),
+            "'wart' is no lesion type",
+        ),
         (_edit(surprise=1), "surprise"),
     ],
 )
@@ -181,18 +225,36 @@ def test_a_cohort_needs_cases_of_different_names(tmp_path: Path) -> None:
 
 def cohort_of(cases: list[tuple[str, tuple[LesionType, ...]]]) -> Cohort:
     def record(number: int, subject: str, types: tuple[LesionType, ...]) -> CaseRecord:
-        lesions = tuple(LesionRecord(label=k, type=t.name.lower(), curve={}) for k, t in enumerate(types, start=1))
+        lesions = tuple(
+            LesionRecord(label=k, type=t.name.lower(), curve={})
+            for k, t in enumerate(types, start=1)
+        )
         truth = TruthRecord(lesions="truth/lesions.nii.gz", lesion_list=lesions)
         phases = {"portal": PhaseRecord(file="portal.nii.gz")}
-        return CaseRecord(case_id=str(number), subject_id=subject, modality=Modality.CT, phases=phases, truth=truth)
+        return CaseRecord(
+            case_id=str(number),
+            subject_id=subject,
+            modality=Modality.CT,
+            phases=phases,
+            truth=truth,
+        )
 
-    return Cohort(tuple(Path(str(i)) for i in range(len(cases))), tuple(record(i, *case) for i, case in enumerate(cases)))
+    return Cohort(
+        tuple(Path(str(i)) for i in range(len(cases))),
+        tuple(record(i, *case) for i, case in enumerate(cases)),
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_folds_share_no_subject_and_spread_the_types(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    cases = [(f"s{i // 2}", (LesionType(int(rng.choice(8, p=[0.3, 0.05, 0.2, 0.1, 0.1, 0.15, 0.05, 0.05]))),)) for i in range(120)]
+    cases = [
+        (
+            f"s{i // 2}",
+            (LesionType(int(rng.choice(8, p=[0.3, 0.05, 0.2, 0.1, 0.1, 0.15, 0.05, 0.05]))),),
+        )
+        for i in range(120)
+    ]
     cohort = cohort_of(cases)
     folds = cohort.folds(5, seed=seed)
     assert sorted(i for fold in folds for i in fold.test) == list(range(120))
@@ -208,7 +270,9 @@ def test_folds_share_no_subject_and_spread_the_types(seed: int) -> None:
 
 
 def test_a_rare_type_reaches_every_fold() -> None:
-    cohort = cohort_of([(f"s{i}", (LesionType.ICC,) if i < 4 else (LesionType.HCC,)) for i in range(20)])
+    cohort = cohort_of(
+        [(f"s{i}", (LesionType.ICC,) if i < 4 else (LesionType.HCC,)) for i in range(20)]
+    )
     for fold in cohort.folds(4, seed=0):
         assert sum(i < 4 for i in fold.test) == 1
 

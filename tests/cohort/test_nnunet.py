@@ -30,7 +30,9 @@ TWO = (Phase.ARTERIAL, Phase.PORTAL)
 
 @pytest.mark.parametrize("regions", [False, True])
 @pytest.mark.parametrize("modality", Modality)
-def test_round_trip(tmp_path: Path, tiny_cohort: Callable[..., Cohort], modality: Modality, regions: bool) -> None:
+def test_round_trip(
+    tmp_path: Path, tiny_cohort: Callable[..., Cohort], modality: Modality, regions: bool
+) -> None:
     cohort = tiny_cohort(tmp_path / "cohort", 2, modality=modality, phases=TWO, affine=OBLIQUE)
     done = export(cohort, tmp_path / "Dataset501_Liver", regions=regions)
     assert (done.phases, done.training, done.test) == (TWO, 2, 0)
@@ -47,10 +49,16 @@ def test_round_trip(tmp_path: Path, tiny_cohort: Callable[..., Cohort], modality
         assert again.study.modality is modality
         assert again.study.warnings == ("the collection does not tell the type of its lesions",)
         for phase in TWO:
-            np.testing.assert_array_equal(again.study.phases[phase].volume.array, study.phases[phase].volume.array)
-            np.testing.assert_allclose(again.study.phases[phase].volume.affine, study.grid.affine, atol=1e-4)
+            np.testing.assert_array_equal(
+                again.study.phases[phase].volume.array, study.phases[phase].volume.array
+            )
+            np.testing.assert_allclose(
+                again.study.phases[phase].volume.affine, study.grid.affine, atol=1e-4
+            )
         np.testing.assert_array_equal(again.truth.lesions.array > 0, truth.lesions.array > 0)
-        np.testing.assert_array_equal(again.truth.organs.array == Organ.LIVER, truth.organs.array == Organ.LIVER)
+        np.testing.assert_array_equal(
+            again.truth.organs.array == Organ.LIVER, truth.organs.array == Organ.LIVER
+        )
         np.testing.assert_allclose(again.truth.lesions.affine, study.grid.affine, atol=1e-4)
 
 
@@ -59,17 +67,28 @@ def test_what_nnunet_asks_for(tmp_path: Path, tiny_cohort: Callable[..., Cohort]
     done = export(cohort, out := tmp_path / "Dataset501_Liver", regions=True)
     assert done.warnings == ()
     dataset = json.loads((out / "dataset.json").read_text())
-    assert dataset["channel_names"] == {"0": "CT", "1": "CT"}  # the name that nnU-Net normalises as CT
+    # the name that nnU-Net normalises as CT
+    assert dataset["channel_names"] == {"0": "CT", "1": "CT"}
     assert dataset["labels"] == {"background": 0, "liver": [1, 2], "lesion": [2]}
     assert dataset["regions_class_order"] == [1, 2]
     assert (dataset["numTraining"], dataset["file_ending"]) == (7, ".nii.gz")
-    assert sorted(path.name for path in (out / "labelsTr").iterdir()) == [f"case-{i:02d}.nii.gz" for i in range(7)]
-    assert sorted(path.name for path in (out / "imagesTr").iterdir()) == [f"case-{i:02d}_{c:04d}.nii.gz" for i in range(7) for c in (0, 1)]
-    images = [sitk.ReadImage(str(out / name)) for name in ("imagesTr/case-00_0000.nii.gz", "imagesTr/case-00_0001.nii.gz")]
+    assert sorted(path.name for path in (out / "labelsTr").iterdir()) == [
+        f"case-{i:02d}.nii.gz" for i in range(7)
+    ]
+    assert sorted(path.name for path in (out / "imagesTr").iterdir()) == [
+        f"case-{i:02d}_{c:04d}.nii.gz" for i in range(7) for c in (0, 1)
+    ]
+    images = [
+        sitk.ReadImage(str(out / name))
+        for name in ("imagesTr/case-00_0000.nii.gz", "imagesTr/case-00_0001.nii.gz")
+    ]
     labels = sitk.ReadImage(str(out / "labelsTr/case-00.nii.gz"))
     for image in images:
         assert (image.GetSize(), image.GetSpacing()) == (labels.GetSize(), labels.GetSpacing())
-        assert (image.GetOrigin(), image.GetDirection()) == (labels.GetOrigin(), labels.GetDirection())
+        assert (image.GetOrigin(), image.GetDirection()) == (
+            labels.GetOrigin(),
+            labels.GetDirection(),
+        )
     assert set(np.unique(sitk.GetArrayFromImage(labels))) == {0, 1, 2}
 
 
@@ -81,7 +100,9 @@ def test_splits_keep_subjects_together(tmp_path: Path, tiny_cohort: Callable[...
     subject = {record.case_id: record.subject_id for record in cohort.records}
     assert sorted(name for split in splits for name in split["val"]) == sorted(subject)
     for split in splits:
-        assert not {subject[name] for name in split["train"]} & {subject[name] for name in split["val"]}
+        assert not {subject[name] for name in split["train"]} & {
+            subject[name] for name in split["val"]
+        }
 
 
 def test_missing_phases_truth_and_subjects_are_told(tmp_path: Path, tiny_case: Callable) -> None:
@@ -94,21 +115,38 @@ def test_missing_phases_truth_and_subjects_are_told(tmp_path: Path, tiny_case: C
     assert any("arterial phase is in 2 of 3 cases only" in note for note in done.warnings)
     done = export(cohort, tmp_path / "Dataset001_B", phases=TWO)
     assert (done.training, done.test) == (1, 1)
-    assert any("1 of 3 cases lack one of arterial, portal venous and were left out: case-02" in note for note in done.warnings)
-    assert any("1 of 2 cases lack an outlined liver or its lesions" in note for note in done.warnings)
+    assert any(
+        "1 of 3 cases lack one of arterial, portal venous and were left out: case-02" in note
+        for note in done.warnings
+    )
+    assert any(
+        "1 of 2 cases lack an outlined liver or its lesions" in note for note in done.warnings
+    )
     assert any("5 folds need 5 subjects with truth, there are 1" in note for note in done.warnings)
     assert not (tmp_path / "Dataset001_B/splits_final.json").exists()
-    (unlabelled,) = (case for case in cases_of("nnunet", tmp_path / "Dataset001_B") if "case-01" in case.case_id)
+    (unlabelled,) = (
+        case for case in cases_of("nnunet", tmp_path / "Dataset001_B") if "case-01" in case.case_id
+    )
     assert unlabelled.refused.startswith("it has no label map")
     with pytest.raises(InputError, match="no case has all of"):
         export(cohort, tmp_path / "Dataset001_C", phases=[Phase.HEPATOBILIARY])
 
 
-def test_phases_on_other_grids_are_brought_onto_the_reference(tmp_path: Path, tiny_case: Callable) -> None:
+def test_phases_on_other_grids_are_brought_onto_the_reference(
+    tmp_path: Path, tiny_case: Callable
+) -> None:
     study, truth = tiny_case(0, phases=TWO)
     moved = study.phases[Phase.ARTERIAL].volume
-    cropped = hd.Volume(moved.array[:, 2:], moved.affine @ np.array([[1, 0, 0, 0], [0, 1, 0, 2], [0, 0, 1, 0], [0, 0, 0, 1.0]]), "PATIENT")
-    save_case(tmp_path / "cohort/one", replace(study, phases={**study.phases, Phase.ARTERIAL: PhaseImage(cropped)}), truth)
+    cropped = hd.Volume(
+        moved.array[:, 2:],
+        moved.affine @ np.array([[1, 0, 0, 0], [0, 1, 0, 2], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
+        "PATIENT",
+    )
+    save_case(
+        tmp_path / "cohort/one",
+        replace(study, phases={**study.phases, Phase.ARTERIAL: PhaseImage(cropped)}),
+        truth,
+    )
     export(Cohort.open(tmp_path / "cohort"), out := tmp_path / "Dataset501_Liver")
     first, second = (nib.load(out / f"imagesTr/case-00_{channel:04d}.nii.gz") for channel in (0, 1))
     assert first.shape == second.shape
@@ -135,17 +173,29 @@ def write_raw(folder: Path, dataset: dict, channels: int = 1) -> Path:
         nib.save(nib.Nifti1Image(array * 100 - 1000, np.diag([2.0, 2, 3, 1])), path)
     array[3, 3, 2] = 2
     (folder / "labelsTr").mkdir()
-    nib.save(nib.Nifti1Image(array.astype(np.uint8), np.diag([2.0, 2, 3, 1])), folder / "labelsTr/liver_7.nii.gz")
+    nib.save(
+        nib.Nifti1Image(array.astype(np.uint8), np.diag([2.0, 2, 3, 1])),
+        folder / "labelsTr/liver_7.nii.gz",
+    )
     (folder / "dataset.json").write_text(json.dumps(dataset))
     return folder
 
 
 PLAIN = {"background": 0, "liver": 1, "tumor": 2}
 CHANNELS = {
-    "phases by name": ({"channel_names": {"0": "arterial", "1": "portal venous"}, "labels": PLAIN}, TWO),
-    "regions": ({"channel_names": {"0": "PVP"}, "labels": {"background": 0, "liver": [1, 2], "HCC": 2}}, TWO[1:]),
+    "phases by name": (
+        {"channel_names": {"0": "arterial", "1": "portal venous"}, "labels": PLAIN},
+        TWO,
+    ),
+    "regions": (
+        {"channel_names": {"0": "PVP"}, "labels": {"background": 0, "liver": [1, 2], "HCC": 2}},
+        TWO[1:],
+    ),
     "one channel of unknown phase": ({"channel_names": {"0": "CT"}, "labels": PLAIN}, TWO[1:]),
-    "version 1": ({"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "tumor"}}, TWO[1:]),
+    "version 1": (
+        {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "tumor"}},
+        TWO[1:],
+    ),
 }
 
 
@@ -165,7 +215,11 @@ def test_datasets_of_others(tmp_path: Path, dataset: dict, phases: tuple[Phase, 
 
 
 def test_channels_that_are_no_phase_are_told(tmp_path: Path) -> None:
-    write_raw(tmp_path / "Dataset003_Liver", {"channel_names": {"0": "portal", "1": "ADC"}, "labels": PLAIN}, 2)
+    write_raw(
+        tmp_path / "Dataset003_Liver",
+        {"channel_names": {"0": "portal", "1": "ADC"}, "labels": PLAIN},
+        2,
+    )
     (case,) = cases_of("nnunet", tmp_path)
     assert "channels that tell no phase were left out: ADC" in case.read().study.warnings
 
@@ -173,8 +227,15 @@ def test_channels_that_are_no_phase_are_told(tmp_path: Path) -> None:
 BAD = {
     "do not tell phases": {"channel_names": {"0": "T2", "1": "ADC"}, "labels": PLAIN},
     "both called portal": {"channel_names": {"0": "portal", "1": "PVP"}, "labels": PLAIN},
-    "neither a liver nor a lesion": {"channel_names": {"0": "portal"}, "labels": {"background": 0, "spleen": 1}},
-    "cannot be read; convert": {"channel_names": {"0": "portal"}, "labels": PLAIN, "file_ending": ".png"},
+    "neither a liver nor a lesion": {
+        "channel_names": {"0": "portal"},
+        "labels": {"background": 0, "spleen": 1},
+    },
+    "cannot be read; convert": {
+        "channel_names": {"0": "portal"},
+        "labels": PLAIN,
+        "file_ending": ".png",
+    },
     "labels: Field required": {"channel_names": {"0": "portal"}},
 }
 
@@ -198,18 +259,24 @@ def test_what_is_no_dataset_and_a_missing_label_map(tmp_path: Path) -> None:
 def test_the_command(tmp_path: Path, tiny_cohort: Callable[..., Cohort]) -> None:
     tiny_cohort(tmp_path / "cohort", 2, phases=TWO)
     out = tmp_path / "Dataset501_Liver"
-    done = CliRunner().invoke(app, ["export", str(tmp_path / "cohort"), "--out", str(out), "--phase", "portal"])
+    done = CliRunner().invoke(
+        app, ["export", str(tmp_path / "cohort"), "--out", str(out), "--phase", "portal"]
+    )
     assert done.exit_code == 0, done.output
     assert done.output.startswith("2 cases to train on and 0 without truth")
     assert "warning: 5 folds need 5 subjects with truth, there are 1" in done.output
 
 
-def test_lesions_of_another_organ_are_no_labels(tmp_path: Path, tiny_cohort: Callable[..., Cohort]) -> None:
+def test_lesions_of_another_organ_are_no_labels(
+    tmp_path: Path, tiny_cohort: Callable[..., Cohort]
+) -> None:
     cohort = tiny_cohort(tmp_path / "cohort", 2, phases=TWO)
     study, truth = cohort[0]
     assert truth is not None
     assert truth.organs is not None
-    lungs = truth.organs.with_array(np.where(truth.organs.array == Organ.LIVER, Organ.LUNG, truth.organs.array).astype(np.uint8))
+    lungs = truth.organs.with_array(
+        np.where(truth.organs.array == Organ.LIVER, Organ.LUNG, truth.organs.array).astype(np.uint8)
+    )
     save_case(tmp_path / "chest/case-00", study, replace(truth, organs=lungs))
     done = export(Cohort.open(tmp_path / "chest"), tmp_path / "Dataset502_Chest")
     assert (done.training, done.test) == (0, 1)

@@ -35,7 +35,9 @@ torch.set_num_threads(1)
 
 CT = InputConfig(Modality.CT, pixel_mm=4.0, slice_mm=5.0, size=48)
 EVERYTHING = SamplingConfig(batch=4)
-PLAIN = dataclasses.replace(EVERYTHING, augment=False, all_phases=1.0, one_phase=0.0, uncalibrated=0.0)
+PLAIN = dataclasses.replace(
+    EVERYTHING, augment=False, all_phases=1.0, one_phase=0.0, uncalibrated=0.0
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +45,20 @@ def prepared(ct_cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> lis
     return prepare(ct_cohort, range(6), CT, tmp_path_factory.mktemp("prepared"))
 
 
-def sampler(cases: list[PreparedCase], sampling: SamplingConfig = EVERYTHING, **settings: object) -> Sampler:
+def sampler(
+    cases: list[PreparedCase], sampling: SamplingConfig = EVERYTHING, **settings: object
+) -> Sampler:
     return Sampler(cases, CT, sampling, **{"masks": 2, "per_lesion": True, "seed": 7} | settings)
 
 
 def assert_equal(a: Batch, b: Batch) -> None:
     for field in dataclasses.fields(Batch):
         for one, other in zip(
-            *(v if isinstance(v, tuple) else (v,) for v in (getattr(a, field.name), getattr(b, field.name))), strict=True
+            *(
+                v if isinstance(v, tuple) else (v,)
+                for v in (getattr(a, field.name), getattr(b, field.name))
+            ),
+            strict=True,
         ):
             torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
@@ -69,10 +77,16 @@ def slow_weights(n: int, m: int) -> np.ndarray:
     return weights
 
 
-@pytest.mark.parametrize("shape", [(4, 6, 8), (4, 3, 8), (2, 6, 4), (9, 10, 5), (1, 1, 1), (4, 13, 20)])
+@pytest.mark.parametrize(
+    "shape", [(4, 6, 8), (4, 3, 8), (2, 6, 4), (9, 10, 5), (1, 1, 1), (4, 13, 20)]
+)
 def test_resize_is_its_slow_reference(shape: tuple[int, int, int]) -> None:
     array = np.random.default_rng(0).standard_normal((4, 6, 8)).astype(np.float32)
-    slow = np.einsum("az,by,cx,zyx->abc", *(slow_weights(n, m) for n, m in zip(array.shape, shape, strict=True)), array)
+    slow = np.einsum(
+        "az,by,cx,zyx->abc",
+        *(slow_weights(n, m) for n, m in zip(array.shape, shape, strict=True)),
+        array,
+    )
     resized = resize(array, shape)
     assert resized.dtype == np.float32
     np.testing.assert_allclose(resized, slow, atol=1e-5)
@@ -80,14 +94,17 @@ def test_resize_is_its_slow_reference(shape: tuple[int, int, int]) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.tuples(*[st.integers(1, 20)] * 3), st.tuples(*[st.integers(1, 20)] * 3))
-def test_resize_keeps_the_extent_of_a_ramp_and_every_constant(before: tuple[int, int, int], after: tuple[int, int, int]) -> None:
+def test_resize_keeps_the_extent_of_a_ramp_and_every_constant(
+    before: tuple[int, int, int], after: tuple[int, int, int]
+) -> None:
     np.testing.assert_allclose(resize(np.full(before, -7.5), after), -7.5, atol=1e-4)
     ramp = np.broadcast_to((np.arange(before[2]) + 0.5) / before[2], before)
     voxel = max(1 / before[2], 1 / after[2])
     margin = int(np.ceil(1.5 * voxel * after[2]))  # near an end the filter has one side only
     inside = slice(margin, after[2] - margin)
     centres = (np.arange(after[2]) + 0.5) / after[2]
-    np.testing.assert_allclose(resize(ramp, after)[0, 0, inside], centres[inside], atol=0.2 * voxel)  # half a voxel would be a shift
+    # half a voxel would be a shift
+    np.testing.assert_allclose(resize(ramp, after)[0, 0, inside], centres[inside], atol=0.2 * voxel)
 
 
 def test_resize_to_a_divisor_keeps_the_mean_of_what_lies_inside() -> None:
@@ -102,12 +119,22 @@ def test_resize_labels_takes_the_voxel_at_each_centre(shape: tuple[int, int, int
     resized = resize_labels(labels, shape)
     assert resized.dtype == labels.dtype
     for index in np.ndindex(shape):
-        assert resized[index] == labels[tuple(int((i + 0.5) * n / m) for i, n, m in zip(index, labels.shape, shape, strict=True))]
+        assert (
+            resized[index]
+            == labels[
+                tuple(
+                    int((i + 0.5) * n / m)
+                    for i, n, m in zip(index, labels.shape, shape, strict=True)
+                )
+            ]
+        )
 
 
 def test_resize_labels_and_back_by_a_multiple_changes_nothing() -> None:
     labels = np.random.default_rng(0).integers(0, 9, (4, 6, 8))
-    np.testing.assert_array_equal(resize_labels(resize_labels(labels, (12, 6, 24)), labels.shape), labels)
+    np.testing.assert_array_equal(
+        resize_labels(resize_labels(labels, (12, 6, 24)), labels.shape), labels
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,11 +147,15 @@ def test_resize_labels_and_back_by_a_multiple_changes_nothing() -> None:
         (InputConfig(Modality.CT, pixel_mm=1000.0, slice_mm=1000.0), (1, 1, 1)),
     ],
 )
-def test_the_shape_of_the_networks_grid(tiny_case: Callable, config: InputConfig, expected: tuple[int, int, int]) -> None:
+def test_the_shape_of_the_networks_grid(
+    tiny_case: Callable, config: InputConfig, expected: tuple[int, int, int]
+) -> None:
     assert model_shape(canonical(tiny_case()[0].grid), config) == expected  # 30 x 192 x 192 mm
 
 
-def test_canonical_axes_run_to_the_head_the_back_and_the_left_from_any_others(tiny_case: Callable) -> None:
+def test_canonical_axes_run_to_the_head_the_back_and_the_left_from_any_others(
+    tiny_case: Callable,
+) -> None:
     volume = tiny_case()[0].grid
     turned = volume.permute_spatial_axes([2, 0, 1]).flip_spatial([0, 2])
     again = canonical(turned)
@@ -151,7 +182,9 @@ def shapes() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("name", shapes())
 @pytest.mark.parametrize("pixel_mm", [0.7, 2.2])
-def test_core_and_rim_make_the_lesion_and_the_surround_lies_outside(name: str, pixel_mm: float) -> None:
+def test_core_and_rim_make_the_lesion_and_the_surround_lies_outside(
+    name: str, pixel_mm: float
+) -> None:
     lesion = shapes()[name]
     core, rim, surround = lesion_regions(lesion, pixel_mm=pixel_mm).astype(bool)
     np.testing.assert_array_equal(core | rim, lesion)
@@ -171,7 +204,10 @@ def test_the_core_of_a_disc_is_a_disc_of_half_its_radius() -> None:
 @pytest.mark.parametrize("name", shapes())
 def test_a_margin_grows_or_shrinks_and_never_to_nothing(name: str) -> None:
     lesion = shapes()[name]
-    areas = [lesion_regions(lesion, pixel_mm=2.0, margin_mm=margin)[:2].sum() for margin in (-50.0, -4.1, 0.0, 4.1)]
+    areas = [
+        lesion_regions(lesion, pixel_mm=2.0, margin_mm=margin)[:2].sum()
+        for margin in (-50.0, -4.1, 0.0, 4.1)
+    ]
     assert areas == sorted(areas)
     assert areas[0] > 0
     if not lesion.all():
@@ -181,7 +217,9 @@ def test_a_margin_grows_or_shrinks_and_never_to_nothing(name: str) -> None:
 # preparing
 
 
-def test_a_prepared_case_is_the_case_in_contrast_to_the_liver(tiny_case: Callable, prepared: list[PreparedCase]) -> None:
+def test_a_prepared_case_is_the_case_in_contrast_to_the_liver(
+    tiny_case: Callable, prepared: list[PreparedCase]
+) -> None:
     _, truth = tiny_case(3)
     images, labels = prepared[3].slice(2)
     liver, lesions = liver_mask(truth)[2], truth.lesions.array[2]
@@ -189,24 +227,42 @@ def test_a_prepared_case_is_the_case_in_contrast_to_the_liver(tiny_case: Callabl
     assert (images.dtype, images.shape) == (np.float32, (4, 48, 48))
     np.testing.assert_allclose(images[:, liver & (lesions == 0)], 0.0, atol=0.25)
     np.testing.assert_allclose(images[:, lesions == 1], 1.5, atol=0.25)
-    np.testing.assert_allclose(images[:, truth.organs.array[2] == Organ.BACKGROUND], air(Modality.CT), atol=0.01)
+    np.testing.assert_allclose(
+        images[:, truth.organs.array[2] == Organ.BACKGROUND], air(Modality.CT), atol=0.01
+    )
     (lesion,) = prepared[3].lesions
     np.testing.assert_allclose(lesion.curve, 1.5, atol=0.08)
-    assert (lesion.label, lesion.type, prepared[3].pixel_mm, prepared[3].slices) == (1, 3, (4.0, 4.0), 6)
-    assert lesion.pixels == {z: int(n) for z, n in enumerate((truth.lesions.array == 1).sum((1, 2))) if n}
+    assert (lesion.label, lesion.type, prepared[3].pixel_mm, prepared[3].slices) == (
+        1,
+        3,
+        (4.0, 4.0),
+        6,
+    )
+    assert lesion.pixels == {
+        z: int(n) for z, n in enumerate((truth.lesions.array == 1).sum((1, 2))) if n
+    }
     assert prepared[3].liver_slices == tuple(np.flatnonzero(liver_mask(truth).any((1, 2))))
 
 
-def test_contrast_does_not_depend_on_the_scale_of_an_mr(tiny_case: Callable, tmp_path: Path) -> None:
+def test_contrast_does_not_depend_on_the_scale_of_an_mr(
+    tiny_case: Callable, tmp_path: Path
+) -> None:
     config = dataclasses.replace(CT, modality=Modality.MR)
     slices = []
     for name, scale in (("a", 1.0), ("b", 7.0)):
         study, truth = tiny_case(0, modality=Modality.MR)
         phases = {
-            p: dataclasses.replace(i, volume=i.volume.with_array(i.volume.array * np.float32(scale))) for p, i in study.phases.items()
+            p: dataclasses.replace(
+                i, volume=i.volume.with_array(i.volume.array * np.float32(scale))
+            )
+            for p, i in study.phases.items()
         }
         truth = dataclasses.replace(
-            truth, lesion_list=tuple(dataclasses.replace(t, curve={p: scale * v for p, v in t.curve.items()}) for t in truth.lesion_list)
+            truth,
+            lesion_list=tuple(
+                dataclasses.replace(t, curve={p: scale * v for p, v in t.curve.items()})
+                for t in truth.lesion_list
+            ),
         )
         save_case(tmp_path / name / "case", dataclasses.replace(study, phases=phases), truth)
         (case,) = prepare(Cohort.open(tmp_path / name), [0], config, tmp_path / "scratch" / name)
@@ -215,7 +271,9 @@ def test_contrast_does_not_depend_on_the_scale_of_an_mr(tiny_case: Callable, tmp
     np.testing.assert_allclose(slices[0][1], slices[1][1], atol=0.02)
 
 
-def test_a_missing_phase_is_absent_and_its_curve_unknown(tiny_case: Callable, tmp_path: Path) -> None:
+def test_a_missing_phase_is_absent_and_its_curve_unknown(
+    tiny_case: Callable, tmp_path: Path
+) -> None:
     save_case(tmp_path / "cohort/a", *tiny_case(0, phases=[Phase.ARTERIAL, Phase.PORTAL]))
     (case,) = prepare(Cohort.open(tmp_path / "cohort"), [0], CT, tmp_path / "scratch")
     assert case.present == (False, True, True, False)
@@ -230,7 +288,8 @@ def test_preparing_twice_does_the_work_once(ct_cohort: Cohort, tmp_path: Path) -
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == times
     assert first == second
     assert done == [(1, 2), (2, 2)]
-    prepare(ct_cohort, [0], dataclasses.replace(CT, pixel_mm=8.0), tmp_path)  # other settings, other files
+    # other settings, other files
+    prepare(ct_cohort, [0], dataclasses.replace(CT, pixel_mm=8.0), tmp_path)
     assert prepare(ct_cohort, [0, 1], CT, tmp_path) == first
 
 
@@ -245,11 +304,15 @@ def test_half_a_prepared_case_is_made_again(ct_cohort: Cohort, tmp_path: Path) -
     assert not part.exists()
 
 
-def test_cases_that_do_not_fit_are_refused(ct_cohort: Cohort, tiny_case: Callable, tmp_path: Path) -> None:
+def test_cases_that_do_not_fit_are_refused(
+    ct_cohort: Cohort, tiny_case: Callable, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match="is CT, this recipe is for MR"):
         prepare(ct_cohort, [0], dataclasses.replace(CT, modality=Modality.MR), tmp_path / "a")
     with pytest.raises(InputError, match="none of the phases hepatobiliary"):
-        prepare(ct_cohort, [0], dataclasses.replace(CT, phases=(Phase.HEPATOBILIARY,)), tmp_path / "b")
+        prepare(
+            ct_cohort, [0], dataclasses.replace(CT, phases=(Phase.HEPATOBILIARY,)), tmp_path / "b"
+        )
     study, truth = tiny_case(0)
     save_case(tmp_path / "no truth/a", study)
     with pytest.raises(InputError, match="case-00 has no truth"):
@@ -257,19 +320,28 @@ def test_cases_that_do_not_fit_are_refused(ct_cohort: Cohort, tiny_case: Callabl
     save_case(tmp_path / "no organs/a", study, dataclasses.replace(truth, organs=None))
     with pytest.raises(InputError, match="no liver"):
         prepare(Cohort.open(tmp_path / "no organs"), [0], CT, tmp_path / "d")
-    assert prepare(Cohort.open(tmp_path / "no organs"), [0], dataclasses.replace(CT, calibrate=False), tmp_path / "e")
+    assert prepare(
+        Cohort.open(tmp_path / "no organs"),
+        [0],
+        dataclasses.replace(CT, calibrate=False),
+        tmp_path / "e",
+    )
     high = truth.lesions.with_array(truth.lesions.array * np.uint16(300))
     save_case(tmp_path / "high/a", study, dataclasses.replace(truth, lesions=high))
     with pytest.raises(InputError, match="labels over 255"):
         prepare(Cohort.open(tmp_path / "high"), [0], CT, tmp_path / "f")
 
 
-def test_the_fingerprint_changes_with_the_truth_and_the_choice_of_cases(tiny_cohort: Callable, tmp_path: Path) -> None:
+def test_the_fingerprint_changes_with_the_truth_and_the_choice_of_cases(
+    tiny_cohort: Callable, tmp_path: Path
+) -> None:
     cohort = tiny_cohort(tmp_path / "a", 3)
     whole = data_fingerprint(cohort, range(3))
     assert whole == data_fingerprint(tiny_cohort(tmp_path / "b", 3), range(3))
     assert whole != data_fingerprint(cohort, range(2))
-    assert whole != data_fingerprint(tiny_cohort(tmp_path / "c", 3, types=[LesionType.FNH]), range(3))
+    assert whole != data_fingerprint(
+        tiny_cohort(tmp_path / "c", 3, types=[LesionType.FNH]), range(3)
+    )
 
 
 # drawing
@@ -298,7 +370,9 @@ def test_a_batch_has_the_shapes_it_promises(prepared: list[PreparedCase], masks:
     batch = sampler(prepared, masks=masks)(3)
     lesions = len(batch.type_L)
     assert batch.images_BPYX.shape == (4, 4, 48, 48) and batch.images_BPYX.dtype == torch.float32
-    assert batch.masks_BKYX.shape == (4, masks, 48, 48) and set(batch.masks_BKYX.unique().tolist()) <= {0.0, 1.0}
+    assert batch.masks_BKYX.shape == (4, masks, 48, 48) and set(
+        batch.masks_BKYX.unique().tolist()
+    ) <= {0.0, 1.0}
     assert batch.counts_BK.shape == (4, masks)
     assert batch.present_BP.shape == (4, 4) and batch.present_BP.any(1).all()
     assert batch.curve_LP.shape == (lesions, 4) and batch.curve_LP.dtype == torch.float32
@@ -320,11 +394,23 @@ def test_lesions_lie_in_the_slice_they_are_said_to_lie_in(prepared: list[Prepare
 def test_collate_offsets_the_slices_of_each_sample() -> None:
     def sample(lesions: int) -> Batch:
         batch = Batch(
-            *(torch.zeros(1, 4, 16, 16), torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 2, 16, 16), torch.ones(1, 2)), None, None, None
+            *(
+                torch.zeros(1, 4, 16, 16),
+                torch.ones(1, 4, dtype=torch.bool),
+                torch.zeros(1, 2, 16, 16),
+                torch.ones(1, 2),
+            ),
+            None,
+            None,
+            None,
         )
         return dataclasses.replace(
             batch,
-            regions=Regions(torch.zeros(lesions, 3, 16, 16), torch.zeros(lesions, dtype=torch.int64), torch.ones(lesions)),
+            regions=Regions(
+                torch.zeros(lesions, 3, 16, 16),
+                torch.zeros(lesions, dtype=torch.int64),
+                torch.ones(lesions),
+            ),
             curve_LP=torch.zeros(lesions, 4),
             type_L=torch.zeros(lesions, dtype=torch.int64),
         )
@@ -344,14 +430,20 @@ def test_every_type_is_drawn_about_as_often(prepared: list[PreparedCase]) -> Non
 
 def test_without_augmentation_a_slice_is_the_prepared_slice(prepared: list[PreparedCase]) -> None:
     batch = sampler(prepared, PLAIN)(0)
-    known = {case.slice(z)[0].tobytes(): case.slice(z)[1] for case in prepared for z in range(case.slices)}
+    known = {
+        case.slice(z)[0].tobytes(): case.slice(z)[1]
+        for case in prepared
+        for z in range(case.slices)
+    }
     for images, masks in zip(batch.images_BPYX, batch.masks_BKYX, strict=True):
         np.testing.assert_array_equal(known[images.numpy().tobytes()] > 0, masks.numpy() > 0)
     assert batch.present_BP.all() and batch.counts_BK.all()
 
 
 @pytest.mark.parametrize("size", [32, 64])
-def test_slices_are_cropped_or_padded_about_their_centre(prepared: list[PreparedCase], size: int) -> None:
+def test_slices_are_cropped_or_padded_about_their_centre(
+    prepared: list[PreparedCase], size: int
+) -> None:
     config = dataclasses.replace(CT, size=size)
     batch = Sampler(prepared, config, PLAIN, masks=2, per_lesion=True, seed=7)(0)
     whole = sampler(prepared, PLAIN)(0).images_BPYX
@@ -373,17 +465,30 @@ def test_augmentation_moves_images_and_masks_alike(prepared: list[PreparedCase])
 
 
 @pytest.mark.parametrize("modality", list(Modality))
-def test_the_curve_follows_the_calibration_error_of_the_images(modality: Modality, tiny_cohort: Callable, tmp_path: Path) -> None:
+def test_the_curve_follows_the_calibration_error_of_the_images(
+    modality: Modality, tiny_cohort: Callable, tmp_path: Path
+) -> None:
     config = dataclasses.replace(CT, modality=modality)
-    cases = prepare(tiny_cohort(tmp_path / "cohort", 2, modality=modality, types=[LesionType.HCC], noise=0.0), [0, 1], config, tmp_path)
+    cases = prepare(
+        tiny_cohort(tmp_path / "cohort", 2, modality=modality, types=[LesionType.HCC], noise=0.0),
+        [0, 1],
+        config,
+        tmp_path,
+    )
     batch = Sampler(
-        cases, config, dataclasses.replace(EVERYTHING, lesion_share=1.0, uncalibrated=0.0, batch=8), masks=2, per_lesion=True, seed=0
+        cases,
+        config,
+        dataclasses.replace(EVERYTHING, lesion_share=1.0, uncalibrated=0.0, batch=8),
+        masks=2,
+        per_lesion=True,
+        seed=0,
     )(0)
     cores = [
         batch.images_BPYX[w][:, weights[0] > 0].mean(1)
         for w, weights in zip(batch.regions.slice_L, batch.regions.weights_LRYX, strict=True)
     ]
-    between_phases = batch.curve_LP - batch.curve_LP.mean(1, keepdim=True)  # all phases have one curve but for the error
+    # all phases have one curve but for the error
+    between_phases = batch.curve_LP - batch.curve_LP.mean(1, keepdim=True)
     error = torch.stack(cores) - torch.stack(cores).mean(1, keepdim=True) - between_phases
     assert error.std() < 0.4 * between_phases.std()
 
@@ -394,30 +499,55 @@ def test_a_wrong_calibration_asks_for_the_liver_only(prepared: list[PreparedCase
     assert len(batch.type_L) == 0
 
 
-@pytest.mark.parametrize(("all_phases", "one_phase", "expected"), [(1.0, 0.0, {4}), (0.0, 1.0, {1}), (0.0, 0.0, {1, 2, 3, 4})])
-def test_phases_are_left_out_as_asked(prepared: list[PreparedCase], all_phases: float, one_phase: float, expected: set[int]) -> None:
-    draw = sampler(prepared, dataclasses.replace(EVERYTHING, all_phases=all_phases, one_phase=one_phase, augment=False, batch=8))
+@pytest.mark.parametrize(
+    ("all_phases", "one_phase", "expected"),
+    [(1.0, 0.0, {4}), (0.0, 1.0, {1}), (0.0, 0.0, {1, 2, 3, 4})],
+)
+def test_phases_are_left_out_as_asked(
+    prepared: list[PreparedCase], all_phases: float, one_phase: float, expected: set[int]
+) -> None:
+    draw = sampler(
+        prepared,
+        dataclasses.replace(
+            EVERYTHING, all_phases=all_phases, one_phase=one_phase, augment=False, batch=8
+        ),
+    )
     present = torch.cat([draw(step).present_BP for step in range(12)])
     assert set(present.sum(1).tolist()) == expected
 
 
-def test_phases_can_be_left_out_of_a_network_that_has_no_portal_phase(ct_cohort: Cohort, tmp_path: Path) -> None:
+def test_phases_can_be_left_out_of_a_network_that_has_no_portal_phase(
+    ct_cohort: Cohort, tmp_path: Path
+) -> None:
     config = dataclasses.replace(CT, phases=(Phase.PRE, Phase.ARTERIAL))
     sampling = dataclasses.replace(EVERYTHING, all_phases=0.0, one_phase=1.0)
-    batch = Sampler(prepare(ct_cohort, [0], config, tmp_path), config, sampling, masks=2, per_lesion=True, seed=0)(0)
+    batch = Sampler(
+        prepare(ct_cohort, [0], config, tmp_path),
+        config,
+        sampling,
+        masks=2,
+        per_lesion=True,
+        seed=0,
+    )(0)
     assert (batch.present_BP.sum(1) == 1).all()
 
 
-def test_per_slice_the_largest_lesion_gives_the_type_and_all_of_them_the_curve(tiny_cohort: Callable, tmp_path: Path) -> None:
+def test_per_slice_the_largest_lesion_gives_the_type_and_all_of_them_the_curve(
+    tiny_cohort: Callable, tmp_path: Path
+) -> None:
     cohort = tiny_cohort(tmp_path / "cohort", 2, types=[LesionType.HCC, LesionType.CYST], noise=0.0)
     cases = prepare(cohort, [0], CT, tmp_path / "scratch")
     sampling = dataclasses.replace(PLAIN, lesion_share=1.0, batch=1)
     batch = Sampler(cases, CT, sampling, masks=1, per_lesion=False, seed=0)(0)
-    areas = torch.tensor([float((torch.from_numpy(cases[0].slice(2)[1][1]) == label).sum()) for label in (1, 2)])
+    areas = torch.tensor(
+        [float((torch.from_numpy(cases[0].slice(2)[1][1]) == label).sum()) for label in (1, 2)]
+    )
     assert (areas > 0).all()
     assert len(batch.type_L) == 1
     curves = torch.tensor([lesion.curve for lesion in cases[0].lesions])
-    torch.testing.assert_close(batch.curve_LP[0], (areas[:, None] * curves).sum(0) / areas.sum(), atol=0.1, rtol=0)
+    torch.testing.assert_close(
+        batch.curve_LP[0], (areas[:, None] * curves).sum(0) / areas.sum(), atol=0.1, rtol=0
+    )
     per_lesion = Sampler(cases, CT, sampling, masks=1, per_lesion=True, seed=0)(0)
     assert sorted(per_lesion.type_L.tolist()) == [LesionType.HCC, LesionType.CYST]
 
@@ -429,14 +559,18 @@ def test_no_case_is_refused() -> None:
         InputConfig(Modality.CT, size=50)
 
 
-def test_bending_and_unevenness_keep_images_and_masks_together(prepared: list[PreparedCase]) -> None:
+def test_bending_and_unevenness_keep_images_and_masks_together(
+    prepared: list[PreparedCase],
+) -> None:
     plain = dataclasses.replace(EVERYTHING, lesion_share=1.0, uncalibrated=0.0, batch=8)
     worse = dataclasses.replace(plain, bend_mm=4.0, unevenness=0.1)
     before, after = (sampler(prepared, sampling)(0) for sampling in (plain, worse))
     assert not torch.equal(before.masks_BKYX, after.masks_BKYX)
     for index, where in enumerate(after.regions.slice_L):
         core = after.regions.weights_LRYX[index, 0] > 0
-        np.testing.assert_allclose(after.images_BPYX[where][:, core].mean(1), after.curve_LP[index], atol=0.6)
+        np.testing.assert_allclose(
+            after.images_BPYX[where][:, core].mean(1), after.curve_LP[index], atol=0.6
+        )
 
 
 def test_smooth_fields_are_smooth_and_of_about_unit_variance() -> None:
@@ -447,12 +581,20 @@ def test_smooth_fields_are_smooth_and_of_about_unit_variance() -> None:
 
 def test_correlated_noise_has_the_amplitude_of_white_noise() -> None:
     sampling = dataclasses.replace(EVERYTHING, blur_pixels=1.0)
-    level = [degrade(np.zeros((1, 64, 64), np.float32), np.random.default_rng(seed), sampling).std() for seed in range(300)]
-    white = [degrade(np.zeros((1, 64, 64), np.float32), np.random.default_rng(seed), EVERYTHING).std() for seed in range(300)]
+    level = [
+        degrade(np.zeros((1, 64, 64), np.float32), np.random.default_rng(seed), sampling).std()
+        for seed in range(300)
+    ]
+    white = [
+        degrade(np.zeros((1, 64, 64), np.float32), np.random.default_rng(seed), EVERYTHING).std()
+        for seed in range(300)
+    ]
     assert np.mean(level) == pytest.approx(np.mean(white), rel=0.12)
 
 
-def test_lesions_of_unknown_type_are_drawn_as_one_more_kind(tiny_cohort: Callable, tmp_path: Path) -> None:
+def test_lesions_of_unknown_type_are_drawn_as_one_more_kind(
+    tiny_cohort: Callable, tmp_path: Path
+) -> None:
     cohort = tiny_cohort(tmp_path / "cohort", 3)
     path = cohort.directories[0] / "case.json"
     record = json.loads(path.read_text())
@@ -462,5 +604,7 @@ def test_lesions_of_unknown_type_are_drawn_as_one_more_kind(tiny_cohort: Callabl
     assert prepared[0].untyped_slices and not prepared[0].lesions and not prepared[1].untyped_slices
     draw = sampler(prepared, dataclasses.replace(PLAIN, lesion_share=1.0, batch=8))
     batches = [draw(step) for step in range(20)]
-    assert all(batch.masks_BKYX[:, -1].flatten(1).any(1).all() for batch in batches)  # every slice shows a lesion
-    assert 0.2 < np.mean([1 - len(batch.type_L) / 8 for batch in batches]) < 0.5  # a third of them without a type to learn
+    # every slice shows a lesion
+    assert all(batch.masks_BKYX[:, -1].flatten(1).any(1).all() for batch in batches)
+    # a third of them without a type to learn
+    assert 0.2 < np.mean([1 - len(batch.type_L) / 8 for batch in batches]) < 0.5

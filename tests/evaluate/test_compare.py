@@ -45,21 +45,27 @@ def test_differences_by_hand(tmp_path: Path) -> None:
         "curve_mae": pytest.approx((2.0, 4.0, 1)),
         "curve_mae_percent_of_liver": pytest.approx((4.0, 8.0, 1)),
     }
-    assert all(row.difference.mean == pytest.approx(row.first - row.second) for row in found.values())
+    assert all(
+        row.difference.mean == pytest.approx(row.first - row.second) for row in found.values()
+    )
     liver = found["liver_dice"].difference
-    assert (liver.low, liver.high) == pytest.approx((0.1, 0.1))  # paired: every case differs by the same, however cases differ
+    # paired: every case differs by the same, however cases differ
+    assert (liver.low, liver.high) == pytest.approx((0.1, 0.1))
     assert found["lesion_precision"].difference.low < 0 <= found["lesion_precision"].difference.high
 
 
 def test_what_nothing_defines_is_left_out(tmp_path: Path) -> None:
-    first, second = (evaluation(tmp_path / name, "1,a,,0.0,0.0,0,0,1\n2,b,,0.5,0.4,1,0,0\n", "") for name in "ab")
+    first, second = (
+        evaluation(tmp_path / name, "1,a,,0.0,0.0,0,0,1\n2,b,,0.5,0.4,1,0,0\n", "") for name in "ab"
+    )
     found = differences(first, second)  # the lesion that was found has no name in the truth
     assert set(found) == {"lesion_dice", "lesion_iou", "lesion_sensitivity", "lesion_precision"}
 
 
 def test_other_cases_and_other_folders_are_refused(tmp_path: Path) -> None:
     rows = "1,a,0.9,0.5,0.4,1,0,0\n"
-    first, other = evaluation(tmp_path / "first", rows, ""), evaluation(tmp_path / "other", rows, "", cohort="another")
+    first = evaluation(tmp_path / "first", rows, "")
+    other = evaluation(tmp_path / "other", rows, "", cohort="another")
     with pytest.raises(InputError, match="different cases"):
         differences(first, other)
     for damage in ("{", "[]"):
@@ -76,6 +82,19 @@ def test_the_command_says_what_it_compared(tmp_path: Path) -> None:
     arguments = ["compare", str(tmp_path / "first"), str(tmp_path / "second")]
     lines = CliRunner().invoke(app, arguments).stdout.splitlines()
     row = next(line for line in lines if "lesion dice" in line)
-    assert [cell.strip() for cell in row.strip("│").split("│")] == ["lesion dice", "0.750", "0.500", "+0.250", "+0.250 to +0.250", "1"]
+    assert [cell.strip() for cell in row.strip("│").split("│")] == [
+        "lesion dice",
+        "0.750",
+        "0.500",
+        "+0.250",
+        "+0.250 to +0.250",
+        "1",
+    ]
     told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
-    assert told["lesion_dice"]["difference"] == {"mean": 0.25, "low": 0.25, "high": 0.25, "n": 1, "confidence": 0.95}
+    assert told["lesion_dice"]["difference"] == {
+        "mean": 0.25,
+        "low": 0.25,
+        "high": 0.25,
+        "n": 1,
+        "confidence": 0.95,
+    }

@@ -29,14 +29,28 @@ TYPES = (LesionType.CYST, LesionType.HCC)
 
 
 def result(
-    subject: str, detection: tuple[int, int, int], *rows: dict[str, object], dice: float | None = None, **fields: object
+    subject: str,
+    detection: tuple[int, int, int],
+    *rows: dict[str, object],
+    dice: float | None = None,
+    **fields: object,
 ) -> CaseResult:
-    values = {"case_id": subject, "subject_id": subject, "liver_dice": 0.9, "lesion_dice": dice, "lesion_iou": None}
+    values = {
+        "case_id": subject,
+        "subject_id": subject,
+        "liver_dice": 0.9,
+        "lesion_dice": dice,
+        "lesion_iou": None,
+    }
     defaults = {"patient_truth": (True, False), "patient_score": (0.5, 0.5)}
-    return CaseResult(**values | {"detection": Detection(*detection), "lesions": rows} | defaults | fields)
+    return CaseResult(
+        **values | {"detection": Detection(*detection), "lesions": rows} | defaults | fields
+    )
 
 
-def lesion(*, right: bool, covered: bool = True, set_size: int = 1, curve_mae: float | None = 1.0) -> dict[str, object]:
+def lesion(
+    *, right: bool, covered: bool = True, set_size: int = 1, curve_mae: float | None = 1.0
+) -> dict[str, object]:
     return {
         "true_type": "hcc",
         "predicted_type": "hcc" if right else "cyst",
@@ -50,9 +64,24 @@ def lesion(*, right: bool, covered: bool = True, set_size: int = 1, curve_mae: f
 
 def test_figures_by_hand() -> None:
     results = [
-        result("a", (2, 1, 0), lesion(right=True, set_size=2), lesion(right=True, curve_mae=5.0), dice=0.8, patient_score=(0.9, 0.2)),
-        result("b", (1, 0, 3), lesion(right=False, covered=False, curve_mae=None), dice=0.4, patient_score=(0.3, 0.6)),
-        result("c", (0, 1, 0), liver_dice=0.6, patient_truth=(False, True), patient_score=(0.4, 0.5)),
+        result(
+            "a",
+            (2, 1, 0),
+            lesion(right=True, set_size=2),
+            lesion(right=True, curve_mae=5.0),
+            dice=0.8,
+            patient_score=(0.9, 0.2),
+        ),
+        result(
+            "b",
+            (1, 0, 3),
+            lesion(right=False, covered=False, curve_mae=None),
+            dice=0.4,
+            patient_score=(0.3, 0.6),
+        ),
+        result(
+            "c", (0, 1, 0), liver_dice=0.6, patient_truth=(False, True), patient_score=(0.4, 0.5)
+        ),
     ]
     found = {name: estimate.mean for name, estimate in figures(results, TYPES).items()}
     assert found == pytest.approx(
@@ -74,8 +103,15 @@ def test_figures_have_an_interval_by_subject_and_no_more_than_they_know() -> Non
     results = [result(f"s{i // 2}", (1, 0, 0), dice=0.5 + 0.1 * (i // 2)) for i in range(8)]
     found = figures(results, TYPES)
     assert found["lesion_dice"].n == 4
-    assert 0.5 <= found["lesion_dice"].low < found["lesion_dice"].mean < found["lesion_dice"].high <= 0.8
-    assert set(found) == {"liver_dice", "lesion_dice", "lesion_sensitivity", "lesion_precision"}  # no found lesion, no other class
+    assert (
+        0.5
+        <= found["lesion_dice"].low
+        < found["lesion_dice"].mean
+        < found["lesion_dice"].high
+        <= 0.8
+    )
+    # no found lesion, no other class
+    assert set(found) == {"liver_dice", "lesion_dice", "lesion_sensitivity", "lesion_precision"}
 
 
 # whole evaluations
@@ -84,10 +120,18 @@ def test_figures_have_an_interval_by_subject_and_no_more_than_they_know() -> Non
 @pytest.fixture
 def model(seer_network: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Folder of a model whose network sees by a rule; phases are taken to be registered."""
-    config = MTINetConfig(masks=2, widths=(2, 2, 2, 2), heads="lesion", token_width=8, head_width=4, blocks=1)
+    config = MTINetConfig(
+        masks=2, widths=(2, 2, 2, 2), heads="lesion", token_width=8, head_width=4, blocks=1
+    )
     view = InputConfig(Modality.CT, types=TYPES, pixel_mm=4.0, slice_mm=5.0, size=48)
-    save_model(tmp_path / "model", ModelCard("seer", "mti-net", config, view, (0.0,) * 4, (1.0,) * 4), MTINet(config))
-    monkeypatch.setattr(predict, "load_model", lambda directory: (load_card(directory), seer_network()))
+    save_model(
+        tmp_path / "model",
+        ModelCard("seer", "mti-net", config, view, (0.0,) * 4, (1.0,) * 4),
+        MTINet(config),
+    )
+    monkeypatch.setattr(
+        predict, "load_model", lambda directory: (load_card(directory), seer_network())
+    )
     monkeypatch.setattr(predict, "SMOOTHING_MM", 0.0)
     monkeypatch.setattr(evaluation, "register", lambda study: study)
     return str(tmp_path / "model")
@@ -100,16 +144,30 @@ def cohort(tiny_cohort: Callable, tmp_path: Path) -> Cohort:
 
 def test_an_evaluation_from_end_to_end(model: str, cohort: Cohort, tmp_path: Path) -> None:
     told: list[tuple[str, int, int]] = []
-    record = evaluate(model, cohort, tmp_path / "out", device="cpu", progress=lambda *step: told.append(step))
+    record = evaluate(
+        model, cohort, tmp_path / "out", device="cpu", progress=lambda *step: told.append(step)
+    )
     means = {name: figure["mean"] for name, figure in record["figures"].items()}
-    perfect = ("liver_dice", "lesion_dice", "lesion_iou", "lesion_sensitivity", "lesion_precision", "type_accuracy", "type_set_coverage")
+    perfect = (
+        "liver_dice",
+        "lesion_dice",
+        "lesion_iou",
+        "lesion_sensitivity",
+        "lesion_precision",
+        "type_accuracy",
+        "type_set_coverage",
+    )
     assert {name: means[name] for name in perfect} == pytest.approx(dict.fromkeys(perfect, 1.0))
     assert means["type_set_size"] == 2  # nothing was calibrated, so every type belongs
     assert 0 < means["curve_mae"] < 4  # HU
     assert 0 < means["curve_mae_percent_of_liver"] < 6
     assert record["figures"]["lesion_dice"]["n"] == 3  # the last two cases are one subject's
     assert record["confusion"] == {"types": ["cyst", "hcc"], "counts": [[0, 0], [0, 8]]}
-    assert (record["cases"], record["phases"], record["cohort"]) == (4, "all", data_fingerprint(cohort, range(4)))
+    assert (record["cases"], record["phases"], record["cohort"]) == (
+        4,
+        "all",
+        data_fingerprint(cohort, range(4)),
+    )
     assert json.loads((tmp_path / "out/metrics.json").read_text()) == record
     assert pd.read_csv(tmp_path / "out/cases.csv")["found"].tolist() == [2] * 4
     assert len(pd.read_csv(tmp_path / "out/lesions.csv")) == 8
@@ -118,7 +176,9 @@ def test_an_evaluation_from_end_to_end(model: str, cohort: Cohort, tmp_path: Pat
         evaluate(model, cohort, tmp_path / "out", device="cpu")
 
 
-def test_a_cohort_without_lesions_has_an_empty_table_of_them(model: str, tiny_case: Callable, tmp_path: Path) -> None:
+def test_a_cohort_without_lesions_has_an_empty_table_of_them(
+    model: str, tiny_case: Callable, tmp_path: Path
+) -> None:
     save_case(tmp_path / "cohort/a", *tiny_case(0, types=[]))
     evaluate(model, Cohort.open(tmp_path / "cohort"), tmp_path / "out", device="cpu")
     table = pd.read_csv(tmp_path / "out/lesions.csv")
@@ -130,10 +190,18 @@ def test_mistakes_are_counted(model: str, tiny_case: Callable, tmp_path: Path) -
     study, truth = tiny_case(0, types=[LesionType.HCC, LesionType.HCC])
     first, second = truth.lesion_list
     save_case(
-        tmp_path / "cohort/a", study, dataclasses.replace(truth, lesion_list=(dataclasses.replace(first, type=LesionType.CYST), second))
+        tmp_path / "cohort/a",
+        study,
+        dataclasses.replace(
+            truth, lesion_list=(dataclasses.replace(first, type=LesionType.CYST), second)
+        ),
     )
     one = truth.lesions.with_array(np.where(truth.lesions.array == 1, 1, 0).astype(np.uint16))
-    save_case(tmp_path / "cohort/b", dataclasses.replace(study, case_id="b"), dataclasses.replace(truth, lesions=one, lesion_list=(first,)))
+    save_case(
+        tmp_path / "cohort/b",
+        dataclasses.replace(study, case_id="b"),
+        dataclasses.replace(truth, lesions=one, lesion_list=(first,)),
+    )
     study, truth = tiny_case(1, types=[LesionType.HCC, LesionType.CYST])
     save_case(tmp_path / "cohort/c", study, truth)
     record = evaluate(model, Cohort.open(tmp_path / "cohort"), tmp_path / "out", device="cpu")
@@ -142,7 +210,11 @@ def test_mistakes_are_counted(model: str, tiny_case: Callable, tmp_path: Path) -
     assert means["type_accuracy"] == pytest.approx(3 / 4)
     assert record["confusion"]["counts"] == [[0, 1], [0, 3]]
     cases = pd.read_csv(tmp_path / "out/cases.csv")
-    assert cases[["found", "made_up", "missed"]].to_numpy().tolist() == [[2, 0, 0], [1, 1, 0], [1, 0, 1]]
+    assert cases[["found", "made_up", "missed"]].to_numpy().tolist() == [
+        [2, 0, 0],
+        [1, 1, 0],
+        [1, 0, 1],
+    ]
 
 
 @pytest.mark.parametrize("phase", [Phase.PRE, Phase.ARTERIAL])
@@ -166,7 +238,9 @@ def test_phases_are_left_out_after_registration(
     assert not (tmp_path / "other").exists()
 
 
-def test_the_card_keeps_the_figures_of_each_choice_of_phases(model: str, cohort: Cohort, tmp_path: Path) -> None:
+def test_the_card_keeps_the_figures_of_each_choice_of_phases(
+    model: str, cohort: Cohort, tmp_path: Path
+) -> None:
     evaluate(model, cohort, tmp_path / "a", device="cpu", card=True)
     evaluate(model, cohort, tmp_path / "b", device="cpu", card=True, phases=[Phase.PORTAL])
     kept = load_card(Path(model)).figures
@@ -174,17 +248,23 @@ def test_the_card_keeps_the_figures_of_each_choice_of_phases(model: str, cohort:
     assert kept["all phases"]["figures"]["lesion_dice"]["mean"] == 1.0
 
 
-def test_calibration_is_fitted_for_every_number_of_phases_and_kept(model: str, cohort: Cohort) -> None:
+def test_calibration_is_fitted_for_every_number_of_phases_and_kept(
+    model: str, cohort: Cohort
+) -> None:
     said = calibrate(model, cohort, device="cpu")
     calibrated = load_card(Path(model)).calibrated
     assert calibrated.lesions == {1: 8, 2: 8, 3: 8, 4: 8}
-    assert calibrated.set_threshold == dict.fromkeys((1, 2, 3, 4), 0.0)  # eight lesions promise no 90 %
-    assert calibrated.minimum_peak == dict.fromkeys((1, 2, 3, 4), 0.0)  # none is made up: nothing to leave out
+    # eight lesions promise no 90 %
+    assert calibrated.set_threshold == dict.fromkeys((1, 2, 3, 4), 0.0)
+    # none is made up: nothing to leave out
+    assert calibrated.minimum_peak == dict.fromkeys((1, 2, 3, 4), 0.0)
     assert calibrated.temperature == pytest.approx(0.2, rel=0.05)  # always right: as sure as may be
     assert "1 phase:" in said and "4 phases:" in said and "8 lesions" in said
 
 
-def test_what_counts_as_a_lesion_is_fitted_for_every_number_of_phases(model: str, cohort: Cohort, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_counts_as_a_lesion_is_fitted_for_every_number_of_phases(
+    model: str, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fitted_on: list[tuple[int, int]] = []
 
     def best_peak(candidates: list[tuple[float, bool]], missed: int) -> float:
@@ -194,10 +274,14 @@ def test_what_counts_as_a_lesion_is_fitted_for_every_number_of_phases(model: str
     monkeypatch.setattr(evaluation, "best_peak", best_peak)
     calibrate(model, cohort, device="cpu")
     assert fitted_on == [(8, 0)] * 4
-    assert load_card(Path(model)).calibrated.minimum_peak == pytest.approx({1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4})
+    assert load_card(Path(model)).calibrated.minimum_peak == pytest.approx(
+        {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}
+    )
 
 
-def test_calibration_on_enough_lesions_makes_small_sets(model: str, tiny_cohort: Callable, tmp_path: Path) -> None:
+def test_calibration_on_enough_lesions_makes_small_sets(
+    model: str, tiny_cohort: Callable, tmp_path: Path
+) -> None:
     cohort = tiny_cohort(tmp_path / "cohort", 5, types=[LesionType.HCC, LesionType.HCC])
     calibrate(model, cohort, device="cpu")
     record = evaluate(model, cohort, tmp_path / "out", device="cpu")
@@ -205,28 +289,46 @@ def test_calibration_on_enough_lesions_makes_small_sets(model: str, tiny_cohort:
     assert record["figures"]["type_set_coverage"]["mean"] == 1.0
 
 
-def test_calibration_takes_studies_whose_reference_the_model_does_not_know(model: str, tiny_cohort: Callable, tmp_path: Path) -> None:
-    cohort = tiny_cohort(tmp_path / "cohort", 2, types=[LesionType.HCC], phases=[Phase.PRE, Phase.HEPATOBILIARY])
+def test_calibration_takes_studies_whose_reference_the_model_does_not_know(
+    model: str, tiny_cohort: Callable, tmp_path: Path
+) -> None:
+    cohort = tiny_cohort(
+        tmp_path / "cohort", 2, types=[LesionType.HCC], phases=[Phase.PRE, Phase.HEPATOBILIARY]
+    )
     calibrate(model, cohort, device="cpu")
     assert load_card(Path(model)).calibrated.lesions == {1: 2}
 
 
-def test_calibration_works_on_a_real_network(cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = MTINetConfig(masks=2, widths=(2, 2, 2, 2), heads="lesion", token_width=8, head_width=4, blocks=1)
+def test_calibration_works_on_a_real_network(
+    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = MTINetConfig(
+        masks=2, widths=(2, 2, 2, 2), heads="lesion", token_width=8, head_width=4, blocks=1
+    )
     view = InputConfig(Modality.CT, types=TYPES, pixel_mm=4.0, slice_mm=5.0, size=48)
     network = MTINet(config)
     with torch.no_grad():
         network.decoder.masks.weight.zero_()
         network.decoder.masks.bias.fill_(-3.0)
-    save_model(tmp_path / "blind", ModelCard("blind", "mti-net", config, view, (0.0,) * 4, (1.0,) * 4), network)
+    save_model(
+        tmp_path / "blind",
+        ModelCard("blind", "mti-net", config, view, (0.0,) * 4, (1.0,) * 4),
+        network,
+    )
     monkeypatch.setattr(evaluation, "register", lambda study: study)
     with pytest.raises(InputError, match="blind found no lesion"):
         calibrate(str(tmp_path / "blind"), cohort, device="cpu")
 
 
-def test_cases_that_prove_nothing_are_refused(model: str, cohort: Cohort, tiny_case: Callable, tmp_path: Path) -> None:
+def test_cases_that_prove_nothing_are_refused(
+    model: str, cohort: Cohort, tiny_case: Callable, tmp_path: Path
+) -> None:
     card = load_card(Path(model))
-    save_model(Path(model), dataclasses.replace(card, training={"cohort": data_fingerprint(cohort, range(4))}), MTINet(card.network_config))
+    save_model(
+        Path(model),
+        dataclasses.replace(card, training={"cohort": data_fingerprint(cohort, range(4))}),
+        MTINet(card.network_config),
+    )
     with pytest.raises(InputError, match="was trained on 4 of these 4 cases"):
         evaluate(model, cohort, tmp_path / "out", device="cpu")
     one = {"cohort": "another", "case_hashes": [data_fingerprint(cohort, [2])[:16]]}
@@ -249,5 +351,7 @@ def test_cases_that_prove_nothing_are_refused(model: str, cohort: Cohort, tiny_c
     ],
     ids=["made-up ones below", "all real", "one made up between", "none"],
 )
-def test_the_peak_is_where_detection_is_best(candidates: list[tuple[float, bool]], missed: int, peak: float) -> None:
+def test_the_peak_is_where_detection_is_best(
+    candidates: list[tuple[float, bool]], missed: int, peak: float
+) -> None:
     assert best_peak(candidates, missed) == peak

@@ -29,7 +29,9 @@ ANGLE = np.deg2rad(25)
 TILT = np.array([[1, 0, 0], [0, np.cos(ANGLE), -np.sin(ANGLE)], [0, np.sin(ANGLE), np.cos(ANGLE)]])
 
 
-def grid(direction: np.ndarray = AXIAL, spacing_mm: tuple[float, ...] = (4.0, 1.5, 0.8)) -> hd.Volume:
+def grid(
+    direction: np.ndarray = AXIAL, spacing_mm: tuple[float, ...] = (4.0, 1.5, 0.8)
+) -> hd.Volume:
     return hd.Volume.from_components(
         np.zeros(SHAPE, np.float32),
         direction=direction,
@@ -43,10 +45,24 @@ def grid(direction: np.ndarray = AXIAL, spacing_mm: tuple[float, ...] = (4.0, 1.
 def attributes(sop_class: str, volume: hd.Volume) -> Dataset:
     header = Dataset()
     header.SOPClassUID, header.SOPInstanceUID = sop_class, "1.2.3.100"
-    header.StudyInstanceUID, header.SeriesInstanceUID, header.FrameOfReferenceUID = "1.2.3.1", "1.2.3.2", "1.2.3.4"
+    header.StudyInstanceUID, header.SeriesInstanceUID, header.FrameOfReferenceUID = (
+        "1.2.3.1",
+        "1.2.3.2",
+        "1.2.3.4",
+    )
     header.Modality = "CT" if sop_class == CTImageStorage else "MR"
-    header.PatientID, header.PatientName, header.PatientBirthDate, header.PatientSex = "phantom", "Phantom^Liver", "", "O"
-    header.StudyDate, header.StudyTime, header.AccessionNumber, header.StudyID = "20250102", "101112", "", "1"
+    header.PatientID, header.PatientName, header.PatientBirthDate, header.PatientSex = (
+        "phantom",
+        "Phantom^Liver",
+        "",
+        "O",
+    )
+    header.StudyDate, header.StudyTime, header.AccessionNumber, header.StudyID = (
+        "20250102",
+        "101112",
+        "",
+        "1",
+    )
     header.Rows, header.Columns = volume.spatial_shape[1:]
     return header
 
@@ -68,7 +84,9 @@ def multi_frame(volume: hd.Volume) -> tuple[Dataset, ...]:
     header = attributes(EnhancedMRImageStorage, volume)
     header.NumberOfFrames = volume.spatial_shape[0]
     shared = Dataset()
-    shared.PixelMeasuresSequence = hd.PixelMeasuresSequence(volume.spacing[1:], volume.spacing[0], volume.spacing[0])
+    shared.PixelMeasuresSequence = hd.PixelMeasuresSequence(
+        volume.spacing[1:], volume.spacing[0], volume.spacing[0]
+    )
     shared.PlaneOrientationSequence = volume.get_plane_orientation()
     header.SharedFunctionalGroupsSequence = [shared]
     frames = [Dataset() for _ in range(volume.spatial_shape[0])]
@@ -78,7 +96,9 @@ def multi_frame(volume: hd.Volume) -> tuple[Dataset, ...]:
     return (header,)
 
 
-def study(volume: hd.Volume, headers: tuple[Dataset, ...], modality: Modality = Modality.CT) -> Study:
+def study(
+    volume: hd.Volume, headers: tuple[Dataset, ...], modality: Modality = Modality.CT
+) -> Study:
     return Study(modality, {Phase.PORTAL: PhaseImage(volume, headers=headers)})
 
 
@@ -97,13 +117,23 @@ def masks(volume: hd.Volume) -> tuple[hd.Volume, hd.Volume]:
 
 def written(path: Path, source: Study) -> hd.seg.Segmentation:
     liver, lesions = masks(source.grid)
-    return hd.seg.segread(write_seg(path, study=source, liver=liver, lesions=lesions, model="mti-net", model_version="1.2"))
+    return hd.seg.segread(
+        write_seg(
+            path, study=source, liver=liver, lesions=lesions, model="mti-net", model_version="1.2"
+        )
+    )
 
 
 SOURCES: dict[str, Callable[[], Study]] = {
     "axial CT": ct_study,
-    "oblique MR": lambda: study(grid(TILT @ AXIAL), single_frames(grid(TILT @ AXIAL), MRImageStorage), Modality.MR),
-    "flipped MR": lambda: study(grid(AXIAL * [-1, -1, 1]), single_frames(grid(AXIAL * [-1, -1, 1]), MRImageStorage), Modality.MR),
+    "oblique MR": lambda: study(
+        grid(TILT @ AXIAL), single_frames(grid(TILT @ AXIAL), MRImageStorage), Modality.MR
+    ),
+    "flipped MR": lambda: study(
+        grid(AXIAL * [-1, -1, 1]),
+        single_frames(grid(AXIAL * [-1, -1, 1]), MRImageStorage),
+        Modality.MR,
+    ),
     "enhanced MR": lambda: study(grid(TILT @ AXIAL), multi_frame(grid(TILT @ AXIAL)), Modality.MR),
 }
 
@@ -125,17 +155,24 @@ def test_every_frame_refers_to_its_own_slice(tmp_path: Path) -> None:
     read = written(tmp_path / "seg.dcm", source)
     uids = [header.SOPInstanceUID for header in source.phases[Phase.PORTAL].headers]
     assert read.NumberOfFrames == 3 + 1 + 2  # empty frames are left out
-    segments_ZYXS = read.get_pixels_by_source_instance(uids, ignore_spatial_locations=False, assert_missing_frames_are_empty=True)
+    segments_ZYXS = read.get_pixels_by_source_instance(
+        uids, ignore_spatial_locations=False, assert_missing_frames_are_empty=True
+    )
     liver, lesions = masks(source.grid)
     np.testing.assert_array_equal(segments_ZYXS[..., 0], liver.array)
     np.testing.assert_array_equal(segments_ZYXS[..., 2], lesions.array == 4)
 
 
 def test_enhanced_source_is_referred_to_by_frame(tmp_path: Path) -> None:
-    frames = written(tmp_path / "seg.dcm", SOURCES["enhanced MR"]()).PerFrameFunctionalGroupsSequence
+    frames = written(
+        tmp_path / "seg.dcm", SOURCES["enhanced MR"]()
+    ).PerFrameFunctionalGroupsSequence
     segments = [frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber for frame in frames]
     sources = [frame.DerivationImageSequence[0].SourceImageSequence[0] for frame in frames]
-    pairs = {(segment, int(source.ReferencedFrameNumber)) for segment, source in zip(segments, sources, strict=True)}
+    pairs = {
+        (segment, int(source.ReferencedFrameNumber))
+        for segment, source in zip(segments, sources, strict=True)
+    }
     assert pairs == {(1, 2), (1, 3), (1, 4), (2, 3), (3, 3), (3, 4)}  # frames count from 1
     assert {source.ReferencedSOPInstanceUID for source in sources} == {"1.2.3.100"}
 
@@ -143,22 +180,46 @@ def test_enhanced_source_is_referred_to_by_frame(tmp_path: Path) -> None:
 def test_segments_are_named_and_coded(tmp_path: Path) -> None:
     read = written(tmp_path / "seg.dcm", ct_study())
     liver, first, fourth = (read.get_segment_description(number) for number in (1, 2, 3))
-    assert [item.segment_label for item in (liver, first, fourth)] == ["Liver", "Lesion 1", "Lesion 4"]
-    assert (liver.segmented_property_type.value, liver.segmented_property_category.value) == ("10200004", "91723000")
-    assert (first.segmented_property_type.value, first.segmented_property_category.value) == ("52988006", "49755003")
+    assert [item.segment_label for item in (liver, first, fourth)] == [
+        "Liver",
+        "Lesion 1",
+        "Lesion 4",
+    ]
+    assert (liver.segmented_property_type.value, liver.segmented_property_category.value) == (
+        "10200004",
+        "91723000",
+    )
+    assert (first.segmented_property_type.value, first.segmented_property_category.value) == (
+        "52988006",
+        "49755003",
+    )
     assert first.anatomic_regions[0].value == "10200004"
     assert first.tracking_id == "Lesion 1"
     assert first.tracking_uid != fourth.tracking_uid
     assert liver.algorithm_type is hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC
-    assert (first.algorithm_identification.name, first.algorithm_identification.version) == ("liverleaf mti-net", "1.2")
+    assert (first.algorithm_identification.name, first.algorithm_identification.version) == (
+        "liverleaf mti-net",
+        "1.2",
+    )
     assert first.algorithm_identification.family.value == "123110"
-    assert hd.color.CIELabColor.from_dicom_value(list(first.RecommendedDisplayCIELabValue)).to_rgb() == (255, 77, 77)  # "#ff4d4d"
+    # "#ff4d4d"
+    assert hd.color.CIELabColor.from_dicom_value(
+        list(first.RecommendedDisplayCIELabValue)
+    ).to_rgb() == (255, 77, 77)
 
 
 def test_series_says_what_it_is(tmp_path: Path) -> None:
     read = written(tmp_path / "seg.dcm", ct_study())
-    assert (read.Modality, read.SegmentationType, read.SeriesDescription) == ("SEG", "BINARY", SERIES_DESCRIPTION)
-    assert (read.StudyInstanceUID, read.PatientID, read.StudyDate) == ("1.2.3.1", "phantom", "20250102")
+    assert (read.Modality, read.SegmentationType, read.SeriesDescription) == (
+        "SEG",
+        "BINARY",
+        SERIES_DESCRIPTION,
+    )
+    assert (read.StudyInstanceUID, read.PatientID, read.StudyDate) == (
+        "1.2.3.1",
+        "phantom",
+        "20250102",
+    )
     assert read.SeriesInstanceUID != "1.2.3.2"
     assert not read.ContentCreatorName
 
@@ -166,16 +227,30 @@ def test_series_says_what_it_is(tmp_path: Path) -> None:
 def test_without_lesions_there_is_one_segment(tmp_path: Path) -> None:
     source = ct_study()
     liver, lesions = masks(source.grid)
-    path = write_seg(tmp_path / "seg.dcm", study=source, liver=liver, lesions=lesions.with_array(lesions.array * 0), model="m")
+    path = write_seg(
+        tmp_path / "seg.dcm",
+        study=source,
+        liver=liver,
+        lesions=lesions.with_array(lesions.array * 0),
+        model="m",
+    )
     assert hd.seg.segread(path).number_of_segments == 1
 
 
-IDENTIFIERS = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+IDENTIFIERS = (
+    "SOPInstanceUID",
+    "SOPClassUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+)
 
 
 @pytest.mark.parametrize("keyword", [*IDENTIFIERS, *TYPE_2_ATTRIBUTES, "SliceThickness"])
 @pytest.mark.parametrize("absent", [True, False], ids=["absent", "empty"])
-def test_missing_attributes_are_completed_in_a_copy(tmp_path: Path, keyword: str, absent: bool) -> None:
+def test_missing_attributes_are_completed_in_a_copy(
+    tmp_path: Path, keyword: str, absent: bool
+) -> None:
     headers = single_frames(grid(), CTImageStorage)
     for header in headers:
         setattr(header, keyword, None)
@@ -185,7 +260,8 @@ def test_missing_attributes_are_completed_in_a_copy(tmp_path: Path, keyword: str
     read = written(tmp_path / "seg.dcm", study(grid(), headers))
     assert headers == before
     assert read.number_of_segments == 3
-    first, again = complete_headers(study(grid(), headers)), complete_headers(study(grid(), headers))
+    first = complete_headers(study(grid(), headers))
+    again = complete_headers(study(grid(), headers))
     assert first == again, "a report written later must quote the same identifiers"
     assert len({header.SOPInstanceUID for header in first}) == len(headers)
 
@@ -196,7 +272,9 @@ def without(keyword: str) -> tuple[Dataset, ...]:
     return headers
 
 
-def changed(keyword: str, value: str | list[float], *, slices: slice = slice(None)) -> tuple[Dataset, ...]:
+def changed(
+    keyword: str, value: str | list[float], *, slices: slice = slice(None)
+) -> tuple[Dataset, ...]:
     headers = single_frames(grid(), CTImageStorage)
     for header in headers[slices]:
         setattr(header, keyword, value)
@@ -211,11 +289,23 @@ def changed(keyword: str, value: str | list[float], *, slices: slice = slice(Non
         (changed("SeriesInstanceUID", "1.9", slices=slice(1)), "more than one series"),
         (changed("FrameOfReferenceUID", "1.9"), "different frames of reference"),
         (changed("SOPClassUID", "1.9"), "outside the standard"),
-        (single_frames(grid(spacing_mm=(3.7, 1.5, 0.8))[1:], CTImageStorage), "do not lie on the slices"),
+        (
+            single_frames(grid(spacing_mm=(3.7, 1.5, 0.8))[1:], CTImageStorage),
+            "do not lie on the slices",
+        ),
     ],
-    ids=["not DICOM", "no position", "two series", "foreign frame of reference", "unknown class", "other slices"],
+    ids=[
+        "not DICOM",
+        "no position",
+        "two series",
+        "foreign frame of reference",
+        "unknown class",
+        "other slices",
+    ],
 )
-def test_unusable_headers_are_refused_in_one_line(tmp_path: Path, headers: tuple[Dataset, ...], message: str) -> None:
+def test_unusable_headers_are_refused_in_one_line(
+    tmp_path: Path, headers: tuple[Dataset, ...], message: str
+) -> None:
     with pytest.raises(InputError, match=message) as caught:
         written(tmp_path / "seg.dcm", study(grid(), headers))
     assert "\n" not in str(caught.value)
@@ -232,10 +322,14 @@ def test_empty_masks_are_refused(tmp_path: Path) -> None:
 def test_masks_on_another_grid_are_a_programming_error(tmp_path: Path) -> None:
     liver, lesions = masks(grid())
     with pytest.raises(ValueError, match="lesions must lie on the reference phase's grid"):
-        write_seg(tmp_path / "seg.dcm", study=ct_study(), liver=liver, lesions=lesions[1:], model="m")
+        write_seg(
+            tmp_path / "seg.dcm", study=ct_study(), liver=liver, lesions=lesions[1:], model="m"
+        )
 
 
-def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail_half_way(dataset: Dataset, path: Path) -> None:
         path.write_bytes(b"half")
         raise OSError("disk full")
@@ -247,22 +341,30 @@ def test_a_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path: Path, 
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("seg.dcm", b"old")]
 
 
-@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
+@pytest.mark.skipif(
+    shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed"
+)
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
 def test_dciodvfy_finds_no_error(tmp_path: Path, source: Callable[[], Study]) -> None:
     written(tmp_path / "seg.dcm", source())
-    report = subprocess.run(["dciodvfy", str(tmp_path / "seg.dcm")], capture_output=True, text=True, check=False).stderr
+    report = subprocess.run(
+        ["dciodvfy", str(tmp_path / "seg.dcm")], capture_output=True, text=True, check=False
+    ).stderr
     assert [line for line in report.splitlines() if line.startswith("Error")] == []
 
 
 def real_study(folder: Path) -> Study:
     """The middle slices of a real axial series, cropped to 16 by 16 pixels."""
     headers = sorted(
-        (pydicom.dcmread(file, stop_before_pixels=True) for file in folder.iterdir()), key=lambda h: h.ImagePositionPatient[2]
+        (pydicom.dcmread(file, stop_before_pixels=True) for file in folder.iterdir()),
+        key=lambda h: h.ImagePositionPatient[2],
     )[:5]
     for header in headers:
         header.Rows, header.Columns = SHAPE[1:]
-    spacing = (headers[1].ImagePositionPatient[2] - headers[0].ImagePositionPatient[2], *headers[0].PixelSpacing)
+    spacing = (
+        headers[1].ImagePositionPatient[2] - headers[0].ImagePositionPatient[2],
+        *headers[0].PixelSpacing,
+    )
     volume = hd.Volume.from_components(
         np.zeros(SHAPE, np.float32),
         direction=AXIAL,
@@ -274,7 +376,9 @@ def real_study(folder: Path) -> Study:
     return study(volume, tuple(headers))
 
 
-@pytest.mark.parametrize("folder", ["tcga-lihc-hcc-portal-ct/dcm", "totalsegmentator-reference/example_ct_dicom"])
+@pytest.mark.parametrize(
+    "folder", ["tcga-lihc-hcc-portal-ct/dcm", "totalsegmentator-reference/example_ct_dicom"]
+)
 def test_real_headers_are_enough(tmp_path: Path, folder: str) -> None:
     if not (DATA / folder).is_dir():
         pytest.skip(f"{folder} is not here")
@@ -291,5 +395,7 @@ def test_study_without_a_portal_phase_uses_its_reference(tmp_path: Path) -> None
     source = ct_study()
     image = source.phases[Phase.PORTAL]
     other = replace(image, headers=())
-    read = written(tmp_path / "seg.dcm", replace(source, phases={Phase.PRE: other, Phase.ARTERIAL: image}))
+    read = written(
+        tmp_path / "seg.dcm", replace(source, phases={Phase.PRE: other, Phase.ARTERIAL: image})
+    )
     assert read.number_of_segments == 3

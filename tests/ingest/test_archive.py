@@ -20,7 +20,9 @@ def test_a_zip_reads_like_its_folder_and_leaves_nothing_behind(tmp_path, make, s
     scratch.mkdir()
     study = read_study(tmp_path / "study.zip", scratch=scratch)
     whole = read_study(folder)
-    assert (study.phases[Phase.PORTAL].volume.array == whole.phases[Phase.PORTAL].volume.array).all()
+    assert (
+        study.phases[Phase.PORTAL].volume.array == whole.phases[Phase.PORTAL].volume.array
+    ).all()
     assert study.warnings == whole.warnings
     assert list(scratch.iterdir()) == []
 
@@ -47,7 +49,9 @@ def test_links_are_refused(tmp_path) -> None:
         read_study(tmp_path / "link.zip")
 
 
-@pytest.mark.parametrize(("limit", "value"), [("MAX_FILES", 2), ("MAX_BYTES", 1000), ("SMALL_BYTES", 1000)])
+@pytest.mark.parametrize(
+    ("limit", "value"), [("MAX_FILES", 2), ("MAX_BYTES", 1000), ("SMALL_BYTES", 1000)]
+)
 def test_bombs_are_refused(tmp_path, monkeypatch, limit, value) -> None:
     monkeypatch.setattr(archive, limit, value)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as file:

@@ -19,7 +19,15 @@ def write(path, *, low=-1000, shape=(5, 6, 4), affine=RAS, dtype=np.int16):
 
 
 NAMES = {
-    Phase.PRE: ["pre", "native", "C-pre", "nc", "case01_PRE", "AMPL_1_DRY", "sub-01_acq-native_T1w"],
+    Phase.PRE: [
+        "pre",
+        "native",
+        "C-pre",
+        "nc",
+        "case01_PRE",
+        "AMPL_1_DRY",
+        "sub-01_acq-native_T1w",
+    ],
     Phase.ARTERIAL: ["art", "ART", "C+A", "case01_arterial", "sub-01_ce-arterial"],
     Phase.PORTAL: ["pv", "portal", "VEN", "pvp", "C+V", "case01_portal_venous", "liver_portal"],
     Phase.DELAYED: ["del", "late", "C+Delay", "delayed", "3min"],
@@ -27,7 +35,9 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize(("phase", "name"), [(phase, name) for phase, several in NAMES.items() for name in several])
+@pytest.mark.parametrize(
+    ("phase", "name"), [(phase, name) for phase, several in NAMES.items() for name in several]
+)
 def test_the_file_name_tells_the_phase(tmp_path, phase, name) -> None:
     write(tmp_path / f"{name}.nii.gz")
     study = read_study(tmp_path)
@@ -39,20 +49,30 @@ def test_the_file_name_tells_the_phase(tmp_path, phase, name) -> None:
 def test_every_orientation_comes_out_the_same(tmp_path, axes) -> None:
     array = write(tmp_path / "a/pv.nii.gz")
     image = nib.load(tmp_path / "a/pv.nii.gz")
-    turned = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(RAS), nib.orientations.axcodes2ornt(axes)))
+    turned = image.as_reoriented(
+        nib.orientations.ornt_transform(
+            nib.io_orientation(RAS), nib.orientations.axcodes2ornt(axes)
+        )
+    )
     (tmp_path / "b").mkdir()
     nib.save(turned, tmp_path / "b/pv.nii.gz")
     volume = read_study(tmp_path / "b").phases[Phase.PORTAL].volume
     np.testing.assert_array_equal(volume.array, array.transpose(2, 1, 0))
     np.testing.assert_allclose(volume.spacing, (2.5, 0.8, 0.7), atol=1e-6)
     np.testing.assert_allclose(volume.position, (-30, -20, -100), atol=1e-5)
-    assert volume.get_closest_patient_orientation() == volume.to_patient_orientation("HPL").get_closest_patient_orientation()
+    assert (
+        volume.get_closest_patient_orientation()
+        == volume.to_patient_orientation("HPL").get_closest_patient_orientation()
+    )
 
 
 def test_oblique_and_scaled(tmp_path) -> None:
     turn = np.deg2rad(15)
     affine = RAS.copy()
-    affine[:3, :3] = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]) @ RAS[:3, :3]
+    affine[:3, :3] = (
+        np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
+        @ RAS[:3, :3]
+    )
     image = nib.Nifti1Image(np.arange(120).reshape(5, 6, 4).astype(np.int16), affine)
     image.header.set_slope_inter(2, -7)
     nib.save(image, tmp_path / "pv.nii")
@@ -85,7 +105,10 @@ def test_one_unnamed_file_is_one_phase_with_a_warning(tmp_path) -> None:
 def test_several_unnamed_files_are_refused(tmp_path) -> None:
     write(tmp_path / "a.nii.gz")
     write(tmp_path / "b.nii.gz")
-    with pytest.raises(InputError, match=r"do not tell the phase of a\.nii\.gz, b\.nii\.gz; name them pre, arterial"):
+    with pytest.raises(
+        InputError,
+        match=r"do not tell the phase of a\.nii\.gz, b\.nii\.gz; name them pre, arterial",
+    ):
         read_study(tmp_path)
 
 
@@ -103,7 +126,10 @@ def test_what_is_no_image(tmp_path) -> None:
     write(tmp_path / "pv.nii.gz", shape=(4, 4, 4, 3))
     with pytest.raises(InputError, match=r"shape \(4, 4, 4, 3\), a phase has three axes"):
         read_study(tmp_path)
-    write(tmp_path / "pv.nii.gz", affine=np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]))
+    write(
+        tmp_path / "pv.nii.gz",
+        affine=np.array([[1, 0.5, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]]),
+    )
     with pytest.raises(InputError, match="sheared or degenerate"):
         read_study(tmp_path)
     whole = (tmp_path / "pv.nii.gz").read_bytes()

@@ -40,15 +40,21 @@ def turned(degrees: tuple[float, float, float]) -> NDArray[np.float64]:
 
 def affine_of(axes: str, degrees: tuple[float, float, float] = (0, 0, 0)) -> NDArray[np.float64]:
     """A RAS affine whose voxel axes run towards `axes`, with spacings 0.7, 0.8, 2.5 mm, perhaps oblique."""
-    direction = nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt(axes), (1, 1, 1))[:3, :3]
+    direction = nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt(axes), (1, 1, 1))[
+        :3, :3
+    ]
     affine = np.eye(4)
-    affine[:3, :3] = turned(degrees) @ np.sign(np.rint(np.linalg.inv(direction))) @ np.diag([0.7, 0.8, 2.5])
+    affine[:3, :3] = (
+        turned(degrees) @ np.sign(np.rint(np.linalg.inv(direction))) @ np.diag([0.7, 0.8, 2.5])
+    )
     affine[:3, 3] = (30.5, -20.25, 100.75)
     return affine
 
 
 def stored(dtype: type = np.int16) -> NDArray:
-    return (np.random.default_rng(1).permutation(np.prod(SHAPE)).reshape(SHAPE) - 1000).astype(dtype)
+    return (np.random.default_rng(1).permutation(np.prod(SHAPE)).reshape(SHAPE) - 1000).astype(
+        dtype
+    )
 
 
 def write(path: Path, array: NDArray, affine: NDArray[np.float64] | None) -> nib.Nifti1Image:
@@ -63,7 +69,9 @@ def only(path: Path) -> tuple[hd.Volume, str]:
     return image.volume, "; ".join(study.warnings)
 
 
-def assert_each_voxel_at_its_place(volume: hd.Volume, array: NDArray, affine_ras: NDArray[np.float64]) -> None:
+def assert_each_voxel_at_its_place(
+    volume: hd.Volume, array: NDArray, affine_ras: NDArray[np.float64]
+) -> None:
     """Slow and obvious: ask for the value at the point where each stored voxel lies."""
     assert sorted(volume.spatial_shape) == sorted(array.shape)
     to_index = np.linalg.inv(volume.affine)
@@ -80,7 +88,9 @@ def test_there_are_48_orientations() -> None:
 
 @pytest.mark.parametrize("degrees", [(0, 0, 0), (12, -7, 20)], ids=["straight", "oblique"])
 @pytest.mark.parametrize("axes", AXES)
-def test_each_voxel_stays_at_its_place(tmp_path: Path, axes: str, degrees: tuple[float, float, float]) -> None:
+def test_each_voxel_stays_at_its_place(
+    tmp_path: Path, axes: str, degrees: tuple[float, float, float]
+) -> None:
     array, affine = stored(), affine_of(axes, degrees)
     if degrees == (0, 0, 0):
         assert "".join(nib.aff2axcodes(affine)) == axes
@@ -100,7 +110,10 @@ def test_one_form_is_enough(tmp_path: Path, kept: str) -> None:
         image.set_qform(affine, code=1)
     if kept in ("sform", "both"):
         image.set_sform(affine, code=1)
-    assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == (kept != "sform", kept != "qform")
+    assert (int(image.header["qform_code"]), int(image.header["sform_code"])) == (
+        kept != "sform",
+        kept != "qform",
+    )
     nib.save(image, tmp_path / "pv.nii.gz")
     volume, told = only(tmp_path / "pv.nii.gz")
     assert_each_voxel_at_its_place(volume, array, affine)
@@ -144,13 +157,16 @@ def test_scaled_integers(tmp_path: Path) -> None:
     volume, _ = only(tmp_path / "pv.nii")
     assert_each_voxel_at_its_place(volume, np.asarray(image.dataobj, np.float32), affine)
     np.testing.assert_array_equal(
-        np.sort(volume.array.ravel()), np.sort(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "pv.nii"))).ravel())
+        np.sort(volume.array.ravel()),
+        np.sort(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "pv.nii"))).ravel()),
     )
 
 
 def test_time_points_in_one_file_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "pv.nii", np.stack([stored(), stored()], axis=-1), affine_of("RAS"))
-    with pytest.raises(InputError, match=r"shape \(5, 6, 4, 2\), a phase has three axes; give one file per phase"):
+    with pytest.raises(
+        InputError, match=r"shape \(5, 6, 4, 2\), a phase has three axes; give one file per phase"
+    ):
         read_study(tmp_path / "pv.nii")
 
 
@@ -159,7 +175,9 @@ def test_what_we_write_others_read_alike(tmp_path: Path, dtype: type) -> None:
     affine = np.eye(4)
     affine[:3, :3] = turned((8, -4, 30)) @ np.array([[0, 0, 0.7], [0, 0.8, 0], [2.5, 0, 0]])
     affine[:3, 3] = (-30.5, 20.25, 100.75)
-    array = stored(dtype).transpose(2, 1, 0).astype(np.float32) + (0.5 if dtype is np.float32 else 0)
+    array = stored(dtype).transpose(2, 1, 0).astype(np.float32) + (
+        0.5 if dtype is np.float32 else 0
+    )
     volume = hd.Volume(np.ascontiguousarray(array), affine, "PATIENT")
     save_case(tmp_path / "case", Study(Modality.CT, {Phase.PORTAL: PhaseImage(volume)}))
     file = tmp_path / "case/portal.nii.gz"
@@ -167,7 +185,9 @@ def test_what_we_write_others_read_alike(tmp_path: Path, dtype: type) -> None:
     itk = sitk.ReadImage(str(file))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(itk), array)
     for index in [(0, 0, 0), (3, 5, 4), (1, 4, 2)]:
-        np.testing.assert_allclose(itk.TransformIndexToPhysicalPoint(index[::-1]), (affine @ (*index, 1))[:3], atol=1e-4)
+        np.testing.assert_allclose(
+            itk.TransformIndexToPhysicalPoint(index[::-1]), (affine @ (*index, 1))[:3], atol=1e-4
+        )
     other = nib.load(file)
     assert_each_voxel_at_its_place(volume, np.asarray(other.dataobj), other.affine)
     np.testing.assert_allclose(other.get_qform(), other.get_sform(), atol=1e-4)
@@ -187,13 +207,17 @@ def test_lesion_masks_are_read_alike_by_others(tmp_path: Path, dtype: type[np.ge
     save_volume(tmp_path / "lesions.nii.gz", mask.with_array(labels.astype(dtype)))
     itk = sitk.ReadImage(str(tmp_path / "lesions.nii.gz"))
     np.testing.assert_array_equal(sitk.GetArrayFromImage(itk), labels)
-    np.testing.assert_allclose(itk.TransformIndexToPhysicalPoint((4, 5, 3)), (affine @ (3, 5, 4, 1))[:3], atol=1e-4)
+    np.testing.assert_allclose(
+        itk.TransformIndexToPhysicalPoint((4, 5, 3)), (affine @ (3, 5, 4, 1))[:3], atol=1e-4
+    )
     other = nib.load(tmp_path / "lesions.nii.gz")
     assert other.get_data_dtype() == dtype
     assert_each_voxel_at_its_place(mask, np.asarray(other.dataobj), other.affine)
 
 
-def test_a_header_that_nibabel_mends_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_header_that_nibabel_mends_is_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     image = write(tmp_path / "pv.nii", stored(), affine_of("LPS"))
     image.header["sform_code"] = 4098
     content = bytearray((tmp_path / "pv.nii").read_bytes())
@@ -213,5 +237,7 @@ def test_an_impossible_place_is_refused(tmp_path: Path, wrong: float) -> None:
     header["srow_x"], header["srow_y"], header["srow_z"] = affine[:3]
     header.set_data_dtype(np.int16)
     (tmp_path / "pv.nii").write_bytes(header.binaryblock + bytes(4) + stored().tobytes(order="F"))
-    with pytest.raises(InputError, match=r"impossible voxel size or position|sheared or degenerate"):
+    with pytest.raises(
+        InputError, match=r"impossible voxel size or position|sheared or degenerate"
+    ):
         read_study(tmp_path / "pv.nii")

@@ -89,10 +89,18 @@ BAD = {
 }
 
 
-CASES = [(ask, build) for ask in (read_study, inspect) for build in BAD if (ask, build) != (inspect, truncated_pixels)]  # it reads none
+# it reads none
+CASES = [
+    (ask, build)
+    for ask in (read_study, inspect)
+    for build in BAD
+    if (ask, build) != (inspect, truncated_pixels)
+]
 
 
-@pytest.mark.parametrize(("ask", "build"), CASES, ids=[f"{ask.__name__}-{build.__name__}" for ask, build in CASES])
+@pytest.mark.parametrize(
+    ("ask", "build"), CASES, ids=[f"{ask.__name__}-{build.__name__}" for ask, build in CASES]
+)
 def test_bad_input_is_refused_in_one_line(tmp_path, make, stored, ask, build) -> None:
     with pytest.raises(InputError, match=BAD[build]) as raised:
         ask(build(tmp_path, make, stored))
@@ -126,14 +134,21 @@ def test_a_case_folder_is_read_back(tmp_path, make, stored) -> None:
     study = read_study(make.shuffled(make.series(stored), tmp_path / "dicom"))
     save_case(tmp_path / "cohort/one", study)
     again = read_study(tmp_path / "cohort/one")
-    np.testing.assert_array_equal(again.phases[Phase.PORTAL].volume.array, study.phases[Phase.PORTAL].volume.array)
+    np.testing.assert_array_equal(
+        again.phases[Phase.PORTAL].volume.array, study.phases[Phase.PORTAL].volume.array
+    )
     assert [report.phase for report in inspect(tmp_path / "cohort/one")] == [Phase.PORTAL]
     save_case(tmp_path / "cohort/two", study)
     with pytest.raises(InputError, match="holds 2 case folders; give one of them"):
         read_study(tmp_path / "cohort")
 
 
-@settings(max_examples=120, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=120,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(data=st.data())
 def test_damaged_files_are_read_or_refused(tmp_path_factory, make, stored, data) -> None:
     """Any change of bytes in one file of a series leads to a study or to an InputError, and neither tells the name."""
@@ -152,7 +167,9 @@ def test_damaged_files_are_read_or_refused(tmp_path_factory, make, stored, data)
     except InputError as error:
         told = str(error)
     else:
-        told = " ".join([*study.warnings, *(word for image in study.phases.values() for word in image.evidence)])
+        told = " ".join(
+            [*study.warnings, *(word for image in study.phases.values() for word in image.evidence)]
+        )
         assert all(np.isfinite(image.volume.array).all() for image in study.phases.values())
     assert "\n" not in told
     assert not any(part in told.lower() for part in ("mustermann", "erika", "4711"))
@@ -168,7 +185,9 @@ def test_the_real_carcinoma() -> None:
     assert any("without proof" in warning for warning in study.warnings)
     assert image.volume.shape == (60, 512, 512)
     assert image.volume.spacing == pytest.approx((8, 0.6953125, 0.6953125))
-    assert np.diff([header.ImagePositionPatient[2] for header in image.headers]).tolist() == [8.0] * 59
+    assert (
+        np.diff([header.ImagePositionPatient[2] for header in image.headers]).tolist() == [8.0] * 59
+    )
     lungs = (image.volume.array[:, 128:384, 128:384] < -500).mean(axis=(1, 2))
     assert lungs[-1] > 0.3 > lungs[:20].max()  # the last slice is the highest
     assert "TCGA" not in repr(study.warnings) + study.case_id + image.description
@@ -186,7 +205,9 @@ def test_the_real_jpeg_2000_slices_without_instance_uids() -> None:
     image = study.phases[Phase.PORTAL]
     assert image.volume.shape == (20, 512, 512)
     assert image.time_s == pytest.approx(96.2, abs=0.1)
-    organs = hd.Volume.from_nibabel(nib.load(real("totalsegmentator-reference/example_seg_dicom.nii.gz"))).match_geometry(image.volume)
+    organs = hd.Volume.from_nibabel(
+        nib.load(real("totalsegmentator-reference/example_seg_dicom.nii.gz"))
+    ).match_geometry(image.volume)
     assert 90 < np.median(image.volume.array[organs.array == LIVER]) < 130
 
 
@@ -197,7 +218,10 @@ def test_the_real_dynamic_series_is_split() -> None:
     assert all(report.confidence < 0.5 for report in reports)
 
 
-@pytest.mark.parametrize(("file", "modality"), [("example_ct.nii.gz", Modality.CT), ("example_mr_sm.nii.gz", Modality.MR)])
+@pytest.mark.parametrize(
+    ("file", "modality"),
+    [("example_ct.nii.gz", Modality.CT), ("example_mr_sm.nii.gz", Modality.MR)],
+)
 def test_the_real_nifti_files(file, modality) -> None:
     study = read_study(real(f"totalsegmentator-reference/{file}"))
     assert study.modality is modality

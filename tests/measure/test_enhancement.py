@@ -29,12 +29,16 @@ CARCINOMA = Curve({PRE: 45.0, ARTERIAL: 105.0, PORTAL: 100.0, DELAYED: 75.0}, vo
 
 
 def without(region: Curve, *phases: Phase) -> Curve:
-    return Curve({phase: value for phase, value in region.mean.items() if phase not in phases}, region.voxels)
+    return Curve(
+        {phase: value for phase, value in region.mean.items() if phase not in phases}, region.voxels
+    )
 
 
 def test_curve_is_the_mean_under_the_mask() -> None:
     image = np.arange(8.0).reshape(2, 2, 2)
-    assert curve({PRE: image, PORTAL: 2 * image}, image >= 6) == Curve({PRE: 6.5, PORTAL: 13.0}, voxels=2)
+    assert curve({PRE: image, PORTAL: 2 * image}, image >= 6) == Curve(
+        {PRE: 6.5, PORTAL: 13.0}, voxels=2
+    )
 
 
 def test_a_phase_that_does_not_cover_the_mask_is_left_out() -> None:
@@ -110,7 +114,10 @@ def test_a_textbook_carcinoma(measured, expected) -> None:
 
 
 def test_mr_measures_do_not_depend_on_the_scale_of_the_images() -> None:
-    lesion, liver = (Curve({phase: 37 * value for phase, value in c.mean.items()}, c.voxels) for c in (CARCINOMA, LIVER))
+    lesion, liver = (
+        Curve({phase: 37 * value for phase, value in c.mean.items()}, c.voxels)
+        for c in (CARCINOMA, LIVER)
+    )
     for measure in (
         lambda a, b: contrast(a, b, DELAYED, MR),
         lambda a, b: wash_in_against_liver(a, b, MR),
@@ -130,7 +137,8 @@ def test_mr_measures_do_not_depend_on_the_scale_of_the_images() -> None:
         wash_in_against_liver(CARCINOMA, without(LIVER, PRE), CT),
         wash_out(without(CARCINOMA, PRE), DELAYED, CT),
         wash_out(without(CARCINOMA, DELAYED), DELAYED, CT),
-        wash_out(Curve({PRE: 10.0, ARTERIAL: 12.0, DELAYED: 11.0}, 9), DELAYED, CT),  # a cyst: it never enhanced
+        # a cyst: it never enhanced
+        wash_out(Curve({PRE: 10.0, ARTERIAL: 12.0, DELAYED: 11.0}, 9), DELAYED, CT),
         wash_out_against_liver(without(CARCINOMA, ARTERIAL), LIVER, DELAYED, CT),
         wash_out_against_liver(CARCINOMA, without(LIVER, DELAYED), DELAYED, CT),
         liver_to_lesion_percent(Curve({DELAYED: -3.0}, 9), LIVER, DELAYED),  # fat
@@ -164,11 +172,18 @@ def lesion_images(rim: dict[Phase, float], core: dict[Phase, float]):
     z, y, x = np.indices((15, 29, 29))
     radius = np.sqrt(((z - 7) * 2) ** 2 + (y - 14) ** 2 + (x - 14) ** 2)
     mask = radius <= 12
-    return {phase: np.where(radius <= 7, core[phase], np.where(mask, rim[phase], LIVER.mean[phase])) for phase in rim}, mask
+    return {
+        phase: np.where(radius <= 7, core[phase], np.where(mask, rim[phase], LIVER.mean[phase]))
+        for phase in rim
+    }, mask
 
 
 TEXTBOOK = {
-    "carcinoma": (CARCINOMA.mean, CARCINOMA.mean, {"arterial_phase_hyperenhancement_non_rim", "wash_out_non_peripheral"}),
+    "carcinoma": (
+        CARCINOMA.mean,
+        CARCINOMA.mean,
+        {"arterial_phase_hyperenhancement_non_rim", "wash_out_non_peripheral"},
+    ),
     "haemangioma": (
         {PRE: 40, ARTERIAL: 140, PORTAL: 150, DELAYED: 125},
         {PRE: 40, ARTERIAL: 45, PORTAL: 100, DELAYED: 120},
@@ -179,8 +194,16 @@ TEXTBOOK = {
         {PRE: 40, ARTERIAL: 50, PORTAL: 55, DELAYED: 60},
         {"rim_enhancement"},
     ),
-    "cyst": ({PRE: 10, ARTERIAL: 10, PORTAL: 10, DELAYED: 10}, {PRE: 8, ARTERIAL: 8, PORTAL: 8, DELAYED: 8}, set()),
-    "calcification": ({PRE: 300, ARTERIAL: 300, PORTAL: 300, DELAYED: 300}, {PRE: 300, ARTERIAL: 300, PORTAL: 300, DELAYED: 300}, set()),
+    "cyst": (
+        {PRE: 10, ARTERIAL: 10, PORTAL: 10, DELAYED: 10},
+        {PRE: 8, ARTERIAL: 8, PORTAL: 8, DELAYED: 8},
+        set(),
+    ),
+    "calcification": (
+        {PRE: 300, ARTERIAL: 300, PORTAL: 300, DELAYED: 300},
+        {PRE: 300, ARTERIAL: 300, PORTAL: 300, DELAYED: 300},
+        set(),
+    ),
 }
 
 
@@ -196,7 +219,10 @@ def test_features_of_textbook_lesions(name, modality) -> None:
 
 def test_the_evidence_of_a_carcinoma_by_hand() -> None:
     images, mask = lesion_images(CARCINOMA.mean, CARCINOMA.mean)
-    evidence = {feature.name: (feature.evidence, feature.unit) for feature in features(images, mask, LIVER, CT, SPACING, late=DELAYED)}
+    evidence = {
+        feature.name: (feature.evidence, feature.unit)
+        for feature in features(images, mask, LIVER, CT, SPACING, late=DELAYED)
+    }
     assert evidence == {
         "arterial_phase_hyperenhancement_non_rim": (35.0, "HU"),
         "rim_enhancement": (0.0, "HU"),

@@ -44,7 +44,9 @@ def masks() -> tuple[np.ndarray, np.ndarray]:
     liver = np.zeros(SHAPE, bool)
     liver[2:-2, 2:-2, 2:-2] = True
     z, y, x = np.indices(SHAPE)
-    labels = (np.sqrt(((z - 8) * 3) ** 2 + ((y - 20) * 1.5) ** 2 + ((x - 16) * 1.5) ** 2) <= 9).astype(np.uint16)
+    labels = (
+        np.sqrt(((z - 8) * 3) ** 2 + ((y - 20) * 1.5) ** 2 + ((x - 16) * 1.5) ** 2) <= 9
+    ).astype(np.uint16)
     labels[8, 20, 36] = 2
     return liver, labels
 
@@ -53,7 +55,9 @@ def study_of(phases=tuple(LIVER), modality=Modality.CT, **changes) -> Study:
     _, labels = masks()
     images = {
         phase: PhaseImage(
-            volume(np.where(labels > 0, CARCINOMA[phase], LIVER[phase]).astype(np.float32)), time_s=10.0 * phase, confidence=0.9
+            volume(np.where(labels > 0, CARCINOMA[phase], LIVER[phase]).astype(np.float32)),
+            time_s=10.0 * phase,
+            confidence=0.9,
         )
         for phase in phases
     }
@@ -73,7 +77,15 @@ def prediction_of(liver=None, labels=None, **changes) -> Prediction:
         )
         for label in np.unique(labels[labels > 0])
     )
-    made = Prediction(volume(liver), volume(labels), listed, {LesionType.HCC: 0.95}, 0.95, "phantom-ct", warnings=("From the model.",))
+    made = Prediction(
+        volume(liver),
+        volume(labels),
+        listed,
+        {LesionType.HCC: 0.95},
+        0.95,
+        "phantom-ct",
+        warnings=("From the model.",),
+    )
     return replace(made, **changes)
 
 
@@ -84,9 +96,20 @@ def test_a_carcinoma_measured() -> None:
     assert lesion.curve.unit == "HU"
     assert lesion.predicted_curve.mean == {"portal": 101.23}  # five digits, and no NaN
     assert lesion.liver_curve is not None
-    assert lesion.liver_curve.mean == {"pre": 55.0, "arterial": 70.0, "portal": 110.0, "delayed": 95.0}
+    assert lesion.liver_curve.mean == {
+        "pre": 55.0,
+        "arterial": 70.0,
+        "portal": 110.0,
+        "delayed": 95.0,
+    }
     assert lesion.wash_in == WashIn(enhancement=60, against_liver=45, unit="HU")
-    assert lesion.wash_out == WashOut(phase="delayed", share_lost=0.5, against_liver=55, unit="HU", liver_to_lesion_percent=100 * 95 / 75)
+    assert lesion.wash_out == WashOut(
+        phase="delayed",
+        share_lost=0.5,
+        against_liver=55,
+        unit="HU",
+        liver_to_lesion_percent=100 * 95 / 75,
+    )
     assert {feature.name for feature in lesion.features if feature.present} == {
         "arterial_phase_hyperenhancement_non_rim",
         "wash_out_non_peripheral",
@@ -108,19 +131,27 @@ def test_sizes_and_places() -> None:
     assert ball.centroid_mm == tuple(np.round(affine() @ [8, 20, 16, 1], 1)[:3])
     assert (voxel.long_axis_mm, voxel.short_axis_mm, voxel.volume_ml) == (1.5, 1.5, 0.007)
     assert voxel.capsule_distance_mm == 7.5  # column 36; the liver's last is 41
-    assert measure(study_of(), prediction_of()).liver.volume_ml == round(liver.sum() * 6.75 / 1000, 3)
+    assert measure(study_of(), prediction_of()).liver.volume_ml == round(
+        liver.sum() * 6.75 / 1000, 3
+    )
 
 
 def test_mr_is_relative() -> None:
     lesion = measure(study_of(modality=Modality.MR), prediction_of()).lesions[0]
     assert lesion.curve.unit == "a.u."
-    assert lesion.wash_in == WashIn(enhancement=60 / 45, against_liver=60 / 45 - 15 / 55, unit="fraction of pre")
+    assert lesion.wash_in == WashIn(
+        enhancement=60 / 45, against_liver=60 / 45 - 15 / 55, unit="fraction of pre"
+    )
     assert lesion.wash_out is not None
     assert lesion.wash_out.unit == "fraction of liver"
 
 
 def test_gadoxetate_is_read_in_the_portal_phase() -> None:
-    wash_out = measure(study_of(modality=Modality.MR, agent="gadoxetate"), prediction_of()).lesions[0].wash_out
+    wash_out = (
+        measure(study_of(modality=Modality.MR, agent="gadoxetate"), prediction_of())
+        .lesions[0]
+        .wash_out
+    )
     assert wash_out is not None
     assert wash_out.phase == "portal"
 
@@ -141,9 +172,21 @@ def reaching_the_border() -> Prediction:
 @pytest.mark.parametrize(
     ("study", "prediction", "warning"),
     [
-        (study_of((Phase.PRE, Phase.PORTAL)), prediction_of(), "no arterial phase: no wash-in, wash-out or features"),
-        (study_of((Phase.ARTERIAL, Phase.PORTAL)), prediction_of(), "no pre-contrast phase: no wash-in"),
-        (study_of((Phase.PORTAL,)), prediction_of(), "Only the portal venous phase was given: the type is doubtful"),
+        (
+            study_of((Phase.PRE, Phase.PORTAL)),
+            prediction_of(),
+            "no arterial phase: no wash-in, wash-out or features",
+        ),
+        (
+            study_of((Phase.ARTERIAL, Phase.PORTAL)),
+            prediction_of(),
+            "no pre-contrast phase: no wash-in",
+        ),
+        (
+            study_of((Phase.PORTAL,)),
+            prediction_of(),
+            "Only the portal venous phase was given: the type is doubtful",
+        ),
         (distrusted(), prediction_of(), "arterial phase is not aligned reliably and is left out"),
         (study_of(), reaching_the_border(), "reaches the edge of the images"),
     ],
@@ -154,7 +197,10 @@ def test_lesions_are_warned_about(study, prediction, warning) -> None:
 
 
 def test_a_small_lesion_is_warned_about() -> None:
-    assert [any("smaller than 113 mm3" in text for text in lesion.warnings) for lesion in measure(study_of(), prediction_of()).lesions] == [
+    assert [
+        any("smaller than 113 mm3" in text for text in lesion.warnings)
+        for lesion in measure(study_of(), prediction_of()).lesions
+    ] == [
         False,
         True,
     ]
@@ -215,7 +261,12 @@ def test_a_liver_cut_by_the_images_is_warned_about() -> None:
 @pytest.mark.parametrize(
     ("prediction", "message"),
     [
-        (prediction_of(lesions=hd.Volume(array=masks()[1], affine=np.eye(4), coordinate_system="PATIENT")), "lesions mask does not lie"),
+        (
+            prediction_of(
+                lesions=hd.Volume(array=masks()[1], affine=np.eye(4), coordinate_system="PATIENT")
+            ),
+            "lesions mask does not lie",
+        ),
         (prediction_of(lesion_list=()), r"labels \[1, 2\], the lesion list \[\]"),
     ],
 )
@@ -228,7 +279,9 @@ def test_phases_on_other_grids_are_refused() -> None:
     study = study_of()
     moved = hd.Volume(array=study.grid.array, affine=np.eye(4), coordinate_system="PATIENT")
     with pytest.raises(ValueError, match="register the study first"):
-        measure(replace(study, phases={**study.phases, Phase.PRE: PhaseImage(moved)}), prediction_of())
+        measure(
+            replace(study, phases={**study.phases, Phase.PRE: PhaseImage(moved)}), prediction_of()
+        )
 
 
 def test_measuring_again_gives_the_same_text() -> None:

@@ -26,7 +26,12 @@ THICK = (4.0, 1.0, 1.0)
 
 def distance_mm(shape, centre, spacing_mm=ISOTROPIC):
     grid = np.indices(shape).astype(float)
-    return np.sqrt(sum(((axis - at) * size) ** 2 for axis, at, size in zip(grid, centre, spacing_mm, strict=True)))
+    return np.sqrt(
+        sum(
+            ((axis - at) * size) ** 2
+            for axis, at, size in zip(grid, centre, spacing_mm, strict=True)
+        )
+    )
 
 
 def ball(shape, centre, radius_mm, spacing_mm=ISOTROPIC):
@@ -72,7 +77,9 @@ def test_liver_reaching_the_border_stays_whole() -> None:
 def test_every_large_enough_lesion_is_kept_largest_first() -> None:
     shape = (24, 48, 64)
     centres, radii = [(12, 12, 50), (12, 30, 12), (12, 34, 50)], [3, 8, 5]
-    mask = np.any([ball(shape, centre, radius) for centre, radius in zip(centres, radii, strict=True)], axis=0)
+    mask = np.any(
+        [ball(shape, centre, radius) for centre, radius in zip(centres, radii, strict=True)], axis=0
+    )
     labels = separate(mask.astype(np.float32), np.ones(shape, bool), ISOTROPIC)
     assert labels.dtype == np.uint16
     assert [labels[centre] for centre in centres] == [3, 1, 2]
@@ -87,11 +94,15 @@ def test_volume_is_counted_in_millimetres() -> None:
     assert separate(mask, np.ones_like(mask), ISOTROPIC, minimum_volume_mm3=8).max() == 1
 
 
-@pytest.mark.parametrize(("gap_voxels", "spacing_mm", "kept"), [(2, ISOTROPIC, 1), (3, ISOTROPIC, 0), (0, THICK, 0), (1, (1.5, 1, 1), 1)])
+@pytest.mark.parametrize(
+    ("gap_voxels", "spacing_mm", "kept"),
+    [(2, ISOTROPIC, 1), (3, ISOTROPIC, 0), (0, THICK, 0), (1, (1.5, 1, 1), 1)],
+)
 def test_lesions_beyond_3_mm_from_the_liver_are_dropped(gap_voxels, spacing_mm, kept) -> None:
     liver, lesion = np.zeros((24, 12, 12), bool), np.zeros((24, 12, 12), bool)
     liver[:8] = True
-    lesion[8 + gap_voxels : 14 + gap_voxels, 3:9, 3:9] = True  # nearest centres are gap + 1 voxels apart
+    # nearest centres are gap + 1 voxels apart
+    lesion[8 + gap_voxels : 14 + gap_voxels, 3:9, 3:9] = True
     assert separate(lesion, liver, spacing_mm).max() == kept
 
 
@@ -104,10 +115,14 @@ def test_an_exophytic_lesion_is_kept_whole() -> None:
 @pytest.mark.parametrize("spacing_mm", [ISOTROPIC, THICK, (1.0, 2.0, 1.5)])
 @pytest.mark.parametrize(("apart", "lesions"), [(0.5, 1), (1.2, 1), (1.85, 2), (2.0, 2)])
 def test_two_balls_are_two_where_their_neck_is_narrow(spacing_mm, apart, lesions) -> None:
-    radius_mm, shape = 12, tuple(int(length / size) for length, size in zip((28, 28, 54), spacing_mm, strict=True))
+    radius_mm = 12
+    shape = tuple(int(length / size) for length, size in zip((28, 28, 54), spacing_mm, strict=True))
     middle = [(size - 1) / 2 for size in shape]
     offset = apart * radius_mm / 2 / spacing_mm[2]
-    left, right = (ball(shape, (*middle[:2], middle[2] + sign * offset), radius_mm, spacing_mm) for sign in (-1, 1))
+    left, right = (
+        ball(shape, (*middle[:2], middle[2] + sign * offset), radius_mm, spacing_mm)
+        for sign in (-1, 1)
+    )
     labels = separate(left | right, left | right, spacing_mm)
     assert labels.max() == lesions
     np.testing.assert_array_equal(labels > 0, left | right)
@@ -192,7 +207,8 @@ def test_a_row_of_voxels_is_as_long_as_their_widths() -> None:
     mask[0, 1, 2:7] = True
     size = diameters(mask, affine_of((3.0, 1.0, 0.5)))
     assert (size.long_axis_mm, size.short_axis_mm) == pytest.approx((2.5, 1.0))
-    np.testing.assert_allclose(sorted(size.long_ends_mm[:, 2]), [0.75, 3.25])  # the outer edges of columns 2 and 6
+    # the outer edges of columns 2 and 6
+    np.testing.assert_allclose(sorted(size.long_ends_mm[:, 2]), [0.75, 3.25])
 
 
 @pytest.mark.parametrize("radius", [5.0, 9.3, 20.5])
@@ -214,7 +230,8 @@ def test_an_ellipse_has_its_two_axes() -> None:
 def test_the_short_axis_is_a_chord_and_not_the_shadow() -> None:
     mask = np.zeros((1, 41, 41), bool)
     mask[0, 20, :] = True  # 41 wide
-    mask[0, 10:20, 5] = mask[0, 21:31, 35] = True  # one spike up on the left, one down on the right: a shadow of 21
+    # one spike up on the left, one down on the right: a shadow of 21
+    mask[0, 10:20, 5] = mask[0, 21:31, 35] = True
     assert diameters(mask, affine_of()).short_axis_mm < 15
 
 
@@ -229,17 +246,25 @@ def test_diameters_do_not_depend_on_where_and_how_the_patient_lies() -> None:
     mask = ball((9, 30, 30), (4, 15, 14), 9, (3.0, 1.0, 1.5))
     straight = diameters(mask, affine_of((3.0, 1.0, 1.5)))
     tilted = diameters(mask, affine_of((3.0, 1.0, 1.5), oblique(), (10.0, -70.0, 400.0)))
-    assert (tilted.long_axis_mm, tilted.short_axis_mm) == pytest.approx((straight.long_axis_mm, straight.short_axis_mm))
-    for ends, length in ((tilted.long_ends_mm, tilted.long_axis_mm), (tilted.short_ends_mm, tilted.short_axis_mm)):
+    assert (tilted.long_axis_mm, tilted.short_axis_mm) == pytest.approx(
+        (straight.long_axis_mm, straight.short_axis_mm)
+    )
+    for ends, length in (
+        (tilted.long_ends_mm, tilted.long_axis_mm),
+        (tilted.short_ends_mm, tilted.short_axis_mm),
+    ):
         assert np.linalg.norm(ends[1] - ends[0]) == pytest.approx(length)
-    along, across = np.diff(tilted.long_ends_mm, axis=0)[0], np.diff(tilted.short_ends_mm, axis=0)[0]
+    along = np.diff(tilted.long_ends_mm, axis=0)[0]
+    across = np.diff(tilted.short_ends_mm, axis=0)[0]
     assert along @ across == pytest.approx(0, abs=1e-6)
     assert oblique()[:, 0] @ along == pytest.approx(0, abs=1e-6)  # in the slice's plane
 
 
 def edge_middles(mask_YX, spacing_mm):
     around = ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))
-    return [(y + dy, x + dx) for y, x in np.argwhere(mask_YX) for dy, dx in around] * np.asarray(spacing_mm)
+    return [(y + dy, x + dx) for y, x in np.argwhere(mask_YX) for dy, dx in around] * np.asarray(
+        spacing_mm
+    )
 
 
 def slow_short_axis(points, start, end):
@@ -248,10 +273,17 @@ def slow_short_axis(points, start, end):
     position, height = (points - start) @ along, (points - start) @ [-along[1], along[0]]
     longest = 0.0
     for at in position:
-        i, j = np.meshgrid(np.flatnonzero(position <= at + 1e-9), np.flatnonzero(position >= at - 1e-9))
+        i, j = np.meshgrid(
+            np.flatnonzero(position <= at + 1e-9), np.flatnonzero(position >= at - 1e-9)
+        )
         width = position[j] - position[i]
         share = np.divide(at - position[i], width, out=np.zeros_like(width), where=width > 1e-9)
-        crossing = np.concatenate([(height[i] + share * (height[j] - height[i])).ravel(), height[np.abs(position - at) < 1e-9]])
+        crossing = np.concatenate(
+            [
+                (height[i] + share * (height[j] - height[i])).ravel(),
+                height[np.abs(position - at) < 1e-9],
+            ]
+        )
         longest = max(longest, np.ptp(crossing))
     return longest
 
@@ -263,7 +295,9 @@ def test_diameters_against_every_pair(seed, spacing_mm) -> None:
     mask[0, 3, 3] = True
     size = diameters(mask, affine_of((4.0, *spacing_mm)))
     points = edge_middles(mask[0], spacing_mm)
-    assert size.long_axis_mm == pytest.approx(max(np.linalg.norm(a - b) for a, b in combinations(points, 2)))
+    assert size.long_axis_mm == pytest.approx(
+        max(np.linalg.norm(a - b) for a, b in combinations(points, 2))
+    )
     assert size.short_axis_mm == pytest.approx(slow_short_axis(points, *(size.long_ends_mm[:, 1:])))
 
 
@@ -277,7 +311,9 @@ def test_centroid_is_in_patient_space() -> None:
     mask = np.zeros((4, 5, 6), bool)
     mask[1, 2, 3] = mask[3, 2, 3] = True
     volume = hd.Volume(array=mask, affine=affine, coordinate_system="PATIENT")
-    np.testing.assert_allclose(centroid_mm(mask, affine), volume.map_indices_to_reference(np.array([[2, 2, 3]]))[0])
+    np.testing.assert_allclose(
+        centroid_mm(mask, affine), volume.map_indices_to_reference(np.array([[2, 2, 3]]))[0]
+    )
 
 
 def test_depth_below_the_capsule() -> None:
@@ -294,6 +330,8 @@ def test_depth_below_the_capsule() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.002, 0.05, 1.0])
 def test_boxes_are_those_of_a_scan_of_everything(share) -> None:
     rng = np.random.default_rng(7)
-    labels = np.where(rng.random((9, 12, 15)) < share, rng.integers(1, 6, (9, 12, 15)), 0).astype(np.uint16)
+    labels = np.where(rng.random((9, 12, 15)) < share, rng.integers(1, 6, (9, 12, 15)), 0).astype(
+        np.uint16
+    )
     assert boxes(labels) == find_objects(labels)
     assert extent(labels) == (find_objects((labels > 0).astype(np.uint8)) or [None])[0]

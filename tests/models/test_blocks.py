@@ -60,7 +60,11 @@ def test_a_transformer_has_the_blocks_and_widths_of_vaswani() -> None:
     stack = transformer(16, heads=4, blocks=3)
     assert len(stack.layers) == 3
     for block in stack.layers:
-        assert (block.linear1.in_features, block.linear1.out_features, block.norm_first) == (16, 64, False)
+        assert (block.linear1.in_features, block.linear1.out_features, block.norm_first) == (
+            16,
+            64,
+            False,
+        )
         assert block.self_attn.num_heads == 4
     assert stack(torch.randn(2, 5, 16)).shape == (2, 5, 16)
 

@@ -7,7 +7,9 @@ from scipy.special import softmax
 from liverleaf.models.calibration import fit_temperature, set_threshold, type_set
 
 
-def synthetic(rng: np.random.Generator, n: int, scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def synthetic(
+    rng: np.random.Generator, n: int, scale: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Logits whose softmax, divided by `scale`, is the true probability of each of five types."""
     logits = 2 * rng.standard_normal((n, 5))
     truth = (softmax(logits, axis=1).cumsum(1) < rng.random((n, 1))).sum(1)
@@ -16,7 +18,9 @@ def synthetic(rng: np.random.Generator, n: int, scale: float = 1.0) -> tuple[np.
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 3.0])
 def test_the_temperature_recovers_a_known_scale(scale: float) -> None:
-    assert fit_temperature(*synthetic(np.random.default_rng(0), 8000, scale)) == pytest.approx(scale, rel=0.05)
+    assert fit_temperature(*synthetic(np.random.default_rng(0), 8000, scale)) == pytest.approx(
+        scale, rel=0.05
+    )
 
 
 def test_the_temperature_stays_in_its_range() -> None:
@@ -54,7 +58,8 @@ def test_sets_hold_the_truth_in_nine_of_ten_new_lesions(n: int) -> None:
     covered = []
     for _ in range(150):
         logits, truth = synthetic(rng, n + 40)
-        probability = softmax(logits / 0.3, axis=1)  # overconfident, which the promise does not mind
+        # overconfident, which the promise does not mind
+        probability = softmax(logits / 0.3, axis=1)
         threshold = set_threshold(probability[:n], truth[:n])
         covered += [truth[i] in type_set(probability[i], threshold) for i in range(n, n + 40)]
     assert np.mean(covered) >= 0.89

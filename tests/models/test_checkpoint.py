@@ -25,12 +25,27 @@ from liverleaf.study import InputError, Modality, Phase
 from liverleaf.system import provenance
 from liverleaf.terminology import LesionType
 
-NETWORK = MTINetConfig(phases=2, masks=2, types=2, widths=(2, 3, 4, 5), skips=True, heads="lesion", blocks=1, head_width=4, token_width=8)
+NETWORK = MTINetConfig(
+    phases=2,
+    masks=2,
+    types=2,
+    widths=(2, 3, 4, 5),
+    skips=True,
+    heads="lesion",
+    blocks=1,
+    head_width=4,
+    token_width=8,
+)
 CARD = ModelCard(
     name="tiny",
     network="mti-net",
     network_config=NETWORK,
-    input_config=InputConfig(Modality.MR, phases=(Phase.ARTERIAL, Phase.HEPATOBILIARY), types=(LesionType.FNH, LesionType.HCC), size=32),
+    input_config=InputConfig(
+        Modality.MR,
+        phases=(Phase.ARTERIAL, Phase.HEPATOBILIARY),
+        types=(LesionType.FNH, LesionType.HCC),
+        size=32,
+    ),
     curve_mean=(0.5, -0.25),
     curve_sd=(1.0, 0.125),
     calibrated=Calibrated(1.5, {1: 0.2, 2: 0.1}, {1: 40, 2: 50}),
@@ -53,7 +68,9 @@ def test_a_model_comes_back_as_it_was_saved(model: Path) -> None:
     assert card == CARD
     assert not again.training
     assert again.state_dict().keys() == network.state_dict().keys()
-    assert all(torch.equal(value, network.state_dict()[name]) for name, value in again.state_dict().items())
+    assert all(
+        torch.equal(value, network.state_dict()[name]) for name, value in again.state_dict().items()
+    )
 
 
 def test_the_published_network_comes_back_too(tmp_path: Path) -> None:
@@ -114,7 +131,10 @@ def test_weights_that_are_missing_damaged_or_anothers_are_refused(model: Path) -
     with pytest.raises(InputError, match="damaged or do not fit"):
         load_model(model)
     (model / "weights.safetensors").write_bytes(weights)
-    save_card(model, dataclasses.replace(CARD, network_config=dataclasses.replace(NETWORK, token_width=16)))
+    save_card(
+        model,
+        dataclasses.replace(CARD, network_config=dataclasses.replace(NETWORK, token_width=16)),
+    )
     with pytest.raises(InputError, match="damaged or do not fit"):
         load_model(model)
     (model / "weights.safetensors").unlink()
@@ -122,7 +142,9 @@ def test_weights_that_are_missing_damaged_or_anothers_are_refused(model: Path) -
         load_model(model)
 
 
-def test_a_model_is_found_by_name_by_folder_and_in_a_run(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_found_by_name_by_folder_and_in_a_run(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert find_model(model, Modality.MR) == model
     assert find_model(str(model.parent), Modality.MR) == model
     monkeypatch.setattr(checkpoint, "SHIPPED", model.parent)
@@ -152,7 +174,12 @@ def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
 def test_every_shipped_model_loads(name: str) -> None:
     card, network = load_model(checkpoint.SHIPPED / name)
     assert card.name == name
-    assert len(card.curve_mean) == len(card.curve_sd) == len(card.input_config.phases) == card.network_config.phases
+    assert (
+        len(card.curve_mean)
+        == len(card.curve_sd)
+        == len(card.input_config.phases)
+        == card.network_config.phases
+    )
     assert card.network_config.types == len(card.input_config.types)
     assert len(network.members if isinstance(network, Ensemble) else [network]) == card.members
 

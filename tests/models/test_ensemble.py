@@ -15,7 +15,9 @@ from liverleaf.models.ensemble import Ensemble
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig
 from liverleaf.study import InputError, Modality
 
-CONFIG = MTINetConfig(masks=2, types=8, widths=(4, 4, 8, 8), heads="lesion", token_width=64, size=32)
+CONFIG = MTINetConfig(
+    masks=2, types=8, widths=(4, 4, 8, 8), heads="lesion", token_width=64, size=32
+)
 VIEW = InputConfig(Modality.CT, size=32)
 
 
@@ -29,7 +31,11 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, Regions]:
     present = torch.tensor([[True, True, False, True], [False, False, True, False]])
     weights = torch.zeros(2, 3, 32, 32)
     weights[:, 0, 10:20, 10:20] = 1
-    return torch.randn(2, 4, 32, 32, generator=rng), present, Regions(weights, torch.tensor([0, 1]), torch.tensor([400.0, 400.0]))
+    return (
+        torch.randn(2, 4, 32, 32, generator=rng),
+        present,
+        Regions(weights, torch.tensor([0, 1]), torch.tensor([400.0, 400.0])),
+    )
 
 
 @torch.no_grad()
@@ -40,9 +46,14 @@ def test_an_ensemble_is_the_mean_of_its_members() -> None:
     expected = torch.stack([one.mask_logits_BKYX.sigmoid() for one in each]).mean(0)
     torch.testing.assert_close(features.mask_logits_BKYX.sigmoid(), expected)
     curve, logits = Ensemble(members).answer(features.levels_BPCYX, images, present, regions)
-    answers = [member.answer(one.levels_BPCYX, images, present, regions) for member, one in zip(members, each, strict=True)]
+    answers = [
+        member.answer(one.levels_BPCYX, images, present, regions)
+        for member, one in zip(members, each, strict=True)
+    ]
     torch.testing.assert_close(curve, torch.stack([a for a, _ in answers]).mean(0))
-    torch.testing.assert_close(logits.exp(), torch.stack([b.softmax(-1) for _, b in answers]).mean(0))
+    torch.testing.assert_close(
+        logits.exp(), torch.stack([b.softmax(-1) for _, b in answers]).mean(0)
+    )
 
 
 def test_members_of_two_kinds_are_refused() -> None:
@@ -53,7 +64,15 @@ def test_members_of_two_kinds_are_refused() -> None:
 
 
 def card(seed: int, **training: object) -> ModelCard:
-    return ModelCard("m", "mti-net", CONFIG, VIEW, (0.0,) * 4, (1.0,) * 4, training={"recipe": {"seed": seed}, "cohort": "c", **training})
+    return ModelCard(
+        "m",
+        "mti-net",
+        CONFIG,
+        VIEW,
+        (0.0,) * 4,
+        (1.0,) * 4,
+        training={"recipe": {"seed": seed}, "cohort": "c", **training},
+    )
 
 
 @torch.no_grad()
@@ -65,7 +84,9 @@ def test_models_are_combined_on_disk(tmp_path: Path) -> None:
     assert (described.members, described.training["seeds"]) == (2, [1, 2])
     images, present, _ = batch()
     expected = Ensemble([network(1), network(2)]).features(images, present)
-    torch.testing.assert_close(loaded.features(images, present).mask_logits_BKYX, expected.mask_logits_BKYX)
+    torch.testing.assert_close(
+        loaded.features(images, present).mask_logits_BKYX, expected.mask_logits_BKYX
+    )
 
 
 def test_models_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:

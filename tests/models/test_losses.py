@@ -22,18 +22,24 @@ def masks(*values: float) -> torch.Tensor:
 
 
 def test_binary_cross_entropy_by_hand() -> None:
-    loss = binary_cross_entropy(masks(THREE_QUARTERS, THREE_QUARTERS), masks(1.0, 0.0), torch.ones(2, 1, dtype=torch.bool))
+    loss = binary_cross_entropy(
+        masks(THREE_QUARTERS, THREE_QUARTERS), masks(1.0, 0.0), torch.ones(2, 1, dtype=torch.bool)
+    )
     assert loss.item() == pytest.approx((-math.log(3 / 4) - math.log(1 / 4)) / 2)
 
 
 def test_binary_cross_entropy_leaves_out_what_does_not_count() -> None:
-    loss = binary_cross_entropy(masks(THREE_QUARTERS, -50.0), masks(1.0, 1.0), torch.tensor([[True], [False]]))
+    loss = binary_cross_entropy(
+        masks(THREE_QUARTERS, -50.0), masks(1.0, 1.0), torch.tensor([[True], [False]])
+    )
     assert loss.item() == pytest.approx(-math.log(3 / 4))
 
 
 def test_soft_dice_by_hand() -> None:
     # p = 3/4 in four pixels, two of them true: 1 - (2 * 1.5 + 1) / (3 + 2 + 1)
-    loss = soft_dice(masks(THREE_QUARTERS, THREE_QUARTERS), masks(1.0, 0.0), torch.ones(2, 1, dtype=torch.bool))
+    loss = soft_dice(
+        masks(THREE_QUARTERS, THREE_QUARTERS), masks(1.0, 0.0), torch.ones(2, 1, dtype=torch.bool)
+    )
     assert loss.item() == pytest.approx(1 - 4 / 6)
 
 
@@ -50,22 +56,33 @@ def test_soft_dice_counts_every_mask_when_not_told_which() -> None:
 
 
 def test_an_empty_mask_found_empty_costs_nothing() -> None:
-    assert soft_dice(masks(-50.0), masks(0.0), torch.ones(1, 1, dtype=torch.bool)).item() == pytest.approx(0.0, abs=1e-6)
+    assert soft_dice(
+        masks(-50.0), masks(0.0), torch.ones(1, 1, dtype=torch.bool)
+    ).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_curve_l1_by_hand_over_the_phases_that_count() -> None:
-    predicted, truth = torch.tensor([[1.0, 2.0], [3.0, 99.0]]), torch.tensor([[0.0, 4.0], [3.0, 0.0]])
-    assert curve_l1(predicted, truth, torch.tensor([[True, True], [True, False]])).item() == pytest.approx((1 + 2 + 0) / 3)
+    predicted = torch.tensor([[1.0, 2.0], [3.0, 99.0]])
+    truth = torch.tensor([[0.0, 4.0], [3.0, 0.0]])
+    assert curve_l1(
+        predicted, truth, torch.tensor([[True, True], [True, False]])
+    ).item() == pytest.approx((1 + 2 + 0) / 3)
 
 
 def test_type_cross_entropy_by_hand() -> None:
     logits = torch.tensor([[math.log(3.0), 0.0], [0.0, 0.0]])
-    assert type_cross_entropy(logits, torch.tensor([0, 1])).item() == pytest.approx((-math.log(3 / 4) - math.log(1 / 2)) / 2)
+    assert type_cross_entropy(logits, torch.tensor([0, 1])).item() == pytest.approx(
+        (-math.log(3 / 4) - math.log(1 / 2)) / 2
+    )
 
 
-@pytest.mark.parametrize(("real", "expected"), [(True, -math.log(3 / 4)), (False, -math.log(1 / 4))])
+@pytest.mark.parametrize(
+    ("real", "expected"), [(True, -math.log(3 / 4)), (False, -math.log(1 / 4))]
+)
 def test_adversarial_by_hand(real: bool, expected: float) -> None:
-    assert adversarial(torch.full((5,), THREE_QUARTERS), real=real).item() == pytest.approx(expected)
+    assert adversarial(torch.full((5,), THREE_QUARTERS), real=real).item() == pytest.approx(
+        expected
+    )
 
 
 NOTHING = torch.zeros(3, 1, dtype=torch.bool)

@@ -21,10 +21,22 @@ def test_writing_resumes_and_reports(tmp_path: Path) -> None:
     write_cases(make, 2, tmp_path / "out", settings={"seed": 1})
     (tmp_path / "out/.partial-case-00002-x").mkdir()
     before = (tmp_path / "out/case-00000/case.json").stat().st_mtime_ns
-    write_cases(make, 4, tmp_path / "out", settings={"seed": 1}, jobs=2, progress=lambda done, total: seen.append((done, total)))
+    write_cases(
+        make,
+        4,
+        tmp_path / "out",
+        settings={"seed": 1},
+        jobs=2,
+        progress=lambda done, total: seen.append((done, total)),
+    )
     assert seen == [(2, 4), (3, 4), (4, 4)]
     assert (tmp_path / "out/case-00000/case.json").stat().st_mtime_ns == before
-    assert [record.case_id for record in Cohort.open(tmp_path / "out").records] == ["c0", "c1", "c2", "c3"]
+    assert [record.case_id for record in Cohort.open(tmp_path / "out").records] == [
+        "c0",
+        "c1",
+        "c2",
+        "c3",
+    ]
     assert not list((tmp_path / "out").glob(".partial*"))
 
 

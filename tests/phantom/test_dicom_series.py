@@ -33,7 +33,12 @@ def study_of(modality: Modality) -> tuple[Study, Protocol]:
     times_s = {Phase.PRE: -60.0, Phase.ARTERIAL: 32.5, Phase.PORTAL: 70.0}
     images = {
         phase: PhaseImage(
-            hd.Volume(rng.integers(low, high, (5, 16, 12)).astype(np.float32), OBLIQUE, "PATIENT", "1.2.826.0.1.3680043.8.498.7"),
+            hd.Volume(
+                rng.integers(low, high, (5, 16, 12)).astype(np.float32),
+                OBLIQUE,
+                "PATIENT",
+                "1.2.826.0.1.3680043.8.498.7",
+            ),
             time_s,
             description=f"series {phase.title}",
         )
@@ -68,12 +73,20 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, modality: Modality) ->
         assert first.SeriesDescription == image.description
         assert first.PatientName == "PHANTOM^CASE-7"
     datasets = [d for slices in everything for d in slices]
-    assert len({d.StudyInstanceUID for d in datasets}) == len({d.FrameOfReferenceUID for d in datasets}) == 1
+    assert (
+        len({d.StudyInstanceUID for d in datasets})
+        == len({d.FrameOfReferenceUID for d in datasets})
+        == 1
+    )
     assert len({d.SeriesInstanceUID for d in datasets}) == 3
     assert len({d.SOPInstanceUID for d in datasets}) == 15
     assert everything[1][0].AcquisitionTime == "100032.500000"
     if modality is Modality.CT:
-        assert (datasets[0].RescaleIntercept, datasets[0].PixelRepresentation, datasets[0].KVP) == (-1024, 1, protocol.kilovolt)
+        assert (datasets[0].RescaleIntercept, datasets[0].PixelRepresentation, datasets[0].KVP) == (
+            -1024,
+            1,
+            protocol.kilovolt,
+        )
     else:
         assert "RescaleSlope" not in datasets[0]
         assert datasets[0].EchoTime == pytest.approx(1000 * protocol.te_s, abs=1e-3)
@@ -86,7 +99,9 @@ def test_a_validator_finds_no_error(tmp_path: Path, modality: Modality) -> None:
     write_dicom(study_of(modality)[0], tmp_path)
     for path in list(tmp_path.iterdir())[:3]:
         found = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
-        assert not [line for line in (found.stdout + found.stderr).splitlines() if line.startswith("Error")]
+        assert not [
+            line for line in (found.stdout + found.stderr).splitlines() if line.startswith("Error")
+        ]
 
 
 def test_uids_repeat() -> None:
@@ -96,15 +111,24 @@ def test_uids_repeat() -> None:
 
 def test_headers_are_needed(tmp_path: Path) -> None:
     study, _ = study_of(Modality.CT)
-    bare = replace(study, phases={phase: replace(image, headers=()) for phase, image in study.phases.items()})
+    bare = replace(
+        study, phases={phase: replace(image, headers=()) for phase, image in study.phases.items()}
+    )
     with pytest.raises(ValueError, match="use with_headers"):
         write_dicom(bare, tmp_path)
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
 @pytest.mark.parametrize("modality", Modality)
-def test_a_flawed_study_still_reads_as_what_it_is(tmp_path: Path, modality: Modality, flaw: str) -> None:
-    source = Phantom("ct" if modality is Modality.CT else "mr", 0, shape=(8, 32, 32), spacing_mm=(20.0, 11.0, 11.0))
+def test_a_flawed_study_still_reads_as_what_it_is(
+    tmp_path: Path, modality: Modality, flaw: str
+) -> None:
+    source = Phantom(
+        "ct" if modality is Modality.CT else "mr",
+        0,
+        shape=(8, 32, 32),
+        spacing_mm=(20.0, 11.0, 11.0),
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("liverleaf.phantom.physics.protocol._draw_flaws", lambda _: frozenset({flaw}))
         study, _ = replace(source, headers=True)[0]
@@ -120,7 +144,9 @@ def test_a_flawed_study_still_reads_as_what_it_is(tmp_path: Path, modality: Moda
 
 def test_weekly_sessions_are_studies_of_one_patient(tmp_path: Path) -> None:
     for week in (0, 1):
-        study, _ = Phantom("rat-hcc", 1, shape=(4, 24, 24), spacing_mm=(8.0, 3.0, 3.0), headers=True)[week]
+        study, _ = Phantom(
+            "rat-hcc", 1, shape=(4, 24, 24), spacing_mm=(8.0, 3.0, 3.0), headers=True
+        )[week]
         (tmp_path / str(week)).mkdir()
         write_dicom(study, tmp_path / str(week))
     first, second = (read_series(tmp_path / str(week)) for week in (0, 1))

@@ -14,7 +14,11 @@ SMALL = Phantom("ct", seed=4, shape=(10, 40, 40), spacing_mm=(20.0, 9.0, 9.0))
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_a_case_depends_on_seed_and_number_only() -> None:
@@ -36,7 +40,9 @@ def test_negative_numbers_are_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", ["nifti", "dicom"])
-def test_files_do_not_depend_on_the_number_of_processes(tmp_path: Path, kind: Literal["nifti", "dicom"]) -> None:
+def test_files_do_not_depend_on_the_number_of_processes(
+    tmp_path: Path, kind: Literal["nifti", "dicom"]
+) -> None:
     for jobs in (1, 2):
         write_cohort(SMALL, 2, tmp_path / str(jobs), format=kind, jobs=jobs)
     one, two = (files(tmp_path / str(jobs)) for jobs in (1, 2))
@@ -58,6 +64,8 @@ def test_a_written_cohort_reads_as_the_phantom(tmp_path: Path) -> None:
 
 
 def test_missing_phases(tmp_path: Path) -> None:
-    phantom = Phantom("ct", 0, shape=SMALL.shape, spacing_mm=SMALL.spacing_mm, missing={Phase.DELAYED: 1.0})
+    phantom = Phantom(
+        "ct", 0, shape=SMALL.shape, spacing_mm=SMALL.spacing_mm, missing={Phase.DELAYED: 1.0}
+    )
     assert list(phantom[0][0].phases) == [Phase.PRE, Phase.ARTERIAL, Phase.PORTAL]
     write_cohort(phantom, 1, tmp_path / "out")

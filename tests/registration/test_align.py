@@ -24,9 +24,14 @@ CONTRASTS = {
     Phase.ARTERIAL: (160, 480, 750, 1300),
     Phase.PORTAL: (160, 700, 720, 950),
 }  # body, liver, spleen, vessels
-VESSELS_MM = np.random.default_rng(3).uniform((-55, -25, -35), (15, 25, 35), (25, 3))  # centres, LPS, inside the liver
+# centres, LPS, inside the liver
+VESSELS_MM = np.random.default_rng(3).uniform((-55, -25, -35), (15, 25, 35), (25, 3))
 
-RIBS_MM = [(97 * np.cos(turn), 67 * np.sin(turn), z) for turn in np.arange(0, 2 * np.pi, 0.5) for z in (-50, -20, 10, 40)]
+RIBS_MM = [
+    (97 * np.cos(turn), 67 * np.sin(turn), z)
+    for turn in np.arange(0, 2 * np.pi, 0.5)
+    for z in (-50, -20, 10, 40)
+]
 
 
 def anatomy(at_mm: Points, contrast: tuple[int, ...]) -> NDArray[np.float64]:
@@ -82,7 +87,9 @@ def breath(at_mm: Points) -> Points:
     return near[..., None] * (0.0, 3.0, -12.0)
 
 
-def scan(phase: Phase, motion: Motion = still, on: hd.Volume | None = None, seed: int = 0) -> PhaseImage:
+def scan(
+    phase: Phase, motion: Motion = still, on: hd.Volume | None = None, seed: int = 0
+) -> PhaseImage:
     """A noisy image in which the tissue of point p - motion(p) is seen at p."""
     on = grid() if on is None else on
     at_mm = points_mm(on)
@@ -92,7 +99,9 @@ def scan(phase: Phase, motion: Motion = still, on: hd.Volume | None = None, seed
 
 
 def noise_only(on: hd.Volume) -> PhaseImage:
-    return PhaseImage(on.with_array(np.random.default_rng(9).normal(100, 30, on.spatial_shape).astype(np.float32)))
+    return PhaseImage(
+        on.with_array(np.random.default_rng(9).normal(100, 30, on.spatial_shape).astype(np.float32))
+    )
 
 
 def study(modality: Modality = Modality.MR, **phases: PhaseImage) -> Study:
@@ -105,7 +114,9 @@ def spleen_and_liver_centres_mm(volume: hd.Volume, phase: Phase) -> Points:
     centres = []
     for value, place, reach in ((liver, (-20, 0, 0), 85), (spleen, (70, 20, 5), 45)):
         near = np.linalg.norm(at_mm - place, axis=-1) < reach
-        organ, count = ndimage.label(near & (ndimage.gaussian_filter(volume.array, 0.7) > (value + CONTRASTS[phase][0]) / 2))
+        organ, count = ndimage.label(
+            near & (ndimage.gaussian_filter(volume.array, 0.7) > (value + CONTRASTS[phase][0]) / 2)
+        )
         largest = organ == 1 + np.bincount(organ.ravel())[1:].argmax() if count else near
         centres.append(at_mm[largest].mean(axis=0))
     return np.array(centres)
@@ -113,13 +124,18 @@ def spleen_and_liver_centres_mm(volume: hd.Volume, phase: Phase) -> Points:
 
 @pytest.mark.parametrize("shift_mm", [(0, 0, 0), (9, -6, 11), (-14, 5, -18)], ids=str)
 @pytest.mark.parametrize("deformable", [False, True], ids=["rigid", "deformable"])
-def test_a_known_shift_is_undone_across_a_change_of_contrast(shift_mm: tuple[float, ...], deformable: bool) -> None:
+def test_a_known_shift_is_undone_across_a_change_of_contrast(
+    shift_mm: tuple[float, ...], deformable: bool
+) -> None:
     registered = register(
-        study(PORTAL=scan(Phase.PORTAL), ARTERIAL=scan(Phase.ARTERIAL, shifted(*shift_mm), seed=1)), deformable=deformable
+        study(PORTAL=scan(Phase.PORTAL), ARTERIAL=scan(Phase.ARTERIAL, shifted(*shift_mm), seed=1)),
+        deformable=deformable,
     )
     image = registered.phases[Phase.ARTERIAL]
     truth = spleen_and_liver_centres_mm(scan(Phase.ARTERIAL).volume, Phase.ARTERIAL)
-    errors_mm = np.linalg.norm(spleen_and_liver_centres_mm(image.volume, Phase.ARTERIAL) - truth, axis=1)
+    errors_mm = np.linalg.norm(
+        spleen_and_liver_centres_mm(image.volume, Phase.ARTERIAL) - truth, axis=1
+    )
     assert errors_mm.max() < np.linalg.norm(image.volume.spacing)
     assert image.alignment is not None
     assert image.alignment.trusted
@@ -133,7 +149,10 @@ def test_breathing_is_undone_by_deformation() -> None:
     still_pre = scan(Phase.PRE).volume.array
     error = {}
     for deformable in (False, True):
-        image = register(study(PORTAL=scan(Phase.PORTAL), PRE=scan(Phase.PRE, breath, seed=1)), deformable=deformable).phases[Phase.PRE]
+        image = register(
+            study(PORTAL=scan(Phase.PORTAL), PRE=scan(Phase.PRE, breath, seed=1)),
+            deformable=deformable,
+        ).phases[Phase.PRE]
         error[deformable] = np.abs(image.volume.array - still_pre)[liver].mean()
     alignment = image.alignment
     before = np.abs(scan(Phase.PRE, breath, seed=1).volume.array - still_pre)[liver].mean()
@@ -149,13 +168,17 @@ GRIDS = {
     "thick slices": lambda: grid((16, 88, 112), (8.0, 2.0, 2.0)),
     "oblique": lambda: grid((36, 48, 60), direction=TILT @ AXIAL),
     "flipped": lambda: grid(direction=AXIAL * [-1, -1, 1]),
-    "coronal": lambda: grid((44, 32, 56), direction=np.array([[0, 0, 1], [1, 0, 0], [0, -1, 0]], float)),
+    "coronal": lambda: grid(
+        (44, 32, 56), direction=np.array([[0, 0, 1], [1, 0, 0], [0, -1, 0]], float)
+    ),
 }
 
 
 @pytest.mark.parametrize("on", GRIDS.values(), ids=GRIDS)
 def test_every_phase_ends_on_the_reference_grid(on: Callable[[], hd.Volume]) -> None:
-    registered = register(study(PORTAL=scan(Phase.PORTAL), ARTERIAL=scan(Phase.ARTERIAL, breath, on(), seed=1)))
+    registered = register(
+        study(PORTAL=scan(Phase.PORTAL), ARTERIAL=scan(Phase.ARTERIAL, breath, on(), seed=1))
+    )
     image = registered.phases[Phase.ARTERIAL]
     assert registered.on_one_grid
     np.testing.assert_array_equal(image.volume.affine, registered.grid.affine)
@@ -165,7 +188,13 @@ def test_every_phase_ends_on_the_reference_grid(on: Callable[[], hd.Volume]) -> 
     assert image.alignment.trusted
     inside = np.abs(points_mm(registered.grid)).max(axis=-1) < 45
     close = np.corrcoef(image.volume.array[inside], scan(Phase.ARTERIAL).volume.array[inside])[0, 1]
-    assert close > np.corrcoef(scan(Phase.ARTERIAL, breath, seed=1).volume.array[inside], scan(Phase.ARTERIAL).volume.array[inside])[0, 1]
+    assert (
+        close
+        > np.corrcoef(
+            scan(Phase.ARTERIAL, breath, seed=1).volume.array[inside],
+            scan(Phase.ARTERIAL).volume.array[inside],
+        )[0, 1]
+    )
 
 
 def slowly_resampled(volume: hd.Volume, on: hd.Volume) -> NDArray[np.float32]:
@@ -174,7 +203,11 @@ def slowly_resampled(volume: hd.Volume, on: hd.Volume) -> NDArray[np.float32]:
     index = (np.linalg.inv(volume.affine) @ np.c_[index, np.ones(len(index))].T)[:3]
     shape = np.array(volume.spatial_shape)[:, None]
     inside = ((index >= -0.5) & (index < shape - 0.5)).all(axis=0)
-    values = np.where(inside, ndimage.map_coordinates(volume.array, index, order=1, mode="nearest"), volume.array.min())
+    values = np.where(
+        inside,
+        ndimage.map_coordinates(volume.array, index, order=1, mode="nearest"),
+        volume.array.min(),
+    )
     return values.reshape(on.spatial_shape)
 
 
@@ -183,9 +216,15 @@ def test_noise_is_only_resampled_and_not_trusted(on: Callable[[], hd.Volume]) ->
     reference, garbage = scan(Phase.PORTAL), noise_only(on())
     registered = register(study(PORTAL=reference, ARTERIAL=garbage))
     image = registered.phases[Phase.ARTERIAL]
-    np.testing.assert_allclose(image.volume.array, slowly_resampled(garbage.volume, reference.volume), atol=0.01)
+    np.testing.assert_allclose(
+        image.volume.array, slowly_resampled(garbage.volume, reference.volume), atol=0.01
+    )
     assert image.alignment is not None
-    assert (image.alignment.method, image.alignment.trusted, image.alignment.mean_shift_mm) == ("resampled", False, 0.0)
+    assert (image.alignment.method, image.alignment.trusted, image.alignment.mean_shift_mm) == (
+        "resampled",
+        False,
+        0.0,
+    )
     assert len(registered.warnings) == 1
     assert "arterial phase: registration did not find its anatomy" in registered.warnings[0]
 
@@ -213,12 +252,15 @@ def test_images_without_structure_do_not_crash(reference_is_flat: bool, modality
 @pytest.mark.parametrize("shape", [(1, 40, 40), (3, 40, 40), (2, 2, 2)], ids=str)
 def test_thin_stacks_do_not_crash(shape: tuple[int, ...]) -> None:
     thin = grid(shape)
-    registered = register(study(PORTAL=scan(Phase.PORTAL, on=thin), PRE=scan(Phase.PRE, on=thin, seed=1)))
+    registered = register(
+        study(PORTAL=scan(Phase.PORTAL, on=thin), PRE=scan(Phase.PRE, on=thin, seed=1))
+    )
     assert registered.on_one_grid
 
 
 def test_a_phase_of_another_place_is_not_trusted() -> None:
-    elsewhere = scan(Phase.PRE, on=grid(centre_mm=(0, 0, 110)))  # 128 mm of slices, 18 mm of them shared
+    # 128 mm of slices, 18 mm of them shared
+    elsewhere = scan(Phase.PRE, on=grid(centre_mm=(0, 0, 110)))
     registered = register(study(PORTAL=scan(Phase.PORTAL), PRE=elsewhere))
     alignment = registered.phases[Phase.PRE].alignment
     assert alignment is not None
@@ -234,9 +276,9 @@ def test_a_foreign_frame_of_reference_is_found_from_the_image() -> None:
     assert image.volume.frame_of_reference_uid == "1.2.3"
     assert "arterial phase: it has another frame of reference" in registered.warnings[0]
     truth = spleen_and_liver_centres_mm(scan(Phase.ARTERIAL).volume, Phase.ARTERIAL)
-    assert np.linalg.norm(spleen_and_liver_centres_mm(image.volume, Phase.ARTERIAL) - truth, axis=1).max() < np.linalg.norm(
-        image.volume.spacing
-    )
+    assert np.linalg.norm(
+        spleen_and_liver_centres_mm(image.volume, Phase.ARTERIAL) - truth, axis=1
+    ).max() < np.linalg.norm(image.volume.spacing)
 
 
 def test_what_is_not_shown_becomes_the_minimum() -> None:
@@ -248,7 +290,12 @@ def test_what_is_not_shown_becomes_the_minimum() -> None:
 
 
 def test_the_same_study_gives_the_same_voxels() -> None:
-    twice = [register(study(PORTAL=scan(Phase.PORTAL), PRE=scan(Phase.PRE, breath, seed=1))).phases[Phase.PRE] for _ in range(2)]
+    twice = [
+        register(study(PORTAL=scan(Phase.PORTAL), PRE=scan(Phase.PRE, breath, seed=1))).phases[
+            Phase.PRE
+        ]
+        for _ in range(2)
+    ]
     np.testing.assert_array_equal(twice[0].volume.array, twice[1].volume.array)
     assert twice[0].alignment == twice[1].alignment
 
@@ -261,7 +308,9 @@ def test_one_phase_is_returned_as_it_is() -> None:
 def test_the_reference_keeps_its_headers_and_its_voxels() -> None:
     reference = PhaseImage(scan(Phase.PORTAL).volume, headers=(Dataset(),))
     other = PhaseImage(scan(Phase.PRE).volume, time_s=0.0, headers=(Dataset(),))
-    registered = register(Study(Modality.MR, {Phase.PORTAL: reference, Phase.PRE: other}, warnings=("as read",)))
+    registered = register(
+        Study(Modality.MR, {Phase.PORTAL: reference, Phase.PRE: other}, warnings=("as read",))
+    )
     assert registered.phases[Phase.PORTAL] is reference
     assert registered.phases[Phase.PRE].headers == ()
     assert registered.phases[Phase.PRE].time_s == 0.0
@@ -273,7 +322,10 @@ def test_same_grid_needs_no_interpolation_when_nothing_moved() -> None:
     image = register(study(PORTAL=scan(Phase.PORTAL), PRE=other)).phases[Phase.PRE]
     assert same_grid(image.volume, other.volume)
     assert image.alignment is not None
-    assert (image.alignment.method, image.alignment.similarity_after) == ("none", image.alignment.similarity_before)
+    assert (image.alignment.method, image.alignment.similarity_after) == (
+        "none",
+        image.alignment.similarity_before,
+    )
     np.testing.assert_array_equal(image.volume.array, other.volume.array)
 
 
@@ -281,7 +333,8 @@ def test_same_grid_needs_no_interpolation_when_nothing_moved() -> None:
 @pytest.mark.parametrize("axis", range(3))
 def test_folding_of_a_stretch_by_hand(axis: int, factor: float, folded: float) -> None:
     shift = np.zeros((3, 6, 7, 8), np.float32)
-    shift[axis] = factor * np.indices((6, 7, 8))[axis]  # x -> (1 + factor) x, whose determinant is 1 + factor
+    # x -> (1 + factor) x, whose determinant is 1 + factor
+    shift[axis] = factor * np.indices((6, 7, 8))[axis]
     interior = np.zeros((6, 7, 8), bool)
     interior[1:-1, 1:-1, 1:-1] = True
     assert folded_voxels(shift)[interior].mean() == folded

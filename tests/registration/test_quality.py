@@ -26,7 +26,9 @@ def scan(seed: int, contrast: float = 1.0, shift: tuple[int, int, int] = (0, 0, 
     image[:, 4:36, 4:36] = 100
     image = np.where(LIVER, 200 + contrast * 400 * texture, image)
     noise = np.random.default_rng(99 + int(10 * contrast)).normal(0, 4, SHAPE)
-    return hd.Volume((np.roll(image, shift, (0, 1, 2)) + noise).astype(np.float32), AFFINE, "PATIENT")
+    return hd.Volume(
+        (np.roll(image, shift, (0, 1, 2)) + noise).astype(np.float32), AFFINE, "PATIENT"
+    )
 
 
 def registration(moving: hd.Volume) -> Registration:
@@ -58,7 +60,9 @@ def test_a_liver_that_was_left_in_the_wrong_place_is_named() -> None:
     assert not alignment.trusted
     assert alignment.liver_match is not None and alignment.liver_match < 0.1
     assert len(study.warnings) == 1
-    assert study.warnings[0].startswith("pre-contrast phase: its liver does not lie on that of the reference phase")
+    assert study.warnings[0].startswith(
+        "pre-contrast phase: its liver does not lie on that of the reference phase"
+    )
     repaired = judged(found, liver()).phases[Phase.PRE].alignment
     assert repaired is not None and repaired.trusted
 
@@ -68,7 +72,12 @@ def test_what_matches_worse_than_before_is_refused() -> None:
     worse = registration(scan(1, shift=(0, 1, 0))).before[Phase.PRE]
     blurred = replace(worse, image=0.5 * (worse.image + found.before[Phase.PRE].image))
     study = judged(replace(found, after={Phase.PRE: blurred}), liver())
-    assert study.warnings == ("pre-contrast phase: its liver lies worse on that of the reference phase after registration than before",)
+    assert study.warnings == (
+        (
+            "pre-contrast phase: its liver lies worse on that of the reference phase after"
+            " registration than before"
+        ),
+    )
 
 
 def test_nothing_is_said_without_a_liver() -> None:

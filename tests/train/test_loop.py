@@ -30,7 +30,14 @@ SMALL = (
     "optimisation.precision='32-true'",
     "network.widths=[2, 2, 4, 4]",
 )
-OURS = (*SMALL, "input.size=48", "input.pixel_mm=4.0", "network.token_width=8", "network.head_width=4", "sampling.batch=3")
+OURS = (
+    *SMALL,
+    "input.size=48",
+    "input.pixel_mm=4.0",
+    "network.token_width=8",
+    "network.head_width=4",
+    "sampling.batch=3",
+)
 PUBLISHED = (*SMALL, "input.size=128")
 
 
@@ -41,7 +48,10 @@ def recipe(*overrides: str) -> Recipe:
 def rows(run: Path) -> list[dict[str, str]]:
     """The log without the seconds, which differ from run to run."""
     with (run / "log.csv").open(newline="") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+        return [
+            {name: value for name, value in row.items() if name != "seconds"}
+            for row in csv.DictReader(file)
+        ]
 
 
 class KilledError(Exception):
@@ -60,10 +70,14 @@ def killer(step: int) -> Callable[[str, int, int], None]:
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))
-def test_every_shipped_recipe_trains(name: str, ct_cohort: Cohort, mr_cohort: Cohort, tmp_path: Path) -> None:
+def test_every_shipped_recipe_trains(
+    name: str, ct_cohort: Cohort, mr_cohort: Cohort, tmp_path: Path
+) -> None:
     plain = load_recipe(RECIPES / f"{name}.toml")
     assert plain.name == name
-    small = load_recipe(RECIPES / f"{name}.toml", PUBLISHED if plain.network.heads == "slice" else OURS)
+    small = load_recipe(
+        RECIPES / f"{name}.toml", PUBLISHED if plain.network.heads == "slice" else OURS
+    )
     cohort = ct_cohort if small.input.modality is Modality.CT else mr_cohort
     card, network = load_model(train(small, cohort, tmp_path / "run", device="cpu"))
     assert (card.name, card.input_config, card.network_config) == (name, small.input, small.network)
@@ -75,17 +89,38 @@ def test_every_shipped_recipe_trains(name: str, ct_cohort: Cohort, mr_cohort: Co
 
 def test_the_published_recipe_is_the_published_setting() -> None:
     paper = load_recipe(RECIPES / "mti-net-paper.toml")
-    assert dataclasses.replace(paper.network, phases=4) == type(paper.network)()  # the defaults, which are the paper's
-    assert (paper.input.size, paper.input.pixel_mm, [t.name for t in paper.input.types]) == (256, 0.0, ["HAEMANGIOMA", "HCC"])
-    assert (paper.optimisation.learning_rate, paper.optimisation.epochs, paper.optimisation.steps) == (1e-4, 100, 0)
+    # the defaults, which are the paper's
+    assert dataclasses.replace(paper.network, phases=4) == type(paper.network)()
+    assert (paper.input.size, paper.input.pixel_mm, [t.name for t in paper.input.types]) == (
+        256,
+        0.0,
+        ["HAEMANGIOMA", "HCC"],
+    )
+    assert (
+        paper.optimisation.learning_rate,
+        paper.optimisation.epochs,
+        paper.optimisation.steps,
+    ) == (1e-4, 100, 0)
     assert (paper.sampling.batch, paper.sampling.augment, FOLDS) == (1, False, 5)
     weights = paper.loss
-    assert (weights.bce, weights.dice, weights.curve, weights.type, weights.tim, weights.adversarial) == (1, 0, 1, 1, 1, 0.1)
+    assert (
+        weights.bce,
+        weights.dice,
+        weights.curve,
+        weights.type,
+        weights.tim,
+        weights.adversarial,
+    ) == (1, 0, 1, 1, 1, 0.1)
 
 
 def test_overrides_set_what_they_name_and_sizes_follow() -> None:
     changed = recipe("seed=9", "network.skips=false", "input.types=['cyst', 'hcc']", "loss.tim=0.0")
-    assert (changed.seed, changed.network.skips, changed.network.types, changed.loss.tim) == (9, False, 2, 0.0)
+    assert (changed.seed, changed.network.skips, changed.network.types, changed.loss.tim) == (
+        9,
+        False,
+        2,
+        0.0,
+    )
     assert changed.network.size == changed.input.size == 48
 
 
@@ -110,7 +145,9 @@ def test_a_wrong_override_is_refused(override: str) -> None:
         recipe(override)
 
 
-@pytest.mark.parametrize("override", ["seed", "input.modality=CT", "optimisation.steps=abc", "optimisation.steps="])
+@pytest.mark.parametrize(
+    "override", ["seed", "input.modality=CT", "optimisation.steps=abc", "optimisation.steps="]
+)
 def test_an_override_that_cannot_be_read_is_named(override: str) -> None:
     with pytest.raises(InputError, match=f"^--set {override}: write TABLE.FIELD=VALUE"):
         recipe(override)
@@ -133,9 +170,17 @@ def test_a_recipe_that_is_missing_or_broken_is_refused(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_goes_on_bit_for_bit(ct_cohort: Cohort, tmp_path: Path) -> None:
     whole = recipe("optimisation.steps=6", "optimisation.save_every=2", "network.dropout=0.2")
     train(whole, ct_cohort, tmp_path / "whole", device="cpu")
-    for resume, step in ((False, 1), (True, 3)):  # before the first checkpoint, then right after one
+    # before the first checkpoint, then right after one
+    for resume, step in ((False, 1), (True, 3)):
         with pytest.raises(KilledError):
-            train(whole, ct_cohort, tmp_path / "parts", device="cpu", resume=resume, progress=killer(step))
+            train(
+                whole,
+                ct_cohort,
+                tmp_path / "parts",
+                device="cpu",
+                resume=resume,
+                progress=killer(step),
+            )
     assert not (tmp_path / "parts/model").exists()
     with pytest.raises(KilledError):
         train(whole, ct_cohort, tmp_path / "parts", device="cpu", resume=True, progress=killer(5))
@@ -176,29 +221,55 @@ def test_a_run_that_the_system_kills_goes_on_bit_for_bit(ct_cohort: Cohort, tmp_
     steps = ("optimisation.steps=6", "optimisation.save_every=2", "network.dropout=0.2")
     train(recipe(*steps), ct_cohort, tmp_path / "whole", device="cpu")
     parts = tmp_path / "parts"
-    for when, reached in (("3", 2), ("while saving", 2)):  # between two checkpoints, then while the second one is written
-        arguments = [str(RECIPES / "liverleaf-net-ct.toml"), str(ct_cohort.directories[0].parent), str(parts), when, *OURS, *steps]
-        child = subprocess.run([sys.executable, "-c", KILLED_BY_THE_SYSTEM, *arguments], capture_output=True, text=True, check=False)
+    # between two checkpoints, then while the second one is written
+    for when, reached in (("3", 2), ("while saving", 2)):
+        arguments = [
+            str(RECIPES / "liverleaf-net-ct.toml"),
+            str(ct_cohort.directories[0].parent),
+            str(parts),
+            when,
+            *OURS,
+            *steps,
+        ]
+        child = subprocess.run(
+            [sys.executable, "-c", KILLED_BY_THE_SYSTEM, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert child.returncode == -signal.SIGKILL, child.stderr
-        assert int(load_file(parts / "state.safetensors")["step"]) == reached and not (parts / "model").exists()
+        assert (
+            int(load_file(parts / "state.safetensors")["step"]) == reached
+            and not (parts / "model").exists()
+        )
     train(recipe(*steps), ct_cohort, parts, device="cpu", resume=True)
     assert weights_hash(tmp_path / "whole/model") == weights_hash(parts / "model")
     assert rows(tmp_path / "whole") == rows(parts)
 
 
 def test_the_seed_decides(ct_cohort: Cohort, tmp_path: Path) -> None:
-    hashes = [weights_hash(train(recipe(f"seed={seed}"), ct_cohort, tmp_path / str(i), device="cpu")) for i, seed in enumerate((0, 0, 1))]
+    hashes = [
+        weights_hash(train(recipe(f"seed={seed}"), ct_cohort, tmp_path / str(i), device="cpu"))
+        for i, seed in enumerate((0, 0, 1))
+    ]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-def test_a_finished_run_can_be_resumed_and_stays_as_it_is(ct_cohort: Cohort, tmp_path: Path) -> None:
+def test_a_finished_run_can_be_resumed_and_stays_as_it_is(
+    ct_cohort: Cohort, tmp_path: Path
+) -> None:
     before = weights_hash(train(recipe(), ct_cohort, tmp_path / "run", device="cpu"))
-    assert weights_hash(train(recipe(), ct_cohort, tmp_path / "run", device="cpu", resume=True)) == before
+    assert (
+        weights_hash(train(recipe(), ct_cohort, tmp_path / "run", device="cpu", resume=True))
+        == before
+    )
     assert len(rows(tmp_path / "run")) == 2
 
 
 @pytest.mark.parametrize("fold", range(FOLDS))
-def test_a_fold_never_sees_its_test_subjects(fold: int, ct_cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fold_never_sees_its_test_subjects(
+    fold: int, ct_cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
     prepare = train_module.prepare
 
@@ -209,7 +280,9 @@ def test_a_fold_never_sees_its_test_subjects(fold: int, ct_cohort: Cohort, tmp_p
     monkeypatch.setattr(train_module, "prepare", spy)
     train(recipe("optimisation.steps=1"), ct_cohort, tmp_path / "run", fold=fold, device="cpu")
     split = ct_cohort.folds(FOLDS, 0)[fold]
-    subjects = [{ct_cohort.records[case].subject_id for case in cases} for cases in (seen, split.test)]
+    subjects = [
+        {ct_cohort.records[case].subject_id for case in cases} for cases in (seen, split.test)
+    ]
     assert subjects[1] and not subjects[0] & subjects[1]
     assert subjects[0] | subjects[1] == set(ct_cohort.subjects)
     assert json.loads((tmp_path / "run/run.json").read_text())["fold"] == fold
@@ -233,7 +306,9 @@ def test_a_folder_with_another_run_is_refused(ct_cohort: Cohort, tmp_path: Path)
     assert not (tmp_path / "new").exists()
 
 
-def test_a_run_begun_before_recipes_had_a_field_is_the_same_run(ct_cohort: Cohort, tmp_path: Path) -> None:
+def test_a_run_begun_before_recipes_had_a_field_is_the_same_run(
+    ct_cohort: Cohort, tmp_path: Path
+) -> None:
     with pytest.raises(KilledError):
         train(recipe(), ct_cohort, tmp_path / "run", device="cpu", progress=killer(1))
     path = tmp_path / "run/run.json"
@@ -251,15 +326,26 @@ def test_a_cohort_of_another_modality_is_refused(mr_cohort: Cohort, tmp_path: Pa
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_batches_without_lesions_and_without_calibration_are_trained_on(share: float, tiny_cohort: Callable, tmp_path: Path) -> None:
+def test_batches_without_lesions_and_without_calibration_are_trained_on(
+    share: float, tiny_cohort: Callable, tmp_path: Path
+) -> None:
     cohort = tiny_cohort(tmp_path / "cohort", 2, types=[])
     run = train(recipe(f"sampling.uncalibrated={share}"), cohort, tmp_path / "run", device="cpu")
-    assert all(np.isfinite(float(row["loss"])) and not row["discriminator"] for row in rows(run.parent))
+    assert all(
+        np.isfinite(float(row["loss"])) and not row["discriminator"] for row in rows(run.parent)
+    )
 
 
-def test_healthy_slices_have_no_curve_or_type_loss_in_the_published_setting(tiny_cohort: Callable, tmp_path: Path) -> None:
+def test_healthy_slices_have_no_curve_or_type_loss_in_the_published_setting(
+    tiny_cohort: Callable, tmp_path: Path
+) -> None:
     cohort = tiny_cohort(tmp_path / "cohort", 2, modality=Modality.MR, types=[])
-    run = train(load_recipe(RECIPES / "mti-net-paper.toml", PUBLISHED), cohort, tmp_path / "run", device="cpu")
+    run = train(
+        load_recipe(RECIPES / "mti-net-paper.toml", PUBLISHED),
+        cohort,
+        tmp_path / "run",
+        device="cpu",
+    )
     for row in rows(run.parent):
         assert float(row["bce"]) > 0
         assert [float(row[name]) for name in ("curve", "type", "tim", "adversarial")] == [0.0] * 4
@@ -274,8 +360,15 @@ def test_terms_of_weight_zero_are_left_out(ct_cohort: Cohort, tmp_path: Path) ->
 
 
 def test_it_learns(ct_cohort: Cohort, tmp_path: Path) -> None:
-    settings = ("optimisation.steps=60", "optimisation.cosine=false", "optimisation.learning_rate=1e-2", "network.widths=[4, 4, 8, 8]")
-    run = train(recipe(*settings, "sampling.augment=false"), ct_cohort, tmp_path / "run", device="cpu")
+    settings = (
+        "optimisation.steps=60",
+        "optimisation.cosine=false",
+        "optimisation.learning_rate=1e-2",
+        "network.widths=[4, 4, 8, 8]",
+    )
+    run = train(
+        recipe(*settings, "sampling.augment=false"), ct_cohort, tmp_path / "run", device="cpu"
+    )
     for name in ("bce", "dice", "curve"):
         values = [float(row[name]) for row in rows(run.parent)]
         assert np.mean(values[-10:]) < 0.9 * np.mean(values[:5]), name
@@ -284,10 +377,14 @@ def test_it_learns(ct_cohort: Cohort, tmp_path: Path) -> None:
 def test_curve_statistics_by_hand() -> None:
     def case(*curves: tuple[float, float, float]) -> PreparedCase:
         lesions = tuple(PreparedLesion(1, 0, curve, {0: 1}) for curve in curves)
-        return PreparedCase(Path(), (True, True, False), (1.0, 1.0, 1.0), (1.0, 1.0), (), (), 1, lesions)
+        return PreparedCase(
+            Path(), (True, True, False), (1.0, 1.0, 1.0), (1.0, 1.0), (), (), 1, lesions
+        )
 
     nan = float("nan")
-    mean, sd = curve_statistics([case((1.0, 2.0, nan)), case(), case((3.0, nan, nan), (5.0, 2.0, nan))])
+    mean, sd = curve_statistics(
+        [case((1.0, 2.0, nan)), case(), case((3.0, nan, nan), (5.0, 2.0, nan))]
+    )
     torch.testing.assert_close(mean, torch.tensor([3.0, 2.0, 0.0]))
     torch.testing.assert_close(sd, torch.tensor([np.sqrt(8 / 3), 1e-3, 1.0]).float())
     mean, sd = curve_statistics([case()])

@@ -23,7 +23,10 @@ Jobs = Annotated[int, typer.Option(min=1, help="Processes; the result does not d
 @benchmarks.command()
 def speed(
     out: Out,
-    source: Annotated[list[Path] | None, typer.Option("--input", help="A study to time beside the phantom's; may be repeated.")] = None,
+    source: Annotated[
+        list[Path] | None,
+        typer.Option("--input", help="A study to time beside the phantom's; may be repeated."),
+    ] = None,
     device: Device = "auto",
 ) -> None:
     """Seconds and peak memory of each stage of an analysis.
@@ -40,12 +43,18 @@ def speed(
 def phantom_realism(
     out: Out,
     curves: Annotated[Path, typer.Option(help="Folder with zipped real curves.")],
-    osipi: Annotated[Path | None, typer.Option(help="Folder with OSIPI's reference numbers.")] = None,
-    ct: Annotated[list[Path] | None, typer.Option(help="A real CT study to compare noise and texture with; may be repeated.")] = None,
+    osipi: Annotated[
+        Path | None, typer.Option(help="Folder with OSIPI's reference numbers.")
+    ] = None,
+    ct: Annotated[
+        list[Path] | None,
+        typer.Option(help="A real CT study to compare noise and texture with; may be repeated."),
+    ] = None,
 ) -> None:
     """The phantom beside real curves, images and reference numbers.
 
-    Example: liverleaf benchmark phantom-realism --curves curves --osipi osipi-dce --ct study --out docs/results
+    Example: liverleaf benchmark phantom-realism --curves curves --osipi osipi-dce --ct study --out
+    docs/results
     """
     from liverleaf.benchmarks.phantom.realism import phantom_realism as run
 
@@ -81,7 +90,12 @@ def phantom_cost(out: Out) -> None:
 def phases(
     out: Out,
     cases: Annotated[int, typer.Option(min=1, help="Phantoms per preset and modality.")] = 15,
-    fit: Annotated[bool, typer.Option(help="Instead, fit the coefficients by which pixels tell and write them into OUT.")] = False,
+    fit: Annotated[
+        bool,
+        typer.Option(
+            help="Instead, fit the coefficients by which pixels tell and write them into OUT."
+        ),
+    ] = False,
 ) -> None:
     """How well contrast phases are told as headers go missing, with and without pixels.
 
@@ -97,7 +111,9 @@ def phases(
 def ingest_fuzz(
     out: Out,
     files: Annotated[int, typer.Option(min=1, help="How many damaged files.")] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed damages them in the same way.")] = 20,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The same seed damages them in the same way.")
+    ] = 20,
     jobs: Jobs = 1,
 ) -> None:
     """What becomes of damaged files: read right, told, refused or crashed.
@@ -115,7 +131,10 @@ def registration(
     out: Out,
     cases: Annotated[int, typer.Option(min=1, help="Phantoms per preset.")] = 10,
     rival_cases: Annotated[
-        int | None, typer.Option(min=0, help="Of these, how many the slower rivals see as well; all by default.")
+        int | None,
+        typer.Option(
+            min=0, help="Of these, how many the slower rivals see as well; all by default."
+        ),
     ] = None,
 ) -> None:
     """Our registration and others' on phantoms whose motion is known.
@@ -144,30 +163,55 @@ def _mti_net(name: str, about: str) -> None:
     """Add the command of one of MTI-Net's tables."""
 
     def command(
-        cohort: Annotated[Path, typer.Option(help="Folder of case folders with truth, five subjects or more.")],
+        cohort: Annotated[
+            Path, typer.Option(help="Folder of case folders with truth, five subjects or more.")
+        ],
         out: Out,
         scale: Annotated[
             Literal["smoke", "cpu", "paper"],
             typer.Option(
-                help="smoke: minutes, to see that it runs; cpu: hours on a few cores; paper: the published budget, for a GPU or many."
+                help=(
+                    "smoke: minutes, to see that it runs; cpu: hours on a few cores; paper: the"
+                    " published budget, for a GPU or many."
+                )
             ),
         ] = "cpu",
         runs: Annotated[
-            Path | None, typer.Option(help="Folder of the trainings, OUT/runs by default; tables that share it train nothing twice.")
+            Path | None,
+            typer.Option(
+                help=(
+                    "Folder of the trainings, OUT/runs by default; tables that share it train"
+                    " nothing twice."
+                )
+            ),
         ] = None,
         jobs: Annotated[
             int,
             typer.Option(
-                min=1, help="Processes, spread over the GPUs where there are any. Rounding, which training magnifies, depends on it."
+                min=1,
+                help=(
+                    "Processes, spread over the GPUs where there are any. Rounding, which training"
+                    " magnifies, depends on it."
+                ),
             ),
         ] = 1,
         resume: Annotated[
-            bool, typer.Option(help="Go on with the trainings that are there; a table may be stopped at any moment.")
+            bool,
+            typer.Option(
+                help=(
+                    "Go on with the trainings that are there; a table may be stopped at any moment."
+                )
+            ),
         ] = False,
         device: Device = "auto",
         precision: Annotated[
             Literal["32-true", "bf16-mixed"],
-            typer.Option(help="What every row trains in; bf16-mixed is faster where the machine multiplies matrices in bfloat16."),
+            typer.Option(
+                help=(
+                    "What every row trains in; bf16-mixed is faster where the machine multiplies"
+                    " matrices in bfloat16."
+                )
+            ),
         ] = "32-true",
     ) -> None:
         from liverleaf.benchmarks.mti_net.tables import mti_net_table
@@ -200,5 +244,8 @@ _mti_net("mti-net-table2", "MTI-Net's Table 2: the enhancement curve, beside fou
 _mti_net("mti-net-figure4", "MTI-Net's Figure 4: the type, beside four rivals.")
 _mti_net("mti-net-table3", "MTI-Net's Table 3: what each of its parts is worth.")
 _mti_net("mti-net-table4", "MTI-Net's Table 4: what its tasks are worth to each other.")
-_mti_net("liverleaf-net", "liverleaf-net, our own MTI-Net, beside MTI-Net and all of its rivals in all three tasks.")
+_mti_net(
+    "liverleaf-net",
+    "liverleaf-net, our own MTI-Net, beside MTI-Net and all of its rivals in all three tasks.",
+)
 _mti_net("liverleaf-net-ablation", "What each change of liverleaf-net is worth.")

@@ -26,8 +26,18 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="TOML file, see recipes/.")],
     cohort: Annotated[Path, typer.Option(help="Folder of case folders with truth.")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
-    fold: Annotated[int | None, typer.Option(min=0, max=4, help="Train on all but this one of five folds by subject (0 to 4).")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a field, as optimisation.steps=100.")] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=4, help="Train on all but this one of five folds by subject (0 to 4)."
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a field, as optimisation.steps=100."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint.")] = False,
     device: Device = "auto",
 ) -> None:
@@ -41,13 +51,24 @@ def train(
 
     loaded = load_recipe(recipe, set_ or ())
     with progress_bars() as progress:
-        folder = run(loaded, Cohort.open(cohort), out, fold=fold, resume=resume, device=device, progress=progress)
+        folder = run(
+            loaded,
+            Cohort.open(cohort),
+            out,
+            fold=fold,
+            resume=resume,
+            device=device,
+            progress=progress,
+        )
     typer.echo(f"the model is in {folder}")
 
 
 @model_commands.command()
 def ensemble(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of training runs or models that differ by their seed only.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of training runs or models that differ by their seed only."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the new model.")],
 ) -> None:
     """Make one model that answers as the mean of several.
@@ -56,19 +77,37 @@ def ensemble(
     """
     from liverleaf.models.checkpoint import combine
 
-    typer.echo(f"the model is in {combine(runs, out)}; calibrate it before it is used (liverleaf evaluate --calibrate)")
+    typer.echo(
+        f"the model is in {combine(runs, out)}; calibrate it before it is used (liverleaf evaluate"
+        " --calibrate)"
+    )
 
 
 @model_commands.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run or of a model, or the name of a shipped model.")],
-    cohort: Annotated[Path, typer.Option(help="Folder of case folders with truth, none of them trained on.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a training run or of a model, or the name of a shipped model."
+        ),
+    ],
+    cohort: Annotated[
+        Path, typer.Option(help="Folder of case folders with truth, none of them trained on.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     calibrate: Annotated[
-        bool, typer.Option(help="Instead, fit the model's type probabilities and 90 % sets on this cohort and keep them in the model.")
+        bool,
+        typer.Option(
+            help=(
+                "Instead, fit the model's type probabilities and 90 % sets on this cohort and keep"
+                " them in the model."
+            )
+        ),
     ] = False,
     card: Annotated[bool, typer.Option(help="Also keep the figures in the model's card.")] = False,
-    phase: Annotated[PhaseName | None, typer.Option(help="Pretend that only this phase was scanned.")] = None,
+    phase: Annotated[
+        PhaseName | None, typer.Option(help="Pretend that only this phase was scanned.")
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -86,13 +125,27 @@ def evaluate(
             typer.echo(fit(str(run), Cohort.open(cohort), device=device, progress=progress))
             return
         kept = (Phase[phase.upper()],) if phase else ()
-        result = measure(str(run), Cohort.open(cohort), out, phases=kept, device=device, card=card, progress=progress)
+        result = measure(
+            str(run),
+            Cohort.open(cohort),
+            out,
+            phases=kept,
+            device=device,
+            card=card,
+            progress=progress,
+        )
     if as_json:
         print_json(result)
         return
     table = new_table("measure", "mean", "95 % interval", "n")
     for name, figure in result["figures"].items():
-        add_row(table, name.replace("_", " "), f"{figure['mean']:.3f}", f"{figure['low']:.3f} to {figure['high']:.3f}", str(figure["n"]))
+        add_row(
+            table,
+            name.replace("_", " "),
+            f"{figure['mean']:.3f}",
+            f"{figure['low']:.3f} to {figure['high']:.3f}",
+            str(figure["n"]),
+        )
     print_table(table)
     typer.echo(f"tables and every case in {out}")
 
@@ -122,7 +175,10 @@ def compare(
         interval = f"{row.difference.low:+.3f} to {row.difference.high:+.3f}"
         add_row(table, name.replace("_", " "), *values, interval, str(row.difference.n))
     print_table(table)
-    typer.echo("types and curves of the lesions that both found; intervals of the differences, paired, by subject")
+    typer.echo(
+        "types and curves of the lesions that both found; intervals of the differences, paired, by"
+        " subject"
+    )
 
 
 @model_commands.command()
@@ -135,19 +191,55 @@ def models(as_json: AsJson = False) -> None:
 
     cards = [load_card(SHIPPED / name) for name in shipped_models()]
     if as_json:
-        print_json([{"name": card.name, "licence": "Apache-2.0", "training": card.training, "figures": card.figures} for card in cards])
+        print_json(
+            [
+                {
+                    "name": card.name,
+                    "licence": "Apache-2.0",
+                    "training": card.training,
+                    "figures": card.figures,
+                }
+                for card in cards
+            ]
+        )
         return
     table = new_table(
-        "model", "modality", "phases", "trained on", "liver Dice", "lesion Dice", "sensitivity", "precision", "type accuracy", "licence"
+        "model",
+        "modality",
+        "phases",
+        "trained on",
+        "liver Dice",
+        "lesion Dice",
+        "sensitivity",
+        "precision",
+        "type accuracy",
+        "licence",
     )
     for card in cards:
         figures = card.figures.get("all phases", {}).get("figures", {})
         shown = [
             f"{figures[name]['mean']:.2f}" if name in figures else "not measured"
-            for name in ("liver_dice", "lesion_dice", "lesion_sensitivity", "lesion_precision", "type_accuracy")
+            for name in (
+                "liver_dice",
+                "lesion_dice",
+                "lesion_sensitivity",
+                "lesion_precision",
+                "type_accuracy",
+            )
         ]
         view = card.input_config
         phases = ", ".join(phase.name.lower() for phase in view.phases)
-        add_row(table, card.name, str(view.modality), phases, f"{card.training['cases']} phantom cases", *shown, "Apache-2.0")
+        add_row(
+            table,
+            card.name,
+            str(view.modality),
+            phases,
+            f"{card.training['cases']} phantom cases",
+            *shown,
+            "Apache-2.0",
+        )
     print_table(table)
-    typer.echo("All figures were measured on phantoms the models had not seen, not on patients. Research use only.")
+    typer.echo(
+        "All figures were measured on phantoms the models had not seen, not on patients. Research"
+        " use only."
+    )

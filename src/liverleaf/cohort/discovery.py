@@ -31,7 +31,15 @@ HEADER_BYTES = 2**20
 READ_TAGS = [
     tag
     for keyword in (
-        *("SpecificCharacterSet", "ImageType", "SOPClassUID", "Modality", "SeriesDescription", "PatientName", "PatientID"),
+        *(
+            "SpecificCharacterSet",
+            "ImageType",
+            "SOPClassUID",
+            "Modality",
+            "SeriesDescription",
+            "PatientName",
+            "PatientID",
+        ),
         *("StudyInstanceUID", "SOPInstanceUID", "BurnedInAnnotation", "DirectoryRecordSequence"),
     )
     if (tag := tag_for_keyword(keyword)) is not None
@@ -84,26 +92,43 @@ class StudyIndex:
     def __init__(self, file: Path) -> None:
         self._database = sqlite3.connect(file, isolation_level=None)
         self._database.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4096; BEGIN;"
-            "CREATE TABLE study(case_id TEXT PRIMARY KEY, subject_id TEXT) WITHOUT ROWID;"
-            "CREATE TABLE place(case_id TEXT, path TEXT, PRIMARY KEY(case_id, path)) WITHOUT ROWID;"
-            "CREATE TABLE file(case_id TEXT, archive TEXT, name TEXT, image TEXT, size INT, PRIMARY KEY(case_id, archive, name))"
-            "WITHOUT ROWID;"
-            "CREATE TABLE left_out(case_id TEXT, reason TEXT, files INT, PRIMARY KEY(case_id, reason)) WITHOUT ROWID;"
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4096; BEGIN;CREATE"
+            " TABLE study(case_id TEXT PRIMARY KEY, subject_id TEXT) WITHOUT ROWID;CREATE TABLE"
+            " place(case_id TEXT, path TEXT, PRIMARY KEY(case_id, path)) WITHOUT ROWID;CREATE TABLE"
+            " file(case_id TEXT, archive TEXT, name TEXT, image TEXT, size INT, PRIMARY"
+            " KEY(case_id, archive, name))WITHOUT ROWID;CREATE TABLE left_out(case_id TEXT, reason"
+            " TEXT, files INT, PRIMARY KEY(case_id, reason)) WITHOUT ROWID;"
         )
         self.ignored = Counter[str]()
         """Number of files that are neither DICOM nor NIfTI images, by what they are instead."""
 
-    def add(self, case_id: str, subject_id: str, place: PurePath, source: Source | None, left_out: str = "") -> None:
+    def add(
+        self,
+        case_id: str,
+        subject_id: str,
+        place: PurePath,
+        source: Source | None,
+        left_out: str = "",
+    ) -> None:
         """Note a file of a study and the folder it lies in, or, with a reason, that one was left out."""
         self._database.execute("INSERT OR IGNORE INTO study VALUES(?, ?)", (case_id, subject_id))
-        self._database.execute("INSERT OR IGNORE INTO place VALUES(?, ?)", (case_id, os.fsencode(place)))
+        self._database.execute(
+            "INSERT OR IGNORE INTO place VALUES(?, ?)", (case_id, os.fsencode(place))
+        )
         if source is not None:
-            row = (case_id, os.fsencode(source.archive or ""), os.fsencode(source.name), source.image, source.size)
+            row = (
+                case_id,
+                os.fsencode(source.archive or ""),
+                os.fsencode(source.name),
+                source.image,
+                source.size,
+            )
             self._database.execute("INSERT OR IGNORE INTO file VALUES(?, ?, ?, ?, ?)", row)
         if left_out:
             self._database.execute(
-                "INSERT INTO left_out VALUES(?, ?, 1) ON CONFLICT(case_id, reason) DO UPDATE SET files = files + 1", (case_id, left_out)
+                "INSERT INTO left_out VALUES(?, ?, 1) ON CONFLICT(case_id, reason) DO UPDATE SET"
+                " files = files + 1",
+                (case_id, left_out),
             )
 
     def __len__(self) -> int:
@@ -111,27 +136,51 @@ class StudyIndex:
 
     def __iter__(self) -> Iterator[FoundStudy]:
         """Every study with its files, one by one, in the order of their pseudonyms."""
-        for case_id, subject_id in self._database.execute("SELECT case_id, subject_id FROM study ORDER BY case_id"):
+        for case_id, subject_id in self._database.execute(
+            "SELECT case_id, subject_id FROM study ORDER BY case_id"
+        ):
             files = self._database.execute(
-                "SELECT archive, name, image, size FROM file WHERE case_id = ? ORDER BY archive, name", (case_id,)
+                "SELECT archive, name, image, size FROM file WHERE case_id = ? ORDER BY archive,"
+                " name",
+                (case_id,),
             )
             sources = tuple(
-                Source(os.fsdecode(name), Path(os.fsdecode(archive)) if archive else None, image, size)
+                Source(
+                    os.fsdecode(name), Path(os.fsdecode(archive)) if archive else None, image, size
+                )
                 for archive, name, image, size in files
             )
-            reasons = self._database.execute("SELECT reason, files FROM left_out WHERE case_id = ? ORDER BY files DESC", (case_id,))
+            reasons = self._database.execute(
+                "SELECT reason, files FROM left_out WHERE case_id = ? ORDER BY files DESC",
+                (case_id,),
+            )
             left_out = Counter(dict(reasons.fetchall()))
             said = in_words(left_out)
             if sources:
-                notes = (f"left out {left_out.total()} of {len(sources) + left_out.total()} files: {said}",) if left_out else ()
+                notes = (
+                    (
+                        (
+                            f"left out {left_out.total()} of {len(sources) + left_out.total()}"
+                            f" files: {said}"
+                        ),
+                    )
+                    if left_out
+                    else ()
+                )
                 yield FoundStudy(case_id, subject_id, sources, notes)
             else:
-                one = next(iter(left_out)) if left_out.total() == 1 else f"none of its files can be used: {said}"
+                one = (
+                    next(iter(left_out))
+                    if left_out.total() == 1
+                    else f"none of its files can be used: {said}"
+                )
                 yield FoundStudy(case_id, subject_id, (), refused=one)
 
     def places(self) -> Iterator[tuple[str, str]]:
         """The pseudonym of every study, those that are refused included, with each folder or zip that holds files of it."""
-        for case_id, path in self._database.execute("SELECT case_id, path FROM place ORDER BY case_id, path"):
+        for case_id, path in self._database.execute(
+            "SELECT case_id, path FROM place ORDER BY case_id, path"
+        ):
             yield case_id, os.fsdecode(path)
 
     def close(self) -> None:
@@ -140,13 +189,18 @@ class StudyIndex:
 
 
 def discover(
-    inputs: Sequence[Path], index: StudyIndex, pseudonyms: Pseudonyms, *, skip: Path | None = None, progress: Progress | None = None
+    inputs: Sequence[Path],
+    index: StudyIndex,
+    pseudonyms: Pseudonyms,
+    *,
+    skip: Path | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Find the studies in any mix of folders (nested), zips and files.
 
-    DICOM files are grouped by their study UID wherever they lie, and by folder where they have none; of each file only the beginning is
-    read. The NIfTI files of a folder are one study, and so is one that is given by itself. A zip or a case folder that cannot be used
-    is a refused study.
+    DICOM files are grouped by their study UID wherever they lie, and by folder where they have
+    none; of each file only the beginning is read. The NIfTI files of a folder are one study, and so
+    is one that is given by itself. A zip or a case folder that cannot be used is a refused study.
 
     Args:
         inputs: folders, zips, DICOM or NIfTI files.
@@ -194,12 +248,20 @@ class _Finder:
             elif file.suffix.lower() == ".zip" or zipfile.is_zipfile(file):
                 self._zip(file)
             else:
-                self._dicom(partial(_header_of, file), folder, self._source(file, file.stat().st_size))
+                self._dicom(
+                    partial(_header_of, file), folder, self._source(file, file.stat().st_size)
+                )
         self._nifti(folder, niftis)
 
     def refuse(self, path: PurePath, reason: str) -> None:
         identity = f"path {path}"
-        self.index.add(self.pseudonyms.case_id(identity), self.pseudonyms.subject_id(identity), path, None, reason)
+        self.index.add(
+            self.pseudonyms.case_id(identity),
+            self.pseudonyms.subject_id(identity),
+            path,
+            None,
+            reason,
+        )
 
     def _zip(self, archive: Path) -> None:
         niftis: dict[Path, list[Source]] = {}
@@ -239,7 +301,8 @@ class _Finder:
         study = f"uid {uid}" if uid else f"path {folder}"
         patient = text(header, "PatientID") or text(header, "PatientName")
         reason = refusal(header) or ""
-        case_id, subject_id = self.pseudonyms.case_id(study), self.pseudonyms.subject_id(f"id {patient}" if patient else study)
+        case_id = self.pseudonyms.case_id(study)
+        subject_id = self.pseudonyms.subject_id(f"id {patient}" if patient else study)
         self.index.add(case_id, subject_id, folder, None if reason else source, reason)
 
     def _nifti(self, folder: PurePath, sources: Sequence[Source]) -> None:
@@ -247,7 +310,8 @@ class _Finder:
             self.index.ignored += Counter({"NIfTI mask": len(sources)})
             return
         study = f"path {folder}"
-        case_id, subject_id = self.pseudonyms.case_id(f"nifti {study}"), self.pseudonyms.subject_id(_bids_subject(folder) or study)
+        case_id = self.pseudonyms.case_id(f"nifti {study}")
+        subject_id = self.pseudonyms.subject_id(_bids_subject(folder) or study)
         for source in sources:
             self.index.add(case_id, subject_id, folder, source)
 
@@ -260,7 +324,8 @@ class _Finder:
 def _folders(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[str]]]:
     """All folders below one with the names of their files, without hidden ones and `skip`.
 
-    Nothing below a case folder is looked at, and not the truth that the phantom writes beside its DICOM series.
+    Nothing below a case folder is looked at, and not the truth that the phantom writes beside its
+    DICOM series.
     """
     for parent, folders, names in os.walk(root):
         if Path(parent) == skip:
@@ -268,7 +333,11 @@ def _folders(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[str]]]:
             continue
         visible = sorted(name for name in names if not name.startswith("."))
         hidden = (".", "__MACOSX", "truth") if TRUTH_FILE in visible else (".", "__MACOSX")
-        folders[:] = [] if CASE_FILE in visible else sorted(name for name in folders if not name.startswith(hidden))
+        folders[:] = (
+            []
+            if CASE_FILE in visible
+            else sorted(name for name in folders if not name.startswith(hidden))
+        )
         yield Path(parent), visible
 
 
@@ -289,8 +358,15 @@ def _header(stream: BinaryIO) -> Dataset:
     check_begins_as_dicom(stream.read(132))
     stream.seek(0)
     try:
-        header = read_partial(stream, lambda tag, _vr, _length: tag >= TOO_FAR, force=True, specific_tags=list(READ_TAGS))
-        whole = "SOPClassUID" in header and all(header[tag] is not None for tag in list(header.keys()))
+        header = read_partial(
+            stream,
+            lambda tag, _vr, _length: tag >= TOO_FAR,
+            force=True,
+            specific_tags=list(READ_TAGS),
+        )
+        whole = "SOPClassUID" in header and all(
+            header[tag] is not None for tag in list(header.keys())
+        )
     except Exception as error:  # hostile bytes raise anything
         raise InputError(DAMAGED) from error
     if "DirectoryRecordSequence" in header:

@@ -40,15 +40,31 @@ class Cohort:
             InputError: there is none, one is broken, or two carry one case id.
         """
         if not directory.is_dir():
-            raise InputError(f"{directory} is not a folder: give a cohort, a folder of case folders")
-        folders = tuple(sorted(path.parent for path in directory.glob(f"*/{CASE_FILE}") if not path.parent.name.startswith(".")))
+            raise InputError(
+                f"{directory} is not a folder: give a cohort, a folder of case folders"
+            )
+        folders = tuple(
+            sorted(
+                path.parent
+                for path in directory.glob(f"*/{CASE_FILE}")
+                if not path.parent.name.startswith(".")
+            )
+        )
         if not folders:
-            raise InputError(f"{directory} holds no case folder (a folder with {CASE_FILE}): is it a cohort?")
+            raise InputError(
+                f"{directory} holds no case folder (a folder with {CASE_FILE}): is it a cohort?"
+            )
         records = tuple(read_case_record(folder) for folder in folders)
-        twice = [case_id for case_id, times in Counter(r.case_id for r in records).items() if times > 1]
+        twice = [
+            case_id for case_id, times in Counter(r.case_id for r in records).items() if times > 1
+        ]
         if twice:
-            names = " and ".join(f.name for f, r in zip(folders, records, strict=True) if r.case_id == twice[0])
-            raise InputError(f"{directory}: {names} carry the same case_id in {CASE_FILE}; give each its own")
+            names = " and ".join(
+                f.name for f, r in zip(folders, records, strict=True) if r.case_id == twice[0]
+            )
+            raise InputError(
+                f"{directory}: {names} carry the same case_id in {CASE_FILE}; give each its own"
+            )
         return cls(folders, records)
 
     def __len__(self) -> int:
@@ -65,27 +81,36 @@ class Cohort:
     def folds(self, k: int, seed: int) -> tuple[Split, ...]:
         """Split into k folds for cross-validation: a subject lies in one fold only, lesion types are spread evenly.
 
-        Subjects are dealt one by one, those with the rarest type first, to the fold that has least of that type, and of those to the
-        fold with the fewest cases (iterative stratification, Sechidis et al., ECML 2011).
+        Subjects are dealt one by one, those with the rarest type first, to the fold that has least
+        of that type, and of those to the fold with the fewest cases (iterative stratification,
+        Sechidis et al., ECML 2011).
 
         Raises:
             InputError: fewer subjects than folds.
         """
         if not 2 <= k <= len(self.subjects):
             raise InputError(
-                f"{k} {'folds' if k > 1 else 'fold'} cannot be made of {len(self.subjects)} subjects: two or more, each with a subject"
+                f"{k} {'folds' if k > 1 else 'fold'} cannot be made of {len(self.subjects)}"
+                " subjects: two or more, each with a subject"
             )
         cases: dict[str, list[int]] = {subject: [] for subject in self.subjects}
         for index, record in enumerate(self.records):
             cases[record.subject_id].append(index)
-        types = {s: frozenset().union(*(self.records[i].lesion_types for i in cases[s])) for s in cases}
+        types = {
+            s: frozenset().union(*(self.records[i].lesion_types for i in cases[s])) for s in cases
+        }
         totals = Counter(t for found in types.values() for t in found)
         order = np.random.default_rng(seed).permutation(list(cases)).tolist()
         order.sort(key=lambda subject: min((totals[t] for t in types[subject]), default=len(cases)))
         folds: list[list[str]] = [[] for _ in range(k)]
         for subject in order:
             rarest = min(types[subject], key=lambda t: (totals[t], t), default=None)
-            held = [(sum(rarest in types[s] for s in fold), sum(len(cases[s]) for s in fold)) for fold in folds]
+            held = [
+                (sum(rarest in types[s] for s in fold), sum(len(cases[s]) for s in fold))
+                for fold in folds
+            ]
             folds[held.index(min(held))].append(subject)
         tests = [tuple(sorted(i for subject in fold for i in cases[subject])) for fold in folds]
-        return tuple(Split(tuple(i for i in range(len(self)) if i not in set(test)), test) for test in tests)
+        return tuple(
+            Split(tuple(i for i in range(len(self)) if i not in set(test)), test) for test in tests
+        )

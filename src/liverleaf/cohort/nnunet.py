@@ -55,36 +55,56 @@ def export(
 ) -> Exported:
     """Write `out` as nnU-Net's raw dataset: a channel per phase, labels 1 (liver) and 2 (lesion), and `splits_final.json`.
 
-    nnU-Net needs every channel of every case: cases without one of the phases are left out and named in a warning. Phases that do not lie
-    on one grid are registered first. A case whose truth lacks the liver or the lesions goes to imagesTs. nnU-Net looks for the splits in
-    its folder of preprocessed data: copy the file there before training. A predicted map has the file name of its case and the voxels of
-    its reference phase.
+    nnU-Net needs every channel of every case: cases without one of the phases are left out and
+    named in a warning. Phases that do not lie on one grid are registered first. A case whose truth
+    lacks the liver or the lesions goes to imagesTs. nnU-Net looks for the splits in its folder of
+    preprocessed data: copy the file there before training. A predicted map has the file name of its
+    case and the voxels of its reference phase.
 
     Args:
         cohort: of one modality.
         out: a folder that does not exist yet, named DatasetXXX_Name with three digits.
         phases: the channels; those that every case has by default.
-        regions: describe the labels as regions, liver with its lesions and lesions in it, which nnU-Net then predicts independently.
+        regions: describe the labels as regions, liver with its lesions and lesions in it, which
+            nnU-Net then predicts independently.
         seed: of the five folds; each subject lies in one of them.
         progress: called with (what, done, total).
 
     Raises:
-        InputError: `out` exists or has another name, the cohort holds CT and MR, the cases share no phase, or none has all `phases`.
+        InputError: `out` exists or has another name, the cohort holds CT and MR, the cases share no
+            phase, or none has all `phases`.
 
-    Reference: Isensee et al., Nat Methods 2021, doi 10.1038/s41592-020-01008-z; the format is that of version 2.
+    Reference: Isensee et al., Nat Methods 2021, doi 10.1038/s41592-020-01008-z; the format is that
+    of version 2.
     """
     if not re.fullmatch(r"Dataset\d{3}_[A-Za-z0-9_]+", out.name):
-        raise InputError(f"{out.name} is no name of an nnU-Net dataset; give one such as Dataset501_Liver")
+        raise InputError(
+            f"{out.name} is no name of an nnU-Net dataset; give one such as Dataset501_Liver"
+        )
     modalities = {record.modality for record in cohort.records}
     if len(modalities) > 1:
-        raise InputError("the cohort holds CT and MR, which nnU-Net cannot train on together; split it by modality")
+        raise InputError(
+            "the cohort holds CT and MR, which nnU-Net cannot train on together; split it by"
+            " modality"
+        )
     channels, notes = _channels(cohort, phases)
-    chosen = [index for index, record in enumerate(cohort.records) if {phase.name.lower() for phase in channels} <= set(record.phases)]
+    chosen = [
+        index
+        for index, record in enumerate(cohort.records)
+        if {phase.name.lower() for phase in channels} <= set(record.phases)
+    ]
     if not chosen:
         raise InputError(f"no case has all of {_titles(channels)}; ask for other phases")
     if len(chosen) < len(cohort):
-        left_out = [record.case_id for index, record in enumerate(cohort.records) if index not in set(chosen)]
-        notes.append(f"{len(left_out)} of {len(cohort)} cases lack one of {_titles(channels)} and were left out: {', '.join(left_out)}")
+        left_out = [
+            record.case_id
+            for index, record in enumerate(cohort.records)
+            if index not in set(chosen)
+        ]
+        notes.append(
+            f"{len(left_out)} of {len(cohort)} cases lack one of {_titles(channels)} and were left"
+            f" out: {', '.join(left_out)}"
+        )
     trained: list[int] = []
     with new_directory(out) as folder:
         for part in ("imagesTr", "labelsTr", "imagesTs"):
@@ -96,9 +116,14 @@ def export(
             notes += more
             trained += [index] * has_labels
         if len(trained) < len(chosen):
-            notes.append(f"{len(chosen) - len(trained)} of {len(chosen)} cases lack an outlined liver or its lesions: they are in imagesTs")
+            notes.append(
+                f"{len(chosen) - len(trained)} of {len(chosen)} cases lack an outlined liver or its"
+                " lesions: they are in imagesTs"
+            )
         notes += _write_splits(cohort, trained, folder / SPLITS_FILE, seed)
-        (folder / DATASET_FILE).write_text(_dataset(cohort, chosen, channels, len(trained), regions) + "\n", encoding="utf-8")
+        (folder / DATASET_FILE).write_text(
+            _dataset(cohort, chosen, channels, len(trained), regions) + "\n", encoding="utf-8"
+        )
     return Exported(channels, len(trained), len(chosen) - len(trained), tuple(notes))
 
 
@@ -106,7 +131,11 @@ def _write_case(case: Path, channels: Sequence[Phase], folder: Path) -> tuple[bo
     """Write a case's images, and its labels where they are known; whether they are, and warnings."""
     study, truth = load_case(case)
     before = study.warnings
-    kept = {phase: image for phase, image in study.phases.items() if phase in channels or phase is study.reference}
+    kept = {
+        phase: image
+        for phase, image in study.phases.items()
+        if phase in channels or phase is study.reference
+    }
     study = replace(study, phases=kept)
     if not study.on_one_grid:
         study = register(study)
@@ -114,21 +143,32 @@ def _write_case(case: Path, channels: Sequence[Phase], folder: Path) -> tuple[bo
     if labels is not None:
         save_volume(folder / f"labelsTr/{study.case_id}.nii.gz", study.grid.with_array(labels))
     for channel, phase in enumerate(channels):
-        name = f"{'imagesTs' if labels is None else 'imagesTr'}/{study.case_id}_{channel:04d}.nii.gz"
+        name = (
+            f"{'imagesTs' if labels is None else 'imagesTr'}/{study.case_id}_{channel:04d}.nii.gz"
+        )
         save_volume(folder / name, study.grid.with_array(study.phases[phase].volume.array))
-    return labels is not None, [f"{study.case_id}: {note}" for note in study.warnings if note not in before]
+    return labels is not None, [
+        f"{study.case_id}: {note}" for note in study.warnings if note not in before
+    ]
 
 
 def _channels(cohort: Cohort, wanted: Sequence[Phase]) -> tuple[tuple[Phase, ...], list[str]]:
     """The phases to write, and a warning for each that some cases have and none is written of."""
     if wanted:
         return tuple(sorted(set(wanted))), []
-    counts = {phase: sum(phase.name.lower() in record.phases for record in cohort.records) for phase in Phase}
+    counts = {
+        phase: sum(phase.name.lower() in record.phases for record in cohort.records)
+        for phase in Phase
+    }
     shared = tuple(phase for phase in Phase if counts[phase] == len(cohort))
     if not shared:
-        raise InputError("the cases share no phase; name the phases that are to be channels, cases without them are left out")
+        raise InputError(
+            "the cases share no phase; name the phases that are to be channels, cases without them"
+            " are left out"
+        )
     return shared, [
-        f"the {phase.title} phase is in {counts[phase]} of {len(cohort)} cases only and is no channel; name the phases to have it"
+        f"the {phase.title} phase is in {counts[phase]} of {len(cohort)} cases only and is no"
+        " channel; name the phases to have it"
         for phase in Phase
         if 0 < counts[phase] < len(cohort)
     ]
@@ -142,20 +182,32 @@ def _label_map(truth: Truth | None) -> NDArray[np.uint8] | None:
     """Liver and lesions as one map of labels, None where one of them was not outlined; lesions of other organs do not count."""
     if truth is None or truth.organs is None or not (truth.organs.array == Organ.LIVER).any():
         return None
-    return np.select([truth.lesions.array > 0, truth.organs.array == Organ.LIVER], [LESION, LIVER]).astype(np.uint8)
+    return np.select(
+        [truth.lesions.array > 0, truth.organs.array == Organ.LIVER], [LESION, LIVER]
+    ).astype(np.uint8)
 
 
 def _write_splits(cohort: Cohort, trained: Sequence[int], file: Path, seed: int) -> list[str]:
-    part = Cohort(tuple(cohort.directories[i] for i in trained), tuple(cohort.records[i] for i in trained))
+    part = Cohort(
+        tuple(cohort.directories[i] for i in trained), tuple(cohort.records[i] for i in trained)
+    )
     if len(part.subjects) < FOLDS:
-        return [f"{FOLDS} folds need {FOLDS} subjects with truth, there are {len(part.subjects)}: {SPLITS_FILE} was not written"]
+        return [
+            f"{FOLDS} folds need {FOLDS} subjects with truth, there are {len(part.subjects)}:"
+            f" {SPLITS_FILE} was not written"
+        ]
     ids = [record.case_id for record in part.records]
-    splits = [{"train": [ids[i] for i in split.train], "val": [ids[i] for i in split.test]} for split in part.folds(FOLDS, seed)]
+    splits = [
+        {"train": [ids[i] for i in split.train], "val": [ids[i] for i in split.test]}
+        for split in part.folds(FOLDS, seed)
+    ]
     file.write_text(json.dumps(splits, indent=1) + "\n", encoding="utf-8")
     return []
 
 
-def _dataset(cohort: Cohort, chosen: Sequence[int], channels: Sequence[Phase], training: int, regions: bool) -> str:
+def _dataset(
+    cohort: Cohort, chosen: Sequence[int], channels: Sequence[Phase], training: int, regions: bool
+) -> str:
     """`dataset.json`. A channel called CT is normalised as CT, whatever its phase, so CT phases are named in a part of our own."""
     records = [cohort.records[index] for index in chosen]
     modality = records[0].modality
@@ -167,9 +219,13 @@ def _dataset(cohort: Cohort, chosen: Sequence[int], channels: Sequence[Phase], t
             **({"regions_class_order": [LIVER, LESION]} if regions else {}),
             "numTraining": training,
             "file_ending": ".nii.gz",
-            "liverleaf": LiverleafRecord(
-                modality=modality, phases=names, subjects={record.case_id: record.subject_id for record in records}
-            ).model_dump(mode="json"),
+            "liverleaf": (
+                LiverleafRecord(
+                    modality=modality,
+                    phases=names,
+                    subjects={record.case_id: record.subject_id for record in records},
+                ).model_dump(mode="json")
+            ),
         },
         indent=1,
     )

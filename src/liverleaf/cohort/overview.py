@@ -11,7 +11,8 @@ from liverleaf.storage.case_folder import load_case
 from liverleaf.system.files import whole_file
 
 ROWS = ".ingest"
-"""Folder inside the cohort with the row and the thumbnail of each study, of which table and page are made."""
+"""Folder inside the cohort with the row and the thumbnail of each study, of which table and page
+are made."""
 
 TABLE_FILE, PAGE_FILE = "cohort.csv", "cohort.html"
 CASE = re.compile(r"case-[A-Za-z0-9._-]+")
@@ -52,6 +53,9 @@ def write_summary(out: Path) -> None:
             if case_id in cases or row.status == "refused":
                 yield row
 
-    for write, name in ((write_table, TABLE_FILE), (lambda rows, file: write_page(rows, out / ROWS, file), PAGE_FILE)):
+    for write, name in (
+        (write_table, TABLE_FILE),
+        (lambda rows, file: write_page(rows, out / ROWS, file), PAGE_FILE),
+    ):
         with whole_file(out / name) as part:
             write(rows, part)

@@ -23,7 +23,8 @@ TILE = 160
 
 LONG_SCAN_MM = 300.0
 LIVER_BELOW_TOP_MM = 130.0
-"""Where the liver is taken to be in a scan longer than that; in a shorter one it is taken to be in the middle."""
+"""Where the liver is taken to be in a scan longer than that; in a shorter one it is taken to be in
+the middle."""
 
 
 class PhaseCell(BaseModel):
@@ -72,7 +73,10 @@ class CaseRow(BaseModel):
             subject=study.subject_id,
             status="read",
             modality=study.modality.value,
-            phases={p.name.lower(): PhaseCell(time_s=i.time_s, confidence=i.confidence) for p, i in study.phases.items()},
+            phases={
+                p.name.lower(): PhaseCell(time_s=i.time_s, confidence=i.confidence)
+                for p, i in study.phases.items()
+            },
             agent=study.agent or "",
             shape=study.grid.spatial_shape,
             spacing_mm=tuple(round(float(mm), 4) for mm in study.grid.spacing),
@@ -90,7 +94,10 @@ class CaseRow(BaseModel):
             "reason": self.reason,
             "modality": self.modality,
             "phases": ";".join(self.phases),
-            "times_s": ";".join("" if phase.time_s is None else f"{phase.time_s:g}" for phase in self.phases.values()),
+            "times_s": ";".join(
+                "" if phase.time_s is None else f"{phase.time_s:g}"
+                for phase in self.phases.values()
+            ),
             "confidences": ";".join(f"{phase.confidence:.2f}" for phase in self.phases.values()),
             "agent": self.agent,
             "slices": self.shape[0] if self.shape else "",
@@ -112,11 +119,15 @@ def thumbnail(study: Study) -> Image.Image:
     length_mm = grid.spatial_shape[0] * grid.spacing[0]
     below_top_mm = LIVER_BELOW_TOP_MM if length_mm > LONG_SCAN_MM else length_mm / 2
     height_mm = _heights_mm(grid)[-1] - below_top_mm
-    planes = [volume.array[int(np.argmin(np.abs(_heights_mm(volume) - height_mm)))] for volume in turned]
+    planes = [
+        volume.array[int(np.argmin(np.abs(_heights_mm(volume) - height_mm)))] for volume in turned
+    ]
     if study.modality is Modality.CT:
         low, high = CT_WINDOW_HU
     else:
-        low, high = np.percentile(np.concatenate([plane.ravel() for plane in planes]), MR_WINDOW_PERCENTILES)
+        low, high = np.percentile(
+            np.concatenate([plane.ravel() for plane in planes]), MR_WINDOW_PERCENTILES
+        )
     strip = Image.new("L", (TILE * len(planes), TILE))
     for index, (plane, volume) in enumerate(zip(planes, turned, strict=True)):
         grey = np.clip((plane - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
@@ -152,7 +163,10 @@ def write_page(rows: Rows, thumbnails: Path, file: Path) -> None:
         file: where to.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("liverleaf", "export/html"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.PackageLoader("liverleaf", "export/html"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     environment.filters["thumbnail"] = lambda row: _data_uri(thumbnails / f"{row.case}.jpg")
     counts = Counter[str]()
@@ -166,4 +180,8 @@ def write_page(rows: Rows, thumbnails: Path, file: Path) -> None:
 
 
 def _data_uri(file: Path) -> str:
-    return f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}" if file.is_file() else ""
+    return (
+        f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}"
+        if file.is_file()
+        else ""
+    )

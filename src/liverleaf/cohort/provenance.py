@@ -45,7 +45,9 @@ class Origin(BaseModel):
         images: dict[str, int] = {}
         for source in study.sources:
             images[source.image] = max(source.size, images.get(source.image, 0))
-        said = sorted({f"{row.series}={'none' if row.phase is None else row.phase.name}" for row in table})
+        said = sorted(
+            {f"{row.series}={'none' if row.phase is None else row.phase.name}" for row in table}
+        )
         return cls(images=images, table=pseudonyms.table("\n".join(said)) if said else "")
 
 
@@ -65,12 +67,21 @@ def write_origin(case: Path, origin: Origin) -> None:
 def due(before: Origin | None, now: Origin) -> Due:
     """What becomes of a case, by what it was read from and what is given now.
 
-    READING when more is given, or the same images are with another table. NOTHING when nothing new is given. TELLING when there are new
-    images, or a new table, without all of the old images: a case that was made of these alone would be less than it was.
+    READING when more is given, or the same images are with another table. NOTHING when nothing new
+    is given. TELLING when there are new images, or a new table, without all of the old images: a
+    case that was made of these alone would be less than it was.
     """
-    if before is not None and now.images.items() <= before.images.items() and now.table in ("", before.table):
+    if (
+        before is not None
+        and now.images.items() <= before.images.items()
+        and now.table in ("", before.table)
+    ):
         return Due.NOTHING
-    whole = before is not None and now.images.keys() >= before.images.keys() and (now.table or not before.table)
+    whole = (
+        before is not None
+        and now.images.keys() >= before.images.keys()
+        and (now.table or not before.table)
+    )
     return Due.READING if whole else Due.TELLING
 
 
@@ -82,11 +93,17 @@ def note_places(places: Iterable[tuple[str, str]], file: Path) -> None:
     """
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "r+", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        with os.fdopen(
+            descriptor, "r+", encoding="utf-8", errors="surrogateescape", newline=""
+        ) as stream:
             known = {tuple(row) for row in csv.reader(stream)}
-            csv.writer(stream).writerows(row for row in ([] if known else [PLACES]) + [place for place in places if place not in known])
+            csv.writer(stream).writerows(
+                row
+                for row in ([] if known else [PLACES])
+                + [place for place in places if place not in known]
+            )
     except (OSError, csv.Error) as error:
         raise InputError(
-            f"{file}, which tells where each study lies, cannot be read or written beside the key: copy the key into a folder that is "
-            "writable and give it with --key FILE"
+            f"{file}, which tells where each study lies, cannot be read or written beside the key:"
+            " copy the key into a folder that is writable and give it with --key FILE"
         ) from error

@@ -24,10 +24,10 @@ class SamplingConfig:
 
     Attributes:
         batch: slices per batch.
-        lesion_share, liver_share: share of slices with a lesion (types drawn evenly, unknown ones as one more) and with liver; the rest is
-            drawn from everywhere.
-        size_exponent: among lesions of a type, one is drawn with probability proportional to its pixels to this power; 0 draws small and
-            giant ones alike, 1 by volume.
+        lesion_share, liver_share: share of slices with a lesion (types drawn evenly, unknown ones
+            as one more) and with liver; the rest is drawn from everywhere.
+        size_exponent: among lesions of a type, one is drawn with probability proportional to its
+            pixels to this power; 0 draws small and giant ones alike, 1 by volume.
         zoom_sd: standard deviation of the logarithm of the random magnification.
         bend_mm: standard deviation of a smooth random displacement along each axis.
         blur_pixels: largest standard deviation of the random blur that half of the slices get.
@@ -35,7 +35,8 @@ class SamplingConfig:
         augment: whether slices are moved, scaled and made noisy, and all of the above.
         all_phases: probability that every scanned phase is kept.
         one_phase: probability that only one is kept; otherwise any subset.
-        uncalibrated: share of slices shown with a wrong calibration, on which only the liver is asked for.
+        uncalibrated: share of slices shown with a wrong calibration, on which only the liver is
+            asked for.
     """
 
     batch: int = 8
@@ -66,21 +67,40 @@ def move(
     pixel_mm: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], float]:
     """Rotate, scale, shear slightly, bend, shift and crop both alike; also says by how much the pixels were magnified."""
-    angle, zoom, shear = rng.normal(0, 0.12), float(np.exp(rng.normal(0, sampling.zoom_sd))), rng.normal(0, 0.05)
+    angle = rng.normal(0, 0.12)
+    zoom = float(np.exp(rng.normal(0, sampling.zoom_sd)))
+    shear = rng.normal(0, 0.05)
     rows, columns = images_PYX.shape[1:]
-    turn = np.array([[np.cos(angle), -np.sin(angle) + shear], [np.sin(angle), np.cos(angle)]]) / zoom
+    turn = (
+        np.array([[np.cos(angle), -np.sin(angle) + shear], [np.sin(angle), np.cos(angle)]]) / zoom
+    )
     slack = np.maximum(np.array([columns, rows]) - config.size, 0) / 2 + 0.06 * config.size
     shift = rng.uniform(-slack, slack)
-    theta = np.empty((2, 3), np.float32)  # maps output to input, in grid_sample's units of half an image
+    # maps output to input, in grid_sample's units of half an image
+    theta = np.empty((2, 3), np.float32)
     theta[:, :2] = turn * config.size / np.array([[columns], [rows]])
     theta[:, 2] = 2 * shift / np.array([columns, rows])
-    grid = F.affine_grid(torch.from_numpy(theta)[None], [1, 1, config.size, config.size], align_corners=False)
+    grid = F.affine_grid(
+        torch.from_numpy(theta)[None], [1, 1, config.size, config.size], align_corners=False
+    )
     if sampling.bend_mm:
-        bend = sampling.bend_mm / pixel_mm * _smooth_fields(rng, 2, 5, config.size) / torch.tensor([columns / 2, rows / 2])[:, None, None]
+        bend = (
+            sampling.bend_mm
+            / pixel_mm
+            * _smooth_fields(rng, 2, 5, config.size)
+            / torch.tensor([columns / 2, rows / 2])[:, None, None]
+        )
         grid = grid + bend.permute(1, 2, 0)
     floor = air(config.modality)
-    moved = F.grid_sample(torch.from_numpy(images_PYX - floor)[None], grid, align_corners=False)[0].numpy() + np.float32(floor)
-    labels = F.grid_sample(torch.from_numpy(labels_2YX.astype(np.float32))[None], grid, mode="nearest", align_corners=False)[0]
+    moved = F.grid_sample(torch.from_numpy(images_PYX - floor)[None], grid, align_corners=False)[
+        0
+    ].numpy() + np.float32(floor)
+    labels = F.grid_sample(
+        torch.from_numpy(labels_2YX.astype(np.float32))[None],
+        grid,
+        mode="nearest",
+        align_corners=False,
+    )[0]
     return moved, labels.numpy().round().astype(np.uint8), zoom
 
 
@@ -90,7 +110,9 @@ def _smooth_fields(rng: np.random.Generator, fields: int, knots: int, size: int)
     return F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)[0]
 
 
-def degrade(images_PYX: NDArray[np.float32], rng: np.random.Generator, sampling: SamplingConfig) -> NDArray[np.float32]:
+def degrade(
+    images_PYX: NDArray[np.float32], rng: np.random.Generator, sampling: SamplingConfig
+) -> NDArray[np.float32]:
     """Blurred, uneven and noisy, as other scanners and reconstructions are."""
     if sampling.blur_pixels and rng.random() < 0.5:
         sd = rng.uniform(0.3, sampling.blur_pixels)
@@ -102,7 +124,9 @@ def degrade(images_PYX: NDArray[np.float32], rng: np.random.Generator, sampling:
     noise = rng.standard_normal(images_PYX.shape, dtype=np.float32)
     if sampling.blur_pixels and rng.random() < 0.5:  # correlated, as reconstruction kernels make it
         sd = rng.uniform(0.4, 0.9)
-        noise = gaussian_filter(noise, (0, sd, sd), truncate=3) * np.float32(2 * np.sqrt(np.pi) * sd)
+        noise = gaussian_filter(noise, (0, sd, sd), truncate=3) * np.float32(
+            2 * np.sqrt(np.pi) * sd
+        )
     return images_PYX + amplitude * noise
 
 

@@ -18,7 +18,8 @@ class Regions(NamedTuple):
     """Where the lesions of a batch are.
 
     Attributes:
-        weights_LRYX: the share of each pixel that belongs to the core, the rim and the surround of each lesion, in [0, 1].
+        weights_LRYX: the share of each pixel that belongs to the core, the rim and the surround of
+            each lesion, in [0, 1].
         slice_L: the slice of the batch that each lesion is in, int64.
         area_L: area of each lesion in that slice in mm2.
     """
@@ -29,7 +30,9 @@ class Regions(NamedTuple):
 
     def to(self, device: torch.device) -> Regions:
         """The same on another device."""
-        return Regions(self.weights_LRYX.to(device), self.slice_L.to(device), self.area_L.to(device))
+        return Regions(
+            self.weights_LRYX.to(device), self.slice_L.to(device), self.area_L.to(device)
+        )
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,21 @@ class Batch:
 def collate(samples: Sequence[Batch]) -> Batch:
     """Join batches into one; lesions are told which slice they are in."""
     offsets = np.cumsum([0] + [len(sample.images_BPYX) for sample in samples])
-    slices = [sample.regions.slice_L + int(offset) for sample, offset in zip(samples, offsets, strict=False)]
+    slices = [
+        sample.regions.slice_L + int(offset)
+        for sample, offset in zip(samples, offsets, strict=False)
+    ]
     return Batch(
         **{
             name: torch.cat([getattr(sample, name) for sample in samples])
-            for name in ("images_BPYX", "present_BP", "masks_BKYX", "counts_BK", "curve_LP", "type_L")
+            for name in (
+                "images_BPYX",
+                "present_BP",
+                "masks_BKYX",
+                "counts_BK",
+                "curve_LP",
+                "type_L",
+            )
         },
         regions=Regions(
             torch.cat([sample.regions.weights_LRYX for sample in samples]),

@@ -1,6 +1,7 @@
 """A study in, what a network sees of it out: canonical axes, the network's own grid, calibrated intensities and the regions of a lesion.
 
-Training and prediction both look through this one window. Shape suffixes: Z slices, Y rows, X columns.
+Training and prediction both look through this one window. Shape suffixes: Z slices, Y rows, X
+columns.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from liverleaf.data.normalisation import CONTRAST_LIMIT, Calibration, liver_leve
 from liverleaf.study import Modality, Phase, Study
 from liverleaf.terminology import LesionType
 
-ORIENTATION = "HPL"  # axes of a canonical volume run to the head, to the back and to the patient's left
+# axes of a canonical volume run to the head, to the back and to the patient's left
+ORIENTATION = "HPL"
 SURROUND_MM = 8.0
 
 
@@ -31,10 +33,12 @@ class InputConfig:
         modality: CT or MR.
         phases: the phases that go in, in this order.
         types: the lesion types it tells apart, in the order of its outputs.
-        pixel_mm: in-plane pixel; 0 squeezes every slice into `size` x `size` (the published setting).
+        pixel_mm: in-plane pixel; 0 squeezes every slice into `size` x `size` (the published
+            setting).
         slice_mm: slices thinner than this are averaged to it; thicker ones stay.
         size: side of a training slice in pixels, a multiple of 16.
-        calibrate: whether intensities become contrast to the liver; otherwise they are divided by the study's own spread.
+        calibrate: whether intensities become contrast to the liver; otherwise they are divided by
+            the study's own spread.
     """
 
     modality: Modality
@@ -68,16 +72,29 @@ def resize(array_ZYX: NDArray[np.floating], shape: tuple[int, int, int]) -> NDAr
     """Resample over the same physical extent: linear between voxels, averaged where the grid becomes coarser."""
     x = torch.from_numpy(np.ascontiguousarray(array_ZYX, dtype=np.float32))
     if tuple(x.shape[1:]) != shape[1:]:
-        x = F.interpolate(x[:, None], size=shape[1:], mode="bilinear", antialias=True, align_corners=False)[:, 0]
+        x = F.interpolate(
+            x[:, None], size=shape[1:], mode="bilinear", antialias=True, align_corners=False
+        )[:, 0]
     if x.shape[0] != shape[0]:
         flat = x.reshape(1, 1, x.shape[0], -1)
-        x = F.interpolate(flat, size=(shape[0], flat.shape[-1]), mode="bilinear", antialias=True, align_corners=False).reshape(shape)
+        x = F.interpolate(
+            flat,
+            size=(shape[0], flat.shape[-1]),
+            mode="bilinear",
+            antialias=True,
+            align_corners=False,
+        ).reshape(shape)
     return x.numpy()
 
 
-def resize_labels(labels_ZYX: NDArray[np.integer], shape: tuple[int, int, int]) -> NDArray[np.integer]:
+def resize_labels(
+    labels_ZYX: NDArray[np.integer], shape: tuple[int, int, int]
+) -> NDArray[np.integer]:
     """Nearest neighbours over the same physical extent."""
-    index = [np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1) for n, m in zip(shape, labels_ZYX.shape, strict=True)]
+    index = [
+        np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1)
+        for n, m in zip(shape, labels_ZYX.shape, strict=True)
+    ]
     return labels_ZYX[np.ix_(*index)]
 
 
@@ -104,7 +121,9 @@ def centres(labels_ZYX: NDArray[np.integer], shape: tuple[int, ...]) -> dict[int
     for label in range(1, int(labels_ZYX.max()) + 1):
         voxels = np.argwhere(labels_ZYX == label)
         middle = voxels[len(voxels) // 2]
-        where[label] = tuple(int(i * m / n) for i, n, m in zip(middle, labels_ZYX.shape, shape, strict=True))
+        where[label] = tuple(
+            int(i * m / n) for i, n, m in zip(middle, labels_ZYX.shape, shape, strict=True)
+        )
     return where
 
 
@@ -113,15 +132,19 @@ def air(modality: Modality) -> float:
     return -CONTRAST_LIMIT if modality is Modality.CT else -2.0
 
 
-def lesion_regions(lesion_YX: NDArray[np.bool_], *, pixel_mm: float, margin_mm: float = 0.0) -> NDArray[np.float32]:
+def lesion_regions(
+    lesion_YX: NDArray[np.bool_], *, pixel_mm: float, margin_mm: float = 0.0
+) -> NDArray[np.float32]:
     """Core, rim and surround of one lesion in one slice.
 
-    The core lies deeper than half the greatest depth, the rim is the rest, the surround reaches `SURROUND_MM` outwards.
+    The core lies deeper than half the greatest depth, the rim is the rest, the surround reaches
+    `SURROUND_MM` outwards.
 
     Args:
         lesion_YX: the lesion.
         pixel_mm: size of a pixel.
-        margin_mm: the lesion is first grown (positive) or shrunk (negative) by this much, never to nothing.
+        margin_mm: the lesion is first grown (positive) or shrunk (negative) by this much, never to
+            nothing.
 
     Returns:
         (3, Y, X), each 0 or 1.
@@ -134,19 +157,29 @@ def lesion_regions(lesion_YX: NDArray[np.bool_], *, pixel_mm: float, margin_mm: 
         slice(max(columns.min() - reach, 0), columns.max() + reach + 1),
     )
     crop = lesion_YX[box]
-    depth = (distance_transform_edt(np.pad(crop, 1))[1:-1, 1:-1] - distance_transform_edt(~crop)) * pixel_mm
+    depth = (
+        distance_transform_edt(np.pad(crop, 1))[1:-1, 1:-1] - distance_transform_edt(~crop)
+    ) * pixel_mm
     depth = depth + max(margin_mm, pixel_mm - depth.max())
     core = depth > depth.max() / 2
-    regions[0][box], regions[1][box], regions[2][box] = core, (depth > 0) & ~core, (depth <= 0) & (depth > -SURROUND_MM)
+    regions[0][box], regions[1][box], regions[2][box] = (
+        core,
+        (depth > 0) & ~core,
+        (depth <= 0) & (depth > -SURROUND_MM),
+    )
     return regions
 
 
-def calibrations(study: Study, parenchyma_ZYX: NDArray[np.bool_], config: InputConfig) -> dict[Phase, Calibration]:
+def calibrations(
+    study: Study, parenchyma_ZYX: NDArray[np.bool_], config: InputConfig
+) -> dict[Phase, Calibration]:
     """One calibration per phase: on the liver, or, without `calibrate`, one common scale from all phases' own spread."""
     images = {phase: image.volume.array for phase, image in study.phases.items()}
     if config.calibrate and parenchyma_ZYX.any():
         return {
-            phase: Calibration.on(liver_level(image[parenchyma_ZYX], modality=study.modality), study.modality)
+            phase: Calibration.on(
+                liver_level(image[parenchyma_ZYX], modality=study.modality), study.modality
+            )
             for phase, image in images.items()
         }
     scale = float(np.mean([np.percentile(image, 99.9) for image in images.values()])) or 1.0

@@ -1,7 +1,8 @@
 """Intensities under a liver mask in, a scale on which liver parenchyma stands at zero out.
 
-Networks trained on phantoms fail on absolute HU and on arbitrary MR scales: a shift of 30 HU halves the Dice of a tumour. So every phase is
-expressed by its contrast to the liver, here and nowhere else.
+Networks trained on phantoms fail on absolute HU and on arbitrary MR scales: a shift of 30 HU halves
+the Dice of a tumour. So every phase is expressed by its contrast to the liver, here and nowhere
+else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ from scipy.ndimage import gaussian_filter1d
 
 from liverleaf.study import Modality, Phase
 
-TYPICAL_LIVER_HU = {Phase.PRE: 55.0, Phase.ARTERIAL: 70.0, Phase.PORTAL: 110.0, Phase.DELAYED: 95.0, Phase.HEPATOBILIARY: 95.0}
+TYPICAL_LIVER_HU = {
+    Phase.PRE: 55.0,
+    Phase.ARTERIAL: 70.0,
+    Phase.PORTAL: 110.0,
+    Phase.DELAYED: 95.0,
+    Phase.HEPATOBILIARY: 95.0,
+}
 """Mean HU of normal liver by phase, and how far a first guess may be trusted:"""
 TYPICAL_SPREAD_HU = 30.0
 CONTRAST_LIMIT = 5.0
@@ -25,7 +32,8 @@ CONTRAST_LIMIT = 5.0
 class Calibration:
     """How one phase's intensities become contrast to the liver.
 
-        contrast = (intensity - liver) / unit,  unit = 50 HU for CT, half the liver's intensity for MR
+        contrast = (intensity - liver) / unit,  unit = 50 HU for CT, half the liver's intensity for
+        MR
 
     Attributes:
         liver: intensity of liver parenchyma in the image's own unit.
@@ -37,7 +45,10 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.liver) and np.isfinite(self.unit) and self.unit > 0):
-            raise ValueError(f"a calibration needs a finite liver and a positive unit, got liver={self.liver}, unit={self.unit}")
+            raise ValueError(
+                f"a calibration needs a finite liver and a positive unit, got liver={self.liver},"
+                f" unit={self.unit}"
+            )
 
     @classmethod
     def on(cls, liver: float, modality: Modality) -> Calibration:
@@ -47,18 +58,22 @@ class Calibration:
     def contrast(self, intensity: NDArray[np.floating]) -> NDArray[np.float32]:
         """Contrast to the liver, clipped to +-`CONTRAST_LIMIT`; same shape."""
         scaled = (intensity - np.float32(self.liver)) * np.float32(1 / self.unit)
-        return np.clip(scaled, -CONTRAST_LIMIT, CONTRAST_LIMIT, out=scaled if scaled.ndim else None).astype(np.float32, copy=False)
+        return np.clip(
+            scaled, -CONTRAST_LIMIT, CONTRAST_LIMIT, out=scaled if scaled.ndim else None
+        ).astype(np.float32, copy=False)
 
     def intensity(self, contrast: float) -> float:
         """Back to the image's own unit."""
         return contrast * self.unit + self.liver
 
 
-def liver_level(values: NDArray[np.floating], *, modality: Modality, expected: float | None = None) -> float:
+def liver_level(
+    values: NDArray[np.floating], *, modality: Modality, expected: float | None = None
+) -> float:
     """The mode of the intensities under a liver mask: parenchyma, however much tumour the mask holds.
 
-    The histogram is smoothed; with `expected`, it is weighted by a broad prior around it, so that a tumour larger than the parenchyma
-    does not become the liver.
+    The histogram is smoothed; with `expected`, it is weighted by a broad prior around it, so that a
+    tumour larger than the parenchyma does not become the liver.
 
     Args:
         values: intensities under the mask, any shape, at least one.

@@ -47,8 +47,8 @@ class PreparedLesion:
 class PreparedCase:
     """A case on the network's grid: images (Z, P, Y, X) float16 and labels (Z, 2, Y, X) uint8 [liver, lesion] as memory maps.
 
-    `units` says how much of an image's intensity a contrast of one is, per phase; NaN where it is missing. `untyped_slices` show lesions of
-    which no type is known or none of the network's.
+    `units` says how much of an image's intensity a contrast of one is, per phase; NaN where it is
+    missing. `untyped_slices` show lesions of which no type is known or none of the network's.
     """
 
     directory: Path
@@ -68,7 +68,12 @@ class PreparedCase:
 
 
 def prepare(
-    cohort: Cohort, cases: Sequence[int], config: InputConfig, scratch: Path, *, progress: Callable[[int, int], None] | None = None
+    cohort: Cohort,
+    cases: Sequence[int],
+    config: InputConfig,
+    scratch: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[PreparedCase]:
     """Bring cases onto the network's grid, once; a second call with the same settings finds them on disk.
 
@@ -87,13 +92,21 @@ def prepare(
     remove_partial(folder)
     prepared = []
     for done, case in enumerate(cases):
-        directory = folder / f"{cohort.records[case].case_id}-{data_fingerprint(cohort, [case])[:8]}"
+        directory = (
+            folder / f"{cohort.records[case].case_id}-{data_fingerprint(cohort, [case])[:8]}"
+        )
         if not (directory / "case.json").exists():
             study, truth = cohort[case]
             if truth is None:
-                raise InputError(f"case {study.case_id} has no truth: training and evaluation need truth/lesions.nii.gz and a lesion list")
+                raise InputError(
+                    f"case {study.case_id} has no truth: training and evaluation need"
+                    " truth/lesions.nii.gz and a lesion list"
+                )
             if study.modality is not config.modality:
-                raise InputError(f"case {study.case_id} is {study.modality}, this recipe is for {config.modality}")
+                raise InputError(
+                    f"case {study.case_id} is {study.modality}, this recipe is for"
+                    f" {config.modality}"
+                )
             _write_prepared(directory, study, truth, config)
         prepared.append(_read_prepared(directory))
         if progress:
@@ -118,14 +131,20 @@ def liver_mask(truth: Truth) -> NDArray[np.bool_]:
 def _write_prepared(directory: Path, study: Study, truth: Truth, config: InputConfig) -> None:
     if not study.on_one_grid:
         raise InputError(
-            f"case {study.case_id}: its phases lie on different grids; register them first (liverleaf.registration.align.register)"
+            f"case {study.case_id}: its phases lie on different grids; register them first"
+            " (liverleaf.registration.align.register)"
         )
     if truth.lesions.array.max() > np.iinfo(np.uint8).max:
-        raise InputError(f"case {study.case_id} has lesion labels over 255: number its lesions 1, 2, 3, ...")
+        raise InputError(
+            f"case {study.case_id} has lesion labels over 255: number its lesions 1, 2, 3, ..."
+        )
     liver = liver_mask(truth)
     parenchyma = liver & (truth.lesions.array == 0)
     if config.calibrate and not parenchyma.any():
-        raise InputError(f"case {study.case_id} shows no liver in truth/organs.nii.gz, on which intensities are calibrated: leave it out")
+        raise InputError(
+            f"case {study.case_id} shows no liver in truth/organs.nii.gz, on which intensities are"
+            " calibrated: leave it out"
+        )
     scales = calibrations(study, parenchyma, config)
     shape = model_shape(canonical(study.grid), config)
     images = np.zeros((len(config.phases), *shape), np.float16)
@@ -135,17 +154,28 @@ def _write_prepared(directory: Path, study: Study, truth: Truth, config: InputCo
             images[index] = scales[phase].contrast(resize(volume.array, shape))
     present = [phase in study.phases for phase in config.phases]
     if not any(present):
-        raise InputError(f"case {study.case_id} has none of the phases {', '.join(p.name.lower() for p in config.phases)}")
-    labels = np.stack([resize_labels(canonical(truth.lesions.with_array(a)).array, shape) for a in (liver, truth.lesions.array)], axis=1)
+        raise InputError(
+            f"case {study.case_id} has none of the phases"
+            f" {', '.join(p.name.lower() for p in config.phases)}"
+        )
+    labels = np.stack(
+        [
+            resize_labels(canonical(truth.lesions.with_array(a)).array, shape)
+            for a in (liver, truth.lesions.array)
+        ],
+        axis=1,
+    )
     lesions: list[dict[str, Any]] = []
     typed: list[int] = []
     for lesion in truth.lesion_list:
         area = (labels[:, 1] == lesion.label).sum((1, 2))
         if area.any() and lesion.type in config.types:
             curve = [
-                (lesion.curve[phase] - scales[phase].liver) / scales[phase].unit
-                if phase in study.phases and phase in lesion.curve
-                else None
+                (
+                    (lesion.curve[phase] - scales[phase].liver) / scales[phase].unit
+                    if phase in study.phases and phase in lesion.curve
+                    else None
+                )
                 for phase in config.phases
             ]
             typed.append(lesion.label)
@@ -157,13 +187,19 @@ def _write_prepared(directory: Path, study: Study, truth: Truth, config: InputCo
                     "pixels": {int(z): int(area[z]) for z in np.flatnonzero(area)},
                 }
             )
-    (dy, dx), (_, my, mx), (_, y, x) = canonical(study.grid).spacing[1:], shape, canonical(study.grid).spatial_shape
+    (dy, dx), (_, my, mx), (_, y, x) = (
+        canonical(study.grid).spacing[1:],
+        shape,
+        canonical(study.grid).spatial_shape,
+    )
     record = {
         "present": present,
         "units": [scales[phase].unit if phase in scales else None for phase in config.phases],
         "pixel_mm": [dy * y / my, dx * x / mx],
         "liver_slices": np.flatnonzero(labels[:, 0].any((1, 2))).tolist(),
-        "untyped_slices": np.flatnonzero((~np.isin(labels[:, 1], [0, *typed])).any((1, 2))).tolist(),
+        "untyped_slices": (
+            np.flatnonzero((~np.isin(labels[:, 1], [0, *typed])).any((1, 2))).tolist()
+        ),
         "slices": shape[0],
         "lesions": lesions,
     }

@@ -16,7 +16,11 @@ from liverleaf.study import InputError
 SEED = 0
 CASE_MEANS = ("liver_dice", "lesion_dice", "lesion_iou")
 COUNTS = ("found", "made_up", "missed")
-LESION_MEANS = {"type_accuracy": "right", "curve_mae": "curve_mae", "curve_mae_percent_of_liver": "curve_mae_percent_of_liver"}
+LESION_MEANS = {
+    "type_accuracy": "right",
+    "curve_mae": "curve_mae",
+    "curve_mae_percent_of_liver": "curve_mae_percent_of_liver",
+}
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,23 @@ class Evaluation:
         try:
             cohort = json.loads((folder / "metrics.json").read_text())["cohort"]
             names = {"case": str, "subject": str}
-            cases = pd.read_csv(folder / "cases.csv", index_col="case", dtype=names, usecols=["case", "subject", *CASE_MEANS, *COUNTS])
+            cases = pd.read_csv(
+                folder / "cases.csv",
+                index_col="case",
+                dtype=names,
+                usecols=["case", "subject", *CASE_MEANS, *COUNTS],
+            )
             keys = ["case", "true_label"]
-            lesions = pd.read_csv(folder / "lesions.csv", index_col=keys, dtype=names, usecols=[*keys, *LESION_MEANS.values()])
+            lesions = pd.read_csv(
+                folder / "lesions.csv",
+                index_col=keys,
+                dtype=names,
+                usecols=[*keys, *LESION_MEANS.values()],
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{folder} is no folder that liverleaf evaluate wrote: {error}") from None
+            raise InputError(
+                f"{folder} is no folder that liverleaf evaluate wrote: {error}"
+            ) from None
         return cls(cohort, cases, lesions)
 
 
@@ -68,16 +84,21 @@ class Difference:
 def differences(first: Evaluation, second: Evaluation) -> dict[str, Difference]:
     """The measures of two evaluations of the same cases, and their differences with 95 % intervals, resampled by subject.
 
-    Dice and IoU are means over the cases for which they are defined. `lesion_sensitivity` and `lesion_precision` are pooled over lesions;
-    `found_and_typed` is the share of true lesions that were found and given the right type, where the truth names them all. Type accuracy
-    and the curve's error, in the image's unit and in percent of the liver's intensity, are over the lesions that both found, lest the one
-    that finds the harder lesions be blamed for them. What nothing defines is left out.
+    Dice and IoU are means over the cases for which they are defined. `lesion_sensitivity` and
+    `lesion_precision` are pooled over lesions; `found_and_typed` is the share of true lesions that
+    were found and given the right type, where the truth names them all. Type accuracy and the
+    curve's error, in the image's unit and in percent of the liver's intensity, are over the lesions
+    that both found, lest the one that finds the harder lesions be blamed for them. What nothing
+    defines is left out.
 
     Raises:
         InputError: they were not made on the same cases.
     """
     if first.cohort != second.cohort or not first.cases.index.equals(second.cases.index):
-        raise InputError("the two evaluations were made on different cases, so nothing is paired: evaluate both models on one cohort")
+        raise InputError(
+            "the two evaluations were made on different cases, so nothing is paired: evaluate both"
+            " models on one cohort"
+        )
     subjects = first.cases["subject"]
     result = {}
     for name in CASE_MEANS:
@@ -85,38 +106,64 @@ def differences(first: Evaluation, second: Evaluation) -> dict[str, Difference]:
         if len(pairs):
             result[name] = _mean(pairs.to_numpy(float), subjects[pairs.index].tolist())
     counts = [_counts(evaluation) for evaluation in (first, second)]
-    shares: dict[str, tuple[str, ...]] = {"lesion_sensitivity": ("found", "missed"), "lesion_precision": ("found", "made_up")}
-    if all(evaluation.cases["found"].sum() == len(evaluation.lesions) for evaluation in (first, second)):  # the truth names every lesion
+    shares: dict[str, tuple[str, ...]] = {
+        "lesion_sensitivity": ("found", "missed"),
+        "lesion_precision": ("found", "made_up"),
+    }
+    # the truth names every lesion
+    if all(
+        evaluation.cases["found"].sum() == len(evaluation.lesions) for evaluation in (first, second)
+    ):
         shares["found_and_typed"] = ("right", "wrong", "missed")
     for name, parts in shares.items():
         pooled = [count[list(parts)].to_numpy() for count in counts]
         if all(part.any() for part in pooled):
             result[name] = _share(pooled[0], pooled[1], subjects.tolist())
-    both = first.lesions.merge(second.lesions, left_index=True, right_index=True, suffixes=(" 1", " 2"))
+    both = first.lesions.merge(
+        second.lesions, left_index=True, right_index=True, suffixes=(" 1", " 2")
+    )
     for name, column in LESION_MEANS.items():
         pairs = both[[f"{column} 1", f"{column} 2"]].dropna()
         if len(pairs):
-            result[name] = _mean(pairs.to_numpy(float), subjects[pairs.index.get_level_values("case")].tolist())
+            result[name] = _mean(
+                pairs.to_numpy(float), subjects[pairs.index.get_level_values("case")].tolist()
+            )
     return result
 
 
 def _counts(evaluation: Evaluation) -> pd.DataFrame:
-    right = evaluation.lesions["right"].astype(float).groupby("case").sum().reindex(evaluation.cases.index, fill_value=0.0)
-    return evaluation.cases[list(COUNTS)].assign(right=right, wrong=evaluation.cases["found"] - right)
+    right = (
+        evaluation.lesions["right"]
+        .astype(float)
+        .groupby("case")
+        .sum()
+        .reindex(evaluation.cases.index, fill_value=0.0)
+    )
+    return evaluation.cases[list(COUNTS)].assign(
+        right=right, wrong=evaluation.cases["found"] - right
+    )
 
 
 def _mean(pairs_N2: NDArray[np.float64], subjects: list[str]) -> Difference:
     first, second = pairs_N2.T
     rng = np.random.default_rng(SEED)
-    return Difference(float(first.mean()), float(second.mean()), bootstrap_mean(first - second, subjects, rng=rng))
+    return Difference(
+        float(first.mean()), float(second.mean()), bootstrap_mean(first - second, subjects, rng=rng)
+    )
 
 
-def _share(first_NK: NDArray[np.float64], second_NK: NDArray[np.float64], subjects: list[str]) -> Difference:
+def _share(
+    first_NK: NDArray[np.float64], second_NK: NDArray[np.float64], subjects: list[str]
+) -> Difference:
     """Of the first of K counts among all of them, pooled over N cases."""
 
     def share(counts_NK: NDArray[np.float64]) -> float:
         total = counts_NK.sum()
         return float(counts_NK[:, 0].sum() / total) if total else np.nan
 
-    estimate = bootstrap(lambda cases: share(first_NK[cases]) - share(second_NK[cases]), subjects, rng=np.random.default_rng(SEED))
+    estimate = bootstrap(
+        lambda cases: share(first_NK[cases]) - share(second_NK[cases]),
+        subjects,
+        rng=np.random.default_rng(SEED),
+    )
     return Difference(share(first_NK), share(second_NK), estimate)

@@ -55,10 +55,13 @@ class CaseResult:
 
     Attributes:
         case_id, subject_id: of the case.
-        liver_dice, lesion_dice, lesion_iou: in [0, 1]; the lesion's are None where the truth has no lesion.
+        liver_dice, lesion_dice, lesion_iou: in [0, 1]; the lesion's are None where the truth has no
+            lesion.
         detection: found, missed and made-up lesions.
-        lesions: one row per found lesion: true and predicted type, probabilities, set, error of the curve.
-        patient_truth, patient_score: per type, whether the patient has such a lesion, and the predicted probability.
+        lesions: one row per found lesion: true and predicted type, probabilities, set, error of the
+            curve.
+        patient_truth, patient_score: per type, whether the patient has such a lesion, and the
+            predicted probability.
     """
 
     case_id: str
@@ -106,10 +109,20 @@ def evaluate(
     results = []
     with new_directory(out) as folder:
         for index, study, truth in _cases(cohort, progress):
-            study = register(study)  # before phases are left out, because the truth lies on the grid of the whole study's reference
+            # before phases are left out, because the truth lies on the grid of the whole study's
+            # reference
+            study = register(study)
             if phases:
                 study = _only(study, phases)
-            results.append(_compare(study, truth, predictor(study), cohort.records[index].subject_id, outlines_liver=outlines_liver))
+            results.append(
+                _compare(
+                    study,
+                    truth,
+                    predictor(study),
+                    cohort.records[index].subject_id,
+                    outlines_liver=outlines_liver,
+                )
+            )
         types = predictor.card.input_config.types
         record = {
             "model": predictor.card.name,
@@ -120,32 +133,45 @@ def evaluate(
             "cases": len(results),
             "phases": [phase.name.lower() for phase in phases] or "all",
             "seed": SEED,
-            "figures": {name: asdict(estimate) for name, estimate in figures(results, types).items()},
-            "confusion": {"types": [t.name.lower() for t in types], "counts": _confusion(results, types).tolist()},
+            "figures": {
+                name: asdict(estimate) for name, estimate in figures(results, types).items()
+            },
+            "confusion": {
+                "types": [t.name.lower() for t in types],
+                "counts": _confusion(results, types).tolist(),
+            },
         }
         (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
         pd.DataFrame([_row(r) for r in results]).to_csv(folder / "cases.csv", index=False)
         lesions = [{"case": r.case_id, **lesion} for r in results for lesion in r.lesions]
-        pd.DataFrame(lesions, columns=["case", *LesionRow.__annotations__]).to_csv(folder / "lesions.csv", index=False)
+        pd.DataFrame(lesions, columns=["case", *LesionRow.__annotations__]).to_csv(
+            folder / "lesions.csv", index=False
+        )
     if card:
         key = "+".join(phase.name.lower() for phase in phases) or "all phases"
-        kept = {name: record[name] for name in ("cases", "commit", "cohort", "figures", "confusion")}
+        kept = {
+            name: record[name] for name in ("cases", "commit", "cohort", "figures", "confusion")
+        }
         described = replace(predictor.card, figures={**predictor.card.figures, key: kept})
         checkpoint.save_card(predictor.directory, described)
         (predictor.directory / "README.md").write_text(model_card.text(described), encoding="utf-8")
     return record
 
 
-def calibrate(model: str, cohort: Cohort, *, device: str = "auto", progress: Progress | None = None) -> str:
+def calibrate(
+    model: str, cohort: Cohort, *, device: str = "auto", progress: Progress | None = None
+) -> str:
     """Fit a model's temperature, and for every number of phases what counts as a lesion and its 90 % sets, on cases held back for that.
 
-    Every case is looked at with all its phases and with one random choice of each smaller number of them. The model's card keeps it all.
+    Every case is looked at with all its phases and with one random choice of each smaller number of
+    them. The model's card keeps it all.
 
     Returns:
         A sentence that says what was fitted.
 
     Raises:
-        InputError: no lesion of the cohort was found, a case has no truth, or the cohort was trained on.
+        InputError: no lesion of the cohort was found, a case has no truth, or the cohort was
+            trained on.
     """
     predictor = Predictor(_find(model, cohort), device=device)
     _refuse_training_data(predictor.card, cohort)
@@ -158,14 +184,20 @@ def calibrate(model: str, cohort: Cohort, *, device: str = "auto", progress: Pro
     missed: dict[int, int] = {}
     for _, study, truth in _cases(cohort, progress):
         registered = register(study)
-        usable = [phase for phase in registered.phases if phase in predictor.card.input_config.phases]
+        usable = [
+            phase for phase in registered.phases if phase in predictor.card.input_config.phases
+        ]
         for count in range(1, len(usable) + 1):
             choices = list(combinations(usable, count))
-            seen = predictor.look(with_phases(registered, set(choices[int(rng.integers(len(choices)))])))
+            seen = predictor.look(
+                with_phases(registered, set(choices[int(rng.integers(len(choices)))]))
+            )
             true_lesions = canonical(truth.lesions)
             detection = detect(seen.lesions, true_lesions.array, true_lesions.spacing)
             real = {found for _, found in detection.pairs}
-            candidates.setdefault(count, []).extend((peak, label in real) for label, peak in enumerate(seen.peak, start=1))
+            candidates.setdefault(count, []).extend(
+                (peak, label in real) for label, peak in enumerate(seen.peak, start=1)
+            )
             missed[count] = missed.get(count, 0) + detection.false_negatives
             for true, found in detection.pairs:
                 kind = _type_of(truth, true)
@@ -173,16 +205,25 @@ def calibrate(model: str, cohort: Cohort, *, device: str = "auto", progress: Pro
                     logits.setdefault(count, []).append(seen.logits_LT[found - 1])
                     labels.setdefault(count, []).append(types.index(kind))
     if not logits:
-        raise InputError(f"{predictor.card.name} found no lesion of this cohort, so there is nothing to calibrate on")
-    temperature = fit_temperature(np.concatenate([np.array(rows) for rows in logits.values()]), np.concatenate(list(labels.values())))
-    thresholds = {n: set_threshold(softmax(np.array(logits[n]) / temperature, axis=1), np.array(labels[n])) for n in sorted(logits)}
+        raise InputError(
+            f"{predictor.card.name} found no lesion of this cohort, so there is nothing to"
+            " calibrate on"
+        )
+    temperature = fit_temperature(
+        np.concatenate([np.array(rows) for rows in logits.values()]),
+        np.concatenate(list(labels.values())),
+    )
+    thresholds = {
+        n: set_threshold(softmax(np.array(logits[n]) / temperature, axis=1), np.array(labels[n]))
+        for n in sorted(logits)
+    }
     counts = {n: len(labels[n]) for n in sorted(labels)}
     minimum_peak = {n: best_peak(candidates[n], missed[n]) for n in sorted(candidates)}
     fitted = checkpoint.Calibrated(temperature, thresholds, counts, minimum_peak)
     checkpoint.save_card(predictor.directory, replace(predictor.card, calibrated=fitted))
     return f"temperature {temperature:.2f}; " + "; ".join(
-        f"{n} phase{'s' * (n > 1)}: lesions from a peak of {minimum_peak[n]:.3f} on, types from probability {thresholds[n]:.3f} on, "
-        f"{counts[n]} lesions"
+        f"{n} phase{'s' * (n > 1)}: lesions from a peak of {minimum_peak[n]:.3f} on, types from"
+        f" probability {thresholds[n]:.3f} on, {counts[n]} lesions"
         for n in thresholds
     )
 
@@ -207,9 +248,9 @@ def best_peak(candidates: Sequence[tuple[float, bool]], missed: int) -> float:
 def figures(results: Sequence[CaseResult], types: Sequence[LesionType]) -> dict[str, Estimate]:
     """Every figure with its 95 % interval by subject; those that nothing defines are left out.
 
-    Dice and IoU are means over cases (the lesion's over cases with a lesion); sensitivity and precision are pooled over lesions; type
-    accuracy, coverage and set size are over found lesions, the curve's error over found lesions and phases in percent of the liver's
-    intensity (HU for CT).
+    Dice and IoU are means over cases (the lesion's over cases with a lesion); sensitivity and
+    precision are pooled over lesions; type accuracy, coverage and set size are over found lesions,
+    the curve's error over found lesions and phases in percent of the liver's intensity (HU for CT).
     """
     subjects = [r.subject_id for r in results]
     lesions = [list(r.lesions) for r in results]
@@ -221,9 +262,12 @@ def figures(results: Sequence[CaseResult], types: Sequence[LesionType]) -> dict[
         return lambda cases: _mean([row[key] for i in cases for row in lesions[i]])
 
     def pooled(name: str) -> Callable[[NDArray[np.intp]], float | None]:
-        return lambda cases: getattr(sum((results[i].detection for i in cases), start=Detection(0, 0, 0)), name)
+        return lambda cases: getattr(
+            sum((results[i].detection for i in cases), start=Detection(0, 0, 0)), name
+        )
 
-    truth, score = np.array([r.patient_truth for r in results]), np.array([r.patient_score for r in results])
+    truth = np.array([r.patient_truth for r in results])
+    score = np.array([r.patient_score for r in results])
     statistics: dict[str, Callable[[NDArray[np.intp]], float | None]] = {
         "liver_dice": mean_of([r.liver_dice for r in results]),
         "lesion_dice": mean_of([r.lesion_dice for r in results]),
@@ -251,17 +295,26 @@ def _find(model: str, cohort: Cohort) -> Path:
 
 def _refuse_training_data(card: checkpoint.ModelCard, cohort: Cohort) -> None:
     known = set(card.training.get("case_hashes", ()))
-    seen = [record.case_id for case, record in enumerate(cohort.records) if data_fingerprint(cohort, [case])[:16] in known]
+    seen = [
+        record.case_id
+        for case, record in enumerate(cohort.records)
+        if data_fingerprint(cohort, [case])[:16] in known
+    ]
     if seen or card.training.get("cohort") == data_fingerprint(cohort, range(len(cohort))):
         count = len(seen) or len(cohort)
-        raise InputError(f"{card.name} was trained on {count} of these {len(cohort)} cases: evaluate and calibrate on other ones")
+        raise InputError(
+            f"{card.name} was trained on {count} of these {len(cohort)} cases: evaluate and"
+            " calibrate on other ones"
+        )
 
 
 def _cases(cohort: Cohort, progress: Progress | None) -> Iterator[tuple[int, Study, Truth]]:
     for index in range(len(cohort)):
         study, truth = cohort[index]
         if truth is None:
-            raise InputError(f"case {study.case_id} has no truth, so nothing can be compared with it")
+            raise InputError(
+                f"case {study.case_id} has no truth, so nothing can be compared with it"
+            )
         yield index, study, truth
         if progress:
             progress("looking at cases", index + 1, len(cohort))
@@ -270,11 +323,16 @@ def _cases(cohort: Cohort, progress: Progress | None) -> Iterator[tuple[int, Stu
 def _only(study: Study, phases: Sequence[Phase]) -> Study:
     kept = set(phases) & set(study.phases)
     if not kept:
-        raise InputError(f"case {study.case_id} has none of the phases {', '.join(phase.name.lower() for phase in phases)}")
+        raise InputError(
+            f"case {study.case_id} has none of the phases"
+            f" {', '.join(phase.name.lower() for phase in phases)}"
+        )
     return with_phases(study, kept)
 
 
-def _compare(study: Study, truth: Truth, prediction: Prediction, subject_id: str, *, outlines_liver: bool) -> CaseResult:
+def _compare(
+    study: Study, truth: Truth, prediction: Prediction, subject_id: str, *, outlines_liver: bool
+) -> CaseResult:
     true, found = truth.lesions.array, prediction.lesions.array
     detection = detect(found, true, study.grid.spacing)
     by_label = {lesion.label: lesion for lesion in prediction.lesion_list}
@@ -284,7 +342,11 @@ def _compare(study: Study, truth: Truth, prediction: Prediction, subject_id: str
         if kind is None:
             continue
         curve = next(t.curve for t in truth.lesion_list if t.label == true_label)
-        errors = {phase: abs(value - curve[phase]) for phase, value in lesion.curve.items() if phase in curve}
+        errors = {
+            phase: abs(value - curve[phase])
+            for phase, value in lesion.curve.items()
+            if phase in curve
+        }
         ranked = max(lesion.type_probabilities, key=lambda k: lesion.type_probabilities[k])
         rows.append(
             {
@@ -297,7 +359,11 @@ def _compare(study: Study, truth: Truth, prediction: Prediction, subject_id: str
                 "set_size": len(lesion.type_set),
                 "curve_mae": _mean(list(errors.values())),
                 "curve_mae_percent_of_liver": _mean(
-                    [100 * e / abs(truth.liver_curve[p]) for p, e in errors.items() if truth.liver_curve.get(p)]
+                    [
+                        100 * e / abs(truth.liver_curve[p])
+                        for p, e in errors.items()
+                        if truth.liver_curve.get(p)
+                    ]
                 ),
             }
         )
@@ -305,7 +371,11 @@ def _compare(study: Study, truth: Truth, prediction: Prediction, subject_id: str
     return CaseResult(
         case_id=study.case_id,
         subject_id=subject_id,
-        liver_dice=dice(prediction.liver.array, liver_mask(truth)) if outlines_liver and truth.organs is not None else None,
+        liver_dice=(
+            dice(prediction.liver.array, liver_mask(truth))
+            if outlines_liver and truth.organs is not None
+            else None
+        ),
         lesion_dice=dice(found > 0, true > 0) if true.any() else None,
         lesion_iou=iou(found > 0, true > 0) if true.any() else None,
         detection=detection,
@@ -325,7 +395,11 @@ def _confusion(results: Sequence[CaseResult], types: Sequence[LesionType]) -> ND
     rows = [row for r in results for row in r.lesions if row["true_type"] in names]
     if not rows:
         return np.zeros((len(names), len(names)), np.int64)
-    return confusion([names.index(row["true_type"]) for row in rows], [names.index(row["predicted_type"]) for row in rows], len(names))
+    return confusion(
+        [names.index(row["true_type"]) for row in rows],
+        [names.index(row["predicted_type"]) for row in rows],
+        len(names),
+    )
 
 
 def _row(result: CaseResult) -> dict[str, Any]:

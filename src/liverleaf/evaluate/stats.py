@@ -33,7 +33,10 @@ class Estimate:
     confidence: float = 0.95
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} ({100 * self.confidence:g}% CI {self.low:.3f} to {self.high:.3f}, n={self.n})"
+        return (
+            f"{self.mean:.3f} ({100 * self.confidence:g}% CI {self.low:.3f} to {self.high:.3f},"
+            f" n={self.n})"
+        )
 
 
 def bootstrap(
@@ -47,8 +50,9 @@ def bootstrap(
     """Percentile bootstrap of any statistic over cases, resampling whole subjects because one subject's cases are not independent.
 
     Args:
-        statistic: of the cases with the given indices (an index may come more than once), such as `lambda cases: dice[cases].mean()`.
-            Resamples for which it is None or NaN (an AUC with one class) are left out.
+        statistic: of the cases with the given indices (an index may come more than once), such as
+            `lambda cases: dice[cases].mean()`. Resamples for which it is None or NaN (an AUC with
+            one class) are left out.
         subjects: the subject of each case.
         rng: source of randomness.
         resamples: number of resamples.
@@ -57,7 +61,8 @@ def bootstrap(
     Raises:
         ValueError: there are no cases, or the statistic is undefined for all cases together.
 
-    Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. Clusters: Field and Welsh, J R Stat Soc B
+    Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. Clusters:
+    Field and Welsh, J R Stat Soc B
         2007;69:369-390.
     """
     if not len(subjects):
@@ -88,9 +93,17 @@ def bootstrap_mean(
         ValueError: there are no cases, or not one subject per value.
     """
     if len(values) != len(subjects):
-        raise ValueError(f"every value needs its subject, got {len(values)} values and {len(subjects)} subjects")
+        raise ValueError(
+            f"every value needs its subject, got {len(values)} values and {len(subjects)} subjects"
+        )
     array = np.asarray(values, float)
-    return bootstrap(lambda cases: float(array[cases].mean()), subjects, rng=rng, resamples=resamples, confidence=confidence)
+    return bootstrap(
+        lambda cases: float(array[cases].mean()),
+        subjects,
+        rng=rng,
+        resamples=resamples,
+        confidence=confidence,
+    )
 
 
 def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Estimate:
@@ -102,9 +115,13 @@ def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Estimate
     Reference: Wilson, J Am Stat Assoc 1927;22:209-212.
     """
     if not 0 <= successes <= trials or trials == 0:
-        raise ValueError(f"a proportion needs 0 <= successes <= trials and a trial, got {successes} of {trials}")
+        raise ValueError(
+            f"a proportion needs 0 <= successes <= trials and a trial, got {successes} of {trials}"
+        )
     interval = binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return Estimate(successes / trials, float(interval.low), float(interval.high), trials, confidence)
+    return Estimate(
+        successes / trials, float(interval.low), float(interval.high), trials, confidence
+    )
 
 
 def paired_test(a: Sequence[float], b: Sequence[float]) -> float:

@@ -34,8 +34,15 @@ TYPE_2_ATTRIBUTES = (
     "StudyTime",
     "ReferringPhysicianName",
 )
-"""Attributes a derived object copies from its source, and that the standard lets be empty but not be absent."""
-PLANE_ATTRIBUTES = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient")
+"""Attributes a derived object copies from its source, and that the standard lets be empty but not
+be absent."""
+PLANE_ATTRIBUTES = (
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+)
 """Attributes without which a single-frame source has no place in space."""
 
 
@@ -51,8 +58,9 @@ def write_seg(
 ) -> Path:
     """Write the liver and every lesion as a binary DICOM Segmentation.
 
-    Segment 1 is the liver with its lesions, the segments after it are the lesions in the order of their labels; segments overlap.
-    Each lesion carries its label as tracking identifier and a new tracking UID, for a report to refer to.
+    Segment 1 is the liver with its lesions, the segments after it are the lesions in the order of
+    their labels; segments overlap. Each lesion carries its label as tracking identifier and a new
+    tracking UID, for a report to refer to.
 
     Args:
         path: the file to write; its folder exists. The file appears whole or not at all.
@@ -72,30 +80,49 @@ def write_seg(
     """
     for name, mask in (("liver", liver), ("lesions", lesions)):
         if not same_grid(mask, study.grid):
-            raise ValueError(f"{name} must lie on the reference phase's grid {study.grid.spatial_shape}, got {mask.spatial_shape}")
+            raise ValueError(
+                f"{name} must lie on the reference phase's grid {study.grid.spatial_shape}, got"
+                f" {mask.spatial_shape}"
+            )
     slices = np.flatnonzero((liver.array.astype(bool) | (lesions.array > 0)).any(axis=(1, 2)))
     if not len(slices):
         raise InputError(
-            f"{path.name}: neither liver nor lesions were found, so there is nothing to segment; check that the liver is imaged"
+            f"{path.name}: neither liver nor lesions were found, so there is nothing to segment;"
+            " check that the liver is imaged"
         )
     instances = np.unique(lesions.array[lesions.array > 0]).tolist()
     part = slice(slices[0], slices[-1] + 1)
-    masks = np.stack([liver.array[part] > 0, *(lesions.array[part] == label for label in instances)], axis=-1)
-    segmentation = _segmentation(masks, study.grid[part], instances, study, f"liverleaf {model}", model_version, series_number)
+    masks = np.stack(
+        [liver.array[part] > 0, *(lesions.array[part] == label for label in instances)], axis=-1
+    )
+    segmentation = _segmentation(
+        masks,
+        study.grid[part],
+        instances,
+        study,
+        f"liverleaf {model}",
+        model_version,
+        series_number,
+    )
     return _save(segmentation, path)
 
 
 def complete_headers(study: Study) -> tuple[Dataset, ...]:
     """Copies of the reference phase's headers with what a derived object must quote from them.
 
-    Missing identifiers are derived from what the headers do say, so that every object written of one study quotes the same ones.
+    Missing identifiers are derived from what the headers do say, so that every object written of
+    one study quotes the same ones.
 
     Raises:
-        InputError: there are no headers, they have no geometry, or they are of several series or of another frame of reference.
+        InputError: there are no headers, they have no geometry, or they are of several series or of
+            another frame of reference.
     """
     phase = study.reference
     if not study.phases[phase].headers:
-        raise InputError(f"{phase.title} phase: no DICOM headers, so no DICOM object can refer to it; give the study as DICOM")
+        raise InputError(
+            f"{phase.title} phase: no DICOM headers, so no DICOM object can refer to it; give the"
+            " study as DICOM"
+        )
     _check_sources(study.phases[phase].headers, phase)
     headers = tuple(_shallow(header) for header in study.phases[phase].headers)
     first = headers[0]
@@ -103,29 +130,57 @@ def complete_headers(study: Study) -> tuple[Dataset, ...]:
     origin = str(frame or f"{study.case_id} {study.grid.affine.tolist()}")
     shared = {
         "StudyInstanceUID": first.get("StudyInstanceUID") or _derived_uid("study", origin),
-        "SeriesInstanceUID": first.get("SeriesInstanceUID") or _derived_uid("series", origin, phase.name),
+        "SeriesInstanceUID": (
+            first.get("SeriesInstanceUID") or _derived_uid("series", origin, phase.name)
+        ),
         "FrameOfReferenceUID": frame or _derived_uid("frame", origin),
     }
     for index, header in enumerate(headers):
         meta = getattr(header, "file_meta", Dataset())
         own = {
             "SOPClassUID": meta.get("MediaStorageSOPClassUID") or SOP_CLASS[study.modality],
-            "SOPInstanceUID": meta.get("MediaStorageSOPInstanceUID") or _derived_uid("instance", shared["SeriesInstanceUID"], str(index)),
+            "SOPInstanceUID": (
+                meta.get("MediaStorageSOPInstanceUID")
+                or _derived_uid("instance", shared["SeriesInstanceUID"], str(index))
+            ),
         }
-        _fill(header, shared | own | dict.fromkeys(TYPE_2_ATTRIBUTES) | {"SliceThickness": f"{study.grid.spacing[0]:.6g}"})
+        _fill(
+            header,
+            shared
+            | own
+            | dict.fromkeys(TYPE_2_ATTRIBUTES)
+            | {"SliceThickness": f"{study.grid.spacing[0]:.6g}"},
+        )
     if study.grid.frame_of_reference_uid not in (None, first.FrameOfReferenceUID):
-        raise InputError(f"{phase.title} phase: its images and its DICOM headers name different frames of reference; read the study again")
+        raise InputError(
+            f"{phase.title} phase: its images and its DICOM headers name different frames of"
+            " reference; read the study again"
+        )
     return headers
 
 
 def _check_sources(headers: Sequence[Dataset], phase: Phase) -> None:
     """Refuse headers that cannot be the sources of one derived object."""
-    if len({(header.get("StudyInstanceUID"), header.get("SeriesInstanceUID")) for header in headers}) > 1:
-        raise InputError(f"{phase.title} phase: its DICOM headers are of more than one series; give one series per phase")
+    if (
+        len(
+            {
+                (header.get("StudyInstanceUID"), header.get("SeriesInstanceUID"))
+                for header in headers
+            }
+        )
+        > 1
+    ):
+        raise InputError(
+            f"{phase.title} phase: its DICOM headers are of more than one series; give one series"
+            " per phase"
+        )
     for header in headers:
         missing = [keyword for keyword in PLANE_ATTRIBUTES if header.get(keyword) is None]
         if missing and "PerFrameFunctionalGroupsSequence" not in header:
-            raise InputError(f"{phase.title} phase: a DICOM header lacks {', '.join(missing)}, so no DICOM object can refer to it")
+            raise InputError(
+                f"{phase.title} phase: a DICOM header lacks {', '.join(missing)}, so no DICOM"
+                " object can refer to it"
+            )
 
 
 def _shallow(header: Dataset) -> Dataset:
@@ -159,10 +214,13 @@ def _segmentation(
 ) -> hd.seg.Segmentation:
     """The DICOM object, in memory."""
     headers = complete_headers(study)
-    identification = hd.AlgorithmIdentificationSequence(algorithm, codes.DCM.ArtificialIntelligence, version, source="liverleaf")
+    identification = hd.AlgorithmIdentificationSequence(
+        algorithm, codes.DCM.ArtificialIntelligence, version, source="liverleaf"
+    )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # on doubtful values in the source: they print the patient's name
+            # on doubtful values in the source: they print the patient's name
+            warnings.simplefilter("ignore", UserWarning)
             segmentation = hd.seg.Segmentation(
                 source_images=headers,
                 pixel_array=_segment_volume(masks_ZYXS, grid, headers[0].FrameOfReferenceUID),
@@ -180,20 +238,27 @@ def _segmentation(
                 content_description=SERIES_DESCRIPTION,
                 series_description=SERIES_DESCRIPTION,
             )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # highdicom, on values outside the standard
+    # highdicom, on values outside the standard
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{study.reference.title} phase: a DICOM header has a value outside the standard, so no segmentation can quote it; "
-            "check the images with a DICOM validator"
+            f"{study.reference.title} phase: a DICOM header has a value outside the standard, so no"
+            " segmentation can quote it; check the images with a DICOM validator"
         ) from error
-    if not any(frame.get("DerivationImageSequence") for frame in segmentation.PerFrameFunctionalGroupsSequence):
+    if not any(
+        frame.get("DerivationImageSequence")
+        for frame in segmentation.PerFrameFunctionalGroupsSequence
+    ):
         raise InputError(
-            f"{study.reference.title} phase: its images do not lie on the slices of its files (was one missing and interpolated?)"
+            f"{study.reference.title} phase: its images do not lie on the slices of its files (was"
+            " one missing and interpolated?)"
         )
     segmentation.ContentCreatorName = None  # required to be there; no person made this
     return segmentation
 
 
-def _segment_volume(masks_ZYXS: NDArray[np.bool_], grid: hd.Volume, frame_of_reference_uid: str) -> hd.Volume:
+def _segment_volume(
+    masks_ZYXS: NDArray[np.bool_], grid: hd.Volume, frame_of_reference_uid: str
+) -> hd.Volume:
     """The segments as one volume."""
     return hd.Volume(
         masks_ZYXS.view(np.uint8),
@@ -204,7 +269,9 @@ def _segment_volume(masks_ZYXS: NDArray[np.bool_], grid: hd.Volume, frame_of_ref
     )
 
 
-def _descriptions(instances: Sequence[int], algorithm: hd.AlgorithmIdentificationSequence) -> list[hd.seg.SegmentDescription]:
+def _descriptions(
+    instances: Sequence[int], algorithm: hd.AlgorithmIdentificationSequence
+) -> list[hd.seg.SegmentDescription]:
     """Segment 1 the liver, then one segment per lesion."""
     automatic = hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC
     liver = hd.seg.SegmentDescription(
@@ -227,7 +294,9 @@ def _descriptions(instances: Sequence[int], algorithm: hd.AlgorithmIdentificatio
             tracking_id=f"Lesion {label}",
             tracking_uid=hd.UID(),
             anatomic_regions=[Code(*labels.LIVER_CODE)],
-            display_color=hd.color.CIELabColor.from_string(labels.LESION_COLOURS[(label - 1) % len(labels.LESION_COLOURS)]),
+            display_color=hd.color.CIELabColor.from_string(
+                labels.LESION_COLOURS[(label - 1) % len(labels.LESION_COLOURS)]
+            ),
         )
         for number, label in enumerate(instances, start=2)
     ]

@@ -20,7 +20,9 @@ SMALL_BYTES = 256 * 2**20
 
 
 @contextmanager
-def unpacked(path: Path, scratch: Path | None = None, *, names: Collection[str] | None = None) -> Iterator[Path]:
+def unpacked(
+    path: Path, scratch: Path | None = None, *, names: Collection[str] | None = None
+) -> Iterator[Path]:
     """Extract a zip for the time of a with-block.
 
     Args:
@@ -29,12 +31,17 @@ def unpacked(path: Path, scratch: Path | None = None, *, names: Collection[str] 
         names: the files to extract, all by default.
 
     Raises:
-        InputError: the zip is damaged, has a password, holds links or names that leave the folder, or is too large.
+        InputError: the zip is damaged, has a password, holds links or names that leave the folder,
+            or is too large.
     """
     with TemporaryDirectory(dir=scratch) as folder:
         try:
             with zipfile.ZipFile(path) as archive:
-                members = [member for member in archive.infolist() if not member.is_dir() and (names is None or member.filename in names)]
+                members = [
+                    member
+                    for member in archive.infolist()
+                    if not member.is_dir() and (names is None or member.filename in names)
+                ]
                 _check_names(members, path)
                 _check_size(members, path, shutil.disk_usage(folder).free)
                 for member in members:
@@ -42,7 +49,10 @@ def unpacked(path: Path, scratch: Path | None = None, *, names: Collection[str] 
         except InputError:
             raise
         except Exception as error:  # zipfile and its decoders raise anything on damaged data
-            raise InputError(f"{path.name} cannot be unpacked: the zip is damaged or of an unknown kind; pack it again") from error
+            raise InputError(
+                f"{path.name} cannot be unpacked: the zip is damaged or of an unknown kind; pack it"
+                " again"
+            ) from error
         yield Path(folder)
 
 
@@ -63,23 +73,41 @@ def beginnings(path: Path, size: int) -> Iterator[tuple[str, int, bytes]]:
     except InputError:
         raise
     except Exception as error:  # as above
-        raise InputError(f"{path.name} cannot be unpacked: the zip is damaged or of an unknown kind; pack it again") from error
+        raise InputError(
+            f"{path.name} cannot be unpacked: the zip is damaged or of an unknown kind; pack it"
+            " again"
+        ) from error
 
 
 def _check_names(members: list[zipfile.ZipInfo], path: Path) -> None:
     if any(member.flag_bits & 1 for member in members):
         raise InputError(f"{path.name} has a password; unpack it first")
-    if any(_escapes(member.filename) or stat.S_ISLNK(member.external_attr >> 16) for member in members):
-        raise InputError(f"{path.name} holds links or file names that lead out of its folder; pack it again")
+    if any(
+        _escapes(member.filename) or stat.S_ISLNK(member.external_attr >> 16) for member in members
+    ):
+        raise InputError(
+            f"{path.name} holds links or file names that lead out of its folder; pack it again"
+        )
 
 
 def _check_size(members: list[zipfile.ZipInfo], path: Path, free_bytes: int) -> None:
     size = sum(member.file_size for member in members)
     packed = sum(member.compress_size for member in members)
-    if len(members) > MAX_FILES or size > min(MAX_BYTES, free_bytes) or (size > SMALL_BYTES and size > MAX_RATIO * packed):
-        raise InputError(f"{path.name} is too large to unpack: {len(members)} files of {size / 2**20:.0f} MiB; give one study")
+    if (
+        len(members) > MAX_FILES
+        or size > min(MAX_BYTES, free_bytes)
+        or (size > SMALL_BYTES and size > MAX_RATIO * packed)
+    ):
+        raise InputError(
+            f"{path.name} is too large to unpack: {len(members)} files of {size / 2**20:.0f} MiB;"
+            " give one study"
+        )
 
 
 def _escapes(name: str) -> bool:
     windows = PureWindowsPath(name)
-    return PurePosixPath(name).is_absolute() or bool(windows.drive or windows.root) or ".." in windows.parts
+    return (
+        PurePosixPath(name).is_absolute()
+        or bool(windows.drive or windows.root)
+        or ".." in windows.parts
+    )

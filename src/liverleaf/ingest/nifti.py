@@ -60,21 +60,26 @@ def is_nifti(path: Path) -> bool:
 def is_mask(path: Path) -> bool:
     """Whether a NIfTI file is called like a mask and not like a phase."""
     name = _words(path)
-    return re.search(MASK, name) is not None or (phase_in_words(name) is None and re.search(MASK_UNLESS_PHASE, name) is not None)
+    return re.search(MASK, name) is not None or (
+        phase_in_words(name) is None and re.search(MASK_UNLESS_PHASE, name) is not None
+    )
 
 
 def read_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
     """Read the phases of one study, one file each.
 
-    The phase is told by the file name (pre, native, nc, art, portal, pv, ven, del, late, 3min, hbp, C+A, ...); files that are called like
-    masks or like other contrasts (T2, DWI) are left out. A single file without such a word is taken for one phase, with a warning.
+    The phase is told by the file name (pre, native, nc, art, portal, pv, ven, del, late, 3min, hbp,
+    C+A, ...); files that are called like masks or like other contrasts (T2, DWI) are left out. A
+    single file without such a word is taken for one phase, with a warning.
 
     Args:
         files: of the study.
-        table: what a person says of them by their names, which counts for more than the names themselves.
+        table: what a person says of them by their names, which counts for more than the names
+            themselves.
 
     Raises:
-        InputError: a file cannot be read, two files are of one phase, or several names do not tell the phase.
+        InputError: a file cannot be read, two files are of one phase, or several names do not tell
+            the phase.
     """
     images, left_out = _sort_out(files, table)
     read = [_read(path, guess) for path, guess in images.items()]
@@ -83,16 +88,24 @@ def read_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
         phase = image.guess.phase
         assert phase is not None  # else _sort_out or _read would have raised
         if phase in phases:
-            raise InputError(f"two files are of the {phase.title} phase, one is {image.path.name}; leave one of them out")
+            raise InputError(
+                f"two files are of the {phase.title} phase, one is {image.path.name}; leave one of"
+                " them out"
+            )
         phases[phase] = PhaseImage(image.volume, None, image.guess.confidence, image.guess.evidence)
     modalities = {image.modality for image in read}
     if len(modalities) > 1:
-        raise InputError("some NIfTI files look like CT and others like MR by their intensities; give one study")
+        raise InputError(
+            "some NIfTI files look like CT and others like MR by their intensities; give one study"
+        )
     notes = [note for image in read for note in image.warnings]
-    notes.append(f"NIfTI does not tell the modality: taken for {read[0].modality} by the intensities")
+    notes.append(
+        f"NIfTI does not tell the modality: taken for {read[0].modality} by the intensities"
+    )
     if left_out:
         notes.append(
-            f"{len(left_out)} of {len(files)} files were left out: by their names they are masks or other contrasts, or the table says so"
+            f"{len(left_out)} of {len(files)} files were left out: by their names they are masks or"
+            " other contrasts, or the table says so"
         )
     return Study(read[0].modality, phases, _case_id(read), None, tuple(notes))
 
@@ -101,16 +114,24 @@ def inspect_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Insp
     """Tell of each file what it is taken for; takes and raises what `read_nifti` does."""
     images, left_out = _sort_out(files, table)
     reports = [_report(_read(path, guess), used=True) for path, guess in images.items()]
-    reports += [_report(_read(path, PhaseGuess(None, 0.9, (reason,))), used=False) for path, reason in left_out.items()]
+    reports += [
+        _report(_read(path, PhaseGuess(None, 0.9, (reason,))), used=False)
+        for path, reason in left_out.items()
+    ]
     return Inspection(tuple(reports))
 
 
-def _sort_out(files: Sequence[Path], table: Sequence[PhaseRow]) -> tuple[dict[Path, PhaseGuess | None], dict[Path, str]]:
+def _sort_out(
+    files: Sequence[Path], table: Sequence[PhaseRow]
+) -> tuple[dict[Path, PhaseGuess | None], dict[Path, str]]:
     """Images with the phase in their names, and files that are none with the reason."""
     images: dict[Path, PhaseGuess | None] = {}
     left_out: dict[Path, str] = {}
     files = sorted(files)
-    said = decided(of_study(table, {str(path.parent) for path in files}), [(path.name, str(path)) for path in files])
+    said = decided(
+        of_study(table, {str(path.parent) for path in files}),
+        [(path.name, str(path)) for path in files],
+    )
     for index, path in enumerate(files):
         if index in said:
             if said[index].phase is None:
@@ -127,10 +148,14 @@ def _sort_out(files: Sequence[Path], table: Sequence[PhaseRow]) -> tuple[dict[Pa
             images[path] = guess if guess is not None and guess.phase is not None else None
     unnamed = [path.name for path, guess in images.items() if guess is None]
     if not images:
-        raise InputError(f"all {len(files)} NIfTI files are called like masks or other contrasts; give the contrast phases")
+        raise InputError(
+            f"all {len(files)} NIfTI files are called like masks or other contrasts; give the"
+            " contrast phases"
+        )
     if unnamed and len(images) > 1:
         raise InputError(
-            f"file names do not tell the phase of {', '.join(unnamed)}; name them pre, arterial, portal, delayed or hepatobiliary"
+            f"file names do not tell the phase of {', '.join(unnamed)}; name them pre, arterial,"
+            " portal, delayed or hepatobiliary"
         )
     return images, left_out
 
@@ -158,25 +183,36 @@ def read_nifti_volume(path: Path) -> tuple[hd.Volume, list[str]]:
         The image, float32 (Z, Y, X) towards head, back and left of the patient; warnings.
 
     Raises:
-        InputError: the file is damaged, too large, has no three axes, or names an impossible place for its voxels.
+        InputError: the file is damaged, too large, has no three axes, or names an impossible place
+            for its voxels.
     """
     try:
         image, notes = _loaded(path)
         if np.prod(image.shape, dtype=float) > MAX_VOXELS:
-            raise InputError(f"{path.name} has shape {image.shape}, too large to read; crop or resample it first")
+            raise InputError(
+                f"{path.name} has shape {image.shape}, too large to read; crop or resample it first"
+            )
         array = np.asarray(image.dataobj, dtype=np.float32)
         affine = np.asarray(image.affine, dtype=np.float64)
         notes += _place(image)
     except InputError:
         raise
     except Exception as error:  # nibabel, gzip and numpy raise anything on damaged files
-        raise InputError(f"{path.name} cannot be read as NIfTI: it is damaged or something else; export it again") from error
+        raise InputError(
+            f"{path.name} cannot be read as NIfTI: it is damaged or something else; export it again"
+        ) from error
     if array.ndim > 3 and array.size == np.prod(array.shape[:3]):
         array = array.reshape(array.shape[:3])
     if array.ndim != 3 or not array.size:
-        raise InputError(f"{path.name} has shape {array.shape}, a phase has three axes; give one file per phase")
+        raise InputError(
+            f"{path.name} has shape {array.shape}, a phase has three axes; give one file per phase"
+        )
     spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
-    if not (spacing_mm.min() > MIN_SPACING_MM and spacing_mm.max() < MAX_SPACING_MM and np.abs(affine[:3, 3]).max() < MAX_POSITION_MM):
+    if not (
+        spacing_mm.min() > MIN_SPACING_MM
+        and spacing_mm.max() < MAX_SPACING_MM
+        and np.abs(affine[:3, 3]).max() < MAX_POSITION_MM
+    ):
         raise InputError(f"{path.name} names an impossible voxel size or position; export it again")
     if not np.isfinite(array).all():
         notes.append("values that are not numbers were set to the lowest value")
@@ -185,7 +221,10 @@ def read_nifti_volume(path: Path) -> tuple[hd.Volume, list[str]]:
     try:
         volume = hd.Volume(array, affine, "PATIENT", from_reference_convention="RAS")
     except ValueError as error:
-        raise InputError(f"{path.name}: its axes are sheared or degenerate; resample it onto a regular grid first") from error
+        raise InputError(
+            f"{path.name}: its axes are sheared or degenerate; resample it onto a regular grid"
+            " first"
+        ) from error
     volume = volume.to_patient_orientation("HPL")
     return volume.with_array(np.ascontiguousarray(volume.array, dtype=np.float32)), notes
 
@@ -194,24 +233,33 @@ def _loaded(path: Path) -> tuple[Any, list[str]]:
     """The file as nibabel reads it, which mends impossible headers, and a warning where it did."""
     with LoggingOutputSuppressor():
         try:
-            with ErrorLevel(MENDED):  # type: ignore[no-untyped-call]
+            with ErrorLevel(MENDED):
                 return nib.load(path), []
         except nib.spatialimages.HeaderDataError:
-            return nib.load(path), ["a NIfTI header held impossible values that were mended: orientation and voxel size may be wrong"]
+            return nib.load(path), [
+                "a NIfTI header held impossible values that were mended: orientation and voxel size"
+                " may be wrong"
+            ]
 
 
 def _place(image: Any) -> list[str]:
     """Warnings about where the voxels lie: the header may not say it, or say two things, of which the sform is believed."""
     sform, qform = image.header.get_sform(coded=True)[0], image.header.get_qform(coded=True)[0]
     if sform is None and qform is None:
-        return ["a NIfTI file does not tell how the patient lies: orientation and voxel size may be wrong"]
+        return [
+            "a NIfTI file does not tell how the patient lies: orientation and voxel size may be"
+            " wrong"
+        ]
     if sform is None or qform is None:
         return []
     corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * (*image.shape[:3], 1)
     apart_mm = np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max()
     if apart_mm <= SAME_PLACE_STEPS * np.linalg.norm(sform[:3, :3], axis=0).min():
         return []
-    return [f"a NIfTI file names two places for its voxels, up to {apart_mm:.3g} mm apart (sform and qform): the sform was used"]
+    return [
+        f"a NIfTI file names two places for its voxels, up to {apart_mm:.3g} mm apart (sform and"
+        " qform): the sform was used"
+    ]
 
 
 def _by_intensity(volume: hd.Volume, modality: Modality) -> PhaseGuess:
@@ -221,7 +269,9 @@ def _by_intensity(volume: hd.Volume, modality: Modality) -> PhaseGuess:
     chosen = np.unique(np.linspace(0, len(volume.array) - 1, SAMPLED_SLICES).round().astype(int))
     look = shows_contrast(volume.array[chosen], volume.spacing[1])
     if look is None:
-        return PhaseGuess(Phase.PORTAL, 0.2, ("a CT image, contrast agent uncertain by its pixels",))
+        return PhaseGuess(
+            Phase.PORTAL, 0.2, ("a CT image, contrast agent uncertain by its pixels",)
+        )
     return (
         PhaseGuess(Phase.PORTAL, 0.4, ("pixels show contrast agent",))
         if look
@@ -233,7 +283,10 @@ def _case_id(read: Sequence[NiftiImage]) -> str:
     """A pseudonym of the images' content, so that file names are not told on."""
     digest = hashlib.sha256()
     for image in read:
-        digest.update(image.volume.affine.tobytes() + image.volume.array[len(image.volume.array) // 2].tobytes())
+        digest.update(
+            image.volume.affine.tobytes()
+            + image.volume.array[len(image.volume.array) // 2].tobytes()
+        )
     return f"case-{digest.hexdigest()[:8]}"
 
 

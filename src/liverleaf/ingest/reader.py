@@ -17,32 +17,53 @@ from liverleaf.ingest.phases.override import PhaseRow, read_phase_table, write_p
 from liverleaf.storage.case_folder import CASE_FILE, load_case
 from liverleaf.study import InputError, Study
 
-__all__ = ["Inspection", "PhaseRow", "SeriesReport", "inspect", "read_phase_table", "read_study", "write_phase_table"]
+__all__ = [
+    "Inspection",
+    "PhaseRow",
+    "SeriesReport",
+    "inspect",
+    "read_phase_table",
+    "read_study",
+    "write_phase_table",
+]
 
 T = TypeVar("T")
 MAX_FILES = 200_000
 
 
-def read_study(path: Path | Sequence[Path], *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()) -> Study:
+def read_study(
+    path: Path | Sequence[Path], *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()
+) -> Study:
     """Read the contrast phases of one study of one patient.
 
     Args:
-        path: a DICOM folder (nested, several series, any file names, other files lying about), a zip of one, a folder of NIfTI files named
-            by phase, a case folder (with case.json), or one DICOM or NIfTI file; or a list of such files that make one study.
+        path: a DICOM folder (nested, several series, any file names, other files lying about), a
+            zip of one, a folder of NIfTI files named by phase, a case folder (with case.json), or
+            one DICOM or NIfTI file; or a list of such files that make one study.
         scratch: folder for the temporary files of a zip, the system's own by default.
         table: what a person says of its series, see `read_phase_table`.
 
     Returns:
-        The study. What was left out, mended or guessed is in its warnings and in the evidence of its phases.
+        The study. What was left out, mended or guessed is in its warnings and in the evidence of
+            its phases.
 
     Raises:
-        InputError: nothing can be read, images of several patients or studies are mixed, or the table does not fit the study.
+        InputError: nothing can be read, images of several patients or studies are mixed, or the
+            table does not fit the study.
     """
-    readers = partial(_read_case, table=table), partial(read_dicom, table=table), partial(read_nifti, table=table)
-    return _dispatch(path, scratch, *readers) if isinstance(path, Path) else _by_kind(path, *readers)
+    readers = (
+        partial(_read_case, table=table),
+        partial(read_dicom, table=table),
+        partial(read_nifti, table=table),
+    )
+    return (
+        _dispatch(path, scratch, *readers) if isinstance(path, Path) else _by_kind(path, *readers)
+    )
 
 
-def inspect(path: Path, *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()) -> Inspection:
+def inspect(
+    path: Path, *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()
+) -> Inspection:
     """Tell of each series under `path` what `read_study` takes it for, the ones it leaves out included.
 
     Raises:
@@ -58,7 +79,11 @@ def inspect(path: Path, *, scratch: Path | None = None, table: Sequence[PhaseRow
 
 
 def _dispatch(
-    path: Path, scratch: Path | None, case: Callable[[Path], T], dicom: Callable[[Sequence[Path]], T], nifti: Callable[[Sequence[Path]], T]
+    path: Path,
+    scratch: Path | None,
+    case: Callable[[Path], T],
+    dicom: Callable[[Sequence[Path]], T],
+    nifti: Callable[[Sequence[Path]], T],
 ) -> T:
     if not _exists(path):
         raise InputError(f"{path} does not exist; give a folder, a zip or a file")
@@ -71,7 +96,10 @@ def _dispatch(
 
 
 def _by_kind(
-    files: Sequence[Path], case: Callable[[Path], T], dicom: Callable[[Sequence[Path]], T], nifti: Callable[[Sequence[Path]], T]
+    files: Sequence[Path],
+    case: Callable[[Path], T],
+    dicom: Callable[[Sequence[Path]], T],
+    nifti: Callable[[Sequence[Path]], T],
 ) -> T:
     if not files:
         raise InputError("the folder is empty; give the folder of one CT or MR study")
@@ -80,7 +108,8 @@ def _by_kind(
         raise InputError(f"the folder holds {len(cases)} case folders; give one of them")
     if cases:
         return case(cases[0].parent)
-    images, others = [file for file in files if is_nifti(file)], [file for file in files if not is_nifti(file)]
+    images = [file for file in files if is_nifti(file)]
+    others = [file for file in files if not is_nifti(file)]
     return nifti(images) if images and not any(_is_dicom(file) for file in others) else dicom(files)
 
 
@@ -98,7 +127,9 @@ def _files(folder: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
         found += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
         if len(found) > MAX_FILES:
-            raise InputError(f"the folder holds more than {MAX_FILES} files; give the folder of one study")
+            raise InputError(
+                f"the folder holds more than {MAX_FILES} files; give the folder of one study"
+            )
     return [file for file in found if file.is_file()]
 
 
@@ -112,7 +143,10 @@ def _is_dicom(file: Path) -> bool:
 
 def _read_case(folder: Path, table: Sequence[PhaseRow]) -> Study:
     if table:
-        raise InputError("this is a case folder, whose case.json names the phases: correct it there, and leave --phases out")
+        raise InputError(
+            "this is a case folder, whose case.json names the phases: correct it there, and leave"
+            " --phases out"
+        )
     return load_case(folder)[0]
 
 

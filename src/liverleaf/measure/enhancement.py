@@ -1,7 +1,8 @@
 """Masks and phases in, enhancement curves, wash-in, wash-out and the enhancement features that readers look for out.
 
-CT is measured in HU differences, because HU have no zero that ratios could start from; MR in fractions (of the pre-contrast intensity, or
-of liver), because its intensities have an arbitrary scale. What was not scanned, or cannot be told, is None or absent, never invented.
+CT is measured in HU differences, because HU have no zero that ratios could start from; MR in
+fractions (of the pre-contrast intensity, or of liver), because its intensities have an arbitrary
+scale. What was not scanned, or cannot be told, is None or absent, never invented.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ Mask = NDArray[np.bool_]
 Images = Mapping[Phase, NDArray[np.floating]]
 
 CLEAR = {Modality.CT: 10.0, Modality.MR: 0.1}
-"""The difference in brightness that counts as clear: 10 HU, or a tenth of the liver's (or the pre-contrast) intensity."""
+"""The difference in brightness that counts as clear: 10 HU, or a tenth of the liver's (or the
+pre-contrast) intensity."""
 LESION_MARGIN_MM = 5.0
 LIVER_EDGE_MM = 3.0
 SMALLEST_LIVER_VOXELS = 50
@@ -31,7 +33,8 @@ class Curve:
     """Intensity of one region at each phase that was scanned.
 
     Attributes:
-        mean: intensity per phase, in the image's own unit (HU for CT, arbitrary for MR); phases that were not scanned are absent.
+        mean: intensity per phase, in the image's own unit (HU for CT, arbitrary for MR); phases
+            that were not scanned are absent.
         voxels: size of the region.
     """
 
@@ -40,7 +43,9 @@ class Curve:
 
     def __post_init__(self) -> None:
         if self.voxels < 1:
-            raise ValueError(f"a curve needs at least one voxel, got voxels={self.voxels}: was the mask empty?")
+            raise ValueError(
+                f"a curve needs at least one voxel, got voxels={self.voxels}: was the mask empty?"
+            )
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,8 @@ class Feature:
 
     Attributes:
         name: a key of `FEATURES`.
-        present: whether the evidence, and the conditions that `FEATURES` states, reach the threshold.
+        present: whether the evidence, and the conditions that `FEATURES` states, reach the
+            threshold.
         evidence: the measured number.
         threshold: what the evidence must reach.
         unit: of both: "HU" or "fraction of liver".
@@ -63,16 +69,25 @@ class Feature:
 
 
 FEATURES = {
-    "arterial_phase_hyperenhancement_non_rim": "contrast of the core to liver in the arterial phase; where there is a pre-contrast phase, "
-    "the contrast must also have risen by the threshold since then",
-    "rim_enhancement": "rim minus core in the arterial phase, each as contrast to liver; the rim must also be brighter than liver by the "
-    "threshold",
-    "wash_out_non_peripheral": "how far the core lies below liver in the late phase; in the arterial phase it must not have been "
-    "darker than liver",
-    "progressive_fill_in": "rise of the core's contrast to liver from the arterial to the late phase; the rim must have been brighter than "
-    "the core by the threshold in the arterial phase",
+    "arterial_phase_hyperenhancement_non_rim": (
+        "contrast of the core to liver in the arterial phase; where there is a pre-contrast phase, "
+        "the contrast must also have risen by the threshold since then"
+    ),
+    "rim_enhancement": (
+        "rim minus core in the arterial phase, each as contrast to liver; the rim must also be"
+        " brighter than liver by the threshold"
+    ),
+    "wash_out_non_peripheral": (
+        "how far the core lies below liver in the late phase; in the arterial phase it must not"
+        " have been darker than liver"
+    ),
+    "progressive_fill_in": (
+        "rise of the core's contrast to liver from the arterial to the late phase; the rim must"
+        " have been brighter than the core by the threshold in the arterial phase"
+    ),
 }
-"""What the evidence of each feature is. Core: deeper than half of the lesion's greatest depth; rim: the outer third of that depth."""
+"""What the evidence of each feature is. Core: deeper than half of the lesion's greatest depth; rim:
+the outer third of that depth."""
 
 
 def curve(images: Images, mask_ZYX: Mask) -> Curve:
@@ -83,22 +98,32 @@ def curve(images: Images, mask_ZYX: Mask) -> Curve:
         mask_ZYX: the region, shape (Z, Y, X).
 
     Returns:
-        The mean per phase; a phase that is not finite all over the mask (outside its field of view) is left out.
+        The mean per phase; a phase that is not finite all over the mask (outside its field of view)
+            is left out.
 
     Raises:
         ValueError: a phase has another shape than the mask, or the mask is empty.
     """
     _check(images, mask_ZYX)
-    mean = {phase: float(image[mask_ZYX].mean(dtype=np.float64)) for phase, image in images.items() if mask_ZYX.any()}
-    return Curve({phase: value for phase, value in mean.items() if np.isfinite(value)}, int(mask_ZYX.sum()))
+    mean = {
+        phase: float(image[mask_ZYX].mean(dtype=np.float64))
+        for phase, image in images.items()
+        if mask_ZYX.any()
+    }
+    return Curve(
+        {phase: value for phase, value in mean.items() if np.isfinite(value)}, int(mask_ZYX.sum())
+    )
 
 
-def liver_background(images: Images, liver_ZYX: Mask, lesions_ZYX: NDArray[np.integer], spacing_mm: Sequence[float]) -> Curve | None:
+def liver_background(
+    images: Images, liver_ZYX: Mask, lesions_ZYX: NDArray[np.integer], spacing_mm: Sequence[float]
+) -> Curve | None:
     """The curve of the liver that lesions are compared with: the median over parenchyma, per phase.
 
-    Parenchyma is the liver without its outer `LIVER_EDGE_MM` and without everything within `LESION_MARGIN_MM` of a lesion (both rounded up
-    to whole voxels); where that leaves under `SMALLEST_LIVER_VOXELS`, the liver without its lesions. The median keeps vessels, a tenth of
-    the liver, from counting.
+    Parenchyma is the liver without its outer `LIVER_EDGE_MM` and without everything within
+    `LESION_MARGIN_MM` of a lesion (both rounded up to whole voxels); where that leaves under
+    `SMALLEST_LIVER_VOXELS`, the liver without its lesions. The median keeps vessels, a tenth of the
+    liver, from counting.
 
     Args:
         images: intensities of shape (Z, Y, X), all on one grid.
@@ -107,29 +132,34 @@ def liver_background(images: Images, liver_ZYX: Mask, lesions_ZYX: NDArray[np.in
         spacing_mm: voxel size along Z, Y, X.
 
     Returns:
-        The median per phase (phases as in `curve`), or None where there are not `SMALLEST_LIVER_VOXELS` of parenchyma.
+        The median per phase (phases as in `curve`), or None where there are not
+            `SMALLEST_LIVER_VOXELS` of parenchyma.
     """
     _check(images, liver_ZYX)
     box = extent(liver_ZYX)
     if box is None:
         return None
     liver, lesions = liver_ZYX[box], lesions_ZYX[box] > 0
-    parenchyma = minimum_filter(liver, _window(LIVER_EDGE_MM, spacing_mm), mode="constant") & ~maximum_filter(
-        lesions, _window(LESION_MARGIN_MM, spacing_mm), mode="constant"
-    )
+    parenchyma = minimum_filter(
+        liver, _window(LIVER_EDGE_MM, spacing_mm), mode="constant"
+    ) & ~maximum_filter(lesions, _window(LESION_MARGIN_MM, spacing_mm), mode="constant")
     for region in (parenchyma, liver & ~lesions):
         voxels = int(region.sum())
         if voxels >= SMALLEST_LIVER_VOXELS:
-            median = {phase: float(np.median(image[box][region])) for phase, image in images.items()}
-            return Curve({phase: value for phase, value in median.items() if np.isfinite(value)}, voxels)
+            median = {
+                phase: float(np.median(image[box][region])) for phase, image in images.items()
+            }
+            return Curve(
+                {phase: value for phase, value in median.items() if np.isfinite(value)}, voxels
+            )
     return None
 
 
 def late_phase(phases: Images | Mapping[Phase, float], *, agent: str | None = None) -> Phase | None:
     """The phase at which wash-out is read: delayed, else portal venous, else None.
 
-    With gadoxetate only the portal venous phase counts: later, the liver takes the agent up and any lesion without hepatocytes looks dark
-    (LI-RADS v2018).
+    With gadoxetate only the portal venous phase counts: later, the liver takes the agent up and any
+    lesion without hepatocytes looks dark (LI-RADS v2018).
     """
     candidates = (Phase.PORTAL,) if agent == "gadoxetate" else (Phase.DELAYED, Phase.PORTAL)
     return next((phase for phase in candidates if phase in phases), None)
@@ -161,7 +191,8 @@ def contrast(lesion: Curve, liver: Curve, phase: Phase, modality: Modality) -> f
 def enhancement(region: Curve, phase: Phase, modality: Modality) -> float | None:
     """How much brighter than before contrast a region is at one phase: I - pre in HU (CT), or (I - pre) / pre (MR).
 
-    None where the phase or the pre-contrast phase is missing, or the region had no signal before contrast.
+    None where the phase or the pre-contrast phase is missing, or the region had no signal before
+    contrast.
     """
     if phase not in region.mean or Phase.PRE not in region.mean:
         return None
@@ -187,19 +218,25 @@ def wash_out(lesion: Curve, late: Phase, modality: Modality) -> float | None:
 
         wash_out = (arterial - late) / (arterial - pre)
 
-    Dimensionless for CT and MR; 0: kept, 1: back at its pre-contrast intensity, negative: still rising. None where a phase is missing or
-    the lesion never clearly enhanced (wash-in under `CLEAR`), because a ratio to nothing is not a measurement.
+    Dimensionless for CT and MR; 0: kept, 1: back at its pre-contrast intensity, negative: still
+    rising. None where a phase is missing or the lesion never clearly enhanced (wash-in under
+    `CLEAR`), because a ratio to nothing is not a measurement.
     """
     uptake = wash_in(lesion, modality)
     if uptake is None or uptake < CLEAR[modality] or late not in lesion.mean:
         return None
-    return (lesion.mean[Phase.ARTERIAL] - lesion.mean[late]) / (lesion.mean[Phase.ARTERIAL] - lesion.mean[Phase.PRE])
+    return (lesion.mean[Phase.ARTERIAL] - lesion.mean[late]) / (
+        lesion.mean[Phase.ARTERIAL] - lesion.mean[Phase.PRE]
+    )
 
 
-def wash_out_against_liver(lesion: Curve, liver: Curve, late: Phase, modality: Modality) -> float | None:
+def wash_out_against_liver(
+    lesion: Curve, liver: Curve, late: Phase, modality: Modality
+) -> float | None:
     """How far a lesion's `contrast` to liver falls from the arterial to a later phase, in its unit; positive when it falls.
 
-    A difference and not a ratio: it needs no pre-contrast phase and stays steady where the arterial contrast is small.
+    A difference and not a ratio: it needs no pre-contrast phase and stays steady where the arterial
+    contrast is small.
     """
     arterial, later = (contrast(lesion, liver, phase, modality) for phase in (Phase.ARTERIAL, late))
     return None if arterial is None or later is None else arterial - later
@@ -208,22 +245,34 @@ def wash_out_against_liver(lesion: Curve, liver: Curve, late: Phase, modality: M
 def liver_to_lesion_percent(lesion: Curve, liver: Curve, late: Phase) -> float | None:
     """Liu's percentage attenuation ratio: 100 x liver / lesion at a late phase; over 100 the lesion is darker than liver.
 
-    In the delayed phase of CT a hypervascular lesion at 107 or more was HCC with 100 % sensitivity and 76 % specificity (47 lesions); on MR
-    the cut was 102. None where the phase is missing or either intensity is not positive.
+    In the delayed phase of CT a hypervascular lesion at 107 or more was HCC with 100 % sensitivity
+    and 76 % specificity (47 lesions); on MR the cut was 102. None where the phase is missing or
+    either intensity is not positive.
 
     Reference: Liu et al., AJR 2013;200:84-89. MR: Kloeckner et al., BMC Cancer 2016;16:758.
     """
-    if late not in lesion.mean or late not in liver.mean or min(lesion.mean[late], liver.mean[late]) <= 0:
+    if (
+        late not in lesion.mean
+        or late not in liver.mean
+        or min(lesion.mean[late], liver.mean[late]) <= 0
+    ):
         return None
     return 100 * liver.mean[late] / lesion.mean[late]
 
 
 def features(
-    images: Images, mask_ZYX: Mask, liver: Curve, modality: Modality, spacing_mm: Sequence[float], *, late: Phase | None
+    images: Images,
+    mask_ZYX: Mask,
+    liver: Curve,
+    modality: Modality,
+    spacing_mm: Sequence[float],
+    *,
+    late: Phase | None,
 ) -> tuple[Feature, ...]:
     """Measure the features of `FEATURES` that these phases and this lesion allow; what cannot be measured is absent.
 
-    They follow the wording of LI-RADS v2018 but are numbers, not a reading, and the thresholds (`CLEAR`) are ours.
+    They follow the wording of LI-RADS v2018 but are numbers, not a reading, and the thresholds
+    (`CLEAR`) are ours.
 
     Args:
         images: intensities of shape (Z, Y, X), on one grid; a box around the lesion is enough.
@@ -238,19 +287,26 @@ def features(
         return ()
     rim, core = (curve(images, region) for region in compartments)
     rim_arterial, core_pre, core_arterial = (
-        contrast(region, liver, phase, modality) for region, phase in ((rim, Phase.ARTERIAL), (core, Phase.PRE), (core, Phase.ARTERIAL))
+        contrast(region, liver, phase, modality)
+        for region, phase in ((rim, Phase.ARTERIAL), (core, Phase.PRE), (core, Phase.ARTERIAL))
     )
     core_late = None if late is None else contrast(core, liver, late, modality)
     clear = CLEAR[modality]
 
     def feature(name: str, evidence: float, condition: bool) -> Feature:
-        return Feature(name, evidence >= clear and condition, evidence, clear, contrast_unit(modality))
+        return Feature(
+            name, evidence >= clear and condition, evidence, clear, contrast_unit(modality)
+        )
 
     if rim_arterial is None or core_arterial is None:
         return ()
     ring = rim_arterial - core_arterial
     found = [
-        feature("arterial_phase_hyperenhancement_non_rim", core_arterial, core_pre is None or core_arterial - core_pre >= clear),
+        feature(
+            "arterial_phase_hyperenhancement_non_rim",
+            core_arterial,
+            core_pre is None or core_arterial - core_pre >= clear,
+        ),
         feature("rim_enhancement", ring, rim_arterial >= clear),
     ]
     if core_late is not None:
@@ -259,12 +315,16 @@ def features(
     return tuple(found)
 
 
-def rim_and_core(mask_ZYX: Mask, spacing_mm: Sequence[float], *, smallest_voxels: int = 10) -> tuple[Mask, Mask] | None:
+def rim_and_core(
+    mask_ZYX: Mask, spacing_mm: Sequence[float], *, smallest_voxels: int = 10
+) -> tuple[Mask, Mask] | None:
     """Split a lesion by depth: its rim (outer third of the greatest depth) and its core (deeper than half of it).
 
     None for a lesion too small to have both (either under `smallest_voxels`).
     """
-    depth_mm = distance_transform_edt(np.pad(mask_ZYX, 1), sampling=np.asarray(spacing_mm, float))[1:-1, 1:-1, 1:-1]
+    depth_mm = distance_transform_edt(np.pad(mask_ZYX, 1), sampling=np.asarray(spacing_mm, float))[
+        1:-1, 1:-1, 1:-1
+    ]
     rim = mask_ZYX & (depth_mm <= depth_mm.max() / 3)
     core = depth_mm > depth_mm.max() / 2
     return (rim, core) if min(rim.sum(), core.sum()) >= smallest_voxels else None
@@ -273,7 +333,10 @@ def rim_and_core(mask_ZYX: Mask, spacing_mm: Sequence[float], *, smallest_voxels
 def _check(images: Images, mask_ZYX: Mask) -> None:
     for phase, image in images.items():
         if image.shape != mask_ZYX.shape:
-            raise ValueError(f"phase {phase.name} has shape {image.shape}, the mask {mask_ZYX.shape}: register the study first")
+            raise ValueError(
+                f"phase {phase.name} has shape {image.shape}, the mask {mask_ZYX.shape}: register"
+                " the study first"
+            )
 
 
 def _window(margin_mm: float, spacing_mm: Sequence[float]) -> tuple[int, ...]:

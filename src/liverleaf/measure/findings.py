@@ -36,11 +36,14 @@ PLAUSIBLE_LIVER_ML = (400.0, 5000.0)
 """Volumes of adult livers, with tumours; outside, the outline or the image is doubtful."""
 
 
-def measure(study: Study, prediction: Prediction, *, provenance: Provenance | None = None) -> Findings:
+def measure(
+    study: Study, prediction: Prediction, *, provenance: Provenance | None = None
+) -> Findings:
     """Measure a prediction in the images it was made from.
 
-    Phases whose registration is not trusted are left out of every measurement, with a warning. A provenance that is known only later is put
-    in by `findings.model_copy(update={"provenance": provenance})`.
+    Phases whose registration is not trusted are left out of every measurement, with a warning. A
+    provenance that is known only later is put in by `findings.model_copy(update={"provenance":
+    provenance})`.
 
     Args:
         study: all phases on the reference phase's grid.
@@ -48,14 +51,21 @@ def measure(study: Study, prediction: Prediction, *, provenance: Provenance | No
         provenance: where the numbers come from.
 
     Raises:
-        ValueError: the phases or the masks lie on different grids, or masks and lesion list name different lesions.
+        ValueError: the phases or the masks lie on different grids, or masks and lesion list name
+            different lesions.
     """
-    boxes = {label: box for label, box in enumerate(lesions.boxes(prediction.lesions.array), start=1) if box}
+    boxes = {
+        label: box
+        for label, box in enumerate(lesions.boxes(prediction.lesions.array), start=1)
+        if box
+    }
     _check(study, prediction, set(boxes))
     labels, liver = prediction.lesions.array, np.asarray(prediction.liver.array, bool)
     spacing_mm = study.grid.spacing
     images = {phase: image.volume.array for phase, image in study.phases.items() if _trusted(image)}
-    background = enhancement.liver_background(images, liver, labels, spacing_mm) if liver.any() else None
+    background = (
+        enhancement.liver_background(images, liver, labels, spacing_mm) if liver.any() else None
+    )
     depths_mm = lesions.capsule_distances_mm(labels, liver, spacing_mm)
     liver_ml = lesions.volume_ml(liver, spacing_mm)
     return Findings(
@@ -67,7 +77,15 @@ def measure(study: Study, prediction: Prediction, *, provenance: Provenance | No
             malignant_probability=prediction.malignant,
         ),
         lesions=tuple(
-            _lesion_record(study, images, labels, boxes[lesion.label], lesion, background, depths_mm.get(lesion.label))
+            _lesion_record(
+                study,
+                images,
+                labels,
+                boxes[lesion.label],
+                lesion,
+                background,
+                depths_mm.get(lesion.label),
+            )
             for lesion in sorted(prediction.lesion_list, key=lambda lesion: lesion.label)
         ),
         warnings=(*prediction.warnings, *_warnings(study, liver, liver_ml, background)),
@@ -80,10 +98,14 @@ def _check(study: Study, prediction: Prediction, present: set[int]) -> None:
         raise ValueError("the phases lie on different grids: register the study first")
     for name, volume in (("liver", prediction.liver), ("lesions", prediction.lesions)):
         if not same_grid(volume, study.grid):
-            raise ValueError(f"the {name} mask does not lie on the grid of the {study.reference.title} phase")
+            raise ValueError(
+                f"the {name} mask does not lie on the grid of the {study.reference.title} phase"
+            )
     listed = {lesion.label for lesion in prediction.lesion_list}
     if present != listed:
-        raise ValueError(f"the lesion mask holds labels {sorted(present)}, the lesion list {sorted(listed)}")
+        raise ValueError(
+            f"the lesion mask holds labels {sorted(present)}, the lesion list {sorted(listed)}"
+        )
 
 
 def _trusted(image: PhaseImage) -> bool:
@@ -91,12 +113,17 @@ def _trusted(image: PhaseImage) -> bool:
 
 
 def _by_type(probabilities: Mapping[LesionType, float]) -> dict[TypeName, float]:
-    return {type_name(lesion_type): probabilities[lesion_type] for lesion_type in sorted(probabilities)}
+    return {
+        type_name(lesion_type): probabilities[lesion_type] for lesion_type in sorted(probabilities)
+    }
 
 
 def _curve_record(mean: Mapping[Phase, float], study: Study) -> CurveRecord:
     unit = cast(Literal["HU", "a.u."], study.modality.unit)
-    return CurveRecord(unit=unit, mean={phase_name(phase): mean[phase] for phase in sorted(mean) if np.isfinite(mean[phase])})
+    return CurveRecord(
+        unit=unit,
+        mean={phase_name(phase): mean[phase] for phase in sorted(mean) if np.isfinite(mean[phase])},
+    )
 
 
 def _study_record(study: Study) -> StudyRecord:
@@ -106,14 +133,18 @@ def _study_record(study: Study) -> StudyRecord:
         agent=study.agent,
         reference_phase=phase_name(study.reference),
         shape=study.grid.spatial_shape,
-        spacing_mm=cast(tuple[float, float, float], tuple(round(size, 4) for size in study.grid.spacing)),
+        spacing_mm=cast(
+            tuple[float, float, float], tuple(round(size, 4) for size in study.grid.spacing)
+        ),
         phases=tuple(
             PhaseRecord(
                 phase=phase_name(phase),
                 time_s=image.time_s,
                 confidence=image.confidence,
                 evidence=image.evidence,
-                alignment=None if image.alignment is None else AlignmentRecord(**vars(image.alignment)),
+                alignment=(
+                    None if image.alignment is None else AlignmentRecord(**vars(image.alignment))
+                ),
             )
             for phase, image in study.phases.items()
         ),
@@ -138,7 +169,11 @@ def _lesion_record(
     late = enhancement.late_phase(curve.mean, agent=study.agent)
     size = lesions.diameters(mask, affine)
     volume_ml = lesions.volume_ml(mask, spacing_mm)
-    features = () if background is None else enhancement.features(inside, mask, background, modality, spacing_mm, late=late)
+    features = (
+        ()
+        if background is None
+        else enhancement.features(inside, mask, background, modality, spacing_mm, late=late)
+    )
     return LesionRecord(
         id=lesion.label,
         centroid_mm=cast(Point, tuple(lesions.centroid_mm(mask, affine))),
@@ -160,28 +195,51 @@ def _lesion_record(
     )
 
 
-def _wash_in(curve: enhancement.Curve, background: enhancement.Curve | None, study: Study) -> WashIn | None:
+def _wash_in(
+    curve: enhancement.Curve, background: enhancement.Curve | None, study: Study
+) -> WashIn | None:
     own = enhancement.wash_in(curve, study.modality)
     if own is None:
         return None
-    against = None if background is None else enhancement.wash_in_against_liver(curve, background, study.modality)
+    against = (
+        None
+        if background is None
+        else enhancement.wash_in_against_liver(curve, background, study.modality)
+    )
     unit = cast(Literal["HU", "fraction of pre"], enhancement.enhancement_unit(study.modality))
     return WashIn(enhancement=own, against_liver=against, unit=unit)
 
 
-def _wash_out(curve: enhancement.Curve, background: enhancement.Curve | None, late: Phase, study: Study) -> WashOut | None:
+def _wash_out(
+    curve: enhancement.Curve, background: enhancement.Curve | None, late: Phase, study: Study
+) -> WashOut | None:
     share_lost = enhancement.wash_out(curve, late, study.modality)
-    against = None if background is None else enhancement.wash_out_against_liver(curve, background, late, study.modality)
-    percent = None if background is None else enhancement.liver_to_lesion_percent(curve, background, late)
+    against = (
+        None
+        if background is None
+        else enhancement.wash_out_against_liver(curve, background, late, study.modality)
+    )
+    percent = (
+        None if background is None else enhancement.liver_to_lesion_percent(curve, background, late)
+    )
     if share_lost is None and against is None and percent is None:
         return None
     unit = cast(Literal["HU", "fraction of liver"], enhancement.contrast_unit(study.modality))
-    return WashOut(phase=phase_name(late), share_lost=share_lost, against_liver=against, unit=unit, liver_to_lesion_percent=percent)
+    return WashOut(
+        phase=phase_name(late),
+        share_lost=share_lost,
+        against_liver=against,
+        unit=unit,
+        liver_to_lesion_percent=percent,
+    )
 
 
-def _warnings(study: Study, liver_ZYX: lesions.Mask, liver_ml: float, background: enhancement.Curve | None) -> list[str]:
+def _warnings(
+    study: Study, liver_ZYX: lesions.Mask, liver_ml: float, background: enhancement.Curve | None
+) -> list[str]:
     warnings = [
-        f"The {phase.title} phase could not be aligned reliably: it is left out of all curves and features."
+        f"The {phase.title} phase could not be aligned reliably: it is left out of all curves and"
+        " features."
         for phase, image in study.phases.items()
         if not _trusted(image)
     ]
@@ -189,28 +247,49 @@ def _warnings(study: Study, liver_ZYX: lesions.Mask, liver_ml: float, background
         return [*warnings, "No liver was found: this may not be an image of the liver."]
     if not PLAUSIBLE_LIVER_ML[0] <= liver_ml <= PLAUSIBLE_LIVER_ML[1]:
         low, high = PLAUSIBLE_LIVER_ML
-        warnings.append(f"A liver of {liver_ml:.0f} ml is hardly plausible ({low:.0f} to {high:.0f} ml): look at its outline first.")
+        warnings.append(
+            f"A liver of {liver_ml:.0f} ml is hardly plausible ({low:.0f} to {high:.0f} ml): look"
+            " at its outline first."
+        )
     if any(liver_ZYX.take(end, axis).any() for axis in range(3) for end in (0, -1)):
-        warnings.append("The liver reaches the edge of the images: its volume is that of the part shown.")
+        warnings.append(
+            "The liver reaches the edge of the images: its volume is that of the part shown."
+        )
     if background is None:
         warnings.append("There is too little liver without lesions to compare lesions with.")
     return warnings
 
 
-def _lesion_warnings(study: Study, curve: enhancement.Curve, box: lesions.Box, volume_ml: float) -> tuple[str, ...]:
+def _lesion_warnings(
+    study: Study, curve: enhancement.Curve, box: lesions.Box, volume_ml: float
+) -> tuple[str, ...]:
     warnings = []
     if len(study.phases) == 1:
         warnings.append(f"Only the {study.reference.title} phase was given: the type is doubtful.")
-    for phase, consequence in ((Phase.ARTERIAL, "no wash-in, wash-out or features"), (Phase.PRE, "no wash-in")):
+    for phase, consequence in (
+        (Phase.ARTERIAL, "no wash-in, wash-out or features"),
+        (Phase.PRE, "no wash-in"),
+    ):
         if phase not in study.phases:
             warnings.append(f"There is no {phase.title} phase: {consequence}.")
     for phase, image in study.phases.items():
         if not _trusted(image):
-            warnings.append(f"The {phase.title} phase is not aligned reliably and is left out of the curve.")
+            warnings.append(
+                f"The {phase.title} phase is not aligned reliably and is left out of the curve."
+            )
         elif phase not in curve.mean:
-            warnings.append(f"The {phase.title} phase does not cover the lesion and is left out of the curve.")
-    if any(axis.start == 0 or axis.stop == size for axis, size in zip(box, study.grid.spatial_shape, strict=True)):
-        warnings.append("The lesion reaches the edge of the images: its size is that of the part shown.")
+            warnings.append(
+                f"The {phase.title} phase does not cover the lesion and is left out of the curve."
+            )
+    if any(
+        axis.start == 0 or axis.stop == size
+        for axis, size in zip(box, study.grid.spatial_shape, strict=True)
+    ):
+        warnings.append(
+            "The lesion reaches the edge of the images: its size is that of the part shown."
+        )
     if volume_ml < SMALLEST_SCORED_ML:
-        warnings.append("The lesion is smaller than 113 mm3, the smallest for which detection is evaluated.")
+        warnings.append(
+            "The lesion is smaller than 113 mm3, the smallest for which detection is evaluated."
+        )
     return tuple(warnings)

@@ -21,16 +21,24 @@ Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
 
 MINIMUM_PART_RADIUS_MM = 3.0
-"""The ball that each part of a split lesion must hold: 113 mm3, the smallest lesion at which detection is scored."""
+"""The ball that each part of a split lesion must hold: 113 mm3, the smallest lesion at which
+detection is scored."""
 NECK_RATIO = 0.6
-"""Two lesions touch, rather than being one, where the neck between them is under this share of the smaller one's radius."""
+"""Two lesions touch, rather than being one, where the neck between them is under this share of the
+smaller one's radius."""
 
 
-def clean_liver(liver_ZYX: NDArray[Any], spacing_mm: Sequence[float], *, threshold: float = 0.5, minimum_volume_ml: float = 1.0) -> Mask:
+def clean_liver(
+    liver_ZYX: NDArray[Any],
+    spacing_mm: Sequence[float],
+    *,
+    threshold: float = 0.5,
+    minimum_volume_ml: float = 1.0,
+) -> Mask:
     """Turn a liver probability (or mask) into one solid liver: threshold, largest piece, holes filled.
 
-    Pieces are joined by faces only, so that a neighbour touching at a corner falls away. Lesions count as liver: give the probability of
-    "liver or lesion".
+    Pieces are joined by faces only, so that a neighbour touching at a corner falls away. Lesions
+    count as liver: give the probability of "liver or lesion".
 
     Args:
         liver_ZYX: probability in [0, 1] or bool mask, shape (Z, Y, X).
@@ -64,9 +72,11 @@ def separate(
 ) -> NDArray[np.uint16]:
     """Find the separate lesions in a lesion probability (or mask).
 
-    Lesions are 26-connected components. One component is cut in two or more only where it clearly is: every part must hold a ball of
-    `MINIMUM_PART_RADIUS_MM` and the neck to the next part must be under `NECK_RATIO` of the part's own radius, so that a lobulated giant
-    stays one. Every lesion that is large enough and near the liver is kept, however many there are. Without a liver there are no lesions.
+    Lesions are 26-connected components. One component is cut in two or more only where it clearly
+    is: every part must hold a ball of `MINIMUM_PART_RADIUS_MM` and the neck to the next part must
+    be under `NECK_RATIO` of the part's own radius, so that a lobulated giant stays one. Every
+    lesion that is large enough and near the liver is kept, however many there are. Without a liver
+    there are no lesions.
 
     Args:
         lesion_ZYX: probability in [0, 1] or bool mask, shape (Z, Y, X).
@@ -74,7 +84,8 @@ def separate(
         spacing_mm: voxel size along Z, Y, X.
         threshold: voxels of at least this probability are lesion.
         minimum_volume_mm3: smaller lesions are dropped.
-        maximum_distance_mm: lesions whose nearest voxel is farther than this from the liver are dropped.
+        maximum_distance_mm: lesions whose nearest voxel is farther than this from the liver are
+            dropped.
 
     Returns:
         Instance labels of shape (Z, Y, X): 1 for the largest lesion, then 2, 3, ...; 0 elsewhere.
@@ -82,7 +93,8 @@ def separate(
     Raises:
         ValueError: lesions and liver differ in shape.
 
-    Reference: post-processing of LIDIA (Huang et al., MICCAI 2025). The cut is a watershed from h-maxima of the distance map's logarithm.
+    Reference: post-processing of LIDIA (Huang et al., MICCAI 2025). The cut is a watershed from
+    h-maxima of the distance map's logarithm.
     """
     if lesion_ZYX.shape != liver_ZYX.shape:
         raise ValueError(f"the lesions have shape {lesion_ZYX.shape}, the liver {liver_ZYX.shape}")
@@ -97,7 +109,9 @@ def separate(
             continue
         for part in _parts(components[box] == component, spacing):
             voxels = int(part.sum())
-            if voxels * voxel_mm3 >= minimum_volume_mm3 and _near(part, box, liver_ZYX, spacing, maximum_distance_mm):
+            if voxels * voxel_mm3 >= minimum_volume_mm3 and _near(
+                part, box, liver_ZYX, spacing, maximum_distance_mm
+            ):
                 found.append((voxels, box, part))
     labels = np.zeros(components.shape, np.uint16)
     for label, (_, box, part) in enumerate(sorted(found, key=lambda lesion: -lesion[0]), start=1):
@@ -127,13 +141,15 @@ class Diameters:
 def diameters(mask_ZYX: Mask, affine: NDArray[np.float64]) -> Diameters:
     """Measure a lesion as a reader does: the longest diameter in any slice along Z, and the longest across it.
 
-    A voxel reaches half its size to each side of its centre: diameters run between the middles of the outer voxel edges (as the Feret
-    diameter of skimage), so that a single voxel measures its own width and a row of n voxels n widths. Round outlines come out long by
-    under a pixel (0.8 on average, 0.4 for the short axis). Notches are bridged, as calipers do (convex hull).
+    A voxel reaches half its size to each side of its centre: diameters run between the middles of
+    the outer voxel edges (as the Feret diameter of skimage), so that a single voxel measures its
+    own width and a row of n voxels n widths. Round outlines come out long by under a pixel (0.8 on
+    average, 0.4 for the short axis). Notches are bridged, as calipers do (convex hull).
 
     Args:
         mask_ZYX: the lesion, shape (Z, Y, X).
-        affine: 4 x 4, voxel indices (z, y, x) to LPS millimetres; its rows and columns are perpendicular.
+        affine: 4 x 4, voxel indices (z, y, x) to LPS millimetres; its rows and columns are
+            perpendicular.
 
     Raises:
         ValueError: the mask is empty.
@@ -164,7 +180,9 @@ def diameters(mask_ZYX: Mask, affine: NDArray[np.float64]) -> Diameters:
 
 def centroid_mm(mask_ZYX: Mask, affine: NDArray[np.float64]) -> NDArray[np.float64]:
     """The mean position of a mask's voxel centres in LPS millimetres, shape (3,)."""
-    centre: NDArray[np.float64] = affine[:3, :3] @ np.argwhere(mask_ZYX).mean(axis=0) + affine[:3, 3]
+    centre: NDArray[np.float64] = (
+        affine[:3, :3] @ np.argwhere(mask_ZYX).mean(axis=0) + affine[:3, 3]
+    )
     return centre
 
 
@@ -181,13 +199,23 @@ def extent(mask_ZYX: NDArray[Any]) -> Box | None:
 def boxes(labels_ZYX: NDArray[np.integer]) -> list[Box | None]:
     """The smallest box of each label from 1 to the largest; None for a label that does not occur.
 
-    As `scipy.ndimage.find_objects`, which takes several times as long over a volume that is mostly background.
+    As `scipy.ndimage.find_objects`, which takes several times as long over a volume that is mostly
+    background.
     """
     whole = extent(labels_ZYX)
     if whole is None:
         return []
     found = cast(list[Box | None], find_objects(labels_ZYX[whole]))
-    return [box and cast(Box, tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(whole, box, strict=True))) for box in found]
+    return [
+        box
+        and cast(
+            Box,
+            tuple(
+                slice(a.start + b.start, a.start + b.stop) for a, b in zip(whole, box, strict=True)
+            ),
+        )
+        for box in found
+    ]
 
 
 def volume_ml(mask: Mask, spacing_mm: Sequence[float]) -> float:
@@ -195,10 +223,13 @@ def volume_ml(mask: Mask, spacing_mm: Sequence[float]) -> float:
     return float(np.count_nonzero(mask) * math.prod(spacing_mm) / 1000)
 
 
-def capsule_distances_mm(lesions_ZYX: NDArray[np.integer], liver_ZYX: Mask, spacing_mm: Sequence[float]) -> dict[int, float]:
+def capsule_distances_mm(
+    lesions_ZYX: NDArray[np.integer], liver_ZYX: Mask, spacing_mm: Sequence[float]
+) -> dict[int, float]:
     """How deep each lesion lies: the shortest way between its voxels and the liver's outermost voxels, in mm, by label.
 
-    0 for a lesion that reaches the surface or leaves the liver; empty without a liver. The surface includes fissures and the hilum.
+    0 for a lesion that reaches the surface or leaves the liver; empty without a liver. The surface
+    includes fissures and the hilum.
     """
     spacing = np.asarray(spacing_mm, float)
     within = extent(liver_ZYX)
@@ -241,7 +272,8 @@ def _hull(mask_YX: Mask) -> NDArray[np.float64]:
 def _across(hull_mm: NDArray[np.float64], long_ends_mm: NDArray[np.float64]) -> NDArray[np.float64]:
     """The ends of the longest chord of a convex outline perpendicular to its long axis, shape (2, 2).
 
-    The chord's length is concave and piecewise linear along the axis, so its maximum lies at a corner.
+    The chord's length is concave and piecewise linear along the axis, so its maximum lies at a
+    corner.
     """
     start = long_ends_mm[0]
     along = (long_ends_mm[1] - start) / np.linalg.norm(long_ends_mm[1] - start)
@@ -257,32 +289,38 @@ def _across(hull_mm: NDArray[np.float64], long_ends_mm: NDArray[np.float64]) -> 
 
 def _filled(mask_ZYX: Mask) -> Mask:
     """The mask with its enclosed holes filled: what cannot be reached from outside through faces."""
-    outside = cc3d.connected_components(np.pad(~mask_ZYX, 1, constant_values=True), connectivity=6, binary_image=True)
+    outside = cc3d.connected_components(
+        np.pad(~mask_ZYX, 1, constant_values=True), connectivity=6, binary_image=True
+    )
     filled: Mask = outside[1:-1, 1:-1, 1:-1] != outside[0, 0, 0]
     return filled
 
 
 def _parts(component_ZYX: Mask, spacing: NDArray[np.float64]) -> Iterator[Mask]:
     """The lesions that one connected component holds; mostly itself."""
-    distance_mm = distance_transform_edt(np.pad(_filled(component_ZYX), 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
+    distance_mm = distance_transform_edt(np.pad(_filled(component_ZYX), 1), sampling=spacing)[
+        1:-1, 1:-1, 1:-1
+    ]
     markers = _summits(distance_mm, spacing)
     if markers.max() < 2:
         yield component_ZYX
         return
-    parts = watershed(-distance_mm, markers, mask=component_ZYX)  # type: ignore[no-untyped-call]
+    parts = watershed(-distance_mm, markers, mask=component_ZYX)
     yield from (parts == label for label in range(1, int(parts.max()) + 1))
 
 
 def _summits(distance_mm: NDArray[np.float64], spacing: NDArray[np.float64]) -> NDArray[np.int32]:
     """Label the summits of a distance map that are `MINIMUM_PART_RADIUS_MM` high and `1 / NECK_RATIO` times as high as the way to the next.
 
-    Standing out by a factor is standing out by a difference in the logarithm: the h-maxima transform, free of scale.
+    Standing out by a factor is standing out by a difference in the logarithm: the h-maxima
+    transform, free of scale.
     """
-    # Block maxima keep every summit and can only raise a neck, so the coarse grid saves a giant's time and never cuts what is one.
+    # Block maxima keep every summit and can only raise a neck, so the coarse grid saves a giant's
+    # time and never cuts what is one.
     step = np.maximum(1, distance_mm.max() / (12 * spacing)).astype(int)
-    peak_mm = block_reduce(distance_mm, tuple(step), np.max)  # type: ignore[no-untyped-call]
+    peak_mm = block_reduce(distance_mm, tuple(step), np.max)
     height = np.log(np.maximum(peak_mm, MINIMUM_PART_RADIUS_MM * NECK_RATIO))
-    rise = height - reconstruction(height + np.log(NECK_RATIO), height)  # type: ignore[no-untyped-call]
+    rise = height - reconstruction(height + np.log(NECK_RATIO), height)
     domes = cc3d.connected_components(rise > 0, connectivity=26, binary_image=True)
     summits = np.zeros(distance_mm.shape, np.int32)
     kept = 0
@@ -292,22 +330,35 @@ def _summits(distance_mm: NDArray[np.float64], spacing: NDArray[np.float64]) -> 
         if top_mm < MINIMUM_PART_RADIUS_MM or rise[box][dome].max() < -np.log(NECK_RATIO) - 1e-6:
             continue
         kept += 1
-        fine = tuple(slice(axis.start * size, axis.stop * size) for axis, size in zip(box, step, strict=True))
+        fine = tuple(
+            slice(axis.start * size, axis.stop * size) for axis, size in zip(box, step, strict=True)
+        )
         top = distance_mm[fine] == top_mm
         summits[fine][top & np.kron(dome, np.ones(step, bool))[tuple(map(slice, top.shape))]] = kept
     return summits
 
 
-def _near(part_ZYX: Mask, box: Box, liver_ZYX: Mask, spacing: NDArray[np.float64], maximum_distance_mm: float) -> bool:
+def _near(
+    part_ZYX: Mask,
+    box: Box,
+    liver_ZYX: Mask,
+    spacing: NDArray[np.float64],
+    maximum_distance_mm: float,
+) -> bool:
     """Whether the nearest voxel of a part is within `maximum_distance_mm` of the liver (centre to centre)."""
     if (part_ZYX & liver_ZYX[box]).any():
         return True
     reach = np.ceil(maximum_distance_mm / spacing).astype(int)
     low = [max(axis.start - margin, 0) for axis, margin in zip(box, reach, strict=True)]
-    around = tuple(slice(start, axis.stop + margin) for start, axis, margin in zip(low, box, reach, strict=True))
+    around = tuple(
+        slice(start, axis.stop + margin)
+        for start, axis, margin in zip(low, box, reach, strict=True)
+    )
     liver = liver_ZYX[around]
     if not liver.any():
         return False
     distance_mm = distance_transform_edt(~liver, sampling=spacing)
-    inner = tuple(slice(axis.start - start, axis.stop - start) for axis, start in zip(box, low, strict=True))
+    inner = tuple(
+        slice(axis.start - start, axis.stop - start) for axis, start in zip(box, low, strict=True)
+    )
     return bool(distance_mm[inner][part_ZYX].min() <= maximum_distance_mm)

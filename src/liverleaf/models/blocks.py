@@ -29,12 +29,15 @@ class ConvBlock(nn.Sequential):
         layers: list[nn.Module] = []
         for index in range(convs):
             layers += [
-                nn.Conv2d(inputs if index == 0 else outputs, outputs, kernel_size=3, padding=1, bias=False),
+                nn.Conv2d(
+                    inputs if index == 0 else outputs, outputs, kernel_size=3, padding=1, bias=False
+                ),
                 nn.BatchNorm2d(outputs),
                 nn.ReLU(inplace=True),
             ]
         if pool:
-            layers.insert(-1, nn.MaxPool2d(2))  # before the ReLU, which says the same of a quarter of the pixels
+            # before the ReLU, which says the same of a quarter of the pixels
+            layers.insert(-1, nn.MaxPool2d(2))
         super().__init__(*layers)
 
 
@@ -50,7 +53,9 @@ class UpBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, skip: int = 0) -> None:
         super().__init__()
         self.up = nn.Sequential(
-            nn.ConvTranspose2d(inputs, outputs, kernel_size=2, stride=2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+            nn.ConvTranspose2d(inputs, outputs, kernel_size=2, stride=2, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
         )
         self.merge = ConvBlock(outputs + skip, outputs) if skip else None
 
@@ -68,23 +73,39 @@ def sinusoidal_positions(length: int, width: int) -> Tensor:
     Reference: Vaswani et al., Attention is all you need, NeurIPS 2017, section 3.5.
     """
     position_N1 = torch.arange(length, dtype=torch.float32)[:, None]
-    frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10_000.0) / width))
+    frequency = torch.exp(
+        torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10_000.0) / width)
+    )
     table_ND = torch.zeros(length, width)
     table_ND[:, 0::2] = torch.sin(position_N1 * frequency)
     table_ND[:, 1::2] = torch.cos(position_N1 * frequency)[:, : width // 2]
     return table_ND
 
 
-def transformer(width: int, *, heads: int, blocks: int, dropout: float = 0.0, norm_first: bool = False) -> nn.TransformerEncoder:
+def transformer(
+    width: int, *, heads: int, blocks: int, dropout: float = 0.0, norm_first: bool = False
+) -> nn.TransformerEncoder:
     """A stack of Transformer blocks with a feed-forward layer four times as wide, post-norm as in Vaswani et al. (2017).
 
-    With `norm_first`, normalisation comes before each sublayer and once at the end, which trains at higher learning rates (Xiong et al., On
-    layer normalization in the transformer architecture, ICML 2020).
+    With `norm_first`, normalisation comes before each sublayer and once at the end, which trains at
+    higher learning rates (Xiong et al., On layer normalization in the transformer architecture,
+    ICML 2020).
 
     Raises:
         ValueError: the width is not a multiple of the heads.
     """
     if width % heads:
-        raise ValueError(f"the token width must be a multiple of the heads, got width={width}, heads={heads}")
-    block = nn.TransformerEncoderLayer(width, heads, dim_feedforward=4 * width, dropout=dropout, batch_first=True, norm_first=norm_first)
-    return nn.TransformerEncoder(block, blocks, norm=nn.LayerNorm(width) if norm_first else None, enable_nested_tensor=False)
+        raise ValueError(
+            f"the token width must be a multiple of the heads, got width={width}, heads={heads}"
+        )
+    block = nn.TransformerEncoderLayer(
+        width,
+        heads,
+        dim_feedforward=4 * width,
+        dropout=dropout,
+        batch_first=True,
+        norm_first=norm_first,
+    )
+    return nn.TransformerEncoder(
+        block, blocks, norm=nn.LayerNorm(width) if norm_first else None, enable_nested_tensor=False
+    )

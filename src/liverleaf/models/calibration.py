@@ -1,6 +1,7 @@
 """Type logits and truth in, calibrated probabilities and sets of types that hold the true one out.
 
-Arrays: logits_LT and probability_LT have one row per lesion, one column per type; truth_L the index of the true type.
+Arrays: logits_LT and probability_LT have one row per lesion, one column per type; truth_L the index
+of the true type.
 """
 
 from __future__ import annotations
@@ -26,17 +27,27 @@ def fit_temperature(logits_LT: NDArray[np.floating], truth_L: NDArray[np.integer
     rows = np.arange(len(truth_L))
 
     def cost(log_temperature: float) -> float:
-        return float(-log_softmax(logits_LT / np.exp(log_temperature), axis=1)[rows, truth_L].mean())
+        return float(
+            -log_softmax(logits_LT / np.exp(log_temperature), axis=1)[rows, truth_L].mean()
+        )
 
-    return float(np.exp(minimize_scalar(cost, bounds=(np.log(0.2), np.log(10.0)), method="bounded").x))
+    return float(
+        np.exp(minimize_scalar(cost, bounds=(np.log(0.2), np.log(10.0)), method="bounded").x)
+    )
 
 
-def set_threshold(probability_LT: NDArray[np.floating], truth_L: NDArray[np.integer], *, coverage: float = COVERAGE) -> float:
+def set_threshold(
+    probability_LT: NDArray[np.floating],
+    truth_L: NDArray[np.integer],
+    *,
+    coverage: float = COVERAGE,
+) -> float:
     """The probability from which on a type belongs to the set, so that sets hold the truth in at least `coverage` of new lesions.
 
-    Split conformal prediction with the score 1 - p(true type): the threshold is p(true type) of the lesion with the ceil((n + 1)
-    coverage)-th smallest score, and 0 (every type belongs) when there are too few lesions to promise the coverage. The promise holds for
-    lesions like those it was fitted on.
+    Split conformal prediction with the score 1 - p(true type): the threshold is p(true type) of the
+    lesion with the ceil((n + 1) coverage)-th smallest score, and 0 (every type belongs) when there
+    are too few lesions to promise the coverage. The promise holds for lesions like those it was
+    fitted on.
 
     Reference: Sadinle, Lei and Wasserman, Least ambiguous set-valued classifiers, JASA 2019.
     """

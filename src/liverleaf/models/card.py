@@ -27,42 +27,78 @@ def text(card: ModelCard) -> str:
     lines = [
         f"# {card.name}",
         "",
-        f"An MTI-Net for {view.modality}: {phases}; any of them may be missing. It outlines the liver and its lesions, and gives each "
-        f"one of {len(view.types)} types and its enhancement curve. Apache-2.0. Research use only; not for diagnosis or treatment.",
+        (
+            f"An MTI-Net for {view.modality}: {phases}; any of them may be missing. It outlines the"
+            f" liver and its lesions, and gives each one of {len(view.types)} types and its"
+            " enhancement curve. Apache-2.0. Research use only; not for diagnosis or treatment."
+        ),
         "",
         "## Training",
         "",
-        f"- Data: {training.get('cases')} cases of the digital phantom, none of a patient. SHA-256 over their descriptions and truths: "
-        f"`{str(training.get('cohort'))[:16]}`.",
-        f"- Recipe `recipes/{card.name}.toml`, {_seeds(card)}, {training.get('steps')} steps, {training.get('precision')}, "
-        f"commit {training.get('commit')}, torch {training.get('versions', {}).get('torch')}.",
-        f"- Probabilities were calibrated on phantom cases held back for that: temperature {card.calibrated.temperature:.2f}; lesions by "
-        f"number of phases: {', '.join(f'{n}: {count}' for n, count in card.calibrated.lesions.items()) or 'none'}. A lesion is reported "
-        "where its probability somewhere reaches a peak fitted on the same cases, by number of phases: "
-        f"{', '.join(f'{n}: {peak:.3f}' for n, peak in card.calibrated.minimum_peak.items()) or 'none'}.",
+        (
+            f"- Data: {training.get('cases')} cases of the digital phantom, none of a patient."
+            f" SHA-256 over their descriptions and truths: `{str(training.get('cohort'))[:16]}`."
+        ),
+        (
+            f"- Recipe `recipes/{card.name}.toml`, {_seeds(card)}, {training.get('steps')} steps,"
+            f" {training.get('precision')}, commit {training.get('commit')}, torch"
+            f" {training.get('versions', {}).get('torch')}."
+        ),
+        (
+            "- Probabilities were calibrated on phantom cases held back for that: temperature"
+            f" {card.calibrated.temperature:.2f}; lesions by "
+            "number of phases:"
+            f" {', '.join(f'{n}: {count}' for n, count in card.calibrated.lesions.items()) or 'none'}."
+            " A lesion is reported "
+            "where its probability somewhere reaches a peak fitted on the same cases, by number of"
+            " phases: "
+            f"{', '.join(f'{n}: {peak:.3f}' for n, peak in card.calibrated.minimum_peak.items()) or 'none'}."
+        ),
         "",
         "## Figures, on phantoms of unseen seeds",
     ]
     for shown, record in card.figures.items():
-        lines += ["", f"Scanned: {shown}; {record['cases']} cases; measured at commit {record['commit']}.", ""]
+        lines += [
+            "",
+            f"Scanned: {shown}; {record['cases']} cases; measured at commit {record['commit']}.",
+            "",
+        ]
         lines += ["| measure | mean | 95 % interval | n (subjects) |", "|---|---:|---|---:|"]
         for key, figure in record["figures"].items():
             name = NAMES.get(key, key.replace("_", " "))
-            lines.append(f"| {name} | {figure['mean']:.3f} | {figure['low']:.3f} to {figure['high']:.3f} | {figure['n']} |")
+            lines.append(
+                f"| {name} | {figure['mean']:.3f} | {figure['low']:.3f} to {figure['high']:.3f} |"
+                f" {figure['n']} |"
+            )
     lines += [
         "",
         "## Limits",
         "",
-        "- Phantom figures say little about patients: in our trials the phantom's own Dice predicted transfer to a real scan badly.",
-        "- One phase alone leaves types open; a native phase alone makes even the lesions doubtful. The findings say so.",
-        "- The hepatobiliary phase is not looked at. Treated lesions, diffuse disease and types beyond the list are unknown to it.",
+        (
+            "- Phantom figures say little about patients: in our trials the phantom's own Dice"
+            " predicted transfer to a real scan badly."
+        ),
+        (
+            "- One phase alone leaves types open; a native phase alone makes even the lesions"
+            " doubtful. The findings say so."
+        ),
+        (
+            "- The hepatobiliary phase is not looked at. Treated lesions, diffuse disease and types"
+            " beyond the list are unknown to it."
+        ),
     ]
     if view.modality is Modality.MR:
-        lines.append("- Nine in ten of the phantom's MR studies are fat-suppressed: where fat is not, the liver may not be found at all.")
+        lines.append(
+            "- Nine in ten of the phantom's MR studies are fat-suppressed: where fat is not, the"
+            " liver may not be found at all."
+        )
     return "\n".join([*lines, ""])
 
 
 def _seeds(card: ModelCard) -> str:
     if card.members == 1:
         return f"seed {card.training.get('recipe', {}).get('seed')}"
-    return f"the mean of {card.members} networks, seeds {', '.join(map(str, card.training.get('seeds', ())))}"
+    return (
+        f"the mean of {card.members} networks, seeds"
+        f" {', '.join(map(str, card.training.get('seeds', ())))}"
+    )

@@ -31,9 +31,11 @@ class Calibrated:
 
     Attributes:
         temperature: divides the type logits.
-        set_threshold: by number of phases, the probability above which a type belongs to the 90 % set (split conformal).
+        set_threshold: by number of phases, the probability above which a type belongs to the 90 %
+            set (split conformal).
         lesions: how many lesions it was fitted on, by number of phases.
-        minimum_peak: by number of phases, a lesion whose probability nowhere reaches this is not reported.
+        minimum_peak: by number of phases, a lesion whose probability nowhere reaches this is not
+            reported.
     """
 
     temperature: float = 1.0
@@ -52,10 +54,12 @@ class ModelCard:
         network_config: what the network is made of, of the class that the catalogue names.
         input_config: how it looks at a study.
         members: how many networks it is the mean of.
-        curve_mean, curve_sd: per phase, what the regressed curves were z-scored by, in contrast to the liver.
+        curve_mean, curve_sd: per phase, what the regressed curves were z-scored by, in contrast to
+            the liver.
         calibrated: temperature and conformal thresholds.
         training: recipe, seed, steps, data, commit and versions.
-        figures: measured figures, each {"mean", "low", "high", "n"}, and the command that measured them.
+        figures: measured figures, each {"mean", "low", "high", "n"}, and the command that measured
+            them.
     """
 
     name: str
@@ -73,7 +77,9 @@ class ModelCard:
 def save_model(directory: Path, card: ModelCard, network: torch.nn.Module) -> None:
     """Write `weights.safetensors` and `model.json`; an existing model there is replaced."""
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()
+    }
     save_tensors(tensors, directory / "weights.safetensors")
     save_card(directory, card)
 
@@ -97,7 +103,10 @@ def load_card(directory: Path) -> ModelCard:
     try:
         record = json.loads(path.read_text())
         if record.pop("schema_version") != SCHEMA_VERSION:
-            raise InputError(f"{path} was written by another version of liverleaf: train or download the model again")
+            raise InputError(
+                f"{path} was written by another version of liverleaf: train or download the model"
+                " again"
+            )
         config = record["input_config"]
         calibrated = record["calibrated"]
         return ModelCard(
@@ -126,23 +135,35 @@ def load_card(directory: Path) -> ModelCard:
             members=int(record.get("members", 1)),
         )
     except FileNotFoundError:
-        raise InputError(f"no model in {directory}: it needs model.json and weights.safetensors") from None
+        raise InputError(
+            f"no model in {directory}: it needs model.json and weights.safetensors"
+        ) from None
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} is not a model description of liverleaf ({type(error).__name__}: {error})") from None
+        raise InputError(
+            f"{path} is not a model description of liverleaf ({type(error).__name__}: {error})"
+        ) from None
 
 
 def load_model(directory: Path) -> tuple[ModelCard, MTINet | Ensemble]:
     """Read an MTI-Net; the network is in evaluation mode on the CPU.
 
     Raises:
-        InputError: the folder holds no model, one of another network, or its weights do not fit its description.
+        InputError: the folder holds no model, one of another network, or its weights do not fit its
+            description.
     """
     card = load_card(directory)
     if not isinstance(card.network_config, MTINetConfig):
-        raise InputError(f"the model in {directory} is a {card.network}, which does not answer all that is asked: give an MTI-Net")
-    network = MTINet(card.network_config) if card.members == 1 else Ensemble([MTINet(card.network_config) for _ in range(card.members)])
+        raise InputError(
+            f"the model in {directory} is a {card.network}, which does not answer all that is"
+            " asked: give an MTI-Net"
+        )
+    network = (
+        MTINet(card.network_config)
+        if card.members == 1
+        else Ensemble([MTINet(card.network_config) for _ in range(card.members)])
+    )
     _load_weights(network, directory)
     return card, network.eval()
 
@@ -163,7 +184,10 @@ def _load_weights(network: torch.nn.Module, directory: Path) -> None:
     try:
         network.load_state_dict(load_file(directory / "weights.safetensors"))
     except Exception as error:  # safetensors raises its own types for a damaged file
-        raise InputError(f"the weights in {directory} are damaged or do not fit model.json ({type(error).__name__})") from None
+        raise InputError(
+            f"the weights in {directory} are damaged or do not fit model.json"
+            f" ({type(error).__name__})"
+        ) from None
 
 
 def combine(directories: Sequence[Path], out: Path) -> Path:
@@ -174,7 +198,8 @@ def combine(directories: Sequence[Path], out: Path) -> Path:
         out: folder of the new model.
 
     Raises:
-        InputError: fewer than two models, models that differ in more than their seed, or `out` holds something.
+        InputError: fewer than two models, models that differ in more than their seed, or `out`
+            holds something.
     """
     loaded = [load_model(_model_in(directory) or directory) for directory in directories]
     if len(loaded) < 2:
@@ -185,15 +210,37 @@ def combine(directories: Sequence[Path], out: Path) -> Path:
     seeds = [card.training.get("recipe", {}).get("seed") for card, _ in loaded]
     networks: list[MTINet] = []
     for directory, (card, network) in zip(directories, loaded, strict=True):
-        alike = (card.network_config, card.input_config, card.curve_mean, card.training.get("cohort"))
-        if alike != (first.network_config, first.input_config, first.curve_mean, first.training.get("cohort")):
-            raise InputError(f"{directory} differs from {directories[0]} in more than its seed: combine runs of one recipe on one cohort")
+        alike = (
+            card.network_config,
+            card.input_config,
+            card.curve_mean,
+            card.training.get("cohort"),
+        )
+        if alike != (
+            first.network_config,
+            first.input_config,
+            first.curve_mean,
+            first.training.get("cohort"),
+        ):
+            raise InputError(
+                f"{directory} differs from {directories[0]} in more than its seed: combine runs of"
+                " one recipe on one cohort"
+            )
         if not isinstance(network, MTINet):
             raise InputError(f"{directory} is an ensemble itself: combine single models")
         networks.append(network)
     if len(set(seeds)) < len(seeds):
-        raise InputError(f"the models have the seeds {', '.join(map(str, seeds))}: combine runs that differ in their seed")
-    card = replace(first, calibrated=Calibrated(), figures={}, members=len(networks), training={**first.training, "seeds": seeds})
+        raise InputError(
+            f"the models have the seeds {', '.join(map(str, seeds))}: combine runs that differ in"
+            " their seed"
+        )
+    card = replace(
+        first,
+        calibrated=Calibrated(),
+        figures={},
+        members=len(networks),
+        training={**first.training, "seeds": seeds},
+    )
     save_model(out, card, Ensemble(networks))
     return out
 
@@ -210,13 +257,25 @@ def find_model(name: str | Path | None, modality: Modality) -> Path:
         if found := _model_in(directory):
             return found
     if (Path(name) / "run.json").is_file():
-        raise InputError(f"the training run {name} is not finished: go on with it (liverleaf train ... --resume)")
-    raise InputError(f"no model {name}: shipped are {', '.join(shipped_models()) or 'none'}; or give the folder of a training run")
+        raise InputError(
+            f"the training run {name} is not finished: go on with it (liverleaf train ... --resume)"
+        )
+    raise InputError(
+        f"no model {name}: shipped are {', '.join(shipped_models()) or 'none'}; or give the folder"
+        " of a training run"
+    )
 
 
 def _model_in(directory: Path) -> Path | None:
     """The folder itself where it is a model, `model/` in it where it is a training run, else None."""
-    return next((folder for folder in (directory, directory / "model") if (folder / "model.json").is_file()), None)
+    return next(
+        (
+            folder
+            for folder in (directory, directory / "model")
+            if (folder / "model.json").is_file()
+        ),
+        None,
+    )
 
 
 def shipped_models() -> list[str]:

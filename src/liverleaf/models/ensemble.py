@@ -25,7 +25,8 @@ class Ensemble(nn.Module):
     Raises:
         ValueError: there is no member, or their configs differ.
 
-    Reference: Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using deep ensembles, NeurIPS 2017.
+    Reference: Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using
+    deep ensembles, NeurIPS 2017.
     """
 
     def __init__(self, members: Sequence[MTINet]) -> None:
@@ -42,12 +43,18 @@ class Ensemble(nn.Module):
         return Features(levels, torch.logit(masks_BKYX, eps=1e-6))
 
     def answer(
-        self, levels_BPCYX: tuple[Tensor, ...], images_BPYX: Tensor, present_BP: Tensor, regions: Regions | None
+        self,
+        levels_BPCYX: tuple[Tensor, ...],
+        images_BPYX: Tensor,
+        present_BP: Tensor,
+        regions: Regions | None,
     ) -> tuple[Tensor, Tensor]:
         """As `MTINet.answer`; the type logits are logarithms of the mean probabilities."""
         own = len(levels_BPCYX) // len(self.members)
         answers = [
-            member.answer(levels_BPCYX[place * own : (place + 1) * own], images_BPYX, present_BP, regions)  # type: ignore[operator]
+            member.answer(
+                levels_BPCYX[place * own : (place + 1) * own], images_BPYX, present_BP, regions
+            )  # type: ignore[operator]
             for place, member in enumerate(self.members)
         ]
         curve_LP = torch.stack([curve for curve, _ in answers]).mean(0)

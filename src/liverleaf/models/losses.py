@@ -22,21 +22,25 @@ def binary_cross_entropy(logits_BKYX: Tensor, truth_BKYX: Tensor, counts_BK: Ten
 
     Reference: MTI-Net (Xiao et al., arXiv:2511.20793, 2025), Eq. 2.
     """
-    each_BK = F.binary_cross_entropy_with_logits(logits_BKYX, truth_BKYX, reduction="none").mean((2, 3))
+    each_BK = F.binary_cross_entropy_with_logits(logits_BKYX, truth_BKYX, reduction="none").mean(
+        (2, 3)
+    )
     return _mean(each_BK, counts_BK)
 
 
 def soft_dice(logits_BKYX: Tensor, truth_BKYX: Tensor, counts_BK: Tensor | None = None) -> Tensor:
     """One minus the soft Dice of each mask over the whole batch, averaged over the masks.
 
-        L = 1 - 2 sum(p y) / (sum p + sum y),  1 pixel added above and below, so that an empty mask found empty costs nothing
+        L = 1 - 2 sum(p y) / (sum p + sum y),  1 pixel added above and below, so that an empty mask
+        found empty costs nothing
 
     Args:
         logits_BKYX: mask logits.
         truth_BKYX: masks, 0 or 1.
         counts_BK: bool, which masks of which slices count; None counts all.
 
-    Reference: Milletari et al., V-Net, 3DV 2016, with sums over the batch rather than over each slice.
+    Reference: Milletari et al., V-Net, 3DV 2016, with sums over the batch rather than over each
+    slice.
     """
     probability, truth = torch.sigmoid(logits_BKYX), truth_BKYX
     if counts_BK is not None:

@@ -49,10 +49,12 @@ class Optimisation:
         epochs: see steps.
         learning_rate: of Adam.
         head_rate: of the heads' own parameters; 0 for the same.
-        cosine: whether the rate falls to zero as a cosine after `warmup` steps of linear rise; otherwise it stays.
+        cosine: whether the rate falls to zero as a cosine after `warmup` steps of linear rise;
+            otherwise it stays.
         warmup: see cosine.
         discriminator_rate: learning rate of the discriminator's Adam.
-        precision: "32-true", "bf16-mixed", or "auto": bf16 where the machine multiplies matrices in it.
+        precision: "32-true", "bf16-mixed", or "auto": bf16 where the machine multiplies matrices in
+            it.
         save_every: steps between checkpoints.
     """
 
@@ -68,7 +70,10 @@ class Optimisation:
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.epochs < 1 or self.save_every < 1:
-            raise ValueError(f"steps >= 0, epochs >= 1 and save_every >= 1, got {self.steps}, {self.epochs} and {self.save_every}")
+            raise ValueError(
+                f"steps >= 0, epochs >= 1 and save_every >= 1, got {self.steps}, {self.epochs} and"
+                f" {self.save_every}"
+            )
 
     @property
     def rate_of_heads(self) -> float:
@@ -82,10 +87,13 @@ class Recipe:
 
     Attributes:
         name: of the run and of the model.
-        network: the config of a network of `nets.catalog.NETWORKS`; which class it is says which network.
-        input, seed, sampling, optimisation: what it sees, where chance starts, how batches are drawn, how weights are stepped.
-        loss: weights of MTI-Net's loss. A segmentation rival has its own loss and does not look at them; a classifier takes the curve
-            or the type, so exactly one of these two has a weight.
+        network: the config of a network of `nets.catalog.NETWORKS`; which class it is says which
+            network.
+        input, seed, sampling, optimisation: what it sees, where chance starts, how batches are
+            drawn, how weights are stepped.
+        loss: weights of MTI-Net's loss. A segmentation rival has its own loss and does not look at
+            them; a classifier takes the curve or the type, so exactly one of these two has a
+            weight.
     """
 
     name: str
@@ -98,17 +106,28 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.answers == "values" and bool(self.loss.curve) == bool(self.loss.type):
-            raise ValueError("a classifier learns the curve or the type: set loss.type = 0 or loss.curve = 0")
+            raise ValueError(
+                "a classifier learns the curve or the type: set loss.type = 0 or loss.curve = 0"
+            )
         if not isinstance(self.network, MTINetConfig):
             if self.input.calibrate or self.input.pixel_mm or self.network.size != self.input.size:
                 raise ValueError(
-                    "rivals look at whole slices of their own size: set input.calibrate = false, input.pixel_mm = 0 and network.size"
+                    "rivals look at whole slices of their own size: set input.calibrate = false,"
+                    " input.pixel_mm = 0 and network.size"
                 )
             return
         if self.input.calibrate and self.network.masks != 2:
-            raise ValueError("calibration finds the liver by the network's own mask: set network.masks = 2, or input.calibrate = false")
-        if self.network.heads == "slice" and (self.input.pixel_mm or self.network.size != self.input.size):
-            raise ValueError("slice heads look at whole slices of their own size: set input.pixel_mm = 0 and network.size = input.size")
+            raise ValueError(
+                "calibration finds the liver by the network's own mask: set network.masks = 2, or"
+                " input.calibrate = false"
+            )
+        if self.network.heads == "slice" and (
+            self.input.pixel_mm or self.network.size != self.input.size
+        ):
+            raise ValueError(
+                "slice heads look at whole slices of their own size: set input.pixel_mm = 0 and"
+                " network.size = input.size"
+            )
 
     @property
     def answers(self) -> Answers:
@@ -128,7 +147,8 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Args:
-        path: a TOML file with `name`, `seed` and the tables `network`, `input`, `sampling`, `loss`, `optimisation`.
+        path: a TOML file with `name`, `seed` and the tables `network`, `input`, `sampling`, `loss`,
+            `optimisation`.
         overrides: "table.field=value" or "seed=value", values in TOML's notation.
 
     Raises:
@@ -156,7 +176,11 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         network = dict(record.get("network", {}))
         kind = network.pop("kind", "mti-net")
         if kind == "mti-net":
-            network = {"phases": len(view.phases), "types": len(view.types), "size": view.size} | network
+            network = {
+                "phases": len(view.phases),
+                "types": len(view.types),
+                "size": view.size,
+            } | network
         recipe = Recipe(
             name=record["name"],
             seed=record.get("seed", 0),
@@ -166,13 +190,21 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             loss=LossWeights(**record.get("loss", {})),
             optimisation=Optimisation(**record.get("optimisation", {})),
         )
-        for part in (recipe.network, recipe.input, recipe.sampling, recipe.loss, recipe.optimisation):
+        for part in (
+            recipe.network,
+            recipe.input,
+            recipe.sampling,
+            recipe.loss,
+            recipe.optimisation,
+        ):
             TypeAdapter(type(part)).validate_python(asdict(part))
         return recipe
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"recipe {path}: {where}: {first['msg'].lower()}, got {first['input']!r}") from None
+        raise InputError(
+            f"recipe {path}: {where}: {first['msg'].lower()}, got {first['input']!r}"
+        ) from None
     except FileNotFoundError:
         raise InputError(f"no recipe {path}: give the path of a TOML file, see recipes/") from None
     except KeyError as error:
@@ -189,5 +221,6 @@ def _change(override: str) -> tuple[str, str, Any]:
         return table, name, tomllib.loads(f"x = {value}")["x"]
     except tomllib.TOMLDecodeError:
         raise InputError(
-            f'--set {override}: write TABLE.FIELD=VALUE, as optimisation.steps=100, input.modality="CT" or network.skips=true'
+            f"--set {override}: write TABLE.FIELD=VALUE, as optimisation.steps=100,"
+            ' input.modality="CT" or network.skips=true'
         ) from None

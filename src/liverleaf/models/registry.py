@@ -16,8 +16,10 @@ class Entry(NamedTuple):
 
     Attributes:
         module: where it is, inside `liverleaf.models`.
-        network, config: names of its class and of the frozen dataclass that says what it is made of.
-        answers: "all" (masks, curve and type, as `MTINetOutput`), "mask" (logits), or "values" (a curve or the logits of types).
+        network, config: names of its class and of the frozen dataclass that says what it is made
+            of.
+        answers: "all" (masks, curve and type, as `MTINetOutput`), "mask" (logits), or "values" (a
+            curve or the logits of types).
     """
 
     module: str
@@ -32,7 +34,9 @@ class Entry(NamedTuple):
 
     def build(self, config: Any) -> nn.Module:
         """The network, its weights drawn from torch's generator."""
-        network: nn.Module = getattr(import_module(f"liverleaf.models.{self.module}"), self.network)(config)
+        network: nn.Module = getattr(
+            import_module(f"liverleaf.models.{self.module}"), self.network
+        )(config)
         return network
 
 
@@ -57,7 +61,9 @@ def network_config(network: str, record: Mapping[str, Any]) -> Any:
     """
     if network not in NETWORKS:
         raise ValueError(f"there is no network {network!r}: known are {', '.join(NETWORKS)}")
-    return NETWORKS[network].config_class()(**{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()})
+    return NETWORKS[network].config_class()(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in record.items()}
+    )
 
 
 def name_of(config: Any) -> str:

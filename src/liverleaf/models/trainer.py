@@ -24,20 +24,26 @@ from liverleaf.models.registry import NETWORKS, Answers, name_of
 class Trainer:
     """A network, its optimiser and one step of it; the base of what a kind of network adds."""
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, mean_P: Tensor, sd_P: Tensor, total: int) -> None:
+    def __init__(
+        self, fabric: Fabric, recipe: Recipe, mean_P: Tensor, sd_P: Tensor, total: int
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.fabric, self.recipe, self.total = fabric, recipe, total
         self.mean_P, self.sd_P = mean_P.to(fabric.device), sd_P.to(fabric.device)
         network = NETWORKS[name_of(recipe.network)].build(recipe.network)
-        if recipe.answers == "all":  # strided convolutions, which rivals have, crash torch's CPU kernels in this layout
+        # strided convolutions, which rivals have, crash torch's CPU kernels in this layout
+        if recipe.answers == "all":
             network = channels_last(network)
-        self.network, self.optimiser = fabric.setup(network, torch.optim.Adam(self._groups(network, recipe.optimisation), fused=True))
+        self.network, self.optimiser = fabric.setup(
+            network, torch.optim.Adam(self._groups(network, recipe.optimisation), fused=True)
+        )
         self.done = 0.0
         self.parts: dict[str, Any] = {"network": self.network.module, "optimiser": self.optimiser}
 
     def step(self, step: int, batch: Batch) -> dict[str, Tensor]:
         """One step of the network; returns the terms of the loss and their weighted sum."""
-        torch.manual_seed(hash((self.recipe.seed, step)))  # what is drawn in a step is the same wherever the run was resumed
+        # what is drawn in a step is the same wherever the run was resumed
+        torch.manual_seed(hash((self.recipe.seed, step)))
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * self._share_of_peak(step)
         self.done = step / self.total
@@ -56,9 +62,18 @@ class Trainer:
 
     @staticmethod
     def _groups(network: torch.nn.Module, rates: Optimisation) -> list[dict[str, Any]]:
-        heads = [parameter for name, parameter in network.named_parameters() if name.startswith("heads.")]
-        rest = [parameter for name, parameter in network.named_parameters() if not name.startswith("heads.")]
-        return [{"params": rest, "peak": rates.learning_rate}, {"params": heads, "peak": rates.rate_of_heads}]
+        heads = [
+            parameter for name, parameter in network.named_parameters() if name.startswith("heads.")
+        ]
+        rest = [
+            parameter
+            for name, parameter in network.named_parameters()
+            if not name.startswith("heads.")
+        ]
+        return [
+            {"params": rest, "peak": rates.learning_rate},
+            {"params": heads, "peak": rates.rate_of_heads},
+        ]
 
     def _share_of_peak(self, step: int) -> float:
         rates = self.recipe.optimisation
@@ -66,7 +81,9 @@ class Trainer:
             return 1.0
         if step < rates.warmup:
             return (step + 1) / rates.warmup
-        return 0.5 * (1 + float(np.cos(np.pi * (step - rates.warmup) / max(1, self.total - rates.warmup))))
+        return 0.5 * (
+            1 + float(np.cos(np.pi * (step - rates.warmup) / max(1, self.total - rates.warmup)))
+        )
 
     def save(self, path: Path, step: int) -> None:
         """Everything the next step depends on, as safetensors."""
@@ -74,15 +91,25 @@ class Trainer:
         for name, part in self.parts.items():
             state = part.state_dict()
             if "optimiser" in name:
-                state = {f"{index}.{key}": value for index, slots in state["state"].items() for key, value in slots.items()}
-            tensors |= {f"{name}/{key}": value.detach().cpu().contiguous() for key, value in state.items()}
+                state = {
+                    f"{index}.{key}": value
+                    for index, slots in state["state"].items()
+                    for key, value in slots.items()
+                }
+            tensors |= {
+                f"{name}/{key}": value.detach().cpu().contiguous() for key, value in state.items()
+            }
         checkpoint.save_tensors(tensors, path)
 
     def restore(self, path: Path) -> int:
         """Take up what `save` wrote; returns the number of the next step."""
         tensors = load_file(path)
         for name, part in self.parts.items():
-            state: dict[str, Any] = {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
+            state: dict[str, Any] = {
+                key.removeprefix(f"{name}/"): t
+                for key, t in tensors.items()
+                if key.startswith(f"{name}/")
+            }
             if "optimiser" in name:
                 slots: dict[int, dict[str, Tensor]] = {}
                 for key, value in state.items():
@@ -91,20 +118,30 @@ class Trainer:
                 state = part.state_dict() | {"state": slots}
             part.load_state_dict(state)
             if "optimiser" in name:
-                for parameter, held in part.state.items():  # in the layout of the weights, else sums are rounded otherwise
-                    held |= {key: torch.empty_like(parameter).copy_(t) for key, t in held.items() if t.shape == parameter.shape}
+                # in the layout of the weights, else sums are rounded otherwise
+                for parameter, held in part.state.items():
+                    held |= {
+                        key: torch.empty_like(parameter).copy_(t)
+                        for key, t in held.items()
+                        if t.shape == parameter.shape
+                    }
         return int(tensors["step"])
 
 
 class MTINetTrainer(Trainer):
     """MTI-Net with its discriminator, which is stepped after the network, once for each of its steps."""
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, mean_P: Tensor, sd_P: Tensor, total: int) -> None:
+    def __init__(
+        self, fabric: Fabric, recipe: Recipe, mean_P: Tensor, sd_P: Tensor, total: int
+    ) -> None:
         super().__init__(fabric, recipe, mean_P, sd_P, total)
         self.network.module.z_score_by(mean_P, sd_P)
         critic = TaskDrivenDiscriminator(recipe.network.phases, recipe.network.types)
         self.critic, self.critic_optimiser = fabric.setup(
-            critic, torch.optim.Adam(critic.parameters(), lr=recipe.optimisation.discriminator_rate, fused=True)
+            critic,
+            torch.optim.Adam(
+                critic.parameters(), lr=recipe.optimisation.discriminator_rate, fused=True
+            ),
         )
         self.parts |= {"critic": self.critic.module, "critic_optimiser": self.critic_optimiser}
 
@@ -113,7 +150,10 @@ class MTINetTrainer(Trainer):
         output = self.network(batch.images_BPYX, batch.present_BP, batch.regions)
         terms, fake, known_LP = self._terms(batch, output)
         weights = asdict(self.recipe.loss)
-        loss = sum((weights[name] * term for name, term in terms.items()), start=torch.zeros((), device=self.fabric.device))
+        loss = sum(
+            (weights[name] * term for name, term in terms.items()),
+            start=torch.zeros((), device=self.fabric.device),
+        )
         return loss, terms, fake, known_LP
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
@@ -124,11 +164,16 @@ class MTINetTrainer(Trainer):
             terms["discriminator"] = self._step_critic(batch, fake, known_LP)
         return terms | {"loss": loss.detach()}
 
-    def _terms(self, batch: Batch, output: MTINetOutput) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor], Tensor]:
+    def _terms(
+        self, batch: Batch, output: MTINetOutput
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor], Tensor]:
         weights, at = self.recipe.loss, batch.regions
         logits_BKYX = output.mask_logits_BKYX.float()
         per_lesion = self.recipe.network.heads == "lesion"
-        curve_LP, type_LT = (a.float() if per_lesion else a[at.slice_L].float() for a in (output.curve_LP, output.type_logits_LT))
+        curve_LP, type_LT = (
+            a.float() if per_lesion else a[at.slice_L].float()
+            for a in (output.curve_LP, output.type_logits_LT)
+        )
         known_LP = batch.present_BP[at.slice_L] & batch.curve_LP.isfinite()
         truth_LP = self._z_score(batch.curve_LP)
         terms = {"bce": losses.binary_cross_entropy(logits_BKYX, batch.masks_BKYX, batch.counts_BK)}
@@ -139,11 +184,15 @@ class MTINetTrainer(Trainer):
         if weights.type:
             terms["type"] = losses.type_cross_entropy(type_LT, batch.type_L)
         if weights.tim:
-            terms["tim"] = losses.curve_l1(self._implied_curve(batch, logits_BKYX, per_lesion), truth_LP, known_LP)
+            terms["tim"] = losses.curve_l1(
+                self._implied_curve(batch, logits_BKYX, per_lesion), truth_LP, known_LP
+            )
         fake = curve_LP, type_LT.softmax(-1)
         if weights.adversarial:
             self.critic.requires_grad_(False)
-            terms["adversarial"] = losses.adversarial(self.critic(*fake, known_LP).float(), real=True)
+            terms["adversarial"] = losses.adversarial(
+                self.critic(*fake, known_LP).float(), real=True
+            )
             self.critic.requires_grad_(True)
         return terms, fake, known_LP
 
@@ -155,10 +204,16 @@ class MTINetTrainer(Trainer):
 
     def _step_critic(self, batch: Batch, fake: tuple[Tensor, Tensor], known_LP: Tensor) -> Tensor:
         smoothing, kinds = self.recipe.loss.label_smoothing, self.recipe.network.types
-        one_hot_LT = torch.nn.functional.one_hot(batch.type_L, kinds) * (1 - smoothing) + smoothing / kinds
-        curves, types = torch.cat([self._z_score(batch.curve_LP), fake[0].detach()]), torch.cat([one_hot_LT, fake[1].detach()])
+        one_hot_LT = (
+            torch.nn.functional.one_hot(batch.type_L, kinds) * (1 - smoothing) + smoothing / kinds
+        )
+        curves = torch.cat([self._z_score(batch.curve_LP), fake[0].detach()])
+        types = torch.cat([one_hot_LT, fake[1].detach()])
         real, false = self.critic(curves, types, known_LP.repeat(2, 1)).chunk(2)
-        loss = (losses.adversarial(real.float(), real=True) + losses.adversarial(false.float(), real=False)) / 2
+        loss = (
+            losses.adversarial(real.float(), real=True)
+            + losses.adversarial(false.float(), real=False)
+        ) / 2
         self.critic_optimiser.zero_grad()
         self.fabric.backward(loss)
         self.critic_optimiser.step()
@@ -168,7 +223,9 @@ class MTINetTrainer(Trainer):
 class SegmentationTrainer(Trainer):
     """A segmentation rival with the loss of its own paper, on the last of the masks: the lesions."""
 
-    def __init__(self, fabric: Fabric, recipe: Recipe, mean_P: Tensor, sd_P: Tensor, total: int) -> None:
+    def __init__(
+        self, fabric: Fabric, recipe: Recipe, mean_P: Tensor, sd_P: Tensor, total: int
+    ) -> None:
         super().__init__(fabric, recipe, mean_P, sd_P, total)
         self.network.mark_forward_method("loss")
 
@@ -187,7 +244,8 @@ class ClassifierTrainer(Trainer):
         answer_LA = self.network(batch.images_BPYX[batch.regions.slice_L]).float()
         if self.recipe.loss.curve:
             known_LP = batch.present_BP[batch.regions.slice_L] & batch.curve_LP.isfinite()
-            name, loss = "curve", losses.curve_l1(answer_LA, self._z_score(batch.curve_LP), known_LP)
+            name = "curve"
+            loss = losses.curve_l1(answer_LA, self._z_score(batch.curve_LP), known_LP)
         else:
             name, loss = "type", losses.type_cross_entropy(answer_LA, batch.type_L)
         self._descend(loss)
@@ -196,7 +254,11 @@ class ClassifierTrainer(Trainer):
 
 def fabric_for(recipe: Recipe, device: str) -> Fabric:
     """Where a recipe is computed, "auto", "cpu" or "cuda", and how precisely."""
-    return Fabric(accelerator=device, devices=1, precision=precision_for(recipe.optimisation.precision, device))
+    return Fabric(
+        accelerator=device,
+        devices=1,
+        precision=precision_for(recipe.optimisation.precision, device),
+    )
 
 
 def precision_for(wanted: str, device: str) -> Any:
@@ -208,7 +270,9 @@ def precision_for(wanted: str, device: str) -> Any:
     return "bf16-mixed" if torch.cpu._is_amx_tile_supported() else "32-true"
 
 
-def trainer_for(fabric: Fabric, recipe: Recipe, mean_P: Tensor, sd_P: Tensor, total: int) -> Trainer:
+def trainer_for(
+    fabric: Fabric, recipe: Recipe, mean_P: Tensor, sd_P: Tensor, total: int
+) -> Trainer:
     """The trainer of a recipe's network.
 
     Args:
@@ -218,5 +282,9 @@ def trainer_for(fabric: Fabric, recipe: Recipe, mean_P: Tensor, sd_P: Tensor, to
         sd_P: what they are divided by.
         total: how many steps there will be.
     """
-    kinds: dict[Answers, type[Trainer]] = {"all": MTINetTrainer, "mask": SegmentationTrainer, "values": ClassifierTrainer}
+    kinds: dict[Answers, type[Trainer]] = {
+        "all": MTINetTrainer,
+        "mask": SegmentationTrainer,
+        "values": ClassifierTrainer,
+    }
     return kinds[recipe.answers](fabric, recipe, mean_P, sd_P, total)

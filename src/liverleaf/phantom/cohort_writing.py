@@ -38,7 +38,8 @@ def write_cases(
         make: from a case number to its study; sent to other processes when `jobs` is more than 1.
         cases: how many.
         out: a new or empty folder, or one that this function left unfinished.
-        settings: what `make` depends on, as JSON; kept in `cohort.json` so that a cohort is only ever continued as it was begun.
+        settings: what `make` depends on, as JSON; kept in `cohort.json` so that a cohort is only
+            ever continued as it was begun.
         save: writes a case into a folder that does not exist yet.
         jobs: number of processes; the result does not depend on it.
         progress: called with the number of finished cases and `cases`.
@@ -69,8 +70,11 @@ def write_cases(
             raise
 
 
-def _write_case(make: Callable[[int], tuple[Study, Truth | None]], save: SaveCase, index: int, target: Path) -> None:
-    with threadpool_limits(1):  # processes share the work; threads under each would only stand in the others' way
+def _write_case(
+    make: Callable[[int], tuple[Study, Truth | None]], save: SaveCase, index: int, target: Path
+) -> None:
+    # processes share the work; threads under each would only stand in the others' way
+    with threadpool_limits(1):
         save(target, *make(index))
 
 
@@ -86,8 +90,18 @@ def _claim(out: Path, settings: Mapping[str, Any]) -> None:
     begun = json.dumps(settings, indent=1, sort_keys=True) + "\n"
     file = out / COHORT_FILE
     if file.exists() and file.read_text(encoding="utf-8") != begun:
-        raise InputError(f"{file} was written with other settings: choose a new folder, or the same settings to continue it")
-    foreign = [path.name for path in out.iterdir() if path != file and not re.fullmatch(r"case-\d+", path.name)]
+        raise InputError(
+            f"{file} was written with other settings: choose a new folder, or the same settings to"
+            " continue it"
+        )
+    foreign = [
+        path.name
+        for path in out.iterdir()
+        if path != file and not re.fullmatch(r"case-\d+", path.name)
+    ]
     if foreign or (not file.exists() and any(out.iterdir())):
-        raise InputError(f"{out} holds other things ({', '.join(sorted(foreign)[:3]) or 'cases of unknown origin'}): choose a new folder")
+        raise InputError(
+            f"{out} holds other things"
+            f" ({', '.join(sorted(foreign)[:3]) or 'cases of unknown origin'}): choose a new folder"
+        )
     file.write_text(begun, encoding="utf-8")

@@ -20,8 +20,16 @@ from liverleaf.system.files import new_directory
 INJECTION = datetime(2024, 1, 15, 10, 0, 0)
 CT_INTERCEPT = -1024
 MHZ_PER_TESLA = 42.577
-AGENT_NAMES = {"gadobutrol": "GADOVIST", "gadoterate": "DOTAREM", "gadoxetate": "PRIMOVIST", "iodine": "OMNIPAQUE 350"}
-STUDY_DESCRIPTIONS = {(Modality.MR, "ABDOMEN"): "MR LIVER DYNAMIC", (Modality.CT, "ABDOMEN"): "CT LIVER 4 PHASE"}
+AGENT_NAMES = {
+    "gadobutrol": "GADOVIST",
+    "gadoterate": "DOTAREM",
+    "gadoxetate": "PRIMOVIST",
+    "iodine": "OMNIPAQUE 350",
+}
+STUDY_DESCRIPTIONS = {
+    (Modality.MR, "ABDOMEN"): "MR LIVER DYNAMIC",
+    (Modality.CT, "ABDOMEN"): "CT LIVER 4 PHASE",
+}
 MODELS: dict[str, dict[Modality, str]] = {
     "SIEMENS": {Modality.CT: "SOMATOM Definition", Modality.MR: "MAGNETOM Skyra"},
     "GE MEDICAL SYSTEMS": {Modality.CT: "Discovery CT750 HD", Modality.MR: "Optima MR450w"},
@@ -32,14 +40,17 @@ MODELS: dict[str, dict[Modality, str]] = {
 def with_headers(study: Study, protocol: Protocol) -> Study:
     """The study with the headers that its DICOM files would have, one per slice and without pixels.
 
-    All UIDs follow from the study's frame of reference, so they are the same each time. `protocol.flaws` are in the headers.
+    All UIDs follow from the study's frame of reference, so they are the same each time.
+    `protocol.flaws` are in the headers.
     """
     images = {
         phase: _headed(image, _series(study, _flawed(protocol, study), phase, image, number))
         for number, (phase, image) in enumerate(study.phases.items(), start=1)
     }
     other = {
-        name: _headed(image, _series(study, protocol.other.get(name, protocol), name, image, number))
+        name: _headed(
+            image, _series(study, protocol.other.get(name, protocol), name, image, number)
+        )
         for number, (name, image) in enumerate(study.other.items(), start=len(images) + 1)
     }
     return replace(study, phases=images, other=other)
@@ -47,16 +58,26 @@ def with_headers(study: Study, protocol: Protocol) -> Study:
 
 def _headed(image: PhaseImage, series: Dataset) -> PhaseImage:
     """An image with a header per slice; its description is what the headers say."""
-    headers = tuple(_slice(series, image.volume, index) for index in range(image.volume.spatial_shape[0]))
+    headers = tuple(
+        _slice(series, image.volume, index) for index in range(image.volume.spatial_shape[0])
+    )
     return replace(image, headers=headers, description=series.SeriesDescription)
 
 
 def _flawed(protocol: Protocol, study: Study) -> Protocol:
     """The protocol with the descriptions that its flaws leave."""
     if "one description for all series" in protocol.flaws:
-        return replace(protocol, descriptions=dict.fromkeys(study.phases, "ax dyn" if study.modality is Modality.MR else "Abdomen"))
+        return replace(
+            protocol,
+            descriptions=dict.fromkeys(
+                study.phases, "ax dyn" if study.modality is Modality.MR else "Abdomen"
+            ),
+        )
     if "agent in the description" in protocol.flaws:
-        named = {phase: f"{text} + {AGENT_NAMES[protocol.agent.name]}" for phase, text in protocol.descriptions.items()}
+        named = {
+            phase: f"{text} + {AGENT_NAMES[protocol.agent.name]}"
+            for phase, text in protocol.descriptions.items()
+        }
         return replace(protocol, descriptions=named)
     return protocol
 
@@ -72,7 +93,10 @@ def write_dicom(study: Study, out: Path) -> None:
     images = {**{phase.name: image for phase, image in study.phases.items()}, **study.other}
     for name, image in images.items():
         if len(image.headers) != image.volume.spatial_shape[0]:
-            raise ValueError(f"{name} has {len(image.headers)} headers for {image.volume.spatial_shape[0]} slices: use with_headers")
+            raise ValueError(
+                f"{name} has {len(image.headers)} headers for {image.volume.spatial_shape[0]}"
+                " slices: use with_headers"
+            )
         slices += list(zip(image.headers, image.volume.array, strict=True))
     slices.sort(key=lambda pair: pair[0].SOPInstanceUID)
     for number, (header, pixels) in enumerate(slices, start=1):
@@ -96,17 +120,23 @@ def save_dicom_case(directory: Path, study: Study, truth: Truth | None) -> None:
         write_dicom(study, partial_directory / "dicom")
         if truth:
             record = save_truth(partial_directory, truth)
-            (partial_directory / "truth.json").write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            (partial_directory / "truth.json").write_text(
+                record.model_dump_json(indent=1) + "\n", encoding="utf-8"
+            )
 
 
-def _series(study: Study, protocol: Protocol, kind: Phase | str, image: PhaseImage, number: int) -> Dataset:
+def _series(
+    study: Study, protocol: Protocol, kind: Phase | str, image: PhaseImage, number: int
+) -> Dataset:
     """What all slices of one series share."""
     volume, root = image.volume, str(image.volume.frame_of_reference_uid)
     injection = INJECTION + timedelta(weeks=study.week or 0.0)
     acquired = injection + timedelta(seconds=image.time_s or 0.0)
     series = Dataset()
     series.SpecificCharacterSet = "ISO_IR 100"
-    series.StudyDate = series.SeriesDate = series.AcquisitionDate = series.ContentDate = f"{injection:%Y%m%d}"
+    series.StudyDate = series.SeriesDate = series.AcquisitionDate = series.ContentDate = (
+        f"{injection:%Y%m%d}"
+    )
     series.StudyTime = f"{injection - timedelta(minutes=5):%H%M%S}"
     series.SeriesTime = series.AcquisitionTime = series.ContentTime = f"{acquired:%H%M%S.%f}"
     series.AccessionNumber = series.ReferringPhysicianName = series.PositionReferenceIndicator = ""
@@ -114,17 +144,29 @@ def _series(study: Study, protocol: Protocol, kind: Phase | str, image: PhaseIma
     series.ManufacturerModelName = MODELS[protocol.manufacturer][study.modality]
     series.DeviceSerialNumber, series.SoftwareVersions = "0", "liverleaf phantom"
     series.InstitutionName = "liverleaf phantom"
-    series.StudyDescription = STUDY_DESCRIPTIONS.get((study.modality, protocol.body_part), f"{study.modality} {protocol.body_part}")
-    series.SeriesDescription = protocol.descriptions.get(kind, image.description) if isinstance(kind, Phase) else image.description
+    series.StudyDescription = STUDY_DESCRIPTIONS.get(
+        (study.modality, protocol.body_part), f"{study.modality} {protocol.body_part}"
+    )
+    series.SeriesDescription = (
+        protocol.descriptions.get(kind, image.description)
+        if isinstance(kind, Phase)
+        else image.description
+    )
     person = study.subject_id or study.case_id
     series.PatientName, series.PatientID = f"PHANTOM^{person.upper()}", person
     series.PatientBirthDate, series.PatientSex = "", "O"
     series.BodyPartExamined, series.PatientPosition = protocol.body_part, "HFS"
     series.StudyInstanceUID = generate_uid(entropy_srcs=[root, "study"])
-    series.SeriesInstanceUID = generate_uid(entropy_srcs=[root, kind.name if isinstance(kind, Phase) else kind])
+    series.SeriesInstanceUID = generate_uid(
+        entropy_srcs=[root, kind.name if isinstance(kind, Phase) else kind]
+    )
     series.FrameOfReferenceUID = root
     series.StudyID, series.SeriesNumber, series.AcquisitionNumber = "1", number + 1, number
-    if isinstance(kind, Phase) and kind is not Phase.PRE and "no contrast tags" not in protocol.flaws:
+    if (
+        isinstance(kind, Phase)
+        and kind is not Phase.PRE
+        and "no contrast tags" not in protocol.flaws
+    ):
         series.ContrastBolusAgent = AGENT_NAMES[protocol.agent.name]
         series.ContrastBolusRoute = "IV"
         series.ContrastBolusStartTime = f"{injection:%H%M%S}"
@@ -167,10 +209,20 @@ def _describe_mr(series: Dataset, protocol: Protocol) -> None:
         ("SE", "SK", "2D") if protocol.spin_echo else ("GR", "SP", "3D")
     )
     series.ScanOptions = "FS" if protocol.fat_suppressed else ""
-    series.RepetitionTime, series.EchoTime = round(1000 * protocol.tr_s, 3), round(1000 * protocol.te_s, 3)
-    series.FlipAngle, series.EchoTrainLength, series.NumberOfAverages = round(protocol.flip_deg, 1), 16 if protocol.spin_echo else 1, 1
+    series.RepetitionTime, series.EchoTime = (
+        round(1000 * protocol.tr_s, 3),
+        round(1000 * protocol.te_s, 3),
+    )
+    series.FlipAngle, series.EchoTrainLength, series.NumberOfAverages = (
+        round(protocol.flip_deg, 1),
+        16 if protocol.spin_echo else 1,
+        1,
+    )
     series.MagneticFieldStrength = protocol.field_tesla
-    series.ImagingFrequency, series.ImagedNucleus = round(MHZ_PER_TESLA * protocol.field_tesla, 3), "1H"
+    series.ImagingFrequency, series.ImagedNucleus = (
+        round(MHZ_PER_TESLA * protocol.field_tesla, 3),
+        "1H",
+    )
 
 
 def _slice(series: Dataset, volume: Volume, index: int) -> Dataset:
@@ -181,5 +233,7 @@ def _slice(series: Dataset, volume: Volume, index: int) -> Dataset:
     header.InstanceNumber = index + 1
     header.SOPInstanceUID = generate_uid(entropy_srcs=[series.SeriesInstanceUID, str(index)])
     header.ImagePositionPatient = position
-    header.SliceLocation = round(float(np.dot(volume.unit_vectors()[0], [float(p) for p in position])), 4)
+    header.SliceLocation = round(
+        float(np.dot(volume.unit_vectors()[0], [float(p) for p in position])), 4
+    )
     return header

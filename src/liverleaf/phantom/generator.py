@@ -45,8 +45,8 @@ class Phantom:
         headers: give the images the DICOM headers they would have; the images do not depend on it.
 
     Raises:
-        InputError: there is no such preset, it is of the other modality, a size is not positive, or what was changed is not one of the
-            values above, or nothing that the preset draws.
+        InputError: there is no such preset, it is of the other modality, a size is not positive, or
+            what was changed is not one of the values above, or nothing that the preset draws.
 
     >>> from liverleaf.phantom.generator import Phantom
     >>> phantom = Phantom("hard", seed=1, shape=(8, 40, 40), spacing_mm=(20.0, 9.0, 9.0))
@@ -68,29 +68,57 @@ class Phantom:
         object.__setattr__(self, "preset", self.preset.lower())
         people = self.population
         sizes = len(people.shape) == len(people.spacing_mm) == 3
-        if not sizes or min(people.shape) < 1 or not all(0 < size < float("inf") for size in people.spacing_mm):
-            raise InputError(f"shape and spacing are three positive numbers each, got {people.shape} and {people.spacing_mm}")
+        if (
+            not sizes
+            or min(people.shape) < 1
+            or not all(0 < size < float("inf") for size in people.spacing_mm)
+        ):
+            raise InputError(
+                f"shape and spacing are three positive numbers each, got {people.shape} and"
+                f" {people.spacing_mm}"
+            )
         if self.seed < 0:
             raise InputError(f"a seed is 0 or more, got {self.seed}")
         self._check_changes()
 
     def _check_changes(self) -> None:
-        changed = {name: value for name in ("lesion_types", "agents", "missing") if (value := getattr(self, name)) is not None}
+        changed = {
+            name: value
+            for name in ("lesion_types", "agents", "missing")
+            if (value := getattr(self, name)) is not None
+        }
         if changed and self.preset in OWN_CASES:
-            raise InputError(f"the preset {self.preset} draws its own cases: leave out {', '.join(changed)}")
+            raise InputError(
+                f"the preset {self.preset} draws its own cases: leave out {', '.join(changed)}"
+            )
         if not all(isinstance(kind, LesionType) for kind in self.lesion_types or ()):
-            raise InputError(f"lesion_types are members of LesionType, as LesionType.HCC, got {self.lesion_types}")
+            raise InputError(
+                "lesion_types are members of LesionType, as LesionType.HCC, got"
+                f" {self.lesion_types}"
+            )
         if strangers := set(self.agents or ()) - AGENTS.keys():
-            raise InputError(f"agents are some of {', '.join(AGENTS)}, got {', '.join(sorted(strangers))}")
-        if not all(isinstance(phase, Phase) and 0 <= chance <= 1 for phase, chance in (self.missing or {}).items()):
-            raise InputError(f"missing gives members of Phase a probability from 0 to 1, as {{Phase.DELAYED: 0.3}}, got {self.missing}")
+            raise InputError(
+                f"agents are some of {', '.join(AGENTS)}, got {', '.join(sorted(strangers))}"
+            )
+        if not all(
+            isinstance(phase, Phase) and 0 <= chance <= 1
+            for phase, chance in (self.missing or {}).items()
+        ):
+            raise InputError(
+                "missing gives members of Phase a probability from 0 to 1, as {Phase.DELAYED:"
+                f" 0.3}}, got {self.missing}"
+            )
 
     @property
     def population(self) -> Population:
         """The preset with what was changed in it."""
         found = find_population(self.preset, self.modality)
-        changes = {name: getattr(self, name) for name in ("shape", "spacing_mm", "agents", "missing")}
-        return replace(found, **{name: value for name, value in changes.items() if value is not None})
+        changes = {
+            name: getattr(self, name) for name in ("shape", "spacing_mm", "agents", "missing")
+        }
+        return replace(
+            found, **{name: value for name, value in changes.items() if value is not None}
+        )
 
     def __getitem__(self, index: int) -> tuple[Study, Truth]:
         if index < 0:
@@ -104,9 +132,16 @@ class Phantom:
     def _image(self, people: Population, index: int, case_id: str) -> tuple[Study, Truth, Protocol]:
         chance = np.random.SeedSequence((self.seed, index))
         if self.preset == "chest":
-            return chest_case(np.random.default_rng(chance), shape=people.shape, spacing_mm=people.spacing_mm, case_id=case_id)
+            return chest_case(
+                np.random.default_rng(chance),
+                shape=people.shape,
+                spacing_mm=people.spacing_mm,
+                case_id=case_id,
+            )
         if self.preset == "rat-hcc":
-            return rat_case(self.seed, index, shape=people.shape, spacing_mm=people.spacing_mm, case_id=case_id)
+            return rat_case(
+                self.seed, index, shape=people.shape, spacing_mm=people.spacing_mm, case_id=case_id
+            )
         body, examination, scan = map(np.random.default_rng, chance.spawn(3))
         anatomy = build_anatomy(
             body,
@@ -117,7 +152,12 @@ class Phantom:
             casting=_cast(people, self.seed, index),
         )
         protocol = draw_protocol(
-            examination, people.modality, agents=people.agents, missing=people.missing, field_tesla=people.field_tesla, poor=people.poor
+            examination,
+            people.modality,
+            agents=people.agents,
+            missing=people.missing,
+            field_tesla=people.field_tesla,
+            poor=people.poor,
         )
         study, truth = acquire(anatomy, protocol, scan, case_id=case_id, own_grids=self.own_grids)
         return study, truth, protocol
@@ -145,7 +185,9 @@ def _cast(people: Population, seed: int, index: int) -> Casting:
         return people.casting
     everyone = [kind for kind, number in people.subjects.items() for _ in range(number)]
     block, place = divmod(index, len(everyone))
-    order = np.random.default_rng(np.random.SeedSequence((seed, block), spawn_key=(9,))).permutation(len(everyone))
+    order = np.random.default_rng(
+        np.random.SeedSequence((seed, block), spawn_key=(9,))
+    ).permutation(len(everyone))
     return replace(people.casting, kinds=(everyone[order[place]],), healthy=0.0)
 
 
@@ -164,7 +206,8 @@ def write_cohort(
         phantom: where the cases come from.
         cases: how many.
         out: a new folder, or one that an earlier call with the same phantom left unfinished.
-        format: "nifti" for case folders that `liverleaf.cohort.index` reads, "dicom" for DICOM series with the truth as NIfTI beside them.
+        format: "nifti" for case folders that `liverleaf.cohort.index` reads, "dicom" for DICOM
+            series with the truth as NIfTI beside them.
         jobs: number of processes; the files do not depend on it, bit for bit.
         progress: called with the number of finished cases and `cases`.
 
@@ -173,4 +216,12 @@ def write_cohort(
     """
     save = {"nifti": save_case, "dicom": save_dicom_case}[format]
     phantom = replace(phantom, headers=format == "dicom")
-    write_cases(phantom.__getitem__, cases, out, settings={"format": format, **phantom.settings()}, save=save, jobs=jobs, progress=progress)
+    write_cases(
+        phantom.__getitem__,
+        cases,
+        out,
+        settings={"format": format, **phantom.settings()},
+        save=save,
+        jobs=jobs,
+        progress=progress,
+    )

@@ -1,8 +1,9 @@
 """A study with phases on any grids in, the same study on the reference phase's own grid out, each phase with the quality of its alignment.
 
-Breathing moves the liver against the spine, and contrast changes what is bright. So a rigid motion is found by mutual information, then a
-smooth deformation by a discrete search over displacements of a self-similarity descriptor (MIND), which sees shapes and not intensities,
-and by steps finer than a voxel from there. Each motion is kept only where gradients match better after it than before.
+Breathing moves the liver against the spine, and contrast changes what is bright. So a rigid motion
+is found by mutual information, then a smooth deformation by a discrete search over displacements of
+a self-similarity descriptor (MIND), which sees shapes and not intensities, and by steps finer than
+a voxel from there. Each motion is kept only where gradients match better after it than before.
 """
 
 # mypy: allow-untyped-calls
@@ -29,7 +30,8 @@ Array = NDArray[np.float32]
 Window = tuple[float, float]
 
 COARSE_VOXELS = 150_000
-"""Motion is searched on a grid of about this many voxels, whatever the scan's size, which bounds the time."""
+"""Motion is searched on a grid of about this many voxels, whatever the scan's size, which bounds
+the time."""
 FINEST_MM = 4.0
 """Spacing below which a finer search grid gains nothing."""
 MIN_OVERLAP = 0.3
@@ -77,7 +79,8 @@ class Registration:
 
     Attributes:
         study: every phase on the reference phase's own grid.
-        search_grid: the reference phase, isotropic and coarse, on which motions were searched; None with nothing to register.
+        search_grid: the reference phase, isotropic and coarse, on which motions were searched; None
+            with nothing to register.
         before: per phase but the reference, no motion.
         after: the motion that was used.
     """
@@ -116,16 +119,18 @@ def register(study: Study, *, deformable: bool = True) -> Study:
 def register_phases(study: Study, *, deformable: bool = True) -> Registration:
     """Bring every phase onto the reference phase's own grid.
 
-    A motion that does not improve the match, folds, or moves the body implausibly far is not used: a rigid one stands in for a deformable
-    one, and resampling alone for both. Phases that do not match even so are only resampled, are not `trusted`, and are named in the
-    warnings. The same study gives the same result.
+    A motion that does not improve the match, folds, or moves the body implausibly far is not used:
+    a rigid one stands in for a deformable one, and resampling alone for both. Phases that do not
+    match even so are only resampled, are not `trusted`, and are named in the warnings. The same
+    study gives the same result.
 
     Args:
         study: phases on any grids; their coordinates are believed to a few centimetres.
         deformable: whether to look for a deformation after the rigid motion.
 
     Returns:
-        The study on one grid. The reference phase is untouched; the others carry an `alignment` and no longer any headers, because their
+        The study on one grid. The reference phase is untouched; the others carry an `alignment` and
+            no longer any headers, because their
         voxels are no longer those of a DICOM image. A study with one phase is returned as it is.
     """
     if len(study.phases) == 1:
@@ -136,8 +141,14 @@ def register_phases(study: Study, *, deformable: bool = True) -> Registration:
     align = partial(_align, grid=study.grid, reference=coarse, window=window, deformable=deformable)
     with ThreadPoolExecutor(PHASES_AT_A_TIME) as pool:
         aligned = dict(zip(moving, pool.map(align, moving.values()), strict=True))
-    phases = {study.reference: study.phases[study.reference]} | {phase: found.image for phase, found in aligned.items()}
-    doubts = [f"{phase.title} phase: {doubt}" for phase, found in aligned.items() for doubt in found.doubts]
+    phases = {study.reference: study.phases[study.reference]} | {
+        phase: found.image for phase, found in aligned.items()
+    }
+    doubts = [
+        f"{phase.title} phase: {doubt}"
+        for phase, found in aligned.items()
+        for doubt in found.doubts
+    ]
     return Registration(
         replace(study, phases=phases, warnings=(*study.warnings, *doubts)),
         coarse.image,
@@ -146,41 +157,65 @@ def register_phases(study: Study, *, deformable: bool = True) -> Registration:
     )
 
 
-def _align(image: PhaseImage, grid: hd.Volume, reference: _Coarse, window: Window, *, deformable: bool) -> _Aligned:
+def _align(
+    image: PhaseImage, grid: hd.Volume, reference: _Coarse, window: Window, *, deformable: bool
+) -> _Aligned:
     moving, doubts = _coarse(image.volume, window), []
     start = _assess("resampled", sitk.Transform(3, sitk.sitkIdentity), reference, moving)
     best = start
     if _foreign(image.volume, grid):
-        doubts.append("it has another frame of reference than the reference phase, so its position was found from the image alone")
+        doubts.append(
+            "it has another frame of reference than the reference phase, so its position was found"
+            " from the image alone"
+        )
         best = _better(best, _assess("rigid", _centred(reference, moving), reference, moving))
     overlap = float(_inside(reference, moving, best.transform)[reference.body].mean())
     if overlap < MIN_OVERLAP:
-        doubts.append(f"it shows only {overlap:.0%} of what the reference phase shows; do not compare it with other phases")
+        doubts.append(
+            f"it shows only {overlap:.0%} of what the reference phase shows; do not compare it with"
+            " other phases"
+        )
         return _Aligned(_resampled(image, grid, start, start, trusted=False), start, start, doubts)
     best = _better(best, _rigid(reference, moving, best.transform))
     if deformable:
         best = _better(best, _deformed(reference, moving, best.transform))
     trusted = best.similarity >= MIN_SIMILARITY
     if not trusted:
-        doubts.append(f"registration did not find its anatomy in the reference phase (similarity {best.similarity:.2f}); it was not moved")
+        doubts.append(
+            "registration did not find its anatomy in the reference phase (similarity"
+            f" {best.similarity:.2f}); it was not moved"
+        )
         best = start
     return _Aligned(_resampled(image, grid, start, best, trusted=trusted), start, best, doubts)
 
 
 def _foreign(a: hd.Volume, b: hd.Volume) -> bool:
     """Whether two volumes are known to have coordinates of their own each."""
-    return None not in (a.frame_of_reference_uid, b.frame_of_reference_uid) and a.frame_of_reference_uid != b.frame_of_reference_uid
+    return (
+        None not in (a.frame_of_reference_uid, b.frame_of_reference_uid)
+        and a.frame_of_reference_uid != b.frame_of_reference_uid
+    )
 
 
-def _resampled(image: PhaseImage, grid: hd.Volume, start: Motion, motion: Motion, *, trusted: bool) -> PhaseImage:
+def _resampled(
+    image: PhaseImage, grid: hd.Volume, start: Motion, motion: Motion, *, trusted: bool
+) -> PhaseImage:
     """The phase through the motion on the grid, linearly; what it does not show becomes its minimum."""
     method, volume = motion.method, image.volume
     if method == "resampled" and same_grid(volume, grid):
         method, on_grid = "none", grid.with_array(volume.array)
     else:
-        moved = sitk.Resample(to_itk(volume), to_itk(grid), motion.transform, sitk.sitkLinear, float(volume.array.min()))
+        moved = sitk.Resample(
+            to_itk(volume),
+            to_itk(grid),
+            motion.transform,
+            sitk.sitkLinear,
+            float(volume.array.min()),
+        )
         on_grid = grid.with_array(sitk.GetArrayFromImage(moved))
-    alignment = Alignment(method, start.similarity, motion.similarity, motion.shift_mm, motion.folding, trusted)
+    alignment = Alignment(
+        method, start.similarity, motion.similarity, motion.shift_mm, motion.folding, trusted
+    )
     return replace(image, volume=on_grid, headers=(), alignment=alignment)
 
 
@@ -203,12 +238,25 @@ def _coarse(volume: hd.Volume, window: Window) -> sitk.Image:
     extent_mm = np.multiply(image.GetSize(), image.GetSpacing())
     spacing = max(FINEST_MM, float(np.prod(extent_mm) / COARSE_VOXELS) ** (1 / 3))
     size = np.maximum(np.round(extent_mm / spacing), 1).astype(int)
-    first = (np.subtract(image.GetSize(), 1) - (size - 1) * spacing / np.array(image.GetSpacing())) / 2
+    first = (
+        np.subtract(image.GetSize(), 1) - (size - 1) * spacing / np.array(image.GetSpacing())
+    ) / 2
     origin = image.TransformContinuousIndexToPhysicalPoint(first.tolist())
-    blocks = np.clip(np.round(spacing / np.array(image.GetSpacing())), 1, image.GetSize()).astype(int)
+    blocks = np.clip(np.round(spacing / np.array(image.GetSpacing())), 1, image.GetSize()).astype(
+        int
+    )
     image = sitk.BinShrink(image, blocks.tolist())
     return sitk.Resample(
-        image, size.tolist(), sitk.Transform(), sitk.sitkLinear, origin, [spacing] * 3, image.GetDirection(), 0.0, sitk.sitkFloat32, True
+        image,
+        size.tolist(),
+        sitk.Transform(),
+        sitk.sitkLinear,
+        origin,
+        [spacing] * 3,
+        image.GetDirection(),
+        0.0,
+        sitk.sitkFloat32,
+        True,
     )
 
 
@@ -235,7 +283,11 @@ def edges(array: Array) -> Array:
 
 
 def _assess(
-    method: str, transform: sitk.Transform, reference: _Coarse, moving: sitk.Image, folds: NDArray[np.bool_] | None = None
+    method: str,
+    transform: sitk.Transform,
+    reference: _Coarse,
+    moving: sitk.Image,
+    folds: NDArray[np.bool_] | None = None,
 ) -> Motion:
     """Similarity and mean shift of a motion, over the part of the reference's body that the phase shows."""
     seen = reference.body & _inside(reference, moving, transform)
@@ -263,21 +315,28 @@ def correlation(a: Array, b: Array) -> float:
 
 def _moved(moving: sitk.Image, reference: _Coarse, transform: sitk.Transform) -> sitk.Image:
     """The phase on the search grid, its rim continued outwards so that the edge of the scan makes no edge."""
-    return sitk.Resample(moving, reference.image, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)
+    return sitk.Resample(
+        moving, reference.image, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32, True
+    )
 
 
 def _inside(reference: _Coarse, moving: sitk.Image, transform: sitk.Transform) -> NDArray[np.bool_]:
     """Where on the search grid the phase was scanned."""
     everywhere = sitk.Image(moving.GetSize(), sitk.sitkUInt8) + 1
     everywhere.CopyInformation(moving)
-    seen: NDArray[np.uint8] = sitk.GetArrayFromImage(sitk.Resample(everywhere, reference.image, transform, sitk.sitkNearestNeighbor))
+    seen: NDArray[np.uint8] = sitk.GetArrayFromImage(
+        sitk.Resample(everywhere, reference.image, transform, sitk.sitkNearestNeighbor)
+    )
     return seen > 0
 
 
 def _centred(reference: _Coarse, moving: sitk.Image) -> sitk.Transform:
     """The translation that lays the centre of the phase's body on that of the reference's."""
     centres = []
-    for image, body in ((reference.image, reference.body), (moving, _body(sitk.GetArrayFromImage(moving)))):
+    for image, body in (
+        (reference.image, reference.body),
+        (moving, _body(sitk.GetArrayFromImage(moving))),
+    ):
         index = ndimage.center_of_mass(body)[::-1]
         centres.append(image.TransformContinuousIndexToPhysicalPoint(index))
     return sitk.TranslationTransform(3, np.subtract(centres[1], centres[0]).tolist())
@@ -288,14 +347,18 @@ def _rigid(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> Mot
     mask = sitk.GetImageFromArray(reference.body.astype(np.uint8))
     mask.CopyInformation(reference.image)
     rigid = sitk.Euler3DTransform()
-    rigid.SetCenter(mask.TransformContinuousIndexToPhysicalPoint(ndimage.center_of_mass(reference.body)[::-1]))
+    rigid.SetCenter(
+        mask.TransformContinuousIndexToPhysicalPoint(ndimage.center_of_mass(reference.body)[::-1])
+    )
     search = sitk.ImageRegistrationMethod()
     search.SetMetricAsMattesMutualInformation(32)
     search.SetMetricFixedMask(mask)
     search.SetInterpolator(sitk.sitkLinear)
     search.SetMovingInitialTransform(start)
     search.SetInitialTransform(rigid, inPlace=True)
-    search.SetOptimizerAsRegularStepGradientDescent(learningRate=4.0, minStep=0.1, numberOfIterations=40)
+    search.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=4.0, minStep=0.1, numberOfIterations=40
+    )
     search.SetOptimizerScalesFromPhysicalShift()
     search.SetShrinkFactorsPerLevel([4, 2])
     search.SetSmoothingSigmasPerLevel([8.0, 4.0])
@@ -303,7 +366,8 @@ def _rigid(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> Mot
         search.Execute(sitk.Cast(reference.image, sitk.sitkFloat32), moving)
     except RuntimeError:  # what ITK raises for an image without structure
         return _assess("rigid", start, reference, moving)
-    rigid.SetParameters(np.round(rigid.GetParameters(), 6).tolist())  # the last digits depend on the order in which threads add
+    # the last digits depend on the order in which threads add
+    rigid.SetParameters(np.round(rigid.GetParameters(), 6).tolist())
     return _assess("rigid", sitk.CompositeTransform([start, rigid]), reference, moving)
 
 
@@ -311,9 +375,13 @@ def _deformed(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> 
     """The smooth deformation, before `start`, that best matches self-similarity."""
     if reference.descriptors is None:
         return _assess("deformable", start, reference, moving)
-    shift = deformation(reference.descriptors, sitk.GetArrayFromImage(_moved(moving, reference, start)))
+    shift = deformation(
+        reference.descriptors, sitk.GetArrayFromImage(_moved(moving, reference, start))
+    )
     index_to_mm = np.reshape(reference.image.GetDirection(), (3, 3)) * reference.image.GetSpacing()
-    field = sitk.GetImageFromArray(np.einsum("pi,izyx->zyxp", index_to_mm, shift[::-1]).astype(np.float64), isVector=True)
+    field = sitk.GetImageFromArray(
+        np.einsum("pi,izyx->zyxp", index_to_mm, shift[::-1]).astype(np.float64), isVector=True
+    )
     field.CopyInformation(reference.image)
     transform = sitk.CompositeTransform([start, sitk.DisplacementFieldTransform(field)])
     return _assess("deformable", transform, reference, moving, folded(shift))

@@ -1,11 +1,13 @@
 """Two images on one grid in, the smooth displacements between them out, found by what each voxel's surroundings look like.
 
-A discrete search over displacements of a self-similarity descriptor (MIND), which sees shapes and not intensities, by whole steps of two
-voxels; then steps finer than a voxel from there. All displacements are in voxels along the arrays' own axes.
+A discrete search over displacements of a self-similarity descriptor (MIND), which sees shapes and
+not intensities, by whole steps of two voxels; then steps finer than a voxel from there. All
+displacements are in voxels along the arrays' own axes.
 
 References:
-    Heinrich et al., MIND: modality independent neighbourhood descriptor, Med Image Anal 2012;16(7):1423-1435.
-    Heinrich et al., Non-parametric discrete registration with convex optimisation, WBIR 2014.
+    Heinrich et al., MIND: modality independent neighbourhood descriptor, Med Image Anal
+    2012;16(7):1423-1435. Heinrich et al., Non-parametric discrete registration with convex
+    optimisation, WBIR 2014.
 """
 
 # mypy: allow-untyped-calls
@@ -24,10 +26,12 @@ from scipy import ndimage
 Array = NDArray[np.float32]
 
 REACH = 2
-"""Largest displacement of the discrete search, in units of two coarse voxels: with the fine steps about 30 mm beyond the rigid motion."""
+"""Largest displacement of the discrete search, in units of two coarse voxels: with the fine steps
+about 30 mm beyond the rigid motion."""
 FINE_STEPS = 3
 FINE_SMOOTHING = 3.0
-"""Standard deviation in control points over which fine steps agree: breathing moves neighbours alike."""
+"""Standard deviation in control points over which fine steps agree: breathing moves neighbours
+alike."""
 SMOOTHING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Weights that draw the best displacement of each control point towards its neighbours', in turn."""
 SMALLEST_SIDE = 8
@@ -36,7 +40,11 @@ SMALLEST_SIDE = 8
 
 def descriptors(array: Array) -> tuple[Array, Array] | None:
     """Descriptors of an image at half and at full size; None of an image that is too thin."""
-    return (descriptor(_halved(array)), descriptor(array)) if min(array.shape) >= SMALLEST_SIDE else None
+    return (
+        (descriptor(_halved(array)), descriptor(array))
+        if min(array.shape) >= SMALLEST_SIDE
+        else None
+    )
 
 
 def deformation(reference: tuple[Array, Array], moving: Array) -> Array:
@@ -55,8 +63,12 @@ def deformation(reference: tuple[Array, Array], moving: Array) -> Array:
 
 def folded(shift: Array) -> NDArray[np.bool_]:
     """Where x + shift(x) folds (its Jacobian determinant is 0 or less); in voxels, because the filter ignores an image's direction."""
-    field = sitk.GetImageFromArray(np.moveaxis(shift[::-1], 0, -1).astype(np.float64), isVector=True)
-    determinant: NDArray[np.float64] = sitk.GetArrayFromImage(sitk.DisplacementFieldJacobianDeterminant(field))
+    field = sitk.GetImageFromArray(
+        np.moveaxis(shift[::-1], 0, -1).astype(np.float64), isVector=True
+    )
+    determinant: NDArray[np.float64] = sitk.GetArrayFromImage(
+        sitk.DisplacementFieldJacobianDeterminant(field)
+    )
     return determinant <= 0
 
 
@@ -78,8 +90,8 @@ def descriptor(array: Array) -> Array:
 def _search(fixed: Array, moving: Array, *, reach: int) -> Array:
     """Displacements that match two descriptors, found among all whole ones up to `reach` voxels, then drawn to smoothness.
 
-    Each control point stands for 2 x 2 x 2 voxels. In turn, it takes the displacement of least cost given its neighbours' mean, and the
-    means are taken anew, while the weight of smoothness grows.
+    Each control point stands for 2 x 2 x 2 voxels. In turn, it takes the displacement of least cost
+    given its neighbours' mean, and the means are taken anew, while the weight of smoothness grows.
 
     Returns:
         Displacements in voxels at the control points, shape (3, Z // 2, Y // 2, X // 2).
@@ -89,7 +101,8 @@ def _search(fixed: Array, moving: Array, *, reach: int) -> Array:
     cost = costs.reshape(len(steps), -1)
     mean = np.zeros((3, *costs.shape[1:]), np.float32)
     for weight in (0.0, *SMOOTHING):
-        distance = (steps**2).sum(axis=1)[:, None] - 2 * steps @ mean.reshape(3, -1)  # squared, less a constant per control point
+        # squared, less a constant per control point
+        distance = (steps**2).sum(axis=1)[:, None] - 2 * steps @ mean.reshape(3, -1)
         best = steps[(cost + weight * distance).argmin(axis=0)].T.reshape(mean.shape)
         mean = ndimage.uniform_filter(best, (0, 3, 3, 3), mode="nearest")
     return mean
@@ -102,7 +115,8 @@ def _fine_step(fixed: Array, moving: Array) -> Array:
     sigma = (0, *[FINE_SMOOTHING] * 3)
     slope = ndimage.gaussian_filter((after - before) / 2, sigma)
     curvature = ndimage.gaussian_filter(after + before - 2 * here, sigma)
-    flat = max(0.1 * float(curvature.mean()), 1e-20)  # where there is nothing to match, nothing moves
+    # where there is nothing to match, nothing moves
+    flat = max(0.1 * float(curvature.mean()), 1e-20)
     step: Array = np.clip(-slope / np.maximum(curvature, flat), -1, 1)
     return step
 
@@ -113,7 +127,9 @@ def _costs(fixed: Array, moving: Array, steps: NDArray[np.integer]) -> Array:
     padded = np.pad(moving, ((0, 0), *[(reach, reach)] * 3), mode="edge")
     costs = []
     for step in steps + reach:
-        window = tuple(slice(first, first + size) for first, size in zip(step, fixed.shape[1:], strict=True))
+        window = tuple(
+            slice(first, first + size) for first, size in zip(step, fixed.shape[1:], strict=True)
+        )
         difference = fixed - padded[(slice(None), *window)]
         costs.append(_halved(np.einsum("czyx,czyx->zyx", difference, difference) / len(fixed)))
     return np.stack(costs, dtype=np.float32)
@@ -129,8 +145,13 @@ def _halved(array: Array) -> Array:
 
 def _upsampled(control: Array, factor: int, shape: Sequence[int]) -> Array:
     """Displacements of blocks of `factor` voxels, linearly between the blocks' centres, at every voxel."""
-    at = np.meshgrid(*[(np.arange(size, dtype=np.float32) - (factor - 1) / 2) / factor for size in shape], indexing="ij")
-    return np.stack([ndimage.map_coordinates(component, at, order=1, mode="nearest") for component in control])
+    at = np.meshgrid(
+        *[(np.arange(size, dtype=np.float32) - (factor - 1) / 2) / factor for size in shape],
+        indexing="ij",
+    )
+    return np.stack(
+        [ndimage.map_coordinates(component, at, order=1, mode="nearest") for component in control]
+    )
 
 
 def _warped(array: Array, shift: Array) -> Array:

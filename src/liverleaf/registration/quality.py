@@ -1,7 +1,8 @@
 """A registration and the liver that was found afterwards in, the study with the quality of each alignment inside that liver out.
 
-A fixed level of similarity cannot tell good from bad, because contrast and noise change it as much as a misplaced liver does. So each phase
-is its own yardstick: where it lies well, it matches the reference clearly better than it does when moved by a few millimetres.
+A fixed level of similarity cannot tell good from bad, because contrast and noise change it as much
+as a misplaced liver does. So each phase is its own yardstick: where it lies well, it matches the
+reference clearly better than it does when moved by a few millimetres.
 """
 
 # mypy: allow-untyped-calls
@@ -34,12 +35,15 @@ from liverleaf.study import Alignment, Phase, PhaseImage, Study
 MARGIN_MM = 10.0
 """The liver is looked at with what lies this near, so that its surface counts."""
 NUDGE_MM = 6.0
-"""How far, to the nearest voxel of the search grid, a phase is moved to see whether it then matches worse."""
+"""How far, to the nearest voxel of the search grid, a phase is moved to see whether it then matches
+worse."""
 MIN_MATCH = 0.11
-"""Match below which a phase is not trusted. Over 33 phantoms (MR, CT and `hard`), phases that registration had brought to a median error
-under 3 mm had 0.12 and more; livers of other people brought onto this one 0.106 and less. docs/results/registration.md tests it."""
+"""Match below which a phase is not trusted. Over 33 phantoms (MR, CT and `hard`), phases that
+registration had brought to a median error under 3 mm had 0.12 and more; livers of other people
+brought onto this one 0.106 and less. docs/results/registration.md tests it."""
 WORSE = 1.05
-"""Mismatch, as a multiple of what it was before, above which registration is taken to have done harm."""
+"""Mismatch, as a multiple of what it was before, above which registration is taken to have done
+harm."""
 
 
 def judged(registration: Registration, liver: hd.Volume) -> Study:
@@ -47,13 +51,18 @@ def judged(registration: Registration, liver: hd.Volume) -> Study:
 
     Args:
         registration: what `register_phases` returned.
-        liver: bool, on the study's grid. Where it is empty, nothing can be judged, and the study is returned as it is.
+        liver: bool, on the study's grid. Where it is empty, nothing can be judged, and the study is
+            returned as it is.
     """
     study, grid = registration.study, registration.search_grid
     if grid is None or not (inside := on_search_grid(liver, grid)).any():
         return study
     mask, box = surroundings(inside, grid)
-    reference = _Reference.on(sitk.GetArrayFromImage(grid)[box], mask, nudge=max(1, round(NUDGE_MM / grid.GetSpacing()[0])))
+    reference = _Reference.on(
+        sitk.GetArrayFromImage(grid)[box],
+        mask,
+        nudge=max(1, round(NUDGE_MM / grid.GetSpacing()[0])),
+    )
     phases, doubts = dict(study.phases), []
     images = [study.phases[phase] for phase in registration.after]
     motions = [(registration.before[phase], after) for phase, after in registration.after.items()]
@@ -69,15 +78,20 @@ def judged(registration: Registration, liver: hd.Volume) -> Study:
 def on_search_grid(mask: hd.Volume, grid: sitk.Image) -> NDArray[np.bool_]:
     """A mask at the voxels of the search grid."""
     image = to_itk(mask.with_array(np.asarray(mask.array, np.uint8)))
-    inside: NDArray[np.uint8] = sitk.GetArrayFromImage(sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor))
+    inside: NDArray[np.uint8] = sitk.GetArrayFromImage(
+        sitk.Resample(image, grid, sitk.Transform(), sitk.sitkNearestNeighbor)
+    )
     return inside > 0
 
 
-def surroundings(inside: NDArray[np.bool_], grid: sitk.Image) -> tuple[NDArray[np.bool_], tuple[slice, ...]]:
+def surroundings(
+    inside: NDArray[np.bool_], grid: sitk.Image
+) -> tuple[NDArray[np.bool_], tuple[slice, ...]]:
     """A region of the search grid and `MARGIN_MM` around it, cropped, and where that crop lies."""
     mask = ndimage.distance_transform_edt(~inside) * grid.GetSpacing()[0] <= MARGIN_MM
     (found,) = ndimage.find_objects(mask.astype(np.uint8))
-    box = tuple(slice(max(axis.start - 3, 0), axis.stop + 3) for axis in found)  # descriptors need surroundings
+    # descriptors need surroundings
+    box = tuple(slice(max(axis.start - 3, 0), axis.stop + 3) for axis in found)
     return mask[box], box
 
 
@@ -123,13 +137,25 @@ class _Reference(NamedTuple):
         return float(np.square(self.descriptor_CN - there).mean())
 
 
-def _judge(image: PhaseImage, motions: tuple[Motion, Motion], *, reference: _Reference, box: tuple[slice, ...]) -> Alignment:
+def _judge(
+    image: PhaseImage,
+    motions: tuple[Motion, Motion],
+    *,
+    reference: _Reference,
+    box: tuple[slice, ...],
+) -> Alignment:
     """How well a phase lies inside the reference's liver, from no motion and from the one that was used."""
     before, after = motions
     alignment = image.alignment
     assert alignment is not None  # registration gave every phase but the reference one
-    similarity = [correlation(reference.outline_N, edges(motion.image[box])[reference.at]) for motion in motions]
-    was, now = reference.mismatch(descriptor(before.image[box])), reference.mismatch(moved := descriptor(after.image[box]))
+    similarity = [
+        correlation(reference.outline_N, edges(motion.image[box])[reference.at])
+        for motion in motions
+    ]
+    was, now = (
+        reference.mismatch(descriptor(before.image[box])),
+        reference.mismatch(moved := descriptor(after.image[box])),
+    )
     elsewhere = reference.nudged_mismatch(moved)
     match = 1 - now / elsewhere if elsewhere > 0 else 0.0
     return replace(
@@ -137,15 +163,20 @@ def _judge(image: PhaseImage, motions: tuple[Motion, Motion], *, reference: _Ref
         liver_similarity_before=similarity[0],
         liver_similarity_after=similarity[1],
         liver_match=match,
-        liver_folding=0.0 if after.folded is None else float(after.folded[box][reference.at].mean()),
+        liver_folding=(
+            0.0 if after.folded is None else float(after.folded[box][reference.at].mean())
+        ),
         trusted=alignment.trusted and match >= MIN_MATCH and now <= WORSE * was,
     )
 
 
 def _doubt(phase: Phase, judgement: Alignment) -> str:
     if judgement.liver_match is not None and judgement.liver_match >= MIN_MATCH:
-        return f"{phase.title} phase: its liver lies worse on that of the reference phase after registration than before"
+        return (
+            f"{phase.title} phase: its liver lies worse on that of the reference phase after"
+            " registration than before"
+        )
     return (
-        f"{phase.title} phase: its liver does not lie on that of the reference phase "
-        f"(match {judgement.liver_match:.2f}, {MIN_MATCH} is needed), and the prediction was made with it"
+        f"{phase.title} phase: its liver does not lie on that of the reference phase (match"
+        f" {judgement.liver_match:.2f}, {MIN_MATCH} is needed), and the prediction was made with it"
     )

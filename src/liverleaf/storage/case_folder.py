@@ -1,7 +1,7 @@
 """Case folders: one study on disk with its annotation, written and read without loss.
 
-A case folder holds `case.json`, one `<phase>.nii.gz` per phase and, where the truth is known, `truth/lesions.nii.gz`,
-`truth/organs.nii.gz` and `truth/displacement_<phase>.nii.gz`.
+A case folder holds `case.json`, one `<phase>.nii.gz` per phase and, where the truth is known,
+`truth/lesions.nii.gz`, `truth/organs.nii.gz` and `truth/displacement_<phase>.nii.gz`.
 """
 
 from __future__ import annotations
@@ -90,7 +90,11 @@ class CaseRecord(_Record):
     @property
     def lesion_types(self) -> frozenset[LesionType]:
         """The types of lesion in this case; empty without lesions or without truth."""
-        return frozenset(LesionType[lesion.type.upper()] for lesion in self.truth.lesion_list) if self.truth else frozenset()
+        return (
+            frozenset(LesionType[lesion.type.upper()] for lesion in self.truth.lesion_list)
+            if self.truth
+            else frozenset()
+        )
 
 
 def save_case(directory: Path, study: Study, truth: Truth | None = None) -> None:
@@ -111,12 +115,20 @@ def save_case(directory: Path, study: Study, truth: Truth | None = None) -> None
             modality=study.modality,
             agent=study.agent,
             warnings=study.warnings,
-            phases={_name(phase): _save_image(partial_directory, _name(phase), image) for phase, image in study.phases.items()},
-            other={name: _save_image(partial_directory, name, image) for name, image in study.other.items()},
+            phases={
+                _name(phase): _save_image(partial_directory, _name(phase), image)
+                for phase, image in study.phases.items()
+            },
+            other={
+                name: _save_image(partial_directory, name, image)
+                for name, image in study.other.items()
+            },
             week=study.week,
             truth=save_truth(partial_directory, truth) if truth else None,
         )
-        (partial_directory / CASE_FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (partial_directory / CASE_FILE).write_text(
+            record.model_dump_json(indent=1) + "\n", encoding="utf-8"
+        )
 
 
 def _save_image(directory: Path, name: str, image: PhaseImage) -> PhaseRecord:
@@ -148,7 +160,12 @@ def save_truth(directory: Path, truth: Truth) -> TruthRecord:
         organs="truth/organs.nii.gz" if truth.organs is not None else None,
         displacement=fields,
         lesion_list=tuple(
-            LesionRecord(label=t.label, type=t.type.name.lower(), curve=_by_name(t.curve), kinetics=dict(t.kinetics))
+            LesionRecord(
+                label=t.label,
+                type=t.type.name.lower(),
+                curve=_by_name(t.curve),
+                kinetics=dict(t.kinetics),
+            )
             for t in truth.lesion_list
         ),
         liver_curve=_by_name(truth.liver_curve),
@@ -201,7 +218,9 @@ def read_case_record(directory: Path) -> CaseRecord:
         record = CaseRecord.model_validate_json(file.read_text(encoding="utf-8"))
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{file}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from error
+        raise InputError(
+            f"{file}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{file} is not a text file in UTF-8") from error
     _check_names(file, record)
@@ -211,29 +230,55 @@ def read_case_record(directory: Path) -> CaseRecord:
 def _check_names(file: Path, record: CaseRecord) -> None:
     """Phases and lesion types are ours."""
     lesions = record.truth.lesion_list if record.truth else ()
-    used = [*record.phases, *(record.truth.liver_curve if record.truth else ()), *(name for lesion in lesions for name in lesion.curve)]
+    used = [
+        *record.phases,
+        *(record.truth.liver_curve if record.truth else ()),
+        *(name for lesion in lesions for name in lesion.curve),
+    ]
     for name in used:
         if name.upper() not in Phase.__members__:
             raise InputError(f"{file}: {name!r} is no phase; use {', '.join(map(_name, Phase))}")
     for lesion in lesions:
         if lesion.type.upper() not in LesionType.__members__:
-            raise InputError(f"{file}: {lesion.type!r} is no lesion type; use {', '.join(t.name.lower() for t in LesionType)}")
+            raise InputError(
+                f"{file}: {lesion.type!r} is no lesion type; use"
+                f" {', '.join(t.name.lower() for t in LesionType)}"
+            )
     if not record.phases:
         raise InputError(f"{file}: phases: a study needs at least one")
 
 
 def _load_truth(directory: Path, record: TruthRecord, grid: hd.Volume) -> Truth:
     lesions = load_volume(directory / record.lesions, np.uint16, grid.frame_of_reference_uid)
-    organs = load_volume(directory / record.organs, np.uint8, grid.frame_of_reference_uid) if record.organs else None
+    organs = (
+        load_volume(directory / record.organs, np.uint8, grid.frame_of_reference_uid)
+        if record.organs
+        else None
+    )
     for file, volume in ((record.lesions, lesions), (record.organs, organs)):
         if volume is not None and volume.spatial_shape != grid.spatial_shape:
-            raise InputError(f"{directory / str(file)} has shape {volume.spatial_shape}, the reference phase {grid.spatial_shape}")
-    fields = {_phase(name): partial(load_field, directory / file, grid.spatial_shape) for name, file in record.displacement.items()}
+            raise InputError(
+                f"{directory / str(file)} has shape {volume.spatial_shape}, the reference phase"
+                f" {grid.spatial_shape}"
+            )
+    fields = {
+        _phase(name): partial(load_field, directory / file, grid.spatial_shape)
+        for name, file in record.displacement.items()
+    }
     lesion_list = tuple(
-        LesionTruth(entry.label, LesionType[entry.type.upper()], _by_phase(entry.curve), entry.kinetics) for entry in record.lesion_list
+        LesionTruth(
+            entry.label, LesionType[entry.type.upper()], _by_phase(entry.curve), entry.kinetics
+        )
+        for entry in record.lesion_list
     )
     return Truth(
-        lesions, organs, lesion_list, _by_phase(record.liver_curve), OnDemand(fields), diagnosis=record.diagnosis, markers=record.markers
+        lesions,
+        organs,
+        lesion_list,
+        _by_phase(record.liver_curve),
+        OnDemand(fields),
+        diagnosis=record.diagnosis,
+        markers=record.markers,
     )
 
 

@@ -26,7 +26,9 @@ def save_volume(file: Path, volume: hd.Volume) -> None:
     nib.save(volume.with_array(array).permute_spatial_axes([2, 1, 0]).to_nibabel(), file)
 
 
-def load_volume(file: Path, dtype: type[np.generic], frame_of_reference_uid: str | None) -> hd.Volume:
+def load_volume(
+    file: Path, dtype: type[np.generic], frame_of_reference_uid: str | None
+) -> hd.Volume:
     """Read a volume (Z, Y, X) that `save_volume` wrote, as `dtype`.
 
     Raises:
@@ -34,9 +36,13 @@ def load_volume(file: Path, dtype: type[np.generic], frame_of_reference_uid: str
     """
     array, affine = _stored(file, dimensions=3)
     try:
-        stored = hd.Volume(array, affine, "PATIENT", frame_of_reference_uid, from_reference_convention="RAS")
+        stored = hd.Volume(
+            array, affine, "PATIENT", frame_of_reference_uid, from_reference_convention="RAS"
+        )
     except ValueError as error:
-        raise InputError(f"{file}: its axes are sheared or degenerate; write the case again") from error
+        raise InputError(
+            f"{file}: its axes are sheared or degenerate; write the case again"
+        ) from error
     volume = stored.permute_spatial_axes([2, 1, 0])
     return volume.with_array(np.ascontiguousarray(volume.array).astype(dtype, copy=False))
 
@@ -49,9 +55,13 @@ def save_field(file: Path, field_mm: NDArray[np.float32], grid: hd.Volume) -> No
         nodes_mm = np.tensordot(_onto_nodes(size), nodes_mm, axes=(1, axis))
         nodes_mm = np.moveaxis(nodes_mm, 0, axis)
     affine = grid.permute_spatial_axes([2, 1, 0]).to_nibabel().affine
-    if nodes_mm.shape != field_mm.shape and np.allclose(between_nodes(nodes_mm, shape), field_mm, rtol=0, atol=1e-3):
+    if nodes_mm.shape != field_mm.shape and np.allclose(
+        between_nodes(nodes_mm, shape), field_mm, rtol=0, atol=1e-3
+    ):
         field_mm, affine = nodes_mm, affine @ np.diag([FIELD_STEP, FIELD_STEP, FIELD_STEP, 1])
-    nib.save(nib.Nifti1Image((field_mm.transpose(2, 1, 0, 3) * TO_RAS).astype(np.float32), affine), file)  # type: ignore[no-untyped-call]
+    nib.save(
+        nib.Nifti1Image((field_mm.transpose(2, 1, 0, 3) * TO_RAS).astype(np.float32), affine), file
+    )
 
 
 def load_field(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -69,7 +79,9 @@ def between_nodes(nodes_mm: NDArray[np.float32], shape: tuple[int, ...]) -> NDAr
     """A field at every voxel of a grid of `shape`, from its values (nodes along Z, Y, X, components) at every `FIELD_STEP`th, linearly."""
     for axis, size in enumerate(shape):
         at = np.arange(nodes_mm.shape[axis]) * FIELD_STEP
-        weights = np.stack([np.interp(np.arange(size), at, unit) for unit in np.eye(at.size)], axis=1).astype(np.float32)
+        weights = np.stack(
+            [np.interp(np.arange(size), at, unit) for unit in np.eye(at.size)], axis=1
+        ).astype(np.float32)
         nodes_mm = np.moveaxis(np.tensordot(weights, nodes_mm, axes=(1, axis)), 0, axis)
     return np.ascontiguousarray(nodes_mm, np.float32)
 
@@ -93,8 +105,17 @@ def _stored(file: Path, *, dimensions: int) -> tuple[NDArray[Any], NDArray[np.fl
     try:
         image: Any = nib.load(file)
         array = np.asarray(image.dataobj)
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(f"{file} cannot be read as NIfTI: it is damaged or something else; write the case again") from error
+    except (
+        nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
+        OSError,
+        EOFError,
+        ValueError,
+        zlib.error,
+    ) as error:
+        raise InputError(
+            f"{file} cannot be read as NIfTI: it is damaged or something else; write the case again"
+        ) from error
     if array.ndim != dimensions:
         raise InputError(f"{file} has {array.ndim} dimensions, expected {dimensions}")
     return array, np.asarray(image.affine)

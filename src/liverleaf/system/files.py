@@ -19,8 +19,8 @@ PARTIAL = ".partial-"
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, to be written in the block, that becomes `path` when the block ends and is removed when it fails.
 
-    A process killed at any moment leaves the old file or the new one, never half of one. The file gets the mode that the user's new files
-    have, whoever writes it.
+    A process killed at any moment leaves the old file or the new one, never half of one. The file
+    gets the mode that the user's new files have, whoever writes it.
     """
     part = path.with_name(f"{PARTIAL}{path.name}")
     part.touch()
@@ -80,4 +80,7 @@ def check_writable(out: Path) -> None:
     """
     parent = next(folder for folder in out.absolute().parents if folder.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
-        raise InputError(f"{out} cannot be written, because {parent} is no folder or write-protected: choose another folder")
+        raise InputError(
+            f"{out} cannot be written, because {parent} is no folder or write-protected: choose"
+            " another folder"
+        )

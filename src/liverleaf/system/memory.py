@@ -7,7 +7,11 @@ from pathlib import Path
 
 def resident_mb(what: str = "VmRSS") -> float:
     """Resident memory of this process in MB: now (VmRSS) or at its peak (VmHWM); Linux only."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{what}:"))
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(f"{what}:")
+    )
     return int(line.split()[1]) / 1024
 
 

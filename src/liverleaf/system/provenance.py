@@ -14,7 +14,11 @@ from liverleaf import __version__
 
 def versions() -> dict[str, str]:
     """Versions that a result depends on."""
-    return {"liverleaf": __version__, "python": platform.python_version(), "torch": version("torch")}
+    return {
+        "liverleaf": __version__,
+        "python": platform.python_version(),
+        "torch": version("torch"),
+    }
 
 
 def commit() -> str | None:
@@ -27,7 +31,13 @@ def commit() -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        answer = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=5, check=True)
+        answer = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.strip() or None
@@ -35,8 +45,16 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 def hardware() -> dict[str, Any]:
     """What the numbers were measured on."""
-    name = next((line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
-    return {"cpu": name, "cores": os.cpu_count(), "machine": platform.machine(), "system": platform.system()}
+    name = next(
+        (line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")),
+        platform.processor(),
+    )
+    return {
+        "cpu": name,
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+    }
 
 
 def _cpuinfo() -> list[str]:

@@ -47,16 +47,19 @@ def train(
         cohort: studies with truth.
         out: folder of the run.
         fold: train on all but this of five folds by subject (0 to 4); None trains on all.
-        resume: go on from the last checkpoint in `out`, bit for bit as if the run had not stopped (on the same machine).
+        resume: go on from the last checkpoint in `out`, bit for bit as if the run had not stopped
+            (on the same machine).
         device: "auto", "cpu" or "cuda".
-        prepared_in: folder for prepared cases that other runs share and that is kept; None for one of this run's own.
+        prepared_in: folder for prepared cases that other runs share and that is kept; None for one
+            of this run's own.
         progress: called with (what, done, total).
 
     Returns:
         The folder of the model.
 
     Raises:
-        InputError: the folder holds another run, the cohort does not fit the recipe, or there is nothing to resume.
+        InputError: the folder holds another run, the cohort does not fit the recipe, or there is
+            nothing to resume.
     """
     if fold is not None and not 0 <= fold < FOLDS:
         raise InputError(f"fold is 0 to {FOLDS - 1}, got {fold}")
@@ -64,21 +67,44 @@ def train(
     state_path = out / "state.safetensors"
     started = (out / "run.json").exists()
     if resume and not started:
-        raise InputError(f"{out} holds no run to go on with: leave out --resume, or choose the folder of a run")
+        raise InputError(
+            f"{out} holds no run to go on with: leave out --resume, or choose the folder of a run"
+        )
     if started and not resume:
-        raise InputError(f"{out} already holds a run: add --resume to go on with it, or choose another folder")
-    cases = tuple(range(len(cohort))) if fold is None else cohort.folds(FOLDS, recipe.seed)[fold].train
-    run = _as_json({"network": name_of(recipe.network), "recipe": asdict(recipe), "fold": fold, "cohort": data_fingerprint(cohort, cases)})
+        raise InputError(
+            f"{out} already holds a run: add --resume to go on with it, or choose another folder"
+        )
+    cases = (
+        tuple(range(len(cohort))) if fold is None else cohort.folds(FOLDS, recipe.seed)[fold].train
+    )
+    run = _as_json(
+        {
+            "network": name_of(recipe.network),
+            "recipe": asdict(recipe),
+            "fold": fold,
+            "cohort": data_fingerprint(cohort, cases),
+        }
+    )
     if started and _stored(out, recipe) != run:
-        raise InputError(f"{out} holds a run of another recipe, fold or cohort: resume it with the same, or choose another folder")
+        raise InputError(
+            f"{out} holds a run of another recipe, fold or cohort: resume it with the same, or"
+            " choose another folder"
+        )
     fabric = fabric_for(recipe, device)
     prepared = prepare(
-        cohort, cases, recipe.input, prepared_in or out / "prepared", progress=progress and (lambda i, n: progress("preparing cases", i, n))
+        cohort,
+        cases,
+        recipe.input,
+        prepared_in or out / "prepared",
+        progress=progress and (lambda i, n: progress("preparing cases", i, n)),
     )
     out.mkdir(parents=True, exist_ok=True)
     (out / "run.json").write_text(json.dumps(run, indent=2) + "\n")
     mean_P, sd_P = curve_statistics(prepared)
-    total = recipe.optimisation.steps or recipe.optimisation.epochs * sum(c.slices for c in prepared) // recipe.sampling.batch
+    total = (
+        recipe.optimisation.steps
+        or recipe.optimisation.epochs * sum(c.slices for c in prepared) // recipe.sampling.batch
+    )
     trainer = trainer_for(fabric, recipe, mean_P, sd_P, total)
     start = trainer.restore(state_path) if started and state_path.exists() else 0
     sampler = Sampler(
@@ -96,7 +122,9 @@ def train(
             log.add(step, terms, (now := perf_counter()) - before)
             before = now
             if (step + 1) % recipe.optimisation.save_every == 0 or step + 1 == total:
-                log.flush()  # before the checkpoint: rows too many are dropped on resuming, rows too few are lost
+                # before the checkpoint: rows too many are dropped on resuming, rows too few are
+                # lost
+                log.flush()
                 trainer.save(state_path, step + 1)
             if progress:
                 progress("training", step + 1, total)
@@ -155,7 +183,9 @@ def _with_defaults(stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
 def curve_statistics(cases: Sequence[PreparedCase]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of the training lesions' curves per phase, in contrast to the liver; 0 and 1 where there are none."""
     phases = len(cases[0].present)
-    curves = np.array([lesion.curve for case in cases for lesion in case.lesions], float).reshape(-1, phases)
+    curves = np.array([lesion.curve for case in cases for lesion in case.lesions], float).reshape(
+        -1, phases
+    )
     mean, sd = np.zeros(phases), np.ones(phases)
     for phase, values in enumerate(curves.T):
         values = values[np.isfinite(values)]
@@ -167,7 +197,13 @@ def curve_statistics(cases: Sequence[PreparedCase]) -> tuple[Tensor, Tensor]:
 class _Log:
     """Terms of the loss to `log.csv` and to TensorBoard; a resumed run drops the rows after its checkpoint."""
 
-    COLUMNS = ("step", "loss", *[f.name for f in fields(LossWeights) if f.name != "label_smoothing"], "discriminator", "seconds")
+    COLUMNS = (
+        "step",
+        "loss",
+        *[f.name for f in fields(LossWeights) if f.name != "label_smoothing"],
+        "discriminator",
+        "seconds",
+    )
 
     def __init__(self, out: Path, start: int) -> None:
         self.path, self.start = out / "log.csv", start
@@ -194,7 +230,9 @@ class _Log:
     def flush(self) -> None:
         for step, terms, seconds in self.pending:
             values = {name: float(value) for name, value in terms.items()} | {"seconds": seconds}
-            self.writer.writerow({"step": step} | {name: f"{value:.6g}" for name, value in values.items()})
+            self.writer.writerow(
+                {"step": step} | {name: f"{value:.6g}" for name, value in values.items()}
+            )
             for name, value in values.items():
                 self.board.add_scalar(name, value, step)
         self.pending.clear()

@@ -18,7 +18,9 @@ from liverleaf.ingest.reader import read_study
 from liverleaf.study import InputError, Phase, Study
 
 SOURCES = fuzz_sources()
-PAIRS = [(source, mutation) for source, valid in SOURCES.items() for mutation in MUTATIONS[valid.format]]
+PAIRS = [
+    (source, mutation) for source, valid in SOURCES.items() for mutation in MUTATIONS[valid.format]
+]
 
 
 @pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
@@ -30,7 +32,10 @@ def test_sources_are_sound(tmp_path: Path, source: Source) -> None:
 
 def test_dicom_sources_name_the_patient() -> None:
     for name in ("CT slices", "MR slices, implicit VR", "enhanced MR", "enhanced CT, JPEG 2000"):
-        assert all(word in b"".join(SOURCES[name].files.values()).decode("latin1").lower() for word in IDENTITY)
+        assert all(
+            word in b"".join(SOURCES[name].files.values()).decode("latin1").lower()
+            for word in IDENTITY
+        )
 
 
 @pytest.mark.filterwarnings("ignore")  # pydicom's, about the damage that is wanted
@@ -40,7 +45,9 @@ def test_damages_repeat_and_change_files(source: str) -> None:
     for name, damage in MUTATIONS[SOURCES[source].format].items():
         victim = next(iter(files.values()))
         damaged = [damage(np.random.default_rng([7, round_]), victim) for round_ in range(6)]
-        assert damaged == [damage(np.random.default_rng([7, round_]), victim) for round_ in range(6)], name
+        assert damaged == [
+            damage(np.random.default_rng([7, round_]), victim) for round_ in range(6)
+        ], name
         assert any(content != victim for content in damaged), name
 
 
@@ -70,22 +77,34 @@ def moved(study: Study, **changes: Any) -> Study:
     affine = image.volume.affine.copy()
     affine[0, 3] += 5
     volume = type(image.volume)(image.volume.array, affine, "PATIENT")
-    return replace(study, phases={**study.phases, Phase.PORTAL: replace(image, volume=volume)}, **changes)
+    return replace(
+        study, phases={**study.phases, Phase.PORTAL: replace(image, volume=volume)}, **changes
+    )
 
 
 VERDICTS = {
     "right": (lambda study: lambda _: study, "right", ""),
-    "told": (lambda study: lambda _: moved(study, warnings=("something is wrong",)), "told", "geometry"),
+    "told": (
+        lambda study: lambda _: moved(study, warnings=("something is wrong",)),
+        "told",
+        "geometry",
+    ),
     "silent": (lambda study: lambda _: moved(study, warnings=("usual",)), "silent", "geometry"),
     "refused": (lambda _: raising(InputError("one line")), "refused", ""),
-    "two lines": (lambda _: raising(InputError("one line\nand one")), "crashed", "a message of several lines"),
+    "two lines": (
+        lambda _: raising(InputError("one line\nand one")),
+        "crashed",
+        "a message of several lines",
+    ),
     "any exception": (lambda _: raising(KeyError("x")), "crashed", "KeyError"),
     "no memory": (lambda _: raising(MemoryError()), "crashed", "MemoryError"),
 }
 
 
 @pytest.mark.parametrize(("make", "verdict", "detail"), VERDICTS.values(), ids=VERDICTS)
-def test_verdicts(monkeypatch: pytest.MonkeyPatch, make: Callable, verdict: str, detail: str) -> None:
+def test_verdicts(
+    monkeypatch: pytest.MonkeyPatch, make: Callable, verdict: str, detail: str
+) -> None:
     truth = SOURCES["CT slices"].study
     monkeypatch.setattr(fuzz, "inspect", lambda _: [])
     monkeypatch.setattr(fuzz, "read_study", make(truth))
@@ -116,7 +135,9 @@ def test_the_table(tmp_path: Path) -> None:
     assert f"Crashed: {len(record['crashed'])}." in table
 
 
-def test_the_result_does_not_depend_on_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_result_does_not_depend_on_the_number_of_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(fuzz, "BATCH", 4)
     numbers = range(150, 158)
     assert fuzz.run(5, numbers, jobs=1)[0] == fuzz.run(5, numbers, jobs=2)[0]

@@ -52,7 +52,14 @@ from liverleaf.train.loop import FOLDS
 
 torch.set_num_threads(1)
 PHASES = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
-VIEW = InputConfig(Modality.MR, types=(LesionType.HCC, LesionType.HAEMANGIOMA), pixel_mm=0.0, slice_mm=0.0, size=64, calibrate=False)
+VIEW = InputConfig(
+    Modality.MR,
+    types=(LesionType.HCC, LesionType.HAEMANGIOMA),
+    pixel_mm=0.0,
+    slice_mm=0.0,
+    size=64,
+    calibrate=False,
+)
 
 
 def made_up(folder: Path, subjects: int, *, shuffled: bool = False) -> Cohort:
@@ -65,9 +72,15 @@ def made_up(folder: Path, subjects: int, *, shuffled: bool = False) -> Cohort:
         lesions = np.zeros((2, 64, 64), np.uint8)
         y, x = rng.integers(12, 36, 2)
         lesions[:, y : y + 16, x : x + 16] = 1
-        images = {p: np.where(lesions, level, 100.0) + rng.normal(0, 4, lesions.shape) for p in PHASES}
+        images = {
+            p: np.where(lesions, level, 100.0) + rng.normal(0, 4, lesions.shape) for p in PHASES
+        }
         volume = hd.Volume(lesions, np.diag([3.0, 3.0, 8.0, 1.0])[[2, 1, 0, 3]], "PATIENT")
-        study = Study(Modality.MR, {p: PhaseImage(volume.with_array(a.astype(np.float32))) for p, a in images.items()}, f"case-{index:02d}")
+        study = Study(
+            Modality.MR,
+            {p: PhaseImage(volume.with_array(a.astype(np.float32))) for p, a in images.items()},
+            f"case-{index:02d}",
+        )
         truth = Truth(volume, None, (LesionTruth(1, said, dict.fromkeys(PHASES, level)),))
         save_case(folder / study.case_id, study, truth)
     return Cohort.open(folder)
@@ -85,22 +98,47 @@ def free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("free")
-def test_every_table_is_written_at_smoke_scale_and_they_share_their_trainings(cohort: Cohort, tmp_path: Path) -> None:
+def test_every_table_is_written_at_smoke_scale_and_they_share_their_trainings(
+    cohort: Cohort, tmp_path: Path
+) -> None:
     for number, (name, table) in enumerate(TABLES.items()):
         out = tmp_path / name
-        text = mti_net_table(name, cohort, out, scale="smoke", runs=tmp_path / "runs", resume=number > 0, device="cpu")
+        text = mti_net_table(
+            name,
+            cohort,
+            out,
+            scale="smoke",
+            runs=tmp_path / "runs",
+            resume=number > 0,
+            device="cpu",
+        )
         record = json.loads((out / "table.json").read_text())
-        assert [row["name"] for row in record["rows"]] == [BASELINE] * table.baseline + list(table.rows)
+        assert [row["name"] for row in record["rows"]] == [BASELINE] * table.baseline + list(
+            table.rows
+        )
         assert set(record) >= {"table", "commit", "cohort", "scale", "rows", "seed", "hardware"}
         ours = record["rows"][-1]
-        assert set(ours["metrics"]) == set(table.metrics) and bool(ours["published"]) == (table.ours == OURS)
+        assert set(ours["metrics"]) == set(table.metrics) and bool(ours["published"]) == (
+            table.ours == OURS
+        )
         assert ours["metrics"][table.metrics[0]]["n"] == 4  # two of five folds of ten subjects
         assert all(row["train_seconds"] > 0 for row in record["rows"] if row["name"] != BASELINE)
-        rates_of_its_own = {row["name"] for row in record["rows"] if any("learns at" in note for note in row["notes"])}
-        assert rates_of_its_own == {n for n in table.rows if n.startswith(("EI-DDPM", IMPROVED)) and "rates of the others" not in n}
+        rates_of_its_own = {
+            row["name"]
+            for row in record["rows"]
+            if any("learns at" in note for note in row["notes"])
+        }
+        assert rates_of_its_own == {
+            n
+            for n in table.rows
+            if n.startswith(("EI-DDPM", IMPROVED)) and "rates of the others" not in n
+        }
         assert "other, private data" in text and (out / "table.png").exists()
         cases = pd.read_csv(out / "cases.csv").query("method == @table.ours")
-        means = {**cases[["dsc", "iou", "mae"]].mean(), "accuracy": (cases["type"] == cases["answered"]).mean()}
+        means = {
+            **cases[["dsc", "iou", "mae"]].mean(),
+            "accuracy": (cases["type"] == cases["answered"]).mean(),
+        }
         for metric, value in ours["metrics"].items():
             assert value["mean"] == pytest.approx(METRICS[metric].factor * means[metric], rel=1e-5)
         assert (out / "examples.png").exists() == ("dsc" in table.metrics)
@@ -119,13 +157,24 @@ def test_a_stopped_table_goes_on_and_ends_the_same(cohort: Cohort, tmp_path: Pat
         return progress
 
     with pytest.raises(KeyboardInterrupt):
-        mti_net_table("mti-net-table4", cohort, tmp_path / "a", scale="smoke", device="cpu", progress=stop_at(3))
+        mti_net_table(
+            "mti-net-table4",
+            cohort,
+            tmp_path / "a",
+            scale="smoke",
+            device="cpu",
+            progress=stop_at(3),
+        )
     with pytest.raises(InputError, match="add --resume"):
         mti_net_table("mti-net-table4", cohort, tmp_path / "a", scale="smoke", device="cpu")
     for other in ({"scale": "cpu"}, {"scale": "smoke", "precision": "bf16-mixed"}):
         with pytest.raises(InputError, match="another cohort, scale or precision"):
-            mti_net_table("mti-net-table4", cohort, tmp_path / "a", resume=True, device="cpu", **other)
-    mti_net_table("mti-net-table4", cohort, tmp_path / "a", scale="smoke", resume=True, device="cpu")
+            mti_net_table(
+                "mti-net-table4", cohort, tmp_path / "a", resume=True, device="cpu", **other
+            )
+    mti_net_table(
+        "mti-net-table4", cohort, tmp_path / "a", scale="smoke", resume=True, device="cpu"
+    )
     mti_net_table("mti-net-table4", cohort, tmp_path / "b", scale="smoke", device="cpu")
     first, second = (json.loads((tmp_path / x / "table.json").read_text())["rows"] for x in "ab")
     assert [row["metrics"] for row in first] == [row["metrics"] for row in second]
@@ -140,7 +189,9 @@ def test_processes_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> 
     context = multiprocessing.get_context("spawn")
     places = context.SimpleQueue()
     places.put("5")
-    with ProcessPoolExecutor(1, mp_context=context, initializer=begin_worker, initargs=(1, places)) as pool:
+    with ProcessPoolExecutor(
+        1, mp_context=context, initializer=begin_worker, initargs=(1, places)
+    ) as pool:
         assert pool.submit(os.getenv, "CUDA_VISIBLE_DEVICES").result() == "5"
 
 
@@ -158,35 +209,68 @@ def test_a_folder_with_other_things_is_left_alone(cohort: Cohort, tmp_path: Path
 
 
 @pytest.mark.parametrize(("shuffled", "low", "high"), [(False, 0.85, 1.0), (True, 0.2, 0.8)])
-def test_shuffled_labels_are_not_learned(shuffled: bool, low: float, high: float, tmp_path: Path) -> None:
+def test_shuffled_labels_are_not_learned(
+    shuffled: bool, low: float, high: float, tmp_path: Path
+) -> None:
     cohort = made_up(tmp_path / "cohort", 30, shuffled=shuffled)
-    scale = Scale(size=64, width=1 / 16, folds=5, batch=4, steps=40, learning_rate=3e-3, lesion_share=1.0, augment=False)
+    scale = Scale(
+        size=64,
+        width=1 / 16,
+        folds=5,
+        batch=4,
+        steps=40,
+        learning_rate=3e-3,
+        lesion_share=1.0,
+        augment=False,
+    )
     recipe = METHODS["DenseNet-121, type"].recipe(scale, VIEW)
     scores = [
         case
         for fold in range(FOLDS)
-        for case in cross_validate(recipe, cohort, fold, tmp_path / f"fold-{fold}", prepared_in=tmp_path / "prepared", device="cpu")
+        for case in cross_validate(
+            recipe,
+            cohort,
+            fold,
+            tmp_path / f"fold-{fold}",
+            prepared_in=tmp_path / "prepared",
+            device="cpu",
+        )
     ]
-    assert len({case.subject for case in scores}) == len(scores) == 30  # everyone is tested once, in one fold
+    # everyone is tested once, in one fold
+    assert len({case.subject for case in scores}) == len(scores) == 30
     assert low <= np.mean([case.answered == case.type for case in scores]) <= high
 
 
 def test_no_training_sees_who_is_tested(cohort: Cohort, tmp_path: Path) -> None:
     recipe = METHODS["seg only"].recipe(SCALES["smoke"], VIEW)
-    scores = cross_validate(recipe, cohort, 0, tmp_path / "fold-0", prepared_in=tmp_path / "prepared", device="cpu")
+    scores = cross_validate(
+        recipe, cohort, 0, tmp_path / "fold-0", prepared_in=tmp_path / "prepared", device="cpu"
+    )
     card = Examiner(tmp_path / "fold-0/model", device="cpu").card
     split = cohort.folds(FOLDS, recipe.seed)[0]
     assert {case.case for case in scores} == {cohort.records[index].case_id for index in split.test}
     assert len(card.training["case_hashes"]) == len(split.train)
-    assert {cohort.records[i].subject_id for i in split.train}.isdisjoint(case.subject for case in scores)
-    assert all(case.mae is None and case.answered is None for case in scores)  # what was not learned is not answered
-    again = partial(cross_validate, cohort=cohort, fold=0, out=tmp_path / "fold-0", prepared_in=tmp_path / "prepared", device="cpu")
+    assert {cohort.records[i].subject_id for i in split.train}.isdisjoint(
+        case.subject for case in scores
+    )
+    # what was not learned is not answered
+    assert all(case.mae is None and case.answered is None for case in scores)
+    again = partial(
+        cross_validate,
+        cohort=cohort,
+        fold=0,
+        out=tmp_path / "fold-0",
+        prepared_in=tmp_path / "prepared",
+        device="cpu",
+    )
     assert again(recipe) == scores
     with pytest.raises(InputError, match="another recipe has reached"):
         again(METHODS[OURS].recipe(SCALES["smoke"], VIEW))
 
 
-def test_a_perfect_answer_scores_perfectly_and_a_wrong_one_by_hand(cohort: Cohort, tmp_path: Path) -> None:
+def test_a_perfect_answer_scores_perfectly_and_a_wrong_one_by_hand(
+    cohort: Cohort, tmp_path: Path
+) -> None:
     recipe = METHODS[OURS].recipe(SCALES["smoke"], VIEW)
     case = mti_net_tables.prepare(cohort, [0], recipe.input, tmp_path)[0]
     truth = np.load(case.directory / "labels.npy")[:, 1] > 0
@@ -215,7 +299,14 @@ def test_heads_on_lesions_look_at_what_is_outlined_or_at_the_likeliest_pixel() -
 
 def test_a_method_that_answers_the_same_for_everyone_is_told() -> None:
     def case(number: int, **more) -> CaseScore:
-        return CaseScore(f"c{number}", f"s{number}", 0, true_curve=(100.0 + 20 * number,) * 4, type=number % 2, **more)
+        return CaseScore(
+            f"c{number}",
+            f"s{number}",
+            0,
+            true_curve=(100.0 + 20 * number,) * 4,
+            type=number % 2,
+            **more,
+        )
 
     mean = [case(n, dsc=0.0, curve=(120.0 + 0.1 * n,) * 4, answered=0) for n in range(4)]
     alive = [case(n, dsc=0.5, curve=(105.0 + 15 * n,) * 4, answered=n % 2) for n in range(4)]
@@ -237,4 +328,7 @@ def test_every_method_can_be_built_at_every_scale(name: str, scale: str) -> None
 @pytest.mark.parametrize("name", METHODS)
 def test_what_costs_are_measured_on_is_what_the_network_takes(name: str) -> None:
     recipe = METHODS[name].recipe(SCALES["smoke"], VIEW)
-    assert forward_flops(NETWORKS[name_of(recipe.network)].build(recipe.network), one_slice(recipe)) > 10_000
+    assert (
+        forward_flops(NETWORKS[name_of(recipe.network)].build(recipe.network), one_slice(recipe))
+        > 10_000
+    )

@@ -36,12 +36,19 @@ def test_every_phase_has_a_tile_and_the_outline_lies_on_the_whole_slice(row: Row
 
 
 def test_the_tile_is_centred_on_the_lesion(example: Example) -> None:
-    dark = np.where(example.truth.lesions.array == example.lesion.label, np.float32(0), np.float32(1000))
+    dark = np.where(
+        example.truth.lesions.array == example.lesion.label, np.float32(0), np.float32(1000)
+    )
     portal = example.study.phases[Phase.PORTAL]
-    marked = {**example.study.phases, Phase.PORTAL: replace(portal, volume=portal.volume.with_array(dark))}
+    marked = {
+        **example.study.phases,
+        Phase.PORTAL: replace(portal, volume=portal.volume.with_array(dark)),
+    }
     tile = show(replace(example, study=replace(example.study, phases=marked))).tiles[Phase.PORTAL]
     rows, columns = np.nonzero(np.asarray(tile) < 60)
-    assert (rows.mean(), columns.mean()) == pytest.approx((tile.height / 2, tile.width / 2), abs=0.03 * tile.width)
+    assert (rows.mean(), columns.mean()) == pytest.approx(
+        (tile.height / 2, tile.width / 2), abs=0.03 * tile.width
+    )
 
 
 def test_the_curve_shows_lesion_and_liver(row: Row) -> None:

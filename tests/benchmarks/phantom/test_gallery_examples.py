@@ -32,6 +32,9 @@ def test_an_example_is_what_was_asked_for(example: Example) -> None:
 
 def test_an_entry_that_no_case_fits_is_named() -> None:
     impossible = replace(FNH, diameter_mm=(900.0, 901.0))
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="Focal nodular hyperplasia"):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(ValueError, match="Focal nodular hyperplasia"),
+    ):
         patch.setattr("liverleaf.benchmarks.phantom.gallery_examples.TRIES", 1)
         find_example(impossible, Modality.CT, 0, **SMALL)

@@ -36,22 +36,42 @@ def folder(tmp_path: Path) -> Path:
     """Every file with one case, made by the phantom's own equations, so that nothing is wrong."""
     conc = np.array([0.0, 0.0, 0.0, 1.0, 3.0])
     signal = 10 * spgr_signal(1.4, tr_s=0.005, flip_deg=15, added_rate_per_s=4.5 * conc)
-    spgr = {"FA": 15, "TR": 0.005, "T1base": 1.4, "numbaselinepts": 3, "r1": 4.5, "s": joined(signal), "conc": joined(conc)}
+    spgr = {
+        "FA": 15,
+        "TR": 0.005,
+        "T1base": 1.4,
+        "numbaselinepts": 3,
+        "r1": 4.5,
+        "s": joined(signal),
+        "conc": joined(conc),
+    }
     tables = {SPGR_FILE: [spgr]}
     for name, (_, function) in INPUT_FUNCTIONS.items():
-        tables[name] = [{"label": "a", "time": t, "delay": 3.0, "Cb": float(function(60 * t - 3.0))} for t in (0.0, 0.1, 0.2, 2.0)]
+        tables[name] = [
+            {"label": "a", "time": t, "delay": 3.0, "Cb": float(function(60 * t - 3.0))}
+            for t in (0.0, 0.1, 0.2, 2.0)
+        ]
     for name, file in T1_FILES.items():
         signals = [float(spgr_signal(0.8, tr_s=0.005, flip_deg=angle)) for angle in FLIP_DEG]
         known = {"brain": 1.25, "QIBA phantom": 0.00125, "prostate": 800.0}[file.tissue]
         heading = f" {file.column}" if " " in file.column else file.column  # as published
-        tables[name] = [{"FA": joined(FLIP_DEG), "TR": joined([0.005 / file.tr_unit_s] * 3), "s": joined(signals), heading: known}]
+        tables[name] = [
+            {
+                "FA": joined(FLIP_DEG),
+                "TR": joined([0.005 / file.tr_unit_s] * 3),
+                "s": joined(signals),
+                heading: known,
+            }
+        ]
     time_s = np.arange(0.0, 200.0, 2.0)
     plasma = parker(time_s - 10) / 0.58
     for name, model in MODEL_FILES.items():
         true = {sought.name: 0.3 if "fp" in sought.name else 0.1 for sought in model.sought}
         row = {sought.column: true[sought.name] / sought.unit for sought in model.sought}
         tissue = MODELS[model.model][0](time_s, plasma, **true)
-        tables[name] = [row | {"t": joined(time_s), model.tissue: joined(tissue), model.plasma: joined(plasma)}]
+        tables[name] = [
+            row | {"t": joined(time_s), model.tissue: joined(tissue), model.plasma: joined(plasma)}
+        ]
     for name, rows in tables.items():
         pd.DataFrame(rows).to_csv(tmp_path / name, index=False, encoding="utf-8-sig")
     return tmp_path
@@ -68,9 +88,18 @@ def test_the_phantom_is_within_every_tolerance() -> None:
     assert [row["item"] for row in rows if not row["within"]] == []
     cases = {row["reference"]: row["cases"] for row in rows}
     assert len(rows) == 18 and set(cases) == {SPGR_FILE, *INPUT_FUNCTIONS, *T1_FILES, *MODEL_FILES}
-    assert (cases["t1_brain_data.csv"], cases["dce_DRO_data_tofts.csv"], cases["2cxm_sd_0.001_delay_0.csv"]) == (76, 25, 24)
+    assert (
+        cases["t1_brain_data.csv"],
+        cases["dce_DRO_data_tofts.csv"],
+        cases["2cxm_sd_0.001_delay_0.csv"],
+    ) == (76, 25, 24)
     # what has no noise has next to no error
-    exact = [row for row in rows if row["reference"] in {SPGR_FILE, *INPUT_FUNCTIONS, "t1_brain_data.csv", "t1_prostate_data.csv"}]
+    exact = [
+        row
+        for row in rows
+        if row["reference"]
+        in {SPGR_FILE, *INPUT_FUNCTIONS, "t1_brain_data.csv", "t1_prostate_data.csv"}
+    ]
     assert max(row["worst_over_tolerance"] for row in exact) < 0.01
 
 
@@ -82,16 +111,23 @@ def test_nothing_is_wrong_with_curves_of_the_same_equations(folder: Path) -> Non
 
 
 def test_an_error_is_measured_against_its_tolerance(folder: Path) -> None:
-    change(folder / "dce_DRO_data_tofts.csv", "Ktrans", 0.2)  # the curve has 0.1; 0.005 and 10 % of 0.2 are tolerated
-    change(folder / "t1_brain_data.csv", "R1", 1.25 / 1.04)  # the reference is 4 % longer than the T1 of the signals
+    # the curve has 0.1; 0.005 and 10 % of 0.2 are tolerated
+    change(folder / "dce_DRO_data_tofts.csv", "Ktrans", 0.2)
+    # the reference is 4 % longer than the T1 of the signals
+    change(folder / "t1_brain_data.csv", "R1", 1.25 / 1.04)
     rows: dict[str, dict[str, Any]] = {row["item"]: row for row in osipi(folder)}
     ktrans, brain = rows["Tofts, Ktrans"], rows["T1 from flip angles, brain"]
     assert ktrans["worst_error"] == pytest.approx(0.1, rel=1e-3)
     assert ktrans["worst_over_tolerance"] == pytest.approx(0.1 / 0.025, rel=1e-3)
     assert not ktrans["within"] and rows["Tofts, ve"]["within"]
-    assert brain["within"] and brain["worst_over_tolerance"] == pytest.approx((1 - 1 / 1.04) / 0.05, rel=1e-3)
+    assert brain["within"] and brain["worst_over_tolerance"] == pytest.approx(
+        (1 - 1 / 1.04) / 0.05, rel=1e-3
+    )
     text = markdown(list(rows.values()))
-    assert "| Tofts, Ktrans | dce_DRO_data_tofts.csv | 1 | 0.1 /min | 0.005 /min + 10 % | 4 | **no** |" in text
+    assert (
+        "| Tofts, Ktrans | dce_DRO_data_tofts.csv | 1 | 0.1 /min | 0.005 /min + 10 % | 4 | **no** |"
+        in text
+    )
     assert text.count("**no**") == 1
 
 
@@ -110,7 +146,10 @@ def test_missing_files_are_named(folder: Path) -> None:
         osipi(folder / "nowhere")
 
 
-@pytest.mark.parametrize("text", ["", "label,time\na,b\n", "FA,TR,T1base,numbaselinepts,r1,s,conc\n15,x,1,2,4.5,1 2 3,0 0 0\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "label,time\na,b\n", "FA,TR,T1base,numbaselinepts,r1,s,conc\n15,x,1,2,4.5,1 2 3,0 0 0\n"],
+)
 def test_a_broken_file_is_named_in_one_line(folder: Path, text: str) -> None:
     (folder / SPGR_FILE).write_text(text)
     with pytest.raises(InputError, match=r"^SI2Conc_data\.csv [^\n]*$"):

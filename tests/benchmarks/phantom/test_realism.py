@@ -28,7 +28,9 @@ ARRIVAL_S = 75.0
 def bolus(peak: float, tail: float) -> NDArray[np.float64]:
     """Signal 100 before the arrival, then a peak after 5 s and a level that stays."""
     after = TIME_S - ARRIVAL_S
-    return 100 * np.where(after < 0, 1.0, np.maximum(tail, peak - np.abs(after - 5) * (peak - 1) / 6))
+    return 100 * np.where(
+        after < 0, 1.0, np.maximum(tail, peak - np.abs(after - 5) * (peak - 1) / 6)
+    )
 
 
 def archive(path: Path, *, aorta: str = "aorta", **changed: float) -> Path:
@@ -38,9 +40,15 @@ def archive(path: Path, *, aorta: str = "aorta", **changed: float) -> Path:
         "T1_time_2": 4000, "T1_aorta_2": 1.2,
     } | changed  # fmt: skip
     parameters = pd.DataFrame(
-        [("7", "control", name, value) for name, value in known.items()], columns=["subject", "study", "parameter", "value"]
+        [("7", "control", name, value) for name, value in known.items()],
+        columns=["subject", "study", "parameter", "value"],
     )
-    columns = {"time_1": TIME_S + 1000, f"{aorta}_1": bolus(4, 1.5), f"{aorta}_1_accept": 1.0 + 0 * TIME_S, "liver_1": bolus(1.2, 1.3)}
+    columns = {
+        "time_1": TIME_S + 1000,
+        f"{aorta}_1": bolus(4, 1.5),
+        f"{aorta}_1_accept": 1.0 + 0 * TIME_S,
+        "liver_1": bolus(1.2, 1.3),
+    }
     table = pd.DataFrame({("7", "control", name): values for name, values in columns.items()})
     with zipfile.ZipFile(path, "w") as files:
         files.writestr("pars.csv", parameters.to_csv(index=False))
@@ -51,10 +59,17 @@ def archive(path: Path, *, aorta: str = "aorta", **changed: float) -> Path:
 def test_a_curve_is_read_with_what_it_was_acquired_with(tmp_path: Path) -> None:
     archive(tmp_path / "a.zip")
     aorta, liver = read_curves(tmp_path)
-    assert (aorta.subject, aorta.study, aorta.scan, aorta.tissue, liver.tissue) == ("7", "control", 1, "aorta", "liver")
+    assert (aorta.subject, aorta.study, aorta.scan, aorta.tissue, liver.tissue) == (
+        "7",
+        "control",
+        1,
+        "aorta",
+        "liver",
+    )
     assert aorta.dose_mmol_per_kg == pytest.approx(0.00625)
     assert aorta.time_s[0] == pytest.approx(-ARRIVAL_S, abs=2.6)
-    assert aorta.t1_s == {"aorta": 1.7, "portal": 1.65, "liver": 0.8}  # no portal map: typical; the second map is of later
+    # no portal map: typical; the second map is of later
+    assert aorta.t1_s == {"aorta": 1.7, "portal": 1.65, "liver": 0.8}
 
 
 def test_an_incredible_relaxation_time_is_replaced(tmp_path: Path) -> None:
@@ -89,7 +104,9 @@ def test_measures_by_hand() -> None:
 
 def test_a_short_scan_has_no_late_ratio() -> None:
     early = TIME_S < ARRIVAL_S + 300
-    assert set(MEASURES) - set(measures(TIME_S[early] - ARRIVAL_S, bolus(4, 1.5)[early])) == {"ratio_600s"}
+    assert set(MEASURES) - set(measures(TIME_S[early] - ARRIVAL_S, bolus(4, 1.5)[early])) == {
+        "ratio_600s"
+    }
 
 
 def test_virtual_people_differ_and_follow_the_dose(tmp_path: Path) -> None:
@@ -98,7 +115,10 @@ def test_virtual_people_differ_and_follow_the_dose(tmp_path: Path) -> None:
     first, second = (simulate(aorta, np.random.default_rng(seed)) for seed in (1, 2))
     assert not np.allclose(first, second)
     twice = RealCurve(**{**vars(aorta), "dose_mmol_per_kg": 2 * aorta.dose_mmol_per_kg})
-    peaks = [measures(aorta.time_s, simulate(curve, np.random.default_rng(1)))["peak_ratio"] for curve in (aorta, twice)]
+    peaks = [
+        measures(aorta.time_s, simulate(curve, np.random.default_rng(1)))["peak_ratio"]
+        for curve in (aorta, twice)
+    ]
     assert peaks[1] > 1.4 * peaks[0]
 
 
@@ -110,13 +130,20 @@ def test_the_table_says_where_real_values_stand(tmp_path: Path) -> None:
     for row in record["curves"]:
         assert row["p5"] <= row["p50"] <= row["p95"]
         assert (row["percentile"] < 5) == (row["real"] <= row["p5"]) or row["percentile"] in (0, 5)
-    impossible = next(row for row in record["curves"] if (row["tissue"], row["measure"]) == ("liver", "ratio_600s"))
+    impossible = next(
+        row
+        for row in record["curves"]
+        if (row["tissue"], row["measure"]) == ("liver", "ratio_600s")
+    )
     assert impossible["real"] == pytest.approx(1.3)
     assert "| aorta | peak over baseline |" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "realism.json", "realism.md", "realism-curves.png", "realism-percentiles.png", "realism-threshold.png",
     }  # fmt: skip
-    assert record == json.loads(json.dumps(record)) and "NaN" not in (tmp_path / "out/realism.json").read_text()
+    assert (
+        record == json.loads(json.dumps(record))
+        and "NaN" not in (tmp_path / "out/realism.json").read_text()
+    )
 
 
 @pytest.mark.parametrize("broken", ["nothing", "no zip", "rats"])

@@ -124,23 +124,37 @@ def test_edge_spread_is_that_of_the_blur(blur_mm: float) -> None:
 
 
 def test_without_borders_there_is_no_edge_spread() -> None:
-    assert np.isnan(edge_spread(Image(np.full((1, 64, 64), 100, np.float32), (5.0, *PIXEL_MM)), [0]))
+    assert np.isnan(
+        edge_spread(Image(np.full((1, 64, 64), 100, np.float32), (5.0, *PIXEL_MM)), [0])
+    )
 
 
 def test_features_have_their_names() -> None:
     patch = block().hu[0, 30:94, 30:94]
-    assert texture_comparison.body_features(patch, PIXEL_MM).shape == (len(texture_comparison.BODY_FEATURES),)
-    assert texture_comparison.liver_features(patch[:32, :32], PIXEL_MM).shape == (len(texture_comparison.LIVER_FEATURES),)
+    assert texture_comparison.body_features(patch, PIXEL_MM).shape == (
+        len(texture_comparison.BODY_FEATURES),
+    )
+    assert texture_comparison.liver_features(patch[:32, :32], PIXEL_MM).shape == (
+        len(texture_comparison.LIVER_FEATURES),
+    )
 
 
 def images(real_sd: float) -> list[texture_comparison.Patches]:
     """Features of seven images, the first drawn with another mean."""
     rng = np.random.default_rng(3)
-    return [texture_comparison.Patches(rng.normal(real_sd * (i == 0), 1, (40, 4)), np.repeat(np.arange(10), 4)) for i in range(7)]
+    return [
+        texture_comparison.Patches(
+            rng.normal(real_sd * (i == 0), 1, (40, 4)), np.repeat(np.arange(10), 4)
+        )
+        for i in range(7)
+    ]
 
 
 def test_the_classifier_separates_what_differs_and_not_what_is_the_same() -> None:
-    apart, same = (texture_comparison._separate(images(shift), "abcd", np.random.default_rng(0)) for shift in (4.0, 0.0))
+    apart, same = (
+        texture_comparison._separate(images(shift), "abcd", np.random.default_rng(0))
+        for shift in (4.0, 0.0)
+    )
     assert apart["auc"]["mean"] > 0.98 > 0.65 > same["auc"]["mean"]
     assert same["auc"]["low"] < 0.5 < same["auc"]["high"] + 0.1
     assert 0.3 < apart["among_phantoms"]["p50"] < 0.7
@@ -161,23 +175,38 @@ def study(number: int, *, sd: float = 10.0) -> Study:
 
 def test_a_comparison_says_where_the_real_image_stands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texture_comparison, "read_study", lambda _: study(0, sd=14))
-    monkeypatch.setattr(texture_comparison, "_phantom", lambda *_: [(study(number, sd=9 + number / 10), None) for number in range(1, 9)])
+    monkeypatch.setattr(
+        texture_comparison,
+        "_phantom",
+        lambda *_: [(study(number, sd=9 + number / 10), None) for number in range(1, 9)],
+    )
     steps: list[tuple[str, int, int]] = []
-    found = texture_comparison.compare([Path("a/scan")], people=7, seed=0, progress=lambda *step: steps.append(step))
+    found = texture_comparison.compare(
+        [Path("a/scan")], people=7, seed=0, progress=lambda *step: steps.append(step)
+    )
     (image,) = found.record["images"]
     assert image["measures"]["sd_hu"]["real"] == pytest.approx(14, abs=0.5)
     assert image["measures"]["sd_hu"]["percentile"] == 100
     assert image["classifier"]["liver"]["auc"]["mean"] > 0.95
     assert image["classifier"]["liver"]["features"][0]["feature"] == "SD"
-    assert [len(image["nps_hu2_mm2"]), len(image["nps_hu2_mm2"][0]), len(image["frequency_per_mm"])] == [8, 17, 17]
+    assert [
+        len(image["nps_hu2_mm2"]),
+        len(image["nps_hu2_mm2"][0]),
+        len(image["frequency_per_mm"]),
+    ] == [8, 17, 17]
     assert "NaN" not in json.dumps(found.record)
-    assert "| noise SD (HU) |" in texture_comparison.markdown(found.record) and "a/scan" in texture_comparison.markdown(found.record)
+    assert "| noise SD (HU) |" in texture_comparison.markdown(
+        found.record
+    ) and "a/scan" in texture_comparison.markdown(found.record)
     assert len(found.figure.axes) == 2 and len(steps) == 7
 
 
 def test_phantoms_without_liver_do_not_go_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texture_comparison, "read_study", lambda _: study(0))
-    empty = Study(Modality.CT, {Phase.PORTAL: PhaseImage(study(0).grid.with_array(np.zeros((3, 160, 160), np.float32)))})
+    empty = Study(
+        Modality.CT,
+        {Phase.PORTAL: PhaseImage(study(0).grid.with_array(np.zeros((3, 160, 160), np.float32)))},
+    )
     monkeypatch.setattr(texture_comparison, "_phantom", lambda *_: [(empty, None)] * 99)
     with pytest.raises(InputError, match="too few phantom people"):
         texture_comparison.compare([Path("a")], people=6, seed=0)
@@ -186,7 +215,9 @@ def test_phantoms_without_liver_do_not_go_on_for_ever(monkeypatch: pytest.Monkey
 def test_the_phantom_takes_the_geometry_of_the_image() -> None:
     simulated, _ = texture_comparison._phantom((2, 48, 40), (8.0, 6.0, 7.0), 3)[0]
     assert list(simulated.phases) == [Phase.PORTAL]
-    assert simulated.grid.spatial_shape == (2, 48, 40) and simulated.grid.spacing == pytest.approx((8.0, 6.0, 7.0))
+    assert simulated.grid.spatial_shape == (2, 48, 40) and simulated.grid.spacing == pytest.approx(
+        (8.0, 6.0, 7.0)
+    )
 
 
 def test_a_real_scan_is_measured() -> None:

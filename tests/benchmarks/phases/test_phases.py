@@ -23,14 +23,22 @@ def test_macro_f1_by_hand_and_against_scikit_learn() -> None:
     truth, answer = rng.integers(0, 4, 60), rng.integers(0, 5, 60)
     counts = np.zeros((5, 5), int)
     np.add.at(counts, (truth, answer), 1)
-    assert bench.macro_f1(counts) == pytest.approx(f1_score(truth, answer, labels=range(4), average="macro"))
+    assert bench.macro_f1(counts) == pytest.approx(
+        f1_score(truth, answer, labels=range(4), average="macro")
+    )
 
 
 @pytest.mark.parametrize(
     ("confidence", "right", "expected"),
-    [([1.0, 1.0], [True, True], 0.0), ([0.95, 0.95], [True, False], 0.45), ([0.25, 0.75], [False, True], 0.25)],
+    [
+        ([1.0, 1.0], [True, True], 0.0),
+        ([0.95, 0.95], [True, False], 0.45),
+        ([0.25, 0.75], [False, True], 0.25),
+    ],
 )
-def test_calibration_error_by_hand(confidence: list[float], right: list[bool], expected: float) -> None:
+def test_calibration_error_by_hand(
+    confidence: list[float], right: list[bool], expected: float
+) -> None:
     assert bench.calibration_error(np.array(confidence), np.array(right)) == pytest.approx(expected)
 
 
@@ -38,7 +46,9 @@ def test_two_small_studies_are_measured_with_and_without_headers(tmp_path, monke
     monkeypatch.setattr(bench, "SHAPE", (12, 60, 60))
     monkeypatch.setattr(bench, "SPACING_MM", (18.0, 6.0, 6.0))
     monkeypatch.setattr(bench, "PRESETS", bench.PRESETS[:2])
-    monkeypatch.setattr(bench, "STEPS", {step: bench.STEPS[step] for step in ("all headers", "no numbers either")})
+    monkeypatch.setattr(
+        bench, "STEPS", {step: bench.STEPS[step] for step in ("all headers", "no numbers either")}
+    )
     page = bench.phases(tmp_path, cases=1, seed=3)
     record = json.loads((tmp_path / "phases.json").read_text())
     assert (tmp_path / "phases.md").read_text() == page
@@ -46,7 +56,11 @@ def test_two_small_studies_are_measured_with_and_without_headers(tmp_path, monke
     full, empty = record["steps"].values()
     assert full["headers"]["macro_f1"]["mean"] == full["pixels"]["macro_f1"]["mean"] == 1.0
     assert empty["headers"]["accuracy"] < 0.5 < empty["pixels"]["accuracy"]
-    assert np.sum(empty["pixels"]["confusion"]) == empty["pixels"]["series"] == full["headers"]["series"]
+    assert (
+        np.sum(empty["pixels"]["confusion"])
+        == empty["pixels"]["series"]
+        == full["headers"]["series"]
+    )
     assert set(empty["pixels"]["macro_f1_by_group"]) == {"ct, CT", "mr, MR"}
     assert "| no numbers either | headers and pixels |" in page
 
@@ -58,13 +72,16 @@ def test_phantoms_that_were_fitted_to_are_refused(tmp_path) -> None:
 
 def test_a_fit_has_the_form_of_the_shipped_one_and_comes_out_alike_each_time() -> None:
     fitted = json.loads(json.dumps(fit_phase_pixels((PhantomGroup("ct", Modality.CT, 5, 2),))))
-    assert fitted == json.loads(json.dumps(fit_phase_pixels((PhantomGroup("ct", Modality.CT, 5, 2),))))
+    assert fitted == json.loads(
+        json.dumps(fit_phase_pixels((PhantomGroup("ct", Modality.CT, 5, 2),)))
+    )
     assert fitted["fitted_to"] == [{"preset": "ct", "modality": "CT", "seed": 5, "cases": 2}]
     assert fitted["CT"].keys() == SHIPPED["CT"].keys()
     for name, values in fitted["CT"].items():
         assert np.shape(values) == np.shape(SHIPPED["CT"][name]), name
     liver = dict(zip(fitted["CT"]["phases"], np.ravel(fitted["CT"]["alone_weights"]), strict=True))
-    assert min(liver, key=liver.__getitem__) == Phase.PRE  # on CT the liver's attenuation is all that one image tells
+    # on CT the liver's attenuation is all that one image tells
+    assert min(liver, key=liver.__getitem__) == Phase.PRE
 
 
 def test_mr_series_scaled_each_by_itself_are_examples_too() -> None:

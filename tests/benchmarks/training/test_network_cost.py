@@ -33,7 +33,15 @@ class Wave(nn.Module):
         (Wave(), (3, 16), 2 * 5 * 3 * 16 * 4),
         (HighPass(0.1), (3, 16, 32), 2 * 5 * 3 * 512 * 9 // 2),  # two real transforms of 512 points
     ],
-    ids=["linear", "convolution", "strided groups", "transposed", "element by element", "complex FFT", "high-pass filter"],
+    ids=[
+        "linear",
+        "convolution",
+        "strided groups",
+        "transposed",
+        "element by element",
+        "complex FFT",
+        "high-pass filter",
+    ],
 )
 def test_operations_by_hand(network: nn.Module, shape: tuple[int, ...], flops: int) -> None:
     assert forward_flops(network, (torch.randn(shape),)) == flops
@@ -43,8 +51,12 @@ def test_operations_by_hand(network: nn.Module, shape: tuple[int, ...], flops: i
 def test_operations_of_a_transformer_by_hand(training: bool) -> None:
     tokens, width = 12, 16
     network = transformer(width, heads=4, blocks=2).train(training)
-    projections, attention, feed_forward = 4 * tokens * width**2, 2 * tokens**2 * width, 8 * tokens * width**2
-    assert forward_flops(network, (torch.randn(1, tokens, width),)) == 2 * 2 * (projections + attention + feed_forward)
+    projections = 4 * tokens * width**2
+    attention = 2 * tokens**2 * width
+    feed_forward = 8 * tokens * width**2
+    assert forward_flops(network, (torch.randn(1, tokens, width),)) == 2 * 2 * (
+        projections + attention + feed_forward
+    )
     assert network.training is training
 
 
@@ -56,17 +68,24 @@ def test_counting_leaves_the_network_as_it_was() -> None:
 
 
 def test_a_training_step_takes_the_memory_of_the_activations_it_keeps() -> None:
-    inputs = (torch.zeros(10 * 2**20, 1),)  # 40 MB per activation: too much for freed memory to hold
+    # 40 MB per activation: too much for freed memory to hold
+    inputs = (torch.zeros(10 * 2**20, 1),)
     ends = nn.Linear(1, 1), nn.Linear(1, 1).requires_grad_(False)
-    few, many = (network_cost(partial(nn.Sequential, *ends, *([nn.Sigmoid()] * layers)), inputs) for layers in (2, 6))
+    few, many = (
+        network_cost(partial(nn.Sequential, *ends, *([nn.Sigmoid()] * layers)), inputs)
+        for layers in (2, 6)
+    )
     assert few.parameters == many.parameters == 2
     assert many.peak_memory_mb - few.peak_memory_mb == pytest.approx(4 * 40, rel=0.1)
 
 
 def test_the_cost_of_an_mti_net() -> None:
     config = MTINetConfig(widths=(4, 4, 8, 8), size=64, head_width=16)
-    cost = network_cost(partial(MTINet, config), (torch.zeros(1, 4, 64, 64), torch.ones(1, 4, dtype=torch.bool)))
+    cost = network_cost(
+        partial(MTINet, config), (torch.zeros(1, 4, 64, 64), torch.ones(1, 4, dtype=torch.bool))
+    )
     assert isinstance(cost, NetworkCost)
     assert cost.parameters == sum(parameter.numel() for parameter in MTINet(config).parameters())
-    assert cost.flops > 2 * 2 * 4 * 4 * 9 * 64 * 64  # more than the first convolution of both encoders
+    # more than the first convolution of both encoders
+    assert cost.flops > 2 * 2 * 4 * 4 * 9 * 64 * 64
     assert 0 < cost.peak_memory_mb < 200

@@ -44,7 +44,9 @@ def test_the_papers_words_and_our_discriminator_say_the_same() -> None:
     ours, paper = TaskDrivenDiscriminator(4, 2), PaperDiscriminator(4, 2)
     copy_weights(ours, paper)
     curve, types = torch.randn(3, 4), torch.rand(3, 2).softmax(-1)
-    torch.testing.assert_close(paper(curve, types)[:, 0], ours(curve, types, torch.ones(3, 4, dtype=torch.bool)).sigmoid())
+    torch.testing.assert_close(
+        paper(curve, types)[:, 0], ours(curve, types, torch.ones(3, 4, dtype=torch.bool)).sigmoid()
+    )
 
 
 @pytest.mark.parametrize("shape", [(16, 32), (48, 16)])
@@ -59,7 +61,11 @@ def test_weights_of_another_network_are_refused() -> None:
 
 
 def test_the_benchmark(
-    tmp_path: Path, tiny_cohort: Callable[..., Cohort], ct_cohort: Cohort, mr_cohort: Cohort, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tiny_cohort: Callable[..., Cohort],
+    ct_cohort: Cohort,
+    mr_cohort: Cohort,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cohorts = {"ct": ct_cohort, "mti-net": mr_cohort}
 

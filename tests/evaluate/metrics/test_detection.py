@@ -43,12 +43,15 @@ def test_overlap_must_exceed_the_minimum() -> None:
 
 def test_the_matching_as_a_whole_is_best_and_not_greedy() -> None:
     truth = line("11111111222222")
-    predicted = line("222111111111..")  # 1 overlaps most with true lesion 1 (5/12), but 2 has nothing else (3/8)
+    # 1 overlaps most with true lesion 1 (5/12), but 2 has nothing else (3/8)
+    predicted = line("222111111111..")
     assert detect(predicted, truth, SPACING).pairs == ((1, 2), (2, 1))
 
 
 def test_cases_add_up_and_give_rates() -> None:
-    pooled = sum([Detection(2, 1, 0, ((1, 1), (2, 2))), Detection(1, 0, 3, ((1, 1),))], Detection(0, 0, 0))
+    pooled = sum(
+        [Detection(2, 1, 0, ((1, 1), (2, 2))), Detection(1, 0, 3, ((1, 1),))], Detection(0, 0, 0)
+    )
     assert pooled == Detection(3, 1, 3)
     assert (pooled.sensitivity, pooled.precision) == (0.5, 0.75)
 

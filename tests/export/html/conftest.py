@@ -19,9 +19,27 @@ from liverleaf.study import (
 )
 from liverleaf.terminology import LesionType
 
-LIVER_CURVE = {Phase.PRE: 55.0, Phase.ARTERIAL: 75.0, Phase.PORTAL: 115.0, Phase.DELAYED: 95.0, Phase.HEPATOBILIARY: 150.0}
-LESION_CURVE = {Phase.PRE: 40.0, Phase.ARTERIAL: 130.0, Phase.PORTAL: 95.0, Phase.DELAYED: 75.0, Phase.HEPATOBILIARY: 60.0}
-TIMES_S = {Phase.PRE: None, Phase.ARTERIAL: 30.0, Phase.PORTAL: 70.0, Phase.DELAYED: 180.0, Phase.HEPATOBILIARY: 1200.0}
+LIVER_CURVE = {
+    Phase.PRE: 55.0,
+    Phase.ARTERIAL: 75.0,
+    Phase.PORTAL: 115.0,
+    Phase.DELAYED: 95.0,
+    Phase.HEPATOBILIARY: 150.0,
+}
+LESION_CURVE = {
+    Phase.PRE: 40.0,
+    Phase.ARTERIAL: 130.0,
+    Phase.PORTAL: 95.0,
+    Phase.DELAYED: 75.0,
+    Phase.HEPATOBILIARY: 60.0,
+}
+TIMES_S = {
+    Phase.PRE: None,
+    Phase.ARTERIAL: 30.0,
+    Phase.PORTAL: 70.0,
+    Phase.DELAYED: 180.0,
+    Phase.HEPATOBILIARY: 1200.0,
+}
 ALL_FOUR = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
 SHAPE = (20, 48, 44)
 
@@ -55,7 +73,9 @@ def make_case() -> Callable[..., Case]:
         *,
         phases: tuple[Phase, ...] = ALL_FOUR,
         modality: Modality = Modality.CT,
-        volume: Callable[[np.ndarray], hd.Volume] = lambda array: hd.Volume(array, axial_affine(), "PATIENT"),
+        volume: Callable[[np.ndarray], hd.Volume] = lambda array: hd.Volume(
+            array, axial_affine(), "PATIENT"
+        ),
         case_id: str = "case-7",
         warning: str = "The study is doubtful in a way.",
         agent: str | None = None,
@@ -65,17 +85,49 @@ def make_case() -> Callable[..., Case]:
         liver[3:17, 8:38, 3:26] = True
         images = {}
         for phase in phases:
-            values = np.where(labels > 0, LESION_CURVE[phase], np.where(liver, LIVER_CURVE[phase], 20.0)) + noise
-            alignment = None if phase is Phase.PORTAL else Alignment("rigid", 0.5, 0.8, 2.0, 0.0, trusted=phase is not Phase.DELAYED)
-            images[phase] = PhaseImage(volume(values.astype(np.float32)), TIMES_S[phase], 0.9, ("aorta & veins",), alignment=alignment)
+            values = (
+                np.where(labels > 0, LESION_CURVE[phase], np.where(liver, LIVER_CURVE[phase], 20.0))
+                + noise
+            )
+            alignment = (
+                None
+                if phase is Phase.PORTAL
+                else Alignment("rigid", 0.5, 0.8, 2.0, 0.0, trusted=phase is not Phase.DELAYED)
+            )
+            images[phase] = PhaseImage(
+                volume(values.astype(np.float32)),
+                TIMES_S[phase],
+                0.9,
+                ("aorta & veins",),
+                alignment=alignment,
+            )
         study = Study(modality, images, case_id=case_id, agent=agent, warnings=(warning,))
         types = dict.fromkeys(LesionType, 0.05) | {LesionType.HCC: 0.65}
         predictions = tuple(
-            LesionPrediction(label, types, (LesionType.HCC, LesionType.FNH), {phase: LESION_CURVE[phase] + 5 for phase in phases}, 0.8)
+            LesionPrediction(
+                label,
+                types,
+                (LesionType.HCC, LesionType.FNH),
+                {phase: LESION_CURVE[phase] + 5 for phase in phases},
+                0.8,
+            )
             for label in range(1, lesions + 1)
         )
-        prediction = Prediction(volume(liver), volume(labels), predictions, types, 0.7, "tiny-net", ("The model is doubtful.",))
-        provenance = Provenance(versions={"liverleaf": "0.1.0"}, commit="abc123", weights_sha256="f" * 64, seconds={"network": 1.5})
+        prediction = Prediction(
+            volume(liver),
+            volume(labels),
+            predictions,
+            types,
+            0.7,
+            "tiny-net",
+            ("The model is doubtful.",),
+        )
+        provenance = Provenance(
+            versions={"liverleaf": "0.1.0"},
+            commit="abc123",
+            weights_sha256="f" * 64,
+            seconds={"network": 1.5},
+        )
         return study, prediction, measure(study, prediction, provenance=provenance)
 
     return make

@@ -21,7 +21,14 @@ PRE, ARTERIAL, PORTAL, HEPATOBILIARY = Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, 
         ({PORTAL: 70.0, HEPATOBILIARY: 1200.0}, None),
         ({PORTAL: 70.0}, None),
     ],
-    ids=["pre at zero", "pre before injection", "a time unknown", "times do not rise", "hepatobiliary", "one phase"],
+    ids=[
+        "pre at zero",
+        "pre before injection",
+        "a time unknown",
+        "times do not rise",
+        "hepatobiliary",
+        "one phase",
+    ],
 )
 def test_time_axis(times_s: dict[Phase, float | None], expected: dict[Phase, float] | None) -> None:
     assert time_axis(list(times_s), times_s) == expected
@@ -29,5 +36,13 @@ def test_time_axis(times_s: dict[Phase, float | None], expected: dict[Phase, flo
 
 @pytest.mark.parametrize("times_s", [{}, {ARTERIAL: 30.0, PORTAL: 70.0}])
 def test_curves_may_have_gaps(times_s: dict[Phase, float | None]) -> None:
-    png = curve_figure([ARTERIAL, PORTAL], measured={PORTAL: 90.0}, regressed={}, liver={}, times_s=times_s, colour="#ff4d4d", unit="HU")
+    png = curve_figure(
+        [ARTERIAL, PORTAL],
+        measured={PORTAL: 90.0},
+        regressed={},
+        liver={},
+        times_s=times_s,
+        colour="#ff4d4d",
+        unit="HU",
+    )
     assert Image.open(io.BytesIO(png)).size == (828, 522)

@@ -43,16 +43,26 @@ def test_coronal_planes_have_the_head_at_the_top() -> None:
     assert view.size == (400, 100) and view.edges == ("R", "L", "H", "F")
     assert view.position == "Coronal, y = −61 mm"
     lesion = next(outline for outline in view.outlines if outline.number == 1)
-    np.testing.assert_allclose(lesion.points.mean(axis=0), (5.5 * 4 * 5, 1.5 * 5 * 5), atol=6)  # slice 2 of 4 from the feet
+    # slice 2 of 4 from the feet
+    np.testing.assert_allclose(lesion.points.mean(axis=0), (5.5 * 4 * 5, 1.5 * 5 * 5), atol=6)
 
 
 @pytest.mark.parametrize("orientation", ["HPR", "FAL", "LHP", "PHL", "AFR"])
 def test_any_orientation_is_shown_alike(make_case, orientation: str) -> None:
     upright = make_case()
-    turned = make_case(volume=lambda array: hd.Volume(array, AFFINE, "PATIENT").to_patient_orientation(orientation))
-    assert turned[0].grid.get_closest_patient_orientation() != upright[0].grid.get_closest_patient_orientation()
+    turned = make_case(
+        volume=lambda array: hd.Volume(array, AFFINE, "PATIENT").to_patient_orientation(orientation)
+    )
+    assert (
+        turned[0].grid.get_closest_patient_orientation()
+        != upright[0].grid.get_closest_patient_orientation()
+    )
     shown = [figures.display(*case[:2]) for case in (upright, turned)]
-    for cut in (figures.axial_view, lambda one: figures.lesion_view(one, 2), lambda one: figures.coronal_view(one, Phase.PORTAL)):
+    for cut in (
+        figures.axial_view,
+        lambda one: figures.lesion_view(one, 2),
+        lambda one: figures.coronal_view(one, Phase.PORTAL),
+    ):
         expected, view = map(cut, shown)
         assert view.position == expected.position
         np.testing.assert_array_equal(_pixels(view), _pixels(expected))
@@ -62,7 +72,10 @@ def test_a_lesion_is_shown_in_its_middle_and_where_it_is_largest(make_case) -> N
     study, prediction, _ = make_case()
     labels = prediction.lesions.array.copy()
     labels[8, 13:15, 7:9] = 1  # a smaller cap above slices 5 to 7
-    view = figures.lesion_view(figures.display(study, replace(prediction, lesions=prediction.lesions.with_array(labels))), 1)
+    view = figures.lesion_view(
+        figures.display(study, replace(prediction, lesions=prediction.lesions.with_array(labels))),
+        1,
+    )
     assert view.position == "Axial, z = 35 mm"  # slice 5
     assert view.size == (400, 400) and list(view.tiles) == list(study.phases)
     points = next(outline.points for outline in view.outlines if outline.number == 1)
@@ -76,7 +89,9 @@ def test_every_phase_of_mr_has_one_window_that_ignores_outliers(make_case) -> No
     spoilt = study.phases[Phase.ARTERIAL].volume.array.copy()
     spoilt[10, 20, 20], spoilt[10, 21, 21] = 1e6, np.nan
     image = PhaseImage(study.grid.with_array(spoilt))
-    window = figures.display(replace(study, phases={**study.phases, Phase.ARTERIAL: image}), prediction).window
+    window = figures.display(
+        replace(study, phases={**study.phases, Phase.ARTERIAL: image}), prediction
+    ).window
     assert (window.low, window.high) == pytest.approx((clean.low, clean.high), rel=0.02)
     assert 30 < window.low < 55 and 115 < window.high < 145
 
@@ -86,7 +101,9 @@ def test_ct_has_a_fixed_window(make_case) -> None:
     assert (window.level, window.width) == (80.0, 300.0)
 
 
-@pytest.mark.parametrize(("pixels_per_mm", "expected"), [(400 / 110, 20), (400 / 220, 50), (400 / 380, 100), (100.0, 5)])
+@pytest.mark.parametrize(
+    ("pixels_per_mm", "expected"), [(400 / 110, 20), (400 / 220, 50), (400 / 380, 100), (100.0, 5)]
+)
 def test_the_scale_bar_is_round_and_fits(pixels_per_mm: float, expected: int) -> None:
     view = figures.axial_view(figures.display(*_one_voxel_lesion()))
     assert replace(view, pixels_per_mm=pixels_per_mm).scale_bar_mm == expected
@@ -97,7 +114,9 @@ def test_other_grids_are_refused_by_name(make_case) -> None:
     shifted = AFFINE.copy()
     shifted[0, 3] += 2.0
     moved = hd.Volume(prediction.lesions.array, shifted, "PATIENT")
-    with pytest.raises(ValueError, match="lesions mask does not lie on the grid of the portal venous phase"):
+    with pytest.raises(
+        ValueError, match="lesions mask does not lie on the grid of the portal venous phase"
+    ):
         figures.display(study, replace(prediction, lesions=moved))
     image = PhaseImage(hd.Volume(study.grid.array, shifted, "PATIENT"))
     with pytest.raises(ValueError, match="register the study"):

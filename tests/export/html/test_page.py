@@ -32,7 +32,11 @@ class _Balance(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in VOID:
             self.open.append(tag)
-        self.loaded += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href", "srcset", "data"}]
+        self.loaded += [
+            value or ""
+            for name, value in attrs
+            if name in {"src", "href", "xlink:href", "srcset", "data"}
+        ]
         self.ids += [value or "" for name, value in attrs if name == "id"]
 
     def handle_endtag(self, tag: str) -> None:
@@ -41,7 +45,13 @@ class _Balance(HTMLParser):
 
 def _write(path: Path, case: tuple) -> str:
     study, prediction, findings = case
-    written = write_report(path / "report.html", study=study, prediction=prediction, findings=findings, analysed_at=WHEN)
+    written = write_report(
+        path / "report.html",
+        study=study,
+        prediction=prediction,
+        findings=findings,
+        analysed_at=WHEN,
+    )
     return written.read_text(encoding="utf-8")
 
 
@@ -52,9 +62,12 @@ def _check(html: str) -> None:
     assert not parser.open
     assert len(parser.ids) == len(set(parser.ids))
     for target in parser.loaded:
-        assert re.match(r"data:image/(png|jpeg);base64,[\w+/]+=*$", target) or target[1:] in parser.ids, target[:80]
+        assert (
+            re.match(r"data:image/(png|jpeg);base64,[\w+/]+=*$", target) or target[1:] in parser.ids
+        ), target[:80]
     assert not re.search(r"https?:|@import|url\(|<script|<link", html)
-    assert html.count("Research use only. Not for diagnosis.") >= 2  # on the screen and, in the style, on paper
+    # on the screen and, in the style, on paper
+    assert html.count("Research use only. Not for diagnosis.") >= 2
 
 
 def _text(html: str) -> str:
@@ -63,7 +76,11 @@ def _text(html: str) -> str:
 
 
 def _warnings(findings: Findings) -> list[str]:
-    return [*findings.study.warnings, *findings.warnings, *(warning for lesion in findings.lesions for warning in lesion.warnings)]
+    return [
+        *findings.study.warnings,
+        *findings.warnings,
+        *(warning for lesion in findings.lesions for warning in lesion.warnings),
+    ]
 
 
 def test_the_page_holds_every_lesion_and_every_doubt(tmp_path: Path, make_case) -> None:
@@ -75,7 +92,16 @@ def test_the_page_holds_every_lesion_and_every_doubt(tmp_path: Path, make_case) 
         assert f"Lesion {lesion.id}: hepatocellular carcinoma, 65 %" in text
         assert f"{lesion.volume_ml:.2f} ml" in text
     assert len(_warnings(case[2])) >= 6
-    for phrase in (*_warnings(case[2]), "case-7", "tiny-net", "2026-01-02 03:04 UTC", "f" * 64, "abc123", "aorta & veins", "network 1.5 s"):
+    for phrase in (
+        *_warnings(case[2]),
+        "case-7",
+        "tiny-net",
+        "2026-01-02 03:04 UTC",
+        "f" * 64,
+        "abc123",
+        "aorta & veins",
+        "network 1.5 s",
+    ):
         assert phrase in text, phrase
     assert "Level 80, width 300 HU" in text
     assert "no: alignment not trusted" in text
@@ -84,7 +110,14 @@ def test_the_page_holds_every_lesion_and_every_doubt(tmp_path: Path, make_case) 
 
 def test_figures_lie_beside_the_page(tmp_path: Path, make_case) -> None:
     _write(tmp_path, make_case(2))
-    expected = {"overview-axial.png", "overview-coronal.png", "lesion-1.png", "lesion-2.png", "curve-1.png", "curve-2.png"}
+    expected = {
+        "overview-axial.png",
+        "overview-coronal.png",
+        "lesion-1.png",
+        "lesion-2.png",
+        "curve-1.png",
+        "curve-2.png",
+    }
     assert {path.name for path in (tmp_path / "figures").iterdir()} == expected
     for name in expected:
         with Image.open(tmp_path / "figures" / name) as picture:
@@ -96,7 +129,15 @@ def test_the_same_study_gives_the_same_page(tmp_path: Path, make_case) -> None:
 
 
 def test_text_cannot_become_markup(tmp_path: Path, make_case) -> None:
-    html = _write(tmp_path, make_case(1, case_id='<script>alert("1")</script>', warning="<img src=x onerror=alert(1)>", agent="<b>"))
+    html = _write(
+        tmp_path,
+        make_case(
+            1,
+            case_id='<script>alert("1")</script>',
+            warning="<img src=x onerror=alert(1)>",
+            agent="<b>",
+        ),
+    )
     _check(html)
     assert "&lt;script&gt;" in html and "&lt;img src=x" in html and "<b></dd>" not in html
 
@@ -113,7 +154,9 @@ def test_one_phase_is_enough(tmp_path: Path, make_case, phase: Phase, modality: 
 
 
 @pytest.mark.parametrize(("agent", "missed"), [("gadoxetate", 1), ("gadobutrol", 0)])
-def test_the_hepatobiliary_phase_is_missed_only_with_its_agent(tmp_path: Path, make_case, agent: str, missed: int) -> None:
+def test_the_hepatobiliary_phase_is_missed_only_with_its_agent(
+    tmp_path: Path, make_case, agent: str, missed: int
+) -> None:
     html = _write(tmp_path, make_case(0, modality=Modality.MR, agent=agent))
     assert html.count('<div class="absent"') == missed
 
@@ -128,13 +171,19 @@ def test_no_lesion_is_said_plainly_and_the_liver_shown(tmp_path: Path, make_case
 def test_no_liver_is_said_plainly(tmp_path: Path, make_case) -> None:
     study, prediction, findings = make_case(0)
     nothing = prediction.liver.with_array(np.zeros_like(prediction.liver.array))
-    findings = findings.model_copy(update={"liver": findings.liver.model_copy(update={"volume_ml": 0.0}), "provenance": None})
-    html = _write(tmp_path, (study, type(prediction)(**{**vars(prediction), "liver": nothing}), findings))
+    findings = findings.model_copy(
+        update={"liver": findings.liver.model_copy(update={"volume_ml": 0.0}), "provenance": None}
+    )
+    html = _write(
+        tmp_path, (study, type(prediction)(**{**vars(prediction), "liver": nothing}), findings)
+    )
     _check(html)
     assert "No lesions were found; no liver was found" in _text(html)
 
 
-def test_of_many_lesions_the_largest_are_shown_and_all_are_listed(tmp_path: Path, make_case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_lesions_the_largest_are_shown_and_all_are_listed(
+    tmp_path: Path, make_case, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(page, "FULL_CARDS", 3)
     case = make_case(30)
     html = _write(tmp_path, case)
@@ -158,7 +207,15 @@ def test_an_oblique_grid(tmp_path: Path, make_case) -> None:
 
 @pytest.mark.parametrize(
     ("share", "expected"),
-    [(0.0, "0 %"), (0.003, "< 1 %"), (0.5, "50 %"), (0.994, "99 %"), (0.997, "> 99 %"), (1.0, "100 %"), (-0.2, "−20 %")],
+    [
+        (0.0, "0 %"),
+        (0.003, "< 1 %"),
+        (0.5, "50 %"),
+        (0.994, "99 %"),
+        (0.997, "> 99 %"),
+        (1.0, "100 %"),
+        (-0.2, "−20 %"),
+    ],
 )
 def test_percent_is_never_rounded_to_certainty(share: float, expected: str) -> None:
     assert page._percent(share) == expected
@@ -166,7 +223,12 @@ def test_percent_is_never_rounded_to_certainty(share: float, expected: str) -> N
 
 @pytest.mark.parametrize(
     ("value", "unit", "expected"),
-    [(90.4, "HU", "+90 HU"), (-12.0, "HU", "−12 HU"), (0.653, "fraction of pre", "+65 % of pre"), (0.0, "HU", "0 HU")],
+    [
+        (90.4, "HU", "+90 HU"),
+        (-12.0, "HU", "−12 HU"),
+        (0.653, "fraction of pre", "+65 % of pre"),
+        (0.0, "HU", "0 HU"),
+    ],
 )
 def test_differences_carry_sign_and_unit(value: float, unit: str, expected: str) -> None:
     assert page._signed(value, unit) == expected

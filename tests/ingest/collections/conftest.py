@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 SHAPE = (8, 16, 16)
 LPS_GRID = np.diag([-2.0, -2.0, 3.0, 1.0])
-"""A NIfTI affine (RAS) whose voxels (x, y, z) run to the left, the back and the head, as the arrays of a study do."""
+"""A NIfTI affine (RAS) whose voxels (x, y, z) run to the left, the back and the head, as the arrays
+of a study do."""
 
 WriteNifti = Callable[..., Path]
 
@@ -21,7 +22,9 @@ WriteNifti = Callable[..., Path]
 def nifti() -> WriteNifti:
     """Writes an array (Z, Y, X) as NIfTI under a RAS affine."""
 
-    def write(path: Path, array_ZYX: NDArray[np.generic], affine: NDArray[np.float64] = LPS_GRID) -> Path:
+    def write(
+        path: Path, array_ZYX: NDArray[np.generic], affine: NDArray[np.float64] = LPS_GRID
+    ) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         nib.save(nib.Nifti1Image(np.asarray(array_ZYX, np.int16).T, affine), path)
         return path

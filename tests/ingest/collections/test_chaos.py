@@ -22,7 +22,9 @@ def pictures(folder: Path, grey_ZYX: NDArray) -> None:
 
 def series(make, folder: Path, stored: NDArray, modality: str, *, downwards: bool = False) -> None:
     """Slices in files whose names run upwards, or downwards through the body."""
-    datasets = make.series(stored[::-1] if downwards else stored, Modality=modality, SeriesDescription="t1 dual")
+    datasets = make.series(
+        stored[::-1] if downwards else stored, Modality=modality, SeriesDescription="t1 dual"
+    )
     for index, dataset in enumerate(reversed(datasets) if downwards else datasets):
         make.save(dataset, folder / f"i{index:04d},0000b.dcm")
 
@@ -36,7 +38,11 @@ def test_ct_of_donors(downwards: bool, tmp_path: Path, make, stored: NDArray) ->
     (tmp_path / "Test_Sets/CT/6/DICOM_anon").mkdir(parents=True)
     test, train = cases_of("chaos", tmp_path)
     annotated = train.read()
-    assert (train.subject_id, list(annotated.study.phases), annotated.study.modality) == ("chaos-ct-5", [Phase.PORTAL], Modality.CT)
+    assert (train.subject_id, list(annotated.study.phases), annotated.study.modality) == (
+        "chaos-ct-5",
+        [Phase.PORTAL],
+        Modality.CT,
+    )
     assert annotated.truth.diagnosis == "normal"
     assert not annotated.truth.lesions.array.any()
     places = np.argwhere(annotated.truth.organs.array == Organ.LIVER)
@@ -52,9 +58,18 @@ def test_mr_has_organs_and_no_truth(tmp_path: Path, make, stored: NDArray) -> No
     grey[0, 0, 0:4] = 63, 126, 189, 252
     pictures(folder / "T1DUAL/Ground", grey)
     annotated = next(cases_of("chaos", tmp_path)).read()
-    assert (list(annotated.study.phases), list(annotated.study.other)) == ([Phase.PRE], ["t1_out_phase"])
+    assert (list(annotated.study.phases), list(annotated.study.other)) == (
+        [Phase.PRE],
+        ["t1_out_phase"],
+    )
     assert annotated.truth is None
-    assert annotated.organs.array[0, 0, :5].tolist() == [Organ.LIVER, Organ.KIDNEY, Organ.KIDNEY, Organ.SPLEEN, 0]
+    assert annotated.organs.array[0, 0, :5].tolist() == [
+        Organ.LIVER,
+        Organ.KIDNEY,
+        Organ.KIDNEY,
+        Organ.SPLEEN,
+        0,
+    ]
     assert "t2_spir: there is no DICOM in DICOM_anon" in annotated.study.warnings
 
 

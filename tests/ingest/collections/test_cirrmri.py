@@ -12,7 +12,9 @@ from liverleaf.study import Phase
 from liverleaf.terminology import Organ
 
 
-def test_t1_is_the_phase_and_t2_lies_beside_it(tmp_path: Path, nifti, image: NDArray, liver: NDArray) -> None:
+def test_t1_is_the_phase_and_t2_lies_beside_it(
+    tmp_path: Path, nifti, image: NDArray, liver: NDArray
+) -> None:
     nifti(tmp_path / "Cirrhosis_T1_3D/train_images/12.nii.gz", image)
     nifti(tmp_path / "Cirrhosis_T1_3D/train_masks/12.nii.gz", liver)
     nifti(tmp_path / "Cirrhosis_T2_3D/valid_images/12.nii.gz", image + 1)

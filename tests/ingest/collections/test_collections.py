@@ -27,12 +27,18 @@ def lits(tmp_path: Path, nifti, image: NDArray, liver: NDArray, tumour: NDArray)
     for number in (1, 2, 3):
         nifti(tmp_path / f"lits/volume-{number}.nii", image - 1000)
         nifti(tmp_path / f"lits/segmentation-{number}.nii", liver + tumour)
-    nifti(tmp_path / "lits/segmentation-2.nii", liver + tumour, np.array([[-2.0, 0, 0, 500], [0, -2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]]))
+    nifti(
+        tmp_path / "lits/segmentation-2.nii",
+        liver + tumour,
+        np.array([[-2.0, 0, 0, 500], [0, -2, 0, 0], [0, 0, 3, 0], [0, 0, 0, 1]]),
+    )
     (tmp_path / "lits/volume-3.nii").write_bytes(b"no image")
     return tmp_path / "lits"
 
 
-def test_one_bad_case_stops_no_other_and_a_second_run_goes_on(lits: Path, tmp_path: Path, nifti, image: NDArray) -> None:
+def test_one_bad_case_stops_no_other_and_a_second_run_goes_on(
+    lits: Path, tmp_path: Path, nifti, image: NDArray
+) -> None:
     out = tmp_path / "cohort"
     done = collect_collection("lits", lits, out)
     assert done == Collected(3, 1, 0, done.refused)
@@ -62,7 +68,11 @@ def test_phases_are_registered_and_curves_measured(
     lits: Path, tmp_path: Path, nifti, image: NDArray, liver: NDArray, tumour: NDArray
 ) -> None:
     for number, name in enumerate(("art", "pvp")):
-        body = np.full(image.shape, -1000) + 1050 * liver.astype(int) + 40 * (number + 1) * tumour.astype(int)
+        body = (
+            np.full(image.shape, -1000)
+            + 1050 * liver.astype(int)
+            + 40 * (number + 1) * tumour.astype(int)
+        )
         nifti(tmp_path / f"mct/volume/ICC/c1/{name}.nii.gz", body if number else body[:7])
     nifti(tmp_path / "mct/mask/ICC/c1/mask_pvp.nii.gz", tumour)
     nifti(tmp_path / "mct/mask/ICC/c1/liver_mask_pvp.nii.gz", liver)
@@ -78,7 +88,9 @@ def test_phases_are_registered_and_curves_measured(
     assert truth.liver_curve[Phase.PORTAL] == pytest.approx(50)
 
 
-def test_boxes_and_organs_without_truth_lie_beside_the_case(tmp_path: Path, nifti, image: NDArray, liver: NDArray) -> None:
+def test_boxes_and_organs_without_truth_lie_beside_the_case(
+    tmp_path: Path, nifti, image: NDArray, liver: NDArray
+) -> None:
     nifti(tmp_path / "cirr/Cirrhosis_T1_3D/test_images/4.nii.gz", image)
     nifti(tmp_path / "cirr/Cirrhosis_T1_3D/test_masks/4.nii.gz", liver)
     collect_collection("cirrmri600", tmp_path / "cirr", tmp_path / "cohort")
@@ -95,7 +107,9 @@ def test_boxes_and_organs_without_truth_lie_beside_the_case(tmp_path: Path, nift
     assert Cohort.open(tmp_path / "cohort")[0][1] is None
 
 
-def test_a_second_study_with_the_same_ids_is_refused(tmp_path: Path, nifti, image: NDArray, tumour: NDArray) -> None:
+def test_a_second_study_with_the_same_ids_is_refused(
+    tmp_path: Path, nifti, image: NDArray, tumour: NDArray
+) -> None:
     for batch in ("batch_1", "batch_2"):
         nifti(tmp_path / f"{batch}/C1/ct/C1_VEN.nii.gz", image)
         nifti(tmp_path / f"{batch}/C1/annotations/lesion.nii.gz", tumour)
@@ -106,7 +120,9 @@ def test_a_second_study_with_the_same_ids_is_refused(tmp_path: Path, nifti, imag
 
 @pytest.mark.parametrize("name", ["help", "LiTS", ""])
 def test_an_unknown_name_is_answered_with_all_names(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no collection that can be read; give one of amplifai, atlas, chaos") as error:
+    with pytest.raises(
+        InputError, match="no collection that can be read; give one of amplifai, atlas, chaos"
+    ) as error:
         collect_collection(name, tmp_path, tmp_path.parent / "cohort")
     assert all(known in str(error.value) for known in COLLECTIONS)
 
@@ -124,10 +140,19 @@ def test_the_command_line(lits: Path, tmp_path: Path) -> None:
     done = runner.invoke(app, ["ingest", str(lits), "--collection", "lits", "--out", cohort])
     assert done.stdout.startswith("3 studies found, 1 read, 2 refused\nrefused case-lits-2: ")
     assert "key of the pseudonyms" not in done.stdout
-    as_json = json.loads(runner.invoke(app, ["ingest", str(lits), "--collection", "lits", "--out", cohort, "--json"]).stdout)
+    as_json = json.loads(
+        runner.invoke(
+            app, ["ingest", str(lits), "--collection", "lits", "--out", cohort, "--json"]
+        ).stdout
+    )
     assert (as_json["kept"], as_json["key"]) == (1, None)
     for more in (["--deidentify"], ["--key", "k"], [str(lits)]):
-        assert runner.invoke(app, ["ingest", str(lits), *more, "--collection", "lits", "--out", cohort]).exit_code == 2
+        assert (
+            runner.invoke(
+                app, ["ingest", str(lits), *more, "--collection", "lits", "--out", cohort]
+            ).exit_code
+            == 2
+        )
 
 
 def test_a_missing_folder_and_a_cohort_inside_are_refused(tmp_path: Path) -> None:

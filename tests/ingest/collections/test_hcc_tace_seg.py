@@ -39,7 +39,9 @@ SEGMENTS = {
 }
 
 
-def acquisition(make, name: str, series: int, value: int, number: int, x_mm: float = -10.0) -> list[Dataset]:
+def acquisition(
+    make, name: str, series: int, value: int, number: int, x_mm: float = -10.0
+) -> list[Dataset]:
     return make.series(
         np.full(SHAPE, value, np.uint16) + np.arange(SHAPE[0], dtype=np.uint16)[:, None, None],
         origin=(x_mm, 20.0, -30.0),
@@ -57,10 +59,18 @@ def acquisition(make, name: str, series: int, value: int, number: int, x_mm: flo
 
 def segmentation(sources: list[Dataset]) -> hd.seg.Segmentation:
     for source in sources:
-        source.PatientSex = source.PatientBirthDate = source.AccessionNumber = source.StudyID = source.StudyTime = ""
+        source.PatientSex = source.PatientBirthDate = source.AccessionNumber = source.StudyID = (
+            source.StudyTime
+        ) = ""
         source.ReferringPhysicianName = ""
     described = [
-        hd.seg.SegmentDescription(number, label, codes.SCT.Organ, codes.SCT.Liver, hd.seg.SegmentAlgorithmTypeValues.MANUAL)
+        hd.seg.SegmentDescription(
+            number,
+            label,
+            codes.SCT.Organ,
+            codes.SCT.Liver,
+            hd.seg.SegmentAlgorithmTypeValues.MANUAL,
+        )
         for number, label in enumerate(SEGMENTS, start=1)
     ]
     return hd.seg.Segmentation(
@@ -79,7 +89,14 @@ def segmentation(sources: list[Dataset]) -> hd.seg.Segmentation:
     )
 
 
-def collection(root: Path, make, *, outlined: str = "portal", change: Change = lambda _: None, portal_x_mm: float = -10.0) -> Path:
+def collection(
+    root: Path,
+    make,
+    *,
+    outlined: str = "portal",
+    change: Change = lambda _: None,
+    portal_x_mm: float = -10.0,
+) -> Path:
     """One person with a study before and one after the treatment; `change` spoils the segmentation of the first."""
     acquisitions = {
         "pre": acquisition(make, "pre", 2, 1040, 1),
@@ -87,7 +104,9 @@ def collection(root: Path, make, *, outlined: str = "portal", change: Change = l
         "portal": acquisition(make, "portal", 3, 1140, 2, portal_x_mm),
     }
     for name, datasets in acquisitions.items():
-        folder = root / STUDY / ("2.000000-PRE-1" if name == "pre" else "103.000000-LIVER 2 PHASE-83135")
+        folder = (
+            root / STUDY / ("2.000000-PRE-1" if name == "pre" else "103.000000-LIVER 2 PHASE-83135")
+        )
         for index, dataset in enumerate(datasets):
             make.save(dataset, folder / f"{name}-{index:02d}.dcm")
     drawn = segmentation(acquisitions[outlined])
@@ -95,7 +114,9 @@ def collection(root: Path, make, *, outlined: str = "portal", change: Change = l
     file = root / STUDY / "300.000000-Segmentation-91221/1-1.dcm"
     file.parent.mkdir(parents=True)
     drawn.save_as(file)
-    make.save(acquisitions["portal"][0], root / "HCC_001/05-20-1998-NA-AFTER-1/2.000000-AFTER/1-01.dcm")
+    make.save(
+        acquisitions["portal"][0], root / "HCC_001/05-20-1998-NA-AFTER-1/2.000000-AFTER/1-01.dcm"
+    )
     return root
 
 
@@ -103,7 +124,10 @@ def test_a_series_of_two_phases_and_its_segmentation(tmp_path: Path, make) -> No
     before, after = cases_of("hcc-tace-seg", collection(tmp_path, make))
     annotated = before.read()
     study, truth = annotated.study, annotated.truth
-    assert (before.case_id, before.subject_id) == ("case-hcc-tace-seg-HCC_001-1", "hcc-tace-seg-HCC_001")
+    assert (before.case_id, before.subject_id) == (
+        "case-hcc-tace-seg-HCC_001-1",
+        "hcc-tace-seg-HCC_001",
+    )
     assert list(study.phases) == [Phase.PRE, Phase.ARTERIAL, Phase.PORTAL]
     assert float(study.phases[Phase.PORTAL].volume.array[0, 0, 0]) == 1140 - 1024
     np.testing.assert_array_equal(truth.lesions.array, SEGMENTS["Mass"] | SEGMENTS["Necrosis"])
@@ -111,12 +135,17 @@ def test_a_series_of_two_phases_and_its_segmentation(tmp_path: Path, make) -> No
     organs = {Organ.PORTAL_VEIN: 1, Organ.AORTA: 10, Organ.LIVER: 999}
     assert {organ: int((truth.organs.array == organ).sum()) for organ in organs} == organs
     assert any("segments spleen were left out" in warning for warning in study.warnings)
-    assert not any("breathing" in warning or "grid" in warning or "Mustermann" in warning for warning in study.warnings)
+    assert not any(
+        "breathing" in warning or "grid" in warning or "Mustermann" in warning
+        for warning in study.warnings
+    )
     assert "a study after the treatment" in after.refused
 
 
 def test_masks_of_another_phase_than_the_reference_say_so(tmp_path: Path, make) -> None:
-    annotated = next(cases_of("hcc-tace-seg", collection(tmp_path, make, outlined="arterial"))).read()
+    annotated = next(
+        cases_of("hcc-tace-seg", collection(tmp_path, make, outlined="arterial"))
+    ).read()
     assert any("outlined in the arterial phase" in warning for warning in annotated.study.warnings)
 
 
@@ -131,7 +160,9 @@ def with_foreign_references(drawn: Dataset) -> None:
     for instance in drawn.ReferencedSeriesSequence[0].ReferencedInstanceSequence:
         instance.ReferencedSOPInstanceUID = UID("1.2.9.1")
     for frame in drawn.PerFrameFunctionalGroupsSequence:
-        frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID = UID("1.2.9.1")
+        frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID = UID(
+            "1.2.9.1"
+        )
 
 
 def with_references_to_the_arterial_phase(drawn: Dataset, files: dict[int, str]) -> None:
@@ -143,25 +174,41 @@ def with_references_to_the_arterial_phase(drawn: Dataset, files: dict[int, str])
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [(without_references, "names none of the images: taken for"), (with_foreign_references, "names none of the images: taken for")],
+    [
+        (without_references, "names none of the images: taken for"),
+        (with_foreign_references, "names none of the images: taken for"),
+    ],
     ids=["no reference, as in HCC_048", "a wrong reference, as in HCC_089"],
 )
-def test_bad_references_are_mended_by_geometry(change: Change, said: str, tmp_path: Path, make) -> None:
-    annotated = next(cases_of("hcc-tace-seg", collection(tmp_path, make, change=change, portal_x_mm=-9.0))).read()
-    np.testing.assert_array_equal(annotated.truth.lesions.array, SEGMENTS["Mass"] | SEGMENTS["Necrosis"])
+def test_bad_references_are_mended_by_geometry(
+    change: Change, said: str, tmp_path: Path, make
+) -> None:
+    annotated = next(
+        cases_of("hcc-tace-seg", collection(tmp_path, make, change=change, portal_x_mm=-9.0))
+    ).read()
+    np.testing.assert_array_equal(
+        annotated.truth.lesions.array, SEGMENTS["Mass"] | SEGMENTS["Necrosis"]
+    )
     assert any(said in warning for warning in annotated.study.warnings)
 
 
 def test_references_to_a_series_with_another_grid_are_not_believed(tmp_path: Path, make) -> None:
     collection(tmp_path, make, portal_x_mm=-9.0)
     file = tmp_path / STUDY / "300.000000-Segmentation-91221/1-1.dcm"
-    arterial = dcmread(tmp_path / STUDY / "103.000000-LIVER 2 PHASE-83135/arterial-00.dcm").SOPInstanceUID
+    arterial = dcmread(
+        tmp_path / STUDY / "103.000000-LIVER 2 PHASE-83135/arterial-00.dcm"
+    ).SOPInstanceUID
     drawn = dcmread(file)
     with_references_to_the_arterial_phase(drawn, {0: arterial})
     drawn.save_as(file)
     annotated = next(cases_of("hcc-tace-seg", tmp_path)).read()
-    np.testing.assert_array_equal(annotated.truth.lesions.array, SEGMENTS["Mass"] | SEGMENTS["Necrosis"])
-    assert any("names images of another grid: taken for drawn on series 3 time point 2" in w for w in annotated.study.warnings)
+    np.testing.assert_array_equal(
+        annotated.truth.lesions.array, SEGMENTS["Mass"] | SEGMENTS["Necrosis"]
+    )
+    assert any(
+        "names images of another grid: taken for drawn on series 3 time point 2" in w
+        for w in annotated.study.warnings
+    )
 
 
 def test_a_damaged_segmentation_is_refused_in_one_line(tmp_path: Path, make) -> None:

@@ -15,11 +15,17 @@ from liverleaf.study import InputError, Modality, Phase
 def test_a_damaged_phase_is_left_out_and_said(tmp_path: Path, nifti, image: NDArray) -> None:
     good, bad = nifti(tmp_path / "a.nii.gz", image), tmp_path / "b.nii.gz"
     bad.write_bytes(b"no image")
-    study = study_of(Modality.MR, {Phase.ARTERIAL: bad, Phase.PORTAL: good}, other={"t2w": tmp_path / "none.nii.gz"})
+    study = study_of(
+        Modality.MR,
+        {Phase.ARTERIAL: bad, Phase.PORTAL: good},
+        other={"t2w": tmp_path / "none.nii.gz"},
+    )
     assert (list(study.phases), dict(study.other)) == ([Phase.PORTAL], {})
     assert study.warnings[0].startswith("arterial phase: b.nii.gz cannot be read as NIfTI")
     assert study.warnings[1] == "t2w: its file is missing"
-    with pytest.raises(InputError, match="none of its contrast phases can be read: arterial phase: b"):
+    with pytest.raises(
+        InputError, match="none of its contrast phases can be read: arterial phase: b"
+    ):
         study_of(Modality.MR, {Phase.ARTERIAL: bad})
 
 
@@ -31,7 +37,9 @@ def test_a_damaged_phase_is_left_out_and_said(tmp_path: Path, nifti, image: NDAr
         ("bad.nii", b"x", "bad.nii cannot be read as NIfTI"),
     ],
 )
-def test_a_mask_that_cannot_be_read_is_refused(name: str, content: bytes | None, reason: str, tmp_path: Path) -> None:
+def test_a_mask_that_cannot_be_read_is_refused(
+    name: str, content: bytes | None, reason: str, tmp_path: Path
+) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=reason):
@@ -45,7 +53,10 @@ def test_intensities_are_no_labels(shift: int, tmp_path: Path, nifti, liver: NDA
 
 
 def test_two_series_in_one_folder_are_refused(tmp_path: Path, make, stored: NDArray) -> None:
-    slices = [*make.series(stored, SeriesNumber=1, SeriesInstanceUID="1.1"), *make.series(stored, SeriesNumber=2, SeriesInstanceUID="1.2")]
+    slices = [
+        *make.series(stored, SeriesNumber=1, SeriesInstanceUID="1.1"),
+        *make.series(stored, SeriesNumber=2, SeriesInstanceUID="1.2"),
+    ]
     files = [make.save(dataset, tmp_path / f"{index}.dcm") for index, dataset in enumerate(slices)]
     with pytest.raises(InputError, match="12 files hold 2 stacks of slices"):
         read_series(files)

@@ -22,7 +22,10 @@ def test_a_case_with_gaps(tmp_path: Path, nifti, image: NDArray, liver: NDArray)
     annotated = found.read()
     assert found.subject_id == "liqa-1075-B2"
     assert list(annotated.study.phases) == [Phase.PRE, Phase.ARTERIAL, Phase.HEPATOBILIARY]
-    assert (sorted(annotated.study.other), annotated.study.agent) == (["dwi_800", "t2w"], "gadoxetate")
+    assert (sorted(annotated.study.other), annotated.study.agent) == (
+        ["dwi_800", "t2w"],
+        "gadoxetate",
+    )
     np.testing.assert_array_equal(annotated.organs.array > 0, liver > 0)
     assert annotated.markers == {"fibrosis_stage": 4.0}
     assert "GED2, GED3 are missing" in annotated.study.warnings

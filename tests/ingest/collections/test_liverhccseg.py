@@ -32,7 +32,9 @@ def collection(tmp_path: Path, nifti, image: NDArray, liver: NDArray, tumour: ND
     return tmp_path
 
 
-def test_masks_of_the_first_rater_on_the_registered_phases(collection: Path, image: NDArray, tumour: NDArray) -> None:
+def test_masks_of_the_first_rater_on_the_registered_phases(
+    collection: Path, image: NDArray, tumour: NDArray
+) -> None:
     (found,) = cases_of("liverhccseg", collection)
     annotated = found.read()
     assert (found.subject_id, list(annotated.study.phases)) == (
@@ -49,7 +51,9 @@ def test_masks_of_the_first_rater_on_the_registered_phases(collection: Path, ima
     assert "delayed phase: its file is missing" in said
 
 
-def test_a_reference_phase_the_authors_did_not_register_is_said(collection: Path, image: NDArray) -> None:
+def test_a_reference_phase_the_authors_did_not_register_is_said(
+    collection: Path, image: NDArray
+) -> None:
     (collection / "nifti_and_segms/TCGA-AA-0001/2001-01-01/art_pv.nii.gz").unlink()
     annotated = next(cases_of("liverhccseg", collection)).read()
     np.testing.assert_array_equal(annotated.study.grid.array, image + 5)
@@ -64,4 +68,6 @@ def test_another_number_of_slices_is_refused(collection: Path, nifti, liver: NDA
 
 def test_a_case_nobody_outlined_is_refused(tmp_path: Path, nifti, image: NDArray) -> None:
     nifti(tmp_path / "TCGA-AA-0002/2001-01-01/art.nii.gz", image)
-    assert [case.refused for case in cases_of("liverhccseg", tmp_path)] == ["neither rater outlined anything"]
+    assert [case.refused for case in cases_of("liverhccseg", tmp_path)] == [
+        "neither rater outlined anything"
+    ]

@@ -26,7 +26,13 @@ TABLE = "ID,Max3D_Diameter_mm,Arterial phase hyperenhancement,Capsule presence\n
     ],
 )
 def test_each_folder_is_a_type(
-    folder: str, lesion_type: LesionType, primary: str | None, tmp_path: Path, nifti, image: NDArray, tumour: NDArray
+    folder: str,
+    lesion_type: LesionType,
+    primary: str | None,
+    tmp_path: Path,
+    nifti,
+    image: NDArray,
+    tumour: NDArray,
 ) -> None:
     for number, name in enumerate(("nc", "art", "pvp", "delay")):
         nifti(tmp_path / f"volume/{folder}/c1/{name}.nii.gz", image + number)
@@ -56,15 +62,22 @@ def test_the_layout_of_dataverse_with_a_liver_and_a_missing_phase(
     annotated = first.read()
     assert annotated.truth.lesion_list[0].type is LesionType.HAEMANGIOMA
     assert (annotated.truth.organs.array > 0).sum() == 600
-    assert {"pre-contrast phase: its file is missing", "delayed phase: its file is missing"} <= set(annotated.study.warnings)
+    assert {"pre-contrast phase: its file is missing", "delayed phase: its file is missing"} <= set(
+        annotated.study.warnings
+    )
     assert "mask_pvp.nii.gz is missing" in second.refused
 
 
-def test_a_mask_of_a_portal_phase_that_is_gone_lies_in_the_next(tmp_path: Path, nifti, image: NDArray, tumour: NDArray) -> None:
+def test_a_mask_of_a_portal_phase_that_is_gone_lies_in_the_next(
+    tmp_path: Path, nifti, image: NDArray, tumour: NDArray
+) -> None:
     nifti(tmp_path / "volume/HCC/c1/delay.nii.gz", image)
     nifti(tmp_path / "mask/HCC/c1/mask_pvp.nii.gz", tumour)
     annotated = next(cases_of("mct-ltdiag", tmp_path)).read()
-    assert any("in the portal venous phase and lie in the delayed phase" in warning for warning in annotated.study.warnings)
+    assert any(
+        "in the portal venous phase and lie in the delayed phase" in warning
+        for warning in annotated.study.warnings
+    )
 
 
 def test_an_empty_mask_of_a_known_tumour_is_refused(tmp_path: Path, nifti, image: NDArray) -> None:

@@ -51,15 +51,29 @@ SECRETS = {
 }
 
 
-def copy_of(dataset: Dataset, tmp_path: Path, make: Any, *, subject: str = "subject-1", pseudonyms: Pseudonyms = PSEUDONYMS) -> Path:
+def copy_of(
+    dataset: Dataset,
+    tmp_path: Path,
+    make: Any,
+    *,
+    subject: str = "subject-1",
+    pseudonyms: Pseudonyms = PSEUDONYMS,
+) -> Path:
     out = tmp_path / f"copy-{len(list(tmp_path.glob('copy-*')))}"
-    said = deidentify(make.save(dataset, tmp_path / "original"), out, case_id="case-1", subject_id=subject, pseudonyms=pseudonyms)
+    said = deidentify(
+        make.save(dataset, tmp_path / "original"),
+        out,
+        case_id="case-1",
+        subject_id=subject,
+        pseudonyms=pseudonyms,
+    )
     assert said is None
     (file,) = out.rglob("*.dcm")
     return file
 
 
-# pseudonyms ------------------------------------------------------------------------------------------------------------------------------
+# pseudonyms
+# ------------------------------------------------------------------------------------------------------------------------------
 
 
 def test_pseudonyms_depend_on_key_kind_and_identity_alone() -> None:
@@ -110,7 +124,8 @@ def test_what_is_no_date_is_not_kept(value: str) -> None:
     assert shifted(value, -400) == ""
 
 
-# descriptors -----------------------------------------------------------------------------------------------------------------------------
+# descriptors
+# -----------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -140,7 +155,8 @@ def test_a_known_word_that_is_the_patients_name_goes_too() -> None:
     assert known_words("porta vene arterial 65", private_words(header)) == "arterial"
 
 
-# the table -------------------------------------------------------------------------------------------------------------------------------
+# the table
+# -------------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("keyword", ALLOWED)
@@ -148,7 +164,12 @@ def test_the_allow_list_fits_the_dictionary_and_keeps_no_name_or_comment(keyword
     tag = tag_for_keyword(keyword)
     assert tag is not None
     kind, action = dictionary_VR(tag), ALLOWED[keyword]
-    expected = {Action.UID: {"UI"}, Action.ITEMS: {"SQ"}, Action.DATE: {"DA", "DT"}, Action.WORDS: {"LO", "SH"}}
+    expected = {
+        Action.UID: {"UI"},
+        Action.ITEMS: {"SQ"},
+        Action.DATE: {"DA", "DT"},
+        Action.WORDS: {"LO", "SH"},
+    }
     assert kind in expected.get(action, {kind})
     if action is Action.KEEP:
         assert kind not in {"PN", "DA", "DT", "LT", "ST", "UT", "UC", "SQ", "AE", "UN", "OB", "UR"}
@@ -160,12 +181,20 @@ def test_what_identifies_is_not_kept() -> None:
     assert all(ALLOWED.get(keyword, Action.EMPTY) is Action.EMPTY for keyword in IDENTIFYING)
 
 
-# files -----------------------------------------------------------------------------------------------------------------------------------
+# files
+# -----------------------------------------------------------------------------------------------------------------------------------
 
 
-def test_a_copy_keeps_pixels_geometry_and_phase_and_nothing_of_the_patient(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_a_copy_keeps_pixels_geometry_and_phase_and_nothing_of_the_patient(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     dataset = make.slice(
-        stored[0], (1, 2, 3), **SECRETS, SeriesDescription="portal venous Mustermann", ContrastBolusStartTime="095900", KVP=120
+        stored[0],
+        (1, 2, 3),
+        **SECRETS,
+        SeriesDescription="portal venous Mustermann",
+        ContrastBolusStartTime="095900",
+        KVP=120,
     )
     dataset.preamble = b"Mustermann".ljust(128, b"\0")
     dataset.add_new(0x00091001, "LO", "Mustermann private")
@@ -179,18 +208,41 @@ def test_a_copy_keeps_pixels_geometry_and_phase_and_nothing_of_the_patient(tmp_p
         assert secret not in str(file.relative_to(tmp_path))
     assert np.array_equal(copy.pixel_array, stored[0])
     assert list(copy.ImagePositionPatient) == [1, 2, 3]
-    assert (copy.SeriesDescription, copy.KVP, copy.AcquisitionTime) == ("portal venous", 120, "100000")
-    assert (copy.PatientID, copy.PatientName, copy.PatientIdentityRemoved) == ("subject-1", "subject-1", "YES")
+    assert (copy.SeriesDescription, copy.KVP, copy.AcquisitionTime) == (
+        "portal venous",
+        120,
+        "100000",
+    )
+    assert (copy.PatientID, copy.PatientName, copy.PatientIdentityRemoved) == (
+        "subject-1",
+        "subject-1",
+        "YES",
+    )
     assert copy.LongitudinalTemporalInformationModified == "MODIFIED"
-    assert [item.CodeValue for item in copy.DeidentificationMethodCodeSequence] == list(METHOD_CODES)
-    assert not any(element.tag.is_private or element.tag.group in (0x5000, 0x6000) for element in copy)
+    assert [item.CodeValue for item in copy.DeidentificationMethodCodeSequence] == list(
+        METHOD_CODES
+    )
+    assert not any(
+        element.tag.is_private or element.tag.group in (0x5000, 0x6000) for element in copy
+    )
 
 
-def test_copies_of_one_study_still_fit_together(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_copies_of_one_study_still_fit_together(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     series = make.series(stored)
     for dataset in series:
         file = make.save(dataset, tmp_path / "original")
-        assert deidentify(file, tmp_path / "copies", case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS) is None
+        assert (
+            deidentify(
+                file,
+                tmp_path / "copies",
+                case_id="case-1",
+                subject_id="subject-1",
+                pseudonyms=PSEUDONYMS,
+            )
+            is None
+        )
     files = sorted((tmp_path / "copies").rglob("*.dcm"))
     study = read_dicom(files)
     (image,) = study.phases.values()
@@ -199,19 +251,33 @@ def test_copies_of_one_study_still_fit_together(tmp_path: Path, make: Any, store
     assert np.array_equal(image.volume.array, stored.astype(np.float32) - 1024)
 
 
-def test_missing_uids_are_made_and_differ_between_images(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_missing_uids_are_made_and_differ_between_images(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     made = []
     for plane in stored[:2]:
-        dataset = make.slice(plane, (0, 0, 0), StudyInstanceUID="", SeriesInstanceUID="", SOPInstanceUID="")
+        dataset = make.slice(
+            plane, (0, 0, 0), StudyInstanceUID="", SeriesInstanceUID="", SOPInstanceUID=""
+        )
         made.append(pydicom.dcmread(copy_of(dataset, tmp_path, make)))
     assert made[0].StudyInstanceUID == made[1].StudyInstanceUID
     assert made[0].SeriesInstanceUID == made[1].SeriesInstanceUID
-    assert made[0].SOPInstanceUID != made[1].SOPInstanceUID == made[1].file_meta.MediaStorageSOPInstanceUID
+    assert (
+        made[0].SOPInstanceUID
+        != made[1].SOPInstanceUID
+        == made[1].file_meta.MediaStorageSOPInstanceUID
+    )
 
 
-def test_items_are_cleaned_by_the_same_table(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_items_are_cleaned_by_the_same_table(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     agent = Dataset()
-    agent.CodeValue, agent.CodingSchemeDesignator, agent.CodeMeaning = "HOUSE-1", "MUSTERSPITAL", "Gadovist for Mustermann"
+    agent.CodeValue, agent.CodingSchemeDesignator, agent.CodeMeaning = (
+        "HOUSE-1",
+        "MUSTERSPITAL",
+        "Gadovist for Mustermann",
+    )
     agent.OperatorsName = "Technik^Toni"
     dataset = make.slice(stored[0], (0, 0, 0), ContrastBolusAgentSequence=[agent])
     file = copy_of(dataset, tmp_path, make)
@@ -221,7 +287,9 @@ def test_items_are_cleaned_by_the_same_table(tmp_path: Path, make: Any, stored: 
     assert b"MUSTERSPITAL" not in file.read_bytes()
 
 
-def test_compressed_pixels_are_copied_as_they_are(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_compressed_pixels_are_copied_as_they_are(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     dataset = make.slice(stored[0], (0, 0, 0))
     dataset.compress(RLELossless, generate_instance_uid=False)
     copy = pydicom.dcmread(copy_of(dataset, tmp_path, make))
@@ -243,23 +311,35 @@ def test_images_that_may_show_the_patients_name_are_refused(
     tmp_path: Path, make: Any, stored: NDArray[np.uint16], elements: dict[str, Any], reason: str
 ) -> None:
     file = make.save(make.slice(stored[0], (0, 0, 0), **elements), tmp_path / "original")
-    said = deidentify(file, tmp_path / "copies", case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS)
+    said = deidentify(
+        file, tmp_path / "copies", case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS
+    )
     assert said is not None
     assert reason in said
     assert not list((tmp_path / "copies").rglob("*.dcm"))
 
 
-def test_an_overlay_inside_the_pixels_is_refused(tmp_path: Path, make: Any, stored: NDArray[np.uint16]) -> None:
+def test_an_overlay_inside_the_pixels_is_refused(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
     dataset = make.slice(stored[0], (0, 0, 0))
     dataset.add_new(0x60000100, "US", 16)
     file = make.save(dataset, tmp_path / "original")
-    said = deidentify(file, tmp_path / "copies", case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS)
+    said = deidentify(
+        file, tmp_path / "copies", case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS
+    )
     assert said == "with an overlay inside the pixels"
 
 
 def test_a_damaged_file_is_refused_in_words_that_quote_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"\0" * 128 + b"DICM" + b"Mustermann" * 9)
-    said = deidentify(tmp_path / "file", tmp_path / "copies", case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS)
+    said = deidentify(
+        tmp_path / "file",
+        tmp_path / "copies",
+        case_id="case-1",
+        subject_id="subject-1",
+        pseudonyms=PSEUDONYMS,
+    )
     assert said is not None
     assert "Mustermann" not in said
 
@@ -269,7 +349,12 @@ def test_nothing_that_identifies_comes_through_from_a_real_study(tmp_path: Path)
     files = sorted(EXAMPLE.iterdir())[::7]
     found: set[str] = set()
     for file in files:
-        assert deidentify(file, tmp_path, case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS) is None
+        assert (
+            deidentify(
+                file, tmp_path, case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS
+            )
+            is None
+        )
         found |= identifying_values(pydicom.dcmread(file, stop_before_pixels=True))
     copies = sorted(tmp_path.rglob("*.dcm"))
     assert len(copies) == len(files)
@@ -289,10 +374,29 @@ def identifying_values(dataset: Dataset) -> set[str]:
     values: set[str] = set()
     for element in dataset.iterall():
         keeps = ALLOWED.get(element.keyword) is Action.KEEP and not element.tag.is_private
-        if not keeps and element.VR in {"AE", "AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "UI", "UT"}:
+        if not keeps and element.VR in {
+            "AE",
+            "AS",
+            "CS",
+            "DA",
+            "DT",
+            "LO",
+            "LT",
+            "PN",
+            "SH",
+            "ST",
+            "UI",
+            "UT",
+        }:
             said = [str(value) for value in (element.value if element.VM > 1 else [element.value])]
-            values |= {line for value in said for line in re.split(r"[\r\n]+", value) if len(line) > 3}
-    return {value for value in values if not value.startswith("1.2.840.10008.") and value not in KEPT_ELSEWHERE}
+            values |= {
+                line for value in said for line in re.split(r"[\r\n]+", value) if len(line) > 3
+            }
+    return {
+        value
+        for value in values
+        if not value.startswith("1.2.840.10008.") and value not in KEPT_ELSEWHERE
+    }
 
 
 KEPT_ELSEWHERE = {"CT Body 3.0", "SIEMENS", "APPLIED"}

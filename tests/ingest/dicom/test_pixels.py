@@ -63,12 +63,19 @@ def lossless_jpeg(plane: NDArray[np.integer], selection: int) -> bytes:
         size = int(abs(difference)).bit_length()
         bits.append(f"{size:05b}")
         if 0 < size < 16:
-            bits.append(f"{difference if difference > 0 else difference + (1 << size) - 1:0{size}b}")
+            bits.append(
+                f"{difference if difference > 0 else difference + (1 << size) - 1:0{size}b}"
+            )
     stream = "".join(bits)
     stream += "1" * (-len(stream) % 8)
     coded = int(stream, 2).to_bytes(len(stream) // 8, "big").replace(b"\xff", b"\xff\x00")
     frame = b"\xff\xc3" + struct.pack(">HBHHBBBB", 11, 16, rows, columns, 1, 1, 0x11, 0)
-    table = b"\xff\xc4" + struct.pack(">HB", 19 + 17, 0) + bytes([0, 0, 0, 0, 17, *[0] * 11]) + bytes(range(17))
+    table = (
+        b"\xff\xc4"
+        + struct.pack(">HB", 19 + 17, 0)
+        + bytes([0, 0, 0, 0, 17, *[0] * 11])
+        + bytes(range(17))
+    )
     scan = b"\xff\xda" + struct.pack(">HBBBBBB", 8, 1, 1, 0, selection, 0, 0)
     return b"\xff\xd8" + frame + table + scan + coded + b"\xff\xd9"
 
@@ -120,22 +127,36 @@ CODINGS = {
 
 @pytest.mark.parametrize(("encode", "tolerance"), CODINGS.values(), ids=CODINGS)
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
-def test_every_coding(tmp_path: Path, make: Any, encode: Callable[[Dataset], None], tolerance: float, signed: bool) -> None:
+def test_every_coding(
+    tmp_path: Path, make: Any, encode: Callable[[Dataset], None], tolerance: float, signed: bool
+) -> None:
     values = smooth(make)
     stored = (values.astype(int) - 1500).astype(np.int16) if signed else values
-    datasets = make.series(stored, RescaleIntercept=0 if signed else -1024, BitsStored=16, HighBit=15)
+    datasets = make.series(
+        stored, RescaleIntercept=0 if signed else -1024, BitsStored=16, HighBit=15
+    )
     for dataset in datasets:
         encode(dataset)
     array, told = only(make.shuffled(datasets, tmp_path))
-    np.testing.assert_allclose(array, stored.astype(float) - (0 if signed else 1024), atol=tolerance)
+    np.testing.assert_allclose(
+        array, stored.astype(float) - (0 if signed else 1024), atol=tolerance
+    )
     assert told.startswith("series 2: lossily compressed") if tolerance else told == ""
 
 
 @pytest.mark.parametrize(
-    "encode", [compress(JPEG2000Lossless), compress(JPEGLSLossless), compress(RLELossless), plain(ExplicitVRBigEndian)]
+    "encode",
+    [
+        compress(JPEG2000Lossless),
+        compress(JPEGLSLossless),
+        compress(RLELossless),
+        plain(ExplicitVRBigEndian),
+    ],
 )
 @pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
-def test_twelve_bits_in_sixteen(tmp_path: Path, make: Any, encode: Callable[[Dataset], None], signed: bool) -> None:
+def test_twelve_bits_in_sixteen(
+    tmp_path: Path, make: Any, encode: Callable[[Dataset], None], signed: bool
+) -> None:
     stored = (smooth(make).astype(int) - 1500).astype(np.int16) if signed else smooth(make)
     datasets = make.series(stored, RescaleIntercept=0, BitsStored=12, HighBit=11)
     for dataset in datasets:
@@ -145,7 +166,9 @@ def test_twelve_bits_in_sixteen(tmp_path: Path, make: Any, encode: Callable[[Dat
 
 def test_eight_bits_of_baseline_jpeg(tmp_path: Path, make: Any) -> None:
     stored = (smooth(make) // 20).astype(np.uint16)
-    datasets = make.series(stored, Modality="MR", RescaleIntercept=0, BitsAllocated=8, BitsStored=8, HighBit=7)
+    datasets = make.series(
+        stored, Modality="MR", RescaleIntercept=0, BitsAllocated=8, BitsStored=8, HighBit=7
+    )
     for dataset, plane in zip(datasets, stored, strict=True):
         stream = BytesIO()
         Image.fromarray(plane.astype(np.uint8)).save(stream, "JPEG", quality=95)
@@ -163,13 +186,18 @@ def test_an_unknown_coding_is_refused(tmp_path: Path, make: Any) -> None:
         dataset.PixelData = encapsulate([bytes(100)])
         dataset["PixelData"].VR = "OB"
         dataset.file_meta.TransferSyntaxUID = MPEG2MPML
-    with pytest.raises(InputError, match=r"series 2: none of its 6 slices can be decoded \(its compression is not supported"):
+    with pytest.raises(
+        InputError,
+        match=r"series 2: none of its 6 slices can be decoded \(its compression is not supported",
+    ):
         read_study(make.shuffled(datasets, tmp_path))
 
 
 def test_an_overlay_in_the_unused_bits_is_no_intensity(tmp_path: Path, make: Any) -> None:
     stored = smooth(make)
-    datasets = make.series(stored | np.uint16(0x1000), BitsStored=12, HighBit=11, RescaleIntercept=0)
+    datasets = make.series(
+        stored | np.uint16(0x1000), BitsStored=12, HighBit=11, RescaleIntercept=0
+    )
     np.testing.assert_array_equal(only(make.shuffled(datasets, tmp_path))[0], stored)
 
 
@@ -196,9 +224,18 @@ def disc() -> tuple[NDArray[np.bool_], NDArray[np.int16]]:
         (32767, -1024, {"PixelPaddingValue": 32767}),
         (-1990, -1024, {"PixelPaddingValue": -2000, "PixelPaddingRangeLimit": -1980}),
     ],
-    ids=["below air", "not declared", "least value", "as dense as water", "greatest value", "a range"],
+    ids=[
+        "below air",
+        "not declared",
+        "least value",
+        "as dense as water",
+        "greatest value",
+        "a range",
+    ],
 )
-def test_padding_of_ct_becomes_air_and_water_stays_water(tmp_path: Path, make: Any, padding: int, intercept: int, elements: Any) -> None:
+def test_padding_of_ct_becomes_air_and_water_stays_water(
+    tmp_path: Path, make: Any, padding: int, intercept: int, elements: Any
+) -> None:
     inside, hu = disc()
     stored = np.where(inside, hu - intercept, padding).astype(np.int16)
     datasets = make.series(stored, RescaleIntercept=intercept, **elements)
@@ -208,7 +245,9 @@ def test_padding_of_ct_becomes_air_and_water_stays_water(tmp_path: Path, make: A
 
 def test_padding_written_without_its_sign(tmp_path: Path, make: Any) -> None:
     inside, hu = disc()
-    datasets = make.series(np.where(inside, hu, -2000).astype(np.int16), RescaleIntercept=0, PixelPaddingValue=-2000)
+    datasets = make.series(
+        np.where(inside, hu, -2000).astype(np.int16), RescaleIntercept=0, PixelPaddingValue=-2000
+    )
     folder = make.shuffled(datasets, tmp_path)
     for file in folder.iterdir():
         file.write_bytes(file.read_bytes().replace(b"\x28\x00\x20\x01SS", b"\x28\x00\x20\x01US"))
@@ -225,9 +264,13 @@ def test_padding_of_mr_becomes_the_darkest_value(tmp_path: Path, make: Any) -> N
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR"])
-def test_scaling_that_some_slices_do_not_give_is_that_of_the_others(tmp_path: Path, make: Any, modality: str) -> None:
+def test_scaling_that_some_slices_do_not_give_is_that_of_the_others(
+    tmp_path: Path, make: Any, modality: str
+) -> None:
     missing = {"RescaleSlope": None, "RescaleIntercept": None}
-    datasets = make.series(smooth(make), Modality=modality, RescaleSlope=2, each=lambda z: missing if z == 3 else {})
+    datasets = make.series(
+        smooth(make), Modality=modality, RescaleSlope=2, each=lambda z: missing if z == 3 else {}
+    )
     array, told = only(make.shuffled(datasets, tmp_path))
     np.testing.assert_array_equal(array, 2.0 * smooth(make) - 1024)
     assert told == "series 2: 1 of 6 slices name no rescaling, that of the others was used"
@@ -235,13 +278,21 @@ def test_scaling_that_some_slices_do_not_give_is_that_of_the_others(tmp_path: Pa
 
 def test_scaling_that_cannot_be_told_is_refused(tmp_path: Path, make: Any) -> None:
     missing = {"RescaleSlope": None, "RescaleIntercept": None}
-    datasets = make.series(smooth(make), each=lambda z: missing if z == 3 else {"RescaleSlope": z + 1})
-    with pytest.raises(InputError, match="series 2: 1 of 6 slices name no rescaling and the others differ"):
+    datasets = make.series(
+        smooth(make), each=lambda z: missing if z == 3 else {"RescaleSlope": z + 1}
+    )
+    with pytest.raises(
+        InputError, match="series 2: 1 of 6 slices name no rescaling and the others differ"
+    ):
         read_study(make.shuffled(datasets, tmp_path))
 
 
-def test_ct_without_scaling_is_taken_for_hounsfield_units_and_told(tmp_path: Path, make: Any) -> None:
-    array, told = only(make.shuffled(make.series(smooth(make), RescaleSlope=None, RescaleIntercept=None), tmp_path))
+def test_ct_without_scaling_is_taken_for_hounsfield_units_and_told(
+    tmp_path: Path, make: Any
+) -> None:
+    array, told = only(
+        make.shuffled(make.series(smooth(make), RescaleSlope=None, RescaleIntercept=None), tmp_path)
+    )
     np.testing.assert_array_equal(array, smooth(make))
     assert told == "series 2: the header names no rescaling, stored values were taken for HU"
     datasets = make.series(smooth(make), Modality="MR", RescaleSlope=None, RescaleIntercept=None)
@@ -253,36 +304,53 @@ def test_ct_in_other_units_is_told(tmp_path: Path, make: Any) -> None:
     assert told == "series 2: its values are no Hounsfield units (rescale type Z_EFF)"
 
 
-@pytest.mark.parametrize("values", [(3.0, 3.0), (2.0, 2.5)], ids=["one display scale", "display scales differ"])
-def test_philips_slices_have_one_scale(tmp_path: Path, make: Any, values: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    "values", [(3.0, 3.0), (2.0, 2.5)], ids=["one display scale", "display scales differ"]
+)
+def test_philips_slices_have_one_scale(
+    tmp_path: Path, make: Any, values: tuple[float, float]
+) -> None:
     """Stored = measured * (scale slope) where the private scale tells; the DICOM rescaling only fits the display."""
     measured = smooth(make)
 
     def each(z: int) -> dict[str, Any]:
         return {"RescaleSlope": values[z % 2], "RescaleIntercept": 0}
 
-    datasets = make.series((measured * np.array([1, 2] * 3)[:, None, None]).astype(np.uint16), Modality="MR", each=each)
+    datasets = make.series(
+        (measured * np.array([1, 2] * 3)[:, None, None]).astype(np.uint16), Modality="MR", each=each
+    )
     for z, dataset in enumerate(datasets):
         block = dataset.private_block(0x2005, "Philips MR Imaging DD 001", create=True)
         block.add_new(0x0E, "FL", float([1, 2][z % 2]))
     array, told = only(make.shuffled(datasets, tmp_path))
     np.testing.assert_allclose(array, measured, rtol=1e-6)
-    assert told == "series 2: scaled by Philips' private scale slope, because the DICOM rescaling differs between slices"
+    assert (
+        told
+        == "series 2: scaled by Philips' private scale slope, because the DICOM rescaling differs"
+        " between slices"
+    )
 
 
 def test_real_world_values_are_not_used(tmp_path: Path, make: Any) -> None:
     mapping = Dataset()
     mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 7.0, 3.0
     mapping.RealWorldValueFirstValueMapped, mapping.RealWorldValueLastValueMapped = 0, 4095
-    datasets = make.series(smooth(make), Modality="MR", RescaleIntercept=0, RealWorldValueMappingSequence=[mapping])
+    datasets = make.series(
+        smooth(make), Modality="MR", RescaleIntercept=0, RealWorldValueMappingSequence=[mapping]
+    )
     assert only(make.shuffled(datasets, tmp_path)) == (pytest.approx(smooth(make)), "")
 
 
 def test_inverted_slices_among_others_are_refused(tmp_path: Path, make: Any) -> None:
     datasets = make.series(
-        smooth(make), Modality="MR", RescaleIntercept=0, each=lambda z: {"PhotometricInterpretation": f"MONOCHROME{1 + (z > 2)}"}
+        smooth(make),
+        Modality="MR",
+        RescaleIntercept=0,
+        each=lambda z: {"PhotometricInterpretation": f"MONOCHROME{1 + (z > 2)}"},
     )
-    with pytest.raises(InputError, match="series 2: 3 of 6 slices are stored with inverted grey values"):
+    with pytest.raises(
+        InputError, match="series 2: 3 of 6 slices are stored with inverted grey values"
+    ):
         read_study(make.shuffled(datasets, tmp_path))
 
 
@@ -304,22 +372,36 @@ def changed(name: str, value: Any) -> Callable[[Dataset], None]:
 
 
 ONE_ODD_SLICE = {
-    "another intercept": (changed("RescaleIntercept", -1000), "the rescaling to HU differs between its slices"),
-    "no intercept": (changed("RescaleIntercept", None), "1 of 6 slices name no rescaling, that of the others was used"),
+    "another intercept": (
+        changed("RescaleIntercept", -1000),
+        "the rescaling to HU differs between its slices",
+    ),
+    "no intercept": (
+        changed("RescaleIntercept", None),
+        "1 of 6 slices name no rescaling, that of the others was used",
+    ),
     "another sign": (changed("PixelRepresentation", 1), "name 2 ways of storing pixels"),
-    "fewer bits": (lambda d: (changed("BitsStored", 12)(d), changed("HighBit", 11)(d)), "name 2 ways of storing pixels"),
+    "fewer bits": (
+        lambda d: (changed("BitsStored", 12)(d), changed("HighBit", 11)(d)),
+        "name 2 ways of storing pixels",
+    ),
 }
 
 
 @pytest.mark.parametrize(("change", "said"), ONE_ODD_SLICE.values(), ids=ONE_ODD_SLICE)
-def test_one_slice_unlike_the_others_is_told(tmp_path: Path, make: Any, change: Callable[[Dataset], Any], said: str) -> None:
+def test_one_slice_unlike_the_others_is_told(
+    tmp_path: Path, make: Any, change: Callable[[Dataset], Any], said: str
+) -> None:
     datasets = make.series(smooth(make))
     change(datasets[3])
     assert said in only(make.shuffled(datasets, tmp_path))[1]
 
 
 def test_pixels_much_longer_than_wide_are_told(tmp_path: Path, make: Any) -> None:
-    assert "its pixels are 0.8 x 7 mm" in only(make.shuffled(make.series(smooth(make), PixelSpacing=[0.8, 7.0]), tmp_path))[1]
+    assert (
+        "its pixels are 0.8 x 7 mm"
+        in only(make.shuffled(make.series(smooth(make), PixelSpacing=[0.8, 7.0]), tmp_path))[1]
+    )
 
 
 def test_a_jpeg_ls_stream_that_ends_early_is_no_slice(tmp_path: Path, make: Any) -> None:
@@ -327,7 +409,11 @@ def test_a_jpeg_ls_stream_that_ends_early_is_no_slice(tmp_path: Path, make: Any)
     for dataset in datasets:
         compress(JPEGLSLossless)(dataset)
     folder = make.shuffled(datasets, tmp_path)
-    victim = next(path for path in folder.iterdir() if pydicom.dcmread(path).SOPInstanceUID == datasets[2].SOPInstanceUID)
+    victim = next(
+        path
+        for path in folder.iterdir()
+        if pydicom.dcmread(path).SOPInstanceUID == datasets[2].SOPInstanceUID
+    )
     whole = victim.read_bytes()
     victim.write_bytes(whole[:-200])
     assert "1 of 6 slices cannot be decoded" in only(folder)[1]

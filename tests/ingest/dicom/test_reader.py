@@ -12,14 +12,24 @@ from liverleaf.study import InputError, Modality, Phase
 
 def four_phase_study(make, stored, folder, **elements):
     """Four phases in four series with their own folders, and a localizer."""
-    for number, (name, clock) in enumerate({"nativ": "0955", "arteriell": "1000", "portal venous": "1001", "3 min delay": "1003"}.items()):
+    for number, (name, clock) in enumerate(
+        {
+            "nativ": "0955",
+            "arteriell": "1000",
+            "portal venous": "1001",
+            "3 min delay": "1003",
+        }.items()
+    ):
         options = {
             "SeriesNumber": number + 2,
             "SeriesInstanceUID": f"1.2.3.{number}",
             "SeriesDescription": name,
             "AcquisitionTime": f"{clock}35",
         }
-        make.shuffled(make.series((stored + 10 * number).astype(np.uint16), **(options | elements)), folder / f"S{number}" / "deep")
+        make.shuffled(
+            make.series((stored + 10 * number).astype(np.uint16), **(options | elements)),
+            folder / f"S{number}" / "deep",
+        )
     scout = {
         "SeriesNumber": 1,
         "SeriesInstanceUID": "1.2.3.99",
@@ -31,15 +41,23 @@ def four_phase_study(make, stored, folder, **elements):
 
 
 def test_a_study_of_four_phases(tmp_path, make, stored) -> None:
-    study = read_study(four_phase_study(make, stored, tmp_path, ContrastBolusStartTime="100000", ContrastBolusAgent="Ultravist"))
+    study = read_study(
+        four_phase_study(
+            make, stored, tmp_path, ContrastBolusStartTime="100000", ContrastBolusAgent="Ultravist"
+        )
+    )
     assert study.modality is Modality.CT
     assert study.agent == "iodine"
     assert list(study.phases) == [Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED]
     assert [image.time_s for image in study.phases.values()] == [-265, 35, 95, 215]
     for number, image in enumerate(study.phases.values()):
-        np.testing.assert_array_equal(image.volume.array, stored.astype(np.float32) + 10 * number - 1024)
+        np.testing.assert_array_equal(
+            image.volume.array, stored.astype(np.float32) + 10 * number - 1024
+        )
     assert study.on_one_grid
-    assert study.warnings == ("not used as a contrast phase: series 1 (a localizer by its image type)",)
+    assert study.warnings == (
+        "not used as a contrast phase: series 1 (a localizer by its image type)",
+    )
 
 
 def test_inspect_lists_what_is_not_used_and_why(tmp_path, make, stored) -> None:
@@ -63,41 +81,67 @@ def test_the_injection_named_by_one_series_times_the_others(tmp_path, make, stor
     for number, (description, start) in enumerate({"nativ": None, "portal": "100020"}.items()):
         clock = f"100{number}10"
         series = make.series(
-            stored, SeriesInstanceUID=f"1.{number}", SeriesDescription=description, AcquisitionTime=clock, ContrastBolusStartTime=start
+            stored,
+            SeriesInstanceUID=f"1.{number}",
+            SeriesDescription=description,
+            AcquisitionTime=clock,
+            ContrastBolusStartTime=start,
         )
         make.shuffled(series, tmp_path / str(number))
     assert [image.time_s for image in read_study(tmp_path).phases.values()] == [-10, 50]
 
 
-def test_of_two_series_for_one_phase_the_one_with_more_slices_is_kept_and_told(tmp_path, make, stored) -> None:
-    make.shuffled(make.series(stored, step_mm=2.5, SeriesInstanceUID="1.1", SeriesNumber=4), tmp_path / "thin")
-    make.shuffled(make.series(stored[:3], step_mm=5, SeriesInstanceUID="1.2", SeriesNumber=3), tmp_path / "thick")
+def test_of_two_series_for_one_phase_the_one_with_more_slices_is_kept_and_told(
+    tmp_path, make, stored
+) -> None:
+    make.shuffled(
+        make.series(stored, step_mm=2.5, SeriesInstanceUID="1.1", SeriesNumber=4), tmp_path / "thin"
+    )
+    make.shuffled(
+        make.series(stored[:3], step_mm=5, SeriesInstanceUID="1.2", SeriesNumber=3),
+        tmp_path / "thick",
+    )
     study = read_study(tmp_path)
     assert study.phases[Phase.PORTAL].volume.shape == (6, 8, 7)
-    assert "series 3: not used, series 4 (6 slices) was preferred for the portal venous phase" in study.warnings
+    assert (
+        "series 3: not used, series 4 (6 slices) was preferred for the portal venous phase"
+        in study.warnings
+    )
     assert [report.used for report in inspect(tmp_path)] == [False, True]
 
 
 def test_a_series_that_cannot_be_read_does_not_spoil_the_others(tmp_path, make, stored) -> None:
     make.shuffled(make.series(stored, SeriesInstanceUID="1.1"), tmp_path / "good")
-    broken = make.series(stored, SeriesInstanceUID="1.2", SeriesNumber=7, SeriesDescription="arterial")
+    broken = make.series(
+        stored, SeriesInstanceUID="1.2", SeriesNumber=7, SeriesDescription="arterial"
+    )
     for dataset in broken:
         del dataset.PixelData
     make.shuffled(broken, tmp_path / "broken")
     study = read_study(tmp_path)
     assert list(study.phases) == [Phase.PORTAL]
-    assert any(warning.startswith("series 7: none of its 6 slices can be decoded") for warning in study.warnings)
+    assert any(
+        warning.startswith("series 7: none of its 6 slices can be decoded")
+        for warning in study.warnings
+    )
 
 
-def test_when_the_best_series_of_a_phase_cannot_be_read_the_next_one_is(tmp_path, make, stored) -> None:
+def test_when_the_best_series_of_a_phase_cannot_be_read_the_next_one_is(
+    tmp_path, make, stored
+) -> None:
     broken = make.series(stored, SeriesInstanceUID="1.1", SeriesNumber=7)
     for dataset in broken:
         dataset.PixelData = dataset.PixelData[:20]
     make.shuffled(broken, tmp_path / "broken")
-    make.shuffled(make.series(stored[:4], SeriesInstanceUID="1.2", SeriesNumber=8), tmp_path / "good")
+    make.shuffled(
+        make.series(stored[:4], SeriesInstanceUID="1.2", SeriesNumber=8), tmp_path / "good"
+    )
     study = read_study(tmp_path)
     assert study.phases[Phase.PORTAL].volume.shape == (4, 8, 7)
-    assert any(warning.startswith("series 7: none of its 6 slices can be decoded") for warning in study.warnings)
+    assert any(
+        warning.startswith("series 7: none of its 6 slices can be decoded")
+        for warning in study.warnings
+    )
 
 
 def test_an_index_of_files_is_no_image_and_no_loss(tmp_path, make, stored) -> None:
@@ -110,7 +154,9 @@ def test_an_index_of_files_is_no_image_and_no_loss(tmp_path, make, stored) -> No
 
 def test_different_frames_of_reference_are_kept_and_told(tmp_path, make, stored) -> None:
     make.shuffled(make.series(stored, SeriesInstanceUID="1.1"), tmp_path / "a")
-    other = make.series(stored, SeriesInstanceUID="1.2", SeriesDescription="arterial", FrameOfReferenceUID="1.9")
+    other = make.series(
+        stored, SeriesInstanceUID="1.2", SeriesDescription="arterial", FrameOfReferenceUID="1.9"
+    )
     make.shuffled(other, tmp_path / "b")
     study = read_study(tmp_path)
     assert len(study.phases) == 2
@@ -118,7 +164,11 @@ def test_different_frames_of_reference_are_kept_and_told(tmp_path, make, stored)
 
 
 def test_empty_identifiers_are_tolerated(tmp_path, make, stored) -> None:
-    study = read_study(make.shuffled(make.series(stored, SOPInstanceUID="", StudyInstanceUID="", SeriesNumber=None), tmp_path))
+    study = read_study(
+        make.shuffled(
+            make.series(stored, SOPInstanceUID="", StudyInstanceUID="", SeriesNumber=None), tmp_path
+        )
+    )
     assert study.phases[Phase.PORTAL].volume.shape == (6, 8, 7)
     assert re.fullmatch(r"case-[0-9a-f]{8}", study.case_id)
 
@@ -134,7 +184,8 @@ def test_a_description_that_could_identify_is_dropped(tmp_path, make, stored, de
 
 def test_the_case_is_called_by_a_pseudonym_that_stays_the_same(tmp_path, make, stored) -> None:
     folders = [
-        make.shuffled(make.series(stored, StudyInstanceUID=uid), tmp_path / str(index)) for index, uid in enumerate(["1.2", "1.2", "1.3"])
+        make.shuffled(make.series(stored, StudyInstanceUID=uid), tmp_path / str(index))
+        for index, uid in enumerate(["1.2", "1.2", "1.3"])
     ]
     first, again, other = (read_study(folder).case_id for folder in folders)
     assert first == again != other
@@ -142,9 +193,18 @@ def test_the_case_is_called_by_a_pseudonym_that_stays_the_same(tmp_path, make, s
 
 def test_mixed_patients_and_studies_are_counted_not_named(tmp_path, make, stored) -> None:
     make.shuffled(make.series(stored), tmp_path / "a")
-    strangers = make.series(stored[:2], SeriesNumber=33, PatientID="4712", PatientName="Roe^Rick", StudyInstanceUID="1.7")
+    strangers = make.series(
+        stored[:2],
+        SeriesNumber=33,
+        PatientID="4712",
+        PatientName="Roe^Rick",
+        StudyInstanceUID="1.7",
+    )
     make.shuffled(strangers, tmp_path / "b")
-    said = r"^images of 2 patients and 2 studies are mixed: 2 images of series 33 are of another; take them out, or .*ingest`"
+    said = (
+        r"^images of 2 patients and 2 studies are mixed: 2 images of series 33 are of another; take"
+        r" them out, or .*ingest`"
+    )
     with pytest.raises(InputError, match=said) as raised:
         read_study(tmp_path)
     assert not any(part in str(raised.value) for part in ("Mustermann", "Roe", "471"))
@@ -154,12 +214,20 @@ def test_strangers_in_one_study_are_told_by_their_series(tmp_path, make, stored)
     make.shuffled(make.series(np.concatenate([stored, stored])), tmp_path / "a")
     make.shuffled(make.series(stored[:1], SeriesNumber=20, PatientID="4"), tmp_path / "b")
     with pytest.raises(
-        InputError, match=r"^images of 2 patients and 1 study are mixed: 1 image of series 20 is of another; take them out$"
+        InputError,
+        match=(
+            r"^images of 2 patients and 1 study are mixed: 1 image of series 20 is of another; take"
+            r" them out$"
+        ),
     ):
         read_study(tmp_path)
     for series in range(11, 20):
-        make.shuffled(make.series(stored[:1], SeriesNumber=series, PatientID="4"), tmp_path / str(series))
-    with pytest.raises(InputError, match="1 image of series 18, images of 2 more series are of another"):
+        make.shuffled(
+            make.series(stored[:1], SeriesNumber=series, PatientID="4"), tmp_path / str(series)
+        )
+    with pytest.raises(
+        InputError, match="1 image of series 18, images of 2 more series are of another"
+    ):
         read_study(tmp_path)
 
 
@@ -175,23 +243,39 @@ def test_strangers_in_one_study_are_told_by_their_series(tmp_path, make, stored)
         ("arterial", "100058", 58),
     ],
 )
-def test_a_time_that_contradicts_the_phase_is_unknown_and_told(tmp_path, make, stored, description, taken, time_s) -> None:
-    clock = {"SeriesDescription": description, "ContrastBolusStartTime": "100000", "AcquisitionTime": None, "ContentTime": taken}
+def test_a_time_that_contradicts_the_phase_is_unknown_and_told(
+    tmp_path, make, stored, description, taken, time_s
+) -> None:
+    clock = {
+        "SeriesDescription": description,
+        "ContrastBolusStartTime": "100000",
+        "AcquisitionTime": None,
+        "ContentTime": taken,
+    }
     folder = make.shuffled(make.series(stored, **clock), tmp_path)
     (image,) = (study := read_study(folder)).phases.values()
     assert image.time_s == time_s
     (report,) = inspect(folder)
     assert report.time_s == time_s
     for warnings in (study.warnings, report.warnings):
-        assert any("contradicts the" in warning and "taken as unknown" in warning for warning in warnings) == (time_s is None)
+        assert any(
+            "contradicts the" in warning and "taken as unknown" in warning for warning in warnings
+        ) == (time_s is None)
 
 
 def test_inspect_tells_of_what_was_left_out_and_of_missing_slices(tmp_path, make, stored) -> None:
     make.shuffled(make.series(stored), tmp_path / "good")
     for turn in range(2):
-        rival = make.series(stored + turn, SeriesNumber=3, SeriesInstanceUID="1.3", SeriesDescription="arterial")
+        rival = make.series(
+            stored + turn, SeriesNumber=3, SeriesInstanceUID="1.3", SeriesDescription="arterial"
+        )
         make.shuffled(rival, tmp_path / f"mixed-{turn}")
-    late = make.series(np.concatenate([stored, stored]), SeriesNumber=4, SeriesInstanceUID="1.4", SeriesDescription="delayed")
+    late = make.series(
+        np.concatenate([stored, stored]),
+        SeriesNumber=4,
+        SeriesInstanceUID="1.4",
+        SeriesDescription="delayed",
+    )
     make.shuffled(late[:4] + late[5:], tmp_path / "late")
     (tmp_path / "notes.txt").write_text("nothing")
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
@@ -205,7 +289,9 @@ def test_inspect_tells_of_what_was_left_out_and_of_missing_slices(tmp_path, make
     ]
     assert "no time tag tells apart; export it again" in found.series[1].evidence[0]
     assert found.series[1].spacing_mm[0] is None or found.series[1].spacing_mm[0] > 0
-    assert found.series[2].warnings == ("series 4: 1 of 12 slices are missing and were interpolated from their neighbours",)
+    assert found.series[2].warnings == (
+        "series 4: 1 of 12 slices are missing and were interpolated from their neighbours",
+    )
 
 
 def test_ct_and_mr_together_are_refused(tmp_path, make, stored) -> None:
@@ -219,15 +305,31 @@ def test_a_lone_ct_of_unknown_phase_is_guessed_by_its_pixels_and_told(tmp_path, 
     slices = np.full((6, 40, 40), 24, np.uint16)
     slices[:, 5:35, 5:35] = 1024 + 50
     slices[:, 10:25, 10:25] = 1024 + 150
-    study = read_study(make.shuffled(make.series(slices, SeriesDescription="Abdomen", PixelSpacing=[2, 2]), tmp_path / "enhanced"))
+    study = read_study(
+        make.shuffled(
+            make.series(slices, SeriesDescription="Abdomen", PixelSpacing=[2, 2]),
+            tmp_path / "enhanced",
+        )
+    )
     assert study.phases[Phase.PORTAL].confidence < 0.5
     assert any("portal venous phase without proof" in warning for warning in study.warnings)
     slices[slices > 1100] = 1024 + 55
-    native = read_study(make.shuffled(make.series(slices, SeriesDescription="Abdomen", PixelSpacing=[2, 2]), tmp_path / "native"))
+    native = read_study(
+        make.shuffled(
+            make.series(slices, SeriesDescription="Abdomen", PixelSpacing=[2, 2]),
+            tmp_path / "native",
+        )
+    )
     assert list(native.phases) == [Phase.PRE]
 
 
 def test_only_other_contrasts_is_an_error_that_says_so(tmp_path, make, stored) -> None:
     make.shuffled(make.series(stored, Modality="MR", SeriesDescription="t2_haste"), tmp_path)
-    with pytest.raises(InputError, match=r"none of the 1 series is a contrast phase of the liver \(T2-weighted: description says 't2'\)"):
+    with pytest.raises(
+        InputError,
+        match=(
+            r"none of the 1 series is a contrast phase of the liver \(T2-weighted: description says"
+            r" 't2'\)"
+        ),
+    ):
         read_study(tmp_path)

@@ -41,12 +41,22 @@ def test_every_voxel_has_its_slices_value_and_place(tmp_path, make, stored, orie
     assert normal[np.abs(normal).argmax()] > 0
     seen = set()
     for header, plane, z in zip(image.headers, image.volume.array, range(6), strict=True):
-        source = next(index for index, dataset in enumerate(datasets) if dataset.SOPInstanceUID == header.SOPInstanceUID)
+        source = next(
+            index
+            for index, dataset in enumerate(datasets)
+            if dataset.SOPInstanceUID == header.SOPInstanceUID
+        )
         np.testing.assert_array_equal(plane, stored[source].astype(np.float32) - 1024)
         for y, x in ((0, 0), (3, 0), (0, 5), (7, 6)):
             axes = np.array(orientation).reshape(2, 3)
-            place = np.array(datasets[source].ImagePositionPatient) + x * 0.7 * axes[0] + y * 0.8 * axes[1]
-            np.testing.assert_allclose(image.volume.map_indices_to_reference(np.array([[z, y, x]]))[0], place, atol=1e-5)
+            place = (
+                np.array(datasets[source].ImagePositionPatient)
+                + x * 0.7 * axes[0]
+                + y * 0.8 * axes[1]
+            )
+            np.testing.assert_allclose(
+                image.volume.map_indices_to_reference(np.array([[z, y, x]]))[0], place, atol=1e-5
+            )
         seen.add(source)
     assert len(seen) == 6
     assert image.volume.frame_of_reference_uid == "1.2.3.5"
@@ -54,32 +64,51 @@ def test_every_voxel_has_its_slices_value_and_place(tmp_path, make, stored, orie
 
 
 def test_step_comes_from_positions_not_from_thickness(tmp_path, make, stored) -> None:
-    image = only(read_study(make.shuffled(make.series(stored, step_mm=1.25, SliceThickness=5, SpacingBetweenSlices=3), tmp_path)))
+    image = only(
+        read_study(
+            make.shuffled(
+                make.series(stored, step_mm=1.25, SliceThickness=5, SpacingBetweenSlices=3),
+                tmp_path,
+            )
+        )
+    )
     assert image.volume.spacing == pytest.approx((1.25, 0.8, 0.7))
 
 
 def test_rescaling_is_each_slices_own(tmp_path, make, stored) -> None:
-    datasets = make.series(stored, Modality="MR", each=lambda z: {"RescaleSlope": z + 1, "RescaleIntercept": -10 * z})
+    datasets = make.series(
+        stored, Modality="MR", each=lambda z: {"RescaleSlope": z + 1, "RescaleIntercept": -10 * z}
+    )
     image = only(read_study(make.shuffled(datasets, tmp_path)))
     for z in range(6):
-        np.testing.assert_array_equal(image.volume.array[z], stored[z].astype(np.float32) * (z + 1) - 10 * z)
+        np.testing.assert_array_equal(
+            image.volume.array[z], stored[z].astype(np.float32) * (z + 1) - 10 * z
+        )
 
 
 def test_signed_values_and_unused_bits(tmp_path, make, stored) -> None:
     signed = (stored.astype(np.int32) - 1200).astype(np.int16)
-    twelve_bits = (signed & 0x0FFF).astype(np.int16)  # as stored: the sign is in bit 11, the bits above are not set
+    # as stored: the sign is in bit 11, the bits above are not set
+    twelve_bits = (signed & 0x0FFF).astype(np.int16)
     datasets = make.series(twelve_bits, BitsStored=12, HighBit=11, RescaleIntercept=0)
-    np.testing.assert_array_equal(only(read_study(make.shuffled(datasets, tmp_path))).volume.array, signed)
+    np.testing.assert_array_equal(
+        only(read_study(make.shuffled(datasets, tmp_path))).volume.array, signed
+    )
 
 
 def test_run_length_encoded(tmp_path, make, stored) -> None:
     datasets = make.series(stored)
     for dataset in datasets:
         dataset.compress(RLELossless, generate_instance_uid=False)
-    np.testing.assert_array_equal(only(read_study(make.shuffled(datasets, tmp_path))).volume.array, stored.astype(np.float32) - 1024)
+    np.testing.assert_array_equal(
+        only(read_study(make.shuffled(datasets, tmp_path))).volume.array,
+        stored.astype(np.float32) - 1024,
+    )
 
 
-@pytest.mark.parametrize("encoding", ["RLE", "jp2klossless", "jpeg_ls_lossless", "bigendian", "implicit", "padded"])
+@pytest.mark.parametrize(
+    "encoding", ["RLE", "jp2klossless", "jpeg_ls_lossless", "bigendian", "implicit", "padded"]
+)
 def test_every_encoding_of_one_image_reads_the_same(encoding) -> None:
     def pixels(name: str) -> np.ndarray:
         path = Path(get_testdata_file(name, download=False))
@@ -89,12 +118,24 @@ def test_every_encoding_of_one_image_reads_the_same(encoding) -> None:
     np.testing.assert_array_equal(pixels(f"MR_small_{encoding}.dcm"), pixels("MR_small.dcm"))
 
 
-def test_monochrome1_turns_mr_round_and_leaves_hounsfield_units_alone(tmp_path, make, stored) -> None:
-    ct = only(read_study(make.shuffled(make.series(stored, PhotometricInterpretation="MONOCHROME1"), tmp_path / "ct")))
+def test_monochrome1_turns_mr_round_and_leaves_hounsfield_units_alone(
+    tmp_path, make, stored
+) -> None:
+    ct = only(
+        read_study(
+            make.shuffled(
+                make.series(stored, PhotometricInterpretation="MONOCHROME1"), tmp_path / "ct"
+            )
+        )
+    )
     np.testing.assert_array_equal(ct.volume.array, stored.astype(np.float32) - 1024)
-    mr_series = make.series(stored, PhotometricInterpretation="MONOCHROME1", Modality="MR", RescaleIntercept=0)
+    mr_series = make.series(
+        stored, PhotometricInterpretation="MONOCHROME1", Modality="MR", RescaleIntercept=0
+    )
     mr = read_study(make.shuffled(mr_series, tmp_path / "mr"))
-    np.testing.assert_array_equal(only(mr).volume.array, float(stored.max()) + stored.min() - stored.astype(np.float32))
+    np.testing.assert_array_equal(
+        only(mr).volume.array, float(stored.max()) + stored.min() - stored.astype(np.float32)
+    )
     assert any("MONOCHROME1" in warning for warning in mr.warnings)
 
 
@@ -112,7 +153,9 @@ def test_a_missing_slice_is_interpolated_and_told(tmp_path, make, stored) -> Non
 
 def test_many_missing_slices_are_refused(tmp_path, make, stored) -> None:
     datasets = make.series(stored)
-    with pytest.raises(InputError, match=r"series 2: its 4 slices leave gaps of up to 7\.5 mm at a step of 2\.5 mm"):
+    with pytest.raises(
+        InputError, match=r"series 2: its 4 slices leave gaps of up to 7\.5 mm at a step of 2\.5 mm"
+    ):
         read_study(make.shuffled([datasets[0], *datasets[3:]], tmp_path))
 
 
@@ -122,8 +165,14 @@ def test_uneven_slices_are_resampled_and_told(tmp_path, make) -> None:
     datasets = [make.slice(plane, (0, 0, place)) for plane, place in zip(ramp, places, strict=True)]
     study = read_study(make.shuffled(datasets, tmp_path))
     volume = only(study).volume
-    assert any("unevenly spaced (1.60 to 2.40 mm), they were resampled to 2.00 mm" in warning for warning in study.warnings)
-    np.testing.assert_allclose(volume.array[:, 0, 0], 1000 - 1024 + 100 * np.arange(0, 9, 2), atol=1e-3)  # a linear ramp stays one
+    assert any(
+        "unevenly spaced (1.60 to 2.40 mm), they were resampled to 2.00 mm" in warning
+        for warning in study.warnings
+    )
+    # a linear ramp stays one
+    np.testing.assert_allclose(
+        volume.array[:, 0, 0], 1000 - 1024 + 100 * np.arange(0, 9, 2), atol=1e-3
+    )
 
 
 def test_a_sheared_stack_is_straightened_and_told(tmp_path, make) -> None:

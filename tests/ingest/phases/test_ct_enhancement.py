@@ -19,7 +19,9 @@ def abdomen(vessels_hu: float) -> np.ndarray:
     return slices + np.random.default_rng(0).normal(0, 10, slices.shape).astype(np.float32)
 
 
-@pytest.mark.parametrize(("vessels_hu", "expected"), [(50, False), (65, False), (150, True), (250, True)])
+@pytest.mark.parametrize(
+    ("vessels_hu", "expected"), [(50, False), (65, False), (150, True), (250, True)]
+)
 def test_drawn_abdomen(vessels_hu, expected) -> None:
     assert shows_contrast(abdomen(vessels_hu), 2.0) is expected
 
@@ -29,7 +31,9 @@ def test_without_soft_tissue_nothing_is_claimed() -> None:
     assert shows_contrast(np.zeros((0, 20, 20), np.float32), 1.0) is None
 
 
-@pytest.mark.parametrize(("file", "expected"), [("example_ct.nii.gz", False), ("aorta_ct/ct_cropped.nii.gz", True)])
+@pytest.mark.parametrize(
+    ("file", "expected"), [("example_ct.nii.gz", False), ("aorta_ct/ct_cropped.nii.gz", True)]
+)
 def test_real_abdomen(file, expected) -> None:
     if not (DATA / file).exists():
         pytest.skip("../shared/data is not on this machine")

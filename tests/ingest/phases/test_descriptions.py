@@ -55,7 +55,9 @@ UNDECIDED = [
 ]
 
 
-@pytest.mark.parametrize(("phase", "words"), [(phase, words) for phase, several in WORDS.items() for words in several])
+@pytest.mark.parametrize(
+    ("phase", "words"), [(phase, words) for phase, several in WORDS.items() for words in several]
+)
 def test_words_for_a_phase(phase, words) -> None:
     guess = phase_in_words(words)
     assert guess is not None

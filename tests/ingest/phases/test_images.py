@@ -32,8 +32,21 @@ HU = {  # liver and spleen, vessels and kidneys; textbook values
     Phase.DELAYED: (90, 110),
 }
 OPEN = np.array([[0.2, 0.2, 0.2, 0.2, 0.2, 0.0]])
-TELLING = ("SeriesDescription", "ProtocolName", "SeriesNumber", "AcquisitionNumber", "ContrastBolusAgent", "ContrastBolusRoute")
-TIMES = ("AcquisitionTime", "AcquisitionDate", "ContentTime", "SeriesTime", "ContrastBolusStartTime")
+TELLING = (
+    "SeriesDescription",
+    "ProtocolName",
+    "SeriesNumber",
+    "AcquisitionNumber",
+    "ContrastBolusAgent",
+    "ContrastBolusRoute",
+)
+TIMES = (
+    "AcquisitionTime",
+    "AcquisitionDate",
+    "ContentTime",
+    "SeriesTime",
+    "ContrastBolusStartTime",
+)
 
 
 def abdomen(phase: Phase, seed: int = 0) -> NDArray[np.float32]:
@@ -59,7 +72,9 @@ def test_a_drawn_ct_study_is_told_whatever_the_order() -> None:
 
 
 def test_two_reconstructions_of_one_acquisition_are_one_phase() -> None:
-    images = np.stack([abdomen(Phase.PORTAL, 1), abdomen(Phase.PORTAL, 2), abdomen(Phase.ARTERIAL, 3)])
+    images = np.stack(
+        [abdomen(Phase.PORTAL, 1), abdomen(Phase.PORTAL, 2), abdomen(Phase.ARTERIAL, 3)]
+    )
     tissue = soft_tissue(images, CT)
     assert tissue is not None
     rows = with_pixels(np.repeat(OPEN, 3, axis=0), *tissue, CT)
@@ -79,9 +94,15 @@ def test_measures_by_hand() -> None:
     values = np.array([np.linspace(0, 1, 201)])
     right = np.arange(201) < 101
     np.testing.assert_allclose(within(values, right, CT)[0], [0.25])
-    np.testing.assert_allclose(within(values, right, Modality.MR)[0], [-0.45, -0.25, 0.25, 0.4, 0.47, 0.495, -0.25])
-    np.testing.assert_allclose(between(values[0], np.zeros(201)), [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98])
-    assert seen_in(values, right, CT) == ["its pixels: the brightest 3 % above 97 HU, the liver's side about 25 HU"]
+    np.testing.assert_allclose(
+        within(values, right, Modality.MR)[0], [-0.45, -0.25, 0.25, 0.4, 0.47, 0.495, -0.25]
+    )
+    np.testing.assert_allclose(
+        between(values[0], np.zeros(201)), [0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98]
+    )
+    assert seen_in(values, right, CT) == [
+        "its pixels: the brightest 3 % above 97 HU, the liver's side about 25 HU"
+    ]
 
 
 def test_without_a_body_nothing_is_claimed() -> None:
@@ -100,7 +121,13 @@ def test_series_on_different_grids_are_read_at_the_same_places(tmp_path, make) -
         x, y = origin[0] + orientation[0] * along, origin[1] + along
         for z in np.arange(-40, 50, 10):
             pixels = (1024 + x[None, :] + 2 * y[:, None] + z).astype(np.int16)
-            header = make.slice(pixels, (*origin, z), orientation, PixelSpacing=[spacing] * 2, SeriesInstanceUID=f"1.{ord(name)}")
+            header = make.slice(
+                pixels,
+                (*origin, z),
+                orientation,
+                PixelSpacing=[spacing] * 2,
+                SeriesInstanceUID=f"1.{ord(name)}",
+            )
             frames += dicom.read_frames(make.save(header, tmp_path / f"{name}{z}"))
     stacks, _ = stacks_of(frames)
     images = coarse_images(stacks)
@@ -113,14 +140,21 @@ def test_series_on_different_grids_are_read_at_the_same_places(tmp_path, make) -
 
 
 def test_coronal_and_far_series_are_not_compared(tmp_path, make, stored) -> None:
-    frames = [dicom.read_frames(make.save(each, tmp_path / f"{n}"))[0] for n, each in enumerate(make.series(stored))]
+    frames = [
+        dicom.read_frames(make.save(each, tmp_path / f"{n}"))[0]
+        for n, each in enumerate(make.series(stored))
+    ]
     stacks, _ = stacks_of(frames)
     assert coarse_images(stacks) is None  # 12 mm of body
 
 
-def silent_study(folder: Path, preset: str, seed: int, *, keep: tuple[str, ...] = ()) -> dict[str, Phase]:
+def silent_study(
+    folder: Path, preset: str, seed: int, *, keep: tuple[str, ...] = ()
+) -> dict[str, Phase]:
     """Write a phantom study whose headers tell neither phase nor time nor order; the truth by series."""
-    study, _ = Phantom(preset, seed, shape=(12, 64, 64), spacing_mm=(18.0, 5.5, 5.5), headers=True)[0]
+    study, _ = Phantom(preset, seed, shape=(12, 64, 64), spacing_mm=(18.0, 5.5, 5.5), headers=True)[
+        0
+    ]
     truth = {}
     for phase, image in study.phases.items():
         truth[str(image.headers[0].SeriesInstanceUID)] = phase
@@ -143,7 +177,10 @@ def test_phantom_studies_without_any_header_of_use(tmp_path) -> None:
         uids = [str(header.SeriesInstanceUID) for header in found.headers]
         by_headers |= dict(zip(uids, identify(found.headers), strict=True))
         by_pixels |= dict(zip(uids, found.guesses, strict=True))
-    right = [sum(guesses[uid].phase is phase for uid, phase in truths.items()) / len(truths) for guesses in (by_headers, by_pixels)]
+    right = [
+        sum(guesses[uid].phase is phase for uid, phase in truths.items()) / len(truths)
+        for guesses in (by_headers, by_pixels)
+    ]
     assert right[0] < 0.6
     assert right[1] > 0.8
     assert all(guess.evidence[0].startswith("its pixels: ") for guess in by_pixels.values())

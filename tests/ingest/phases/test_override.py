@@ -31,7 +31,12 @@ def table(folder: Path, *lines: str) -> Path:
 def dicom(tmp_path, make, stored) -> Path:
     """Series 2 and 3 by one name, 4 with another; pixels tell nothing."""
     for series, name in ((2, "portal venous"), (3, "portal venous"), (4, "delayed")):
-        for dataset in make.series(stored + series, SeriesNumber=series, SeriesInstanceUID=f"1.2.{series}", SeriesDescription=name):
+        for dataset in make.series(
+            stored + series,
+            SeriesNumber=series,
+            SeriesInstanceUID=f"1.2.{series}",
+            SeriesDescription=name,
+        ):
             make.save(dataset, tmp_path / f"study/{series}-{dataset.ImagePositionPatient[2]}")
     return tmp_path / "study"
 
@@ -40,7 +45,12 @@ def dicom(tmp_path, make, stored) -> Path:
 def nifti(tmp_path) -> Path:
     (tmp_path / "files").mkdir()
     for name in ("a.nii.gz", "b.nii.gz", "portal.nii.gz"):
-        nib.save(nib.Nifti1Image(np.full((4, 5, 6), 50 + len(name), np.float32), np.diag([2.0, 2, 2, 1])), tmp_path / "files" / name)
+        nib.save(
+            nib.Nifti1Image(
+                np.full((4, 5, 6), 50 + len(name), np.float32), np.diag([2.0, 2, 2, 1])
+            ),
+            tmp_path / "files" / name,
+        )
     return tmp_path / "files"
 
 
@@ -63,26 +73,47 @@ def test_the_table_decides(tmp_path, dicom, lines) -> None:
     assert study.phases[V].headers[0].SeriesNumber == 2
 
 
-def test_the_table_wins_over_another_series_of_that_phase_and_leaves_series_out(tmp_path, dicom) -> None:
-    reports = inspect(dicom, table=read_phase_table(table(tmp_path, "series,phase", "3,delayed", "2,none"))).series
-    assert [(report.number, report.phase, report.used) for report in reports] == [(2, None, False), (3, D, True), (4, D, False)]
+def test_the_table_wins_over_another_series_of_that_phase_and_leaves_series_out(
+    tmp_path, dicom
+) -> None:
+    reports = inspect(
+        dicom, table=read_phase_table(table(tmp_path, "series,phase", "3,delayed", "2,none"))
+    ).series
+    assert [(report.number, report.phase, report.used) for report in reports] == [
+        (2, None, False),
+        (3, D, True),
+        (4, D, False),
+    ]
     assert reports[0].evidence == (SAID,)
 
 
 def test_time_points_are_named_one_by_one(tmp_path, make, stored) -> None:
     for point in (1, 2):
-        for dataset in make.series(stored + point, AcquisitionNumber=point, SeriesDescription="dyn", AcquisitionTime=f"10000{point}"):
+        for dataset in make.series(
+            stored + point,
+            AcquisitionNumber=point,
+            SeriesDescription="dyn",
+            AcquisitionTime=f"10000{point}",
+        ):
             make.save(dataset, tmp_path / f"study/{point}-{dataset.ImagePositionPatient[2]}")
-    study = read_study(tmp_path / "study", table=read_phase_table(table(tmp_path, "series,phase", "2:1,pre", "1.2.3.4:2,arterial")))
+    study = read_study(
+        tmp_path / "study",
+        table=read_phase_table(table(tmp_path, "series,phase", "2:1,pre", "1.2.3.4:2,arterial")),
+    )
     assert set(study.phases) == {Phase.PRE, A}
     with pytest.raises(InputError, match="names a series of 2 time points or parts"):
-        read_study(tmp_path / "study", table=read_phase_table(table(tmp_path, "series,phase", "2,arterial")))
+        read_study(
+            tmp_path / "study",
+            table=read_phase_table(table(tmp_path, "series,phase", "2,arterial")),
+        )
 
 
 def test_nifti_files_are_called_by_their_names(tmp_path, nifti) -> None:
     with pytest.raises(InputError, match="file names do not tell the phase of a"):
         read_study(nifti)
-    rows = read_phase_table(table(tmp_path, "series,phase", "a.nii.gz,pre", "b.nii.gz,portal", "portal.nii.gz,none"))
+    rows = read_phase_table(
+        table(tmp_path, "series,phase", "a.nii.gz,pre", "b.nii.gz,portal", "portal.nii.gz,none")
+    )
     study = read_study(nifti, table=rows)
     assert set(study.phases) == {Phase.PRE, V}
     assert study.phases[V].evidence == (SAID,)
@@ -96,18 +127,33 @@ def test_nifti_files_are_called_by_their_names(tmp_path, nifti) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (("series,phase", "7,arterial"), "line 2 of the table of phases names a series that the study does not have"),
+        (
+            ("series,phase", "7,arterial"),
+            "line 2 of the table of phases names a series that the study does not have",
+        ),
         (
             ("series,phase", "2,venous"),
-            "line 2 of phases.csv names no known phase: use pre, arterial, portal, delayed, hepatobiliary, none",
+            (
+                "line 2 of phases.csv names no known phase: use pre, arterial, portal, delayed,"
+                " hepatobiliary, none"
+            ),
         ),
-        (("series,phase", "2,pre", "3,pre"), "lines 2 and 3 of the table of phases both give the pre-contrast phase"),
-        (("series,phase", "2,pre", "1.2.2,none"), "lines 2 and 3 of the table of phases are about the same series"),
+        (
+            ("series,phase", "2,pre", "3,pre"),
+            "lines 2 and 3 of the table of phases both give the pre-contrast phase",
+        ),
+        (
+            ("series,phase", "2,pre", "1.2.2,none"),
+            "lines 2 and 3 of the table of phases are about the same series",
+        ),
         (("series", "2"), "has no column phase"),
         (("2,pre",), "has no column series and no column phase"),
         (("series,phase",), "has no row"),
         (("series,phase", ",pre"), "line 2 of phases.csv does not say which series"),
-        (("study,series,phase", "8,2,pre", "9,2,pre"), "no line of the table of phases is about this study"),
+        (
+            ("study,series,phase", "8,2,pre", "9,2,pre"),
+            "no line of the table of phases is about this study",
+        ),
         (("series,phase", '2,"pre', "\0"), "cannot be read|no known phase"),
     ],
 )
@@ -118,7 +164,8 @@ def test_a_faulty_table_is_refused_in_one_line(tmp_path, dicom, lines, message) 
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "does not exist"), (b"series,phase\n2,\xff\xfe", "cannot be read: give a CSV file")]
+    ("content", "message"),
+    [(None, "does not exist"), (b"series,phase\n2,\xff\xfe", "cannot be read: give a CSV file")],
 )
 def test_an_unreadable_table_is_refused(tmp_path, content, message) -> None:
     if content is not None:
@@ -131,7 +178,9 @@ def test_what_inspect_writes_can_be_read_again(tmp_path, dicom) -> None:
     reports = inspect(dicom).series
     write_phase_table(reports, tmp_path / "found.csv")
     again = inspect(dicom, table=read_phase_table(tmp_path / "found.csv", studies=True))
-    assert [report.phase if report.used else None for report in reports] == [report.phase for report in again]
+    assert [report.phase if report.used else None for report in reports] == [
+        report.phase for report in again
+    ]
     with pytest.raises(InputError, match="exists already"):
         write_phase_table(reports, tmp_path / "found.csv")
 
@@ -141,30 +190,56 @@ def test_the_parts_of_one_series_are_told_apart(tmp_path, make, stored) -> None:
     study = tmp_path / "study"
     planes = [(1, 0, 0, 0, 1, 0), (1, 0, 0, 0, 0, -1), (0, 1, 0, 0, 0, -1)]
     for number, plane in enumerate(planes):
-        scout = make.slice(stored[0], (0, 0, 0), plane, SeriesInstanceUID="1.2.1", SeriesNumber=1, InstanceNumber=number + 1)
+        scout = make.slice(
+            stored[0],
+            (0, 0, 0),
+            plane,
+            SeriesInstanceUID="1.2.1",
+            SeriesNumber=1,
+            InstanceNumber=number + 1,
+        )
         scout.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
         make.save(scout, study / f"scout-{2 - number}")
     for kind in ("WATER", "FAT"):
-        for z, dataset in enumerate(make.series(stored, ImageType=["DERIVED", "PRIMARY", "DIXON", kind], Modality="CT")):
+        for z, dataset in enumerate(
+            make.series(stored, ImageType=["DERIVED", "PRIMARY", "DIXON", kind], Modality="CT")
+        ):
             make.save(dataset, study / f"{kind}-{z}")
     reports = inspect(study).series
-    assert [report.series for report in reports] == ["1.2.1:1", "1.2.1:2", "1.2.1:3", "1.2.3.4:1", "1.2.3.4:2"]
+    assert [report.series for report in reports] == [
+        "1.2.1:1",
+        "1.2.1:2",
+        "1.2.1:3",
+        "1.2.3.4:1",
+        "1.2.3.4:2",
+    ]
     write_phase_table(reports, tmp_path / "found.csv")
     rows = read_phase_table(tmp_path / "found.csv", studies=True)
-    assert [report.phase for report in inspect(study, table=rows)] == [report.phase if report.used else None for report in reports]
+    assert [report.phase for report in inspect(study, table=rows)] == [
+        report.phase if report.used else None for report in reports
+    ]
     said = read_phase_table(table(tmp_path, "series,phase", "1,none", "2:1,none", "2:2,delayed"))
     assert [report.phase for report in inspect(study, table=said)] == [None, None, None, None, D]
 
 
-def test_a_series_that_was_left_out_may_be_called_no_phase_only(tmp_path, dicom, make, stored) -> None:
+def test_a_series_that_was_left_out_may_be_called_no_phase_only(
+    tmp_path, dicom, make, stored
+) -> None:
     for turn in range(2):
         for dataset in make.series(stored + turn, SeriesNumber=9, SeriesInstanceUID="1.2.9"):
             make.save(dataset, dicom / f"9-{turn}-{dataset.ImagePositionPatient[2]}")
     reports = inspect(dicom).series
     write_phase_table(reports, tmp_path / "found.csv")
-    assert inspect(dicom, table=read_phase_table(tmp_path / "found.csv")).series[-1].evidence == reports[-1].evidence
+    assert (
+        inspect(dicom, table=read_phase_table(tmp_path / "found.csv")).series[-1].evidence
+        == reports[-1].evidence
+    )
     with pytest.raises(
-        InputError, match="line 2 of the table of phases gives a phase to a series that cannot be used: series 9 was left out"
+        InputError,
+        match=(
+            "line 2 of the table of phases gives a phase to a series that cannot be used: series 9"
+            " was left out"
+        ),
     ):
         read_study(dicom, table=read_phase_table(table(tmp_path, "series,phase", "9,pre")))
 
@@ -174,17 +249,28 @@ def test_a_series_without_any_name_has_one_in_the_table(tmp_path, make, stored) 
         make.save(dataset, tmp_path / f"study/{dataset.ImagePositionPatient[2]}")
     reports = inspect(tmp_path / "study").series
     write_phase_table(reports, tmp_path / "found.csv")
-    assert [report.evidence for report in inspect(tmp_path / "study", table=read_phase_table(tmp_path / "found.csv"))] == [(SAID,)]
+    assert [
+        report.evidence
+        for report in inspect(tmp_path / "study", table=read_phase_table(tmp_path / "found.csv"))
+    ] == [(SAID,)]
 
 
 def test_a_case_folder_takes_no_table(tmp_path, dicom) -> None:
     collect([dicom], tmp_path / "cohort")
     with pytest.raises(InputError, match="leave --phases out"):
-        read_study(next((tmp_path / "cohort").glob("case-*")), table=read_phase_table(table(tmp_path, "series,phase", "2,pre")))
+        read_study(
+            next((tmp_path / "cohort").glob("case-*")),
+            table=read_phase_table(table(tmp_path, "series,phase", "2,pre")),
+        )
 
 
 def test_a_cohort_is_read_with_one_table_for_all(tmp_path, dicom, nifti) -> None:
-    lines = ("study,series,phase", "1.2.3,3,arterial", f"{nifti},a.nii.gz,pre", f"{nifti},b.nii.gz,none")
+    lines = (
+        "study,series,phase",
+        "1.2.3,3,arterial",
+        f"{nifti},a.nii.gz,pre",
+        f"{nifti},b.nii.gz,none",
+    )
     done = collect([dicom, nifti], tmp_path / "cohort", phases=table(tmp_path, *lines))
     assert (done.read, done.refused) == (2, {})
     found = [set(study.phases) for study, _ in Cohort.open(tmp_path / "cohort")]
@@ -196,10 +282,23 @@ def test_a_cohort_is_read_with_one_table_for_all(tmp_path, dicom, nifti) -> None
 def test_a_cohort_refuses_tables_that_do_not_fit(tmp_path, dicom) -> None:
     with pytest.raises(InputError, match="has no column study"):
         collect([dicom], tmp_path / "cohort", phases=table(tmp_path, "series,phase", "3,arterial"))
-    with pytest.raises(InputError, match="line 2 of the table of phases names a study that was not found"):
-        collect([dicom], tmp_path / "cohort", phases=table(tmp_path, "study,series,phase", "77,3,arterial"))
+    with pytest.raises(
+        InputError, match="line 2 of the table of phases names a study that was not found"
+    ):
+        collect(
+            [dicom],
+            tmp_path / "cohort",
+            phases=table(tmp_path, "study,series,phase", "77,3,arterial"),
+        )
     collect([dicom], tmp_path / "cohort")
-    assert collect([dicom], tmp_path / "cohort", phases=table(tmp_path, "study,series,phase", "1.2.3,3,arterial")).again == 1
+    assert (
+        collect(
+            [dicom],
+            tmp_path / "cohort",
+            phases=table(tmp_path, "study,series,phase", "1.2.3,3,arterial"),
+        ).again
+        == 1
+    )
     assert A in Cohort.open(tmp_path / "cohort")[0][0].phases
 
 
@@ -220,7 +319,9 @@ def test_the_command_line(tmp_path, dicom, monkeypatch, capsys) -> None:
         ("1.2.3", "3", "none"),
         ("1.2.4", "4", "delayed"),
     ]
-    written.write_text(written.read_text(encoding="utf-8").replace("none", "arterial"), encoding="utf-8")
+    written.write_text(
+        written.read_text(encoding="utf-8").replace("none", "arterial"), encoding="utf-8"
+    )
     shown = json.loads(liverleaf("inspect", dicom, "--phases", written, "--json"))
     assert [(s["series"], s["phase"], s["evidence"]) for s in shown] == [
         ("1.2.2", "portal", [SAID]),
@@ -228,6 +329,10 @@ def test_the_command_line(tmp_path, dicom, monkeypatch, capsys) -> None:
         ("1.2.4", "delayed", [SAID]),
     ]
     wrong = table(tmp_path, "series,phase", "8,pre")
-    assert "line 2 of the table of phases" in liverleaf("analyze", dicom, "--out", tmp_path / "out", "--phases", wrong)
+    assert "line 2 of the table of phases" in liverleaf(
+        "analyze", dicom, "--out", tmp_path / "out", "--phases", wrong
+    )
     assert "line 2 of the table of phases" in liverleaf("inspect", dicom, "--phases", wrong)
-    assert "has no column study" in liverleaf("ingest", dicom, "--out", tmp_path / "cohort", "--phases", wrong)
+    assert "has no column study" in liverleaf(
+        "ingest", dicom, "--out", tmp_path / "cohort", "--phases", wrong
+    )

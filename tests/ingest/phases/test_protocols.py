@@ -1,8 +1,9 @@
 """Studies as hospitals name, number and time them: how many of their series are taken for what they are.
 
-A line of a protocol is a code and a description. The code: the true phase (0 pre-contrast, A, V, D, H, or - for none), seconds after the
-injection where the protocol fixes them, the kind of image (a key of `KINDS`, "g" unless given), and + for a further time point of the
-series above. Series without a time follow 90 s after the one above.
+A line of a protocol is a code and a description. The code: the true phase (0 pre-contrast, A, V, D,
+H, or - for none), seconds after the injection where the protocol fixes them, the kind of image (a
+key of `KINDS`, "g" unless given), and + for a further time point of the series above. Series
+without a time follow 90 s after the one above.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from pydicom import Dataset
 from liverleaf.ingest.phases.identify import identify
 from liverleaf.study import Phase
 
-LETTERS = {"0": Phase.PRE, "A": Phase.ARTERIAL, "V": Phase.PORTAL, "D": Phase.DELAYED, "H": Phase.HEPATOBILIARY, "-": None}
+LETTERS = {
+    "0": Phase.PRE,
+    "A": Phase.ARTERIAL,
+    "V": Phase.PORTAL,
+    "D": Phase.DELAYED,
+    "H": Phase.HEPATOBILIARY,
+    "-": None,
+}
 AXIAL, CORONAL, SAGITTAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1]
 KINDS = {  # ScanningSequence, SequenceVariant, 2D or 3D, TR, TE, flip angle, echo train, end of ImageType, orientation, slice thickness
     "g": ("GR", "SP", "3D", 4.0, 1.8, 12, 1, "", AXIAL, 3),
@@ -582,7 +590,14 @@ TUNING = [
     """),
 ]  # fmt: skip
 
-TECHNIQUE = ("ScanningSequence", "SequenceVariant", "MRAcquisitionType", "EchoTrainLength", "RepetitionTime", "ImageType")
+TECHNIQUE = (
+    "ScanningSequence",
+    "SequenceVariant",
+    "MRAcquisitionType",
+    "EchoTrainLength",
+    "RepetitionTime",
+    "ImageType",
+)
 """Elements that a "bare technique" leaves out in part."""
 
 FLAWS = (
@@ -598,7 +613,9 @@ FLAWS = (
 """What `study` does to a share of the studies, beside shuffling them."""
 
 
-def study(protocol: Protocol, rng: random.Random, flaws: frozenset[str] = frozenset()) -> tuple[list[Dataset], list[Phase | None]]:
+def study(
+    protocol: Protocol, rng: random.Random, flaws: frozenset[str] = frozenset()
+) -> tuple[list[Dataset], list[Phase | None]]:
     """One study by a protocol: headers in random order, and the true phase of each.
 
     Args:
@@ -606,15 +623,26 @@ def study(protocol: Protocol, rng: random.Random, flaws: frozenset[str] = frozen
         rng: source of what differs between studies.
         flaws: some of `FLAWS`.
     """
-    lines = [re.fullmatch(r"([0AVDH-])(-?\d*)([a-z0-9]*)(\+?)", line.split()[0]) for line in _lines(protocol)]
-    times = _times([int(match[2]) if match[2] else None for match in lines], [match[1] for match in lines], rng)
+    lines = [
+        re.fullmatch(r"([0AVDH-])(-?\d*)([a-z0-9]*)(\+?)", line.split()[0])
+        for line in _lines(protocol)
+    ]
+    times = _times(
+        [int(match[2]) if match[2] else None for match in lines], [match[1] for match in lines], rng
+    )
     start_s = rng.randrange(30000, 60000)
     agent = rng.choice(AGENTS[protocol.agent])
     first = rng.choice([1, 1, 1, 3, 5, 12])
     headers, phases, place, point = [], [], 0, 1
     for line, match, seconds in zip(_lines(protocol), lines, times, strict=True):
         place, point = (place, point + 1) if match[4] else (place + rng.choice([1, 1, 1, 2]), 1)
-        header = _header(protocol, line.split(maxsplit=1)[1], match[3] or "g", _number(protocol.vendor, place + first, flaws), point)
+        header = _header(
+            protocol,
+            line.split(maxsplit=1)[1],
+            match[3] or "g",
+            _number(protocol.vendor, place + first, flaws),
+            point,
+        )
         if "drop times" not in flaws:
             clock = start_s + (0 if "equal times" in flaws else seconds)
             header.AcquisitionTime = f"{clock // 3600:02d}{clock // 60 % 60:02d}{clock % 60:02d}"
@@ -649,7 +677,11 @@ def _times(given: list[int | None], letters: list[str], rng: random.Random) -> l
         elif seconds is None:
             times.append(times[-1] + 45)
         else:
-            times.append(max(seconds + rng.randint(-3, 3) * (seconds > 50), times[-1] + 1) if seconds > 0 else times[-1])
+            times.append(
+                max(seconds + rng.randint(-3, 3) * (seconds > 50), times[-1] + 1)
+                if seconds > 0
+                else times[-1]
+            )
     return times
 
 
@@ -659,15 +691,36 @@ def _number(vendor: str, place: int, flaws: frozenset[str]) -> int:
     return place * 100 + 1 if vendor == "Philips" else place
 
 
-def _header(protocol: Protocol, description: str, kind: str, series_number: int, point: int) -> Dataset:
-    scanning, variant, dimension, tr_ms, te_ms, flip, train, image_type, orientation, slice_mm = KINDS[kind]
+def _header(
+    protocol: Protocol, description: str, kind: str, series_number: int, point: int
+) -> Dataset:
+    scanning, variant, dimension, tr_ms, te_ms, flip, train, image_type, orientation, slice_mm = (
+        KINDS[kind]
+    )
     header = Dataset()
-    header.Modality, header.Manufacturer, header.SeriesDescription = "MR", protocol.vendor, description
-    header.SeriesNumber, header.AcquisitionNumber, header.SliceThickness = series_number, point, slice_mm
+    header.Modality, header.Manufacturer, header.SeriesDescription = (
+        "MR",
+        protocol.vendor,
+        description,
+    )
+    header.SeriesNumber, header.AcquisitionNumber, header.SliceThickness = (
+        series_number,
+        point,
+        slice_mm,
+    )
     if point > 1:
         header.TemporalPositionIdentifier = point
-    header.ScanningSequence, header.SequenceVariant, header.MRAcquisitionType = scanning, variant, dimension
-    header.RepetitionTime, header.EchoTime, header.FlipAngle, header.EchoTrainLength = tr_ms, te_ms, flip, train
+    header.ScanningSequence, header.SequenceVariant, header.MRAcquisitionType = (
+        scanning,
+        variant,
+        dimension,
+    )
+    header.RepetitionTime, header.EchoTime, header.FlipAngle, header.EchoTrainLength = (
+        tr_ms,
+        te_ms,
+        flip,
+        train,
+    )
     header.ImageType = ["ORIGINAL", "PRIMARY", "M", *([image_type] if image_type else [])]
     header.ImageOrientationPatient = orientation
     return header
@@ -694,7 +747,11 @@ def test_mr_studies_of_many_protocols(protocols, flaws, least) -> None:
     scores = []
     for phase in (*Phase, None):
         hits = sum(true is phase and guess is phase for true, guess in pairs)
-        scores.append(2 * hits / (sum(true is phase for true, _ in pairs) + sum(guess is phase for _, guess in pairs)))
+        scores.append(
+            2
+            * hits
+            / (sum(true is phase for true, _ in pairs) + sum(guess is phase for _, guess in pairs))
+        )
     assert sum(scores) / len(scores) >= least
 
 
@@ -703,7 +760,10 @@ def test_confidence_means_what_it_says() -> None:
     for protocol in TUNING + HELD_OUT:
         for flaws in ((), ("drop times",), ("drop times", "no descriptions")):
             headers, phases = study(protocol, random.Random(protocol.name), frozenset(flaws))
-            guesses += [(guess.confidence, guess.phase is phase) for guess, phase in zip(identify(headers), phases, strict=True)]
+            guesses += [
+                (guess.confidence, guess.phase is phase)
+                for guess, phase in zip(identify(headers), phases, strict=True)
+            ]
     for low, high in ((0.5, 0.8), (0.8, 0.93), (0.93, 1.01)):
         inside = [right for confidence, right in guesses if low <= confidence < high]
         assert low - 0.05 <= sum(inside) / len(inside)

@@ -24,7 +24,8 @@ LETTERS: dict[str, Phase | None] = {
 }
 UNSCORED = "?"
 
-# Kind of series: sequence, 2D or 3D, echo time in ms, repetition time in ms, flip angle in degrees, plane, ImageType.
+# Kind of series: sequence, 2D or 3D, echo time in ms, repetition time in ms, flip angle in degrees,
+# plane, ImageType.
 TECHNIQUES: dict[str, tuple[str, str, float, float, int, str, str]] = {
     "t1": ("GR", "3D", 1.6, 3.7, 10, "axial", "M"),
     "t1c": ("GR", "3D", 1.6, 3.7, 10, "coronal", "M"),
@@ -57,8 +58,19 @@ TECHNIQUES: dict[str, tuple[str, str, float, float, int, str, str]] = {
     "b0": ("GR", "2D", 1.0, 150, 30, "axial", "M"),
     "key": ("", "", 0, 0, 0, "", "SECONDARY"),
 }
-PLANES = {"axial": [1, 0, 0, 0, 1, 0], "coronal": [1, 0, 0, 0, 0, -1], "sagittal": [0, 1, 0, 0, 0, -1]}
-MAKERS = {"siemens": "SIEMENS", "ge": "GE MEDICAL SYSTEMS", "philips": "Philips", "canon": "CANON_MEC", "uih": "UIH", "hitachi": "Hitachi"}
+PLANES = {
+    "axial": [1, 0, 0, 0, 1, 0],
+    "coronal": [1, 0, 0, 0, 0, -1],
+    "sagittal": [0, 1, 0, 0, 0, -1],
+}
+MAKERS = {
+    "siemens": "SIEMENS",
+    "ge": "GE MEDICAL SYSTEMS",
+    "philips": "Philips",
+    "canon": "CANON_MEC",
+    "uih": "UIH",
+    "hitachi": "Hitachi",
+}
 INJECTION_S = 40_000
 GAP_S = 45
 
@@ -119,14 +131,23 @@ def _vocabulary(head: str, lines: list[str]) -> Vocabulary:
 def headers(study: Vocabulary, stripped: frozenset[str] = frozenset()) -> list[Dataset]:
     """One header per series; `stripped` of "times", "agents", "technique", "points" and "words"."""
     numbers = _numbers(study)
-    return [_header(study, row, number, stripped) for row, number in zip(study.rows, numbers, strict=True)]
+    return [
+        _header(study, row, number, stripped)
+        for row, number in zip(study.rows, numbers, strict=True)
+    ]
 
 
 def _numbers(study: Vocabulary) -> list[int]:
     """Series numbers in order of the list; time points of one series share theirs; Philips counts in hundreds."""
     numbers: list[int] = []
     for previous, row in zip((None, *study.rows), study.rows, strict=False):
-        same = previous and row.elements and previous.elements and row.description == previous.description and row.kind == previous.kind
+        same = (
+            previous
+            and row.elements
+            and previous.elements
+            and row.description == previous.description
+            and row.kind == previous.kind
+        )
         numbers.append(numbers[-1] if same else (numbers[-1] + 1 if numbers else 1))
     return [number * 100 + 1 for number in numbers] if study.vendor == "philips" else numbers
 
@@ -173,9 +194,15 @@ def _technique(header: Dataset, row: Row, vendor: str) -> None:
 
 def _image_words(image: str, vendor: str) -> list[str]:
     if vendor == "philips":
-        short = {"WATER": "W", "FAT": "F", "IN_PHASE": "IP", "OUT_PHASE": "OP", "ADC": "ADC", "M": "M_FFE", "DIFFUSION": "M_SE"}.get(
-            image, image
-        )
+        short = {
+            "WATER": "W",
+            "FAT": "F",
+            "IN_PHASE": "IP",
+            "OUT_PHASE": "OP",
+            "ADC": "ADC",
+            "M": "M_FFE",
+            "DIFFUSION": "M_SE",
+        }.get(image, image)
         return [short, short.removesuffix("_FFE").removesuffix("_SE"), "FFE"]
     if vendor == "ge":
         return (
@@ -185,7 +212,13 @@ def _image_words(image: str, vendor: str) -> list[str]:
             if image in ("WATER", "FAT", "IN_PHASE", "OUT_PHASE")
             else [image]
         )
-    return ["DIXON", image] if image in ("WATER", "FAT") else ["M", image] if image != "M" else ["M", "NORM", "DIS2D"]
+    return (
+        ["DIXON", image]
+        if image in ("WATER", "FAT")
+        else ["M", image]
+        if image != "M"
+        else ["M", "NORM", "DIS2D"]
+    )
 
 
 def _point(header: Dataset, row: Row) -> None:
@@ -226,7 +259,15 @@ def answers(studies: list[Vocabulary], stripped: frozenset[str]) -> list[Answer]
         for place, row in enumerate(study.rows):
             if row.letter != UNSCORED:
                 guess = guesses[place]
-                result.append(Answer(study.name, row.description, LETTERS[row.letter], guess.phase, guess.confidence))
+                result.append(
+                    Answer(
+                        study.name,
+                        row.description,
+                        LETTERS[row.letter],
+                        guess.phase,
+                        guess.confidence,
+                    )
+                )
     return result
 
 
@@ -245,7 +286,10 @@ def calibration_error(found: list[Answer], bins: int = 10) -> float:
     groups: dict[int, list[Answer]] = {}
     for answer in found:
         groups.setdefault(min(int(answer.confidence * bins), bins - 1), []).append(answer)
-    gaps = [abs(sum(a.truth == a.found for a in group) - sum(a.confidence for a in group)) for group in groups.values()]
+    gaps = [
+        abs(sum(a.truth == a.found for a in group) - sum(a.confidence for a in group))
+        for group in groups.values()
+    ]
     return sum(gaps) / len(found)
 
 

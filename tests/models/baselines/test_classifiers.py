@@ -18,9 +18,13 @@ ARCHITECTURES = get_args(get_type_hints(ClassifierConfig)["architecture"])
 EVERY = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
-def build(architecture: str, *, outputs: int = 4, size: int = 64, seed: int = 0, width: float = 1 / 8) -> Classifier:
+def build(
+    architecture: str, *, outputs: int = 4, size: int = 64, seed: int = 0, width: float = 1 / 8
+) -> Classifier:
     torch.manual_seed(seed)
-    return Classifier(ClassifierConfig(architecture=architecture, outputs=outputs, size=size, width=width))
+    return Classifier(
+        ClassifierConfig(architecture=architecture, outputs=outputs, size=size, width=width)
+    )
 
 
 def images(slices: int = 2, size: int = 64) -> Tensor:
@@ -55,36 +59,54 @@ def test_inception_modules_have_the_weights_of_szegedys_table() -> None:
         network = Classifier(ClassifierConfig(architecture="inception", outputs=2))
     modules = [module for module in network.modules() if isinstance(module, InceptionModule)]
     assert [module.outputs for module in modules] == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
-    assert sum(weight.numel() for name, weight in modules[0].named_parameters() if "weight" in name) // 1024 == 159
+    assert (
+        sum(weight.numel() for name, weight in modules[0].named_parameters() if "weight" in name)
+        // 1024
+        == 159
+    )
 
 
 @EVERY
 @pytest.mark.parametrize("size", [64, 90, 256])
-def test_images_of_any_size_from_64_pixels_give_one_row_per_slice(architecture: str, size: int) -> None:
-    assert build(architecture, size=size, outputs=3, width=1 / 32)(images(size=size)).shape == (2, 3)
+def test_images_of_any_size_from_64_pixels_give_one_row_per_slice(
+    architecture: str, size: int
+) -> None:
+    assert build(architecture, size=size, outputs=3, width=1 / 32)(images(size=size)).shape == (
+        2,
+        3,
+    )
 
 
 @EVERY
 def test_gradient_reaches_every_parameter(architecture: str) -> None:
     network = build(architecture).train()
     (network(images(4)) - 1).square().mean().backward()
-    silent = [name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.abs().sum() > 0]
+    silent = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    ]
     assert silent == []
 
 
 @EVERY
-def test_slices_of_a_batch_do_not_see_each_other_and_answers_do_not_change(architecture: str) -> None:
+def test_slices_of_a_batch_do_not_see_each_other_and_answers_do_not_change(
+    architecture: str,
+) -> None:
     network = build(architecture).eval()
     together = network(images())
     assert torch.equal(network(images()), together)
-    torch.testing.assert_close(torch.cat([network(images()[:1]), network(images()[1:])]), together, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        torch.cat([network(images()[:1]), network(images()[1:])]), together, rtol=1e-3, atol=1e-4
+    )
 
 
 @EVERY
 @pytest.mark.parametrize("task", ["curve", "type"])
 def test_it_overfits_a_batch(architecture: str, task: str) -> None:
     network = build(architecture, outputs=4 if task == "curve" else 2, width=1 / 16).train()
-    curve, kind = torch.tensor([[0.5, -0.5, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0], [0.0, -1.0, 0.0, -1.0]]), torch.tensor([0, 1, 1])
+    curve = torch.tensor([[0.5, -0.5, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0], [0.0, -1.0, 0.0, -1.0]])
+    kind = torch.tensor([0, 1, 1])
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
@@ -113,11 +135,18 @@ def test_saved_and_loaded_it_answers_the_same(architecture: str, tmp_path: Path)
 @EVERY
 def test_width_shrinks_every_layer(architecture: str) -> None:
     with torch.device("meta"):
-        whole, half = (Classifier(ClassifierConfig(architecture=architecture, outputs=4, width=width)) for width in (1.0, 0.5))
+        whole, half = (
+            Classifier(ClassifierConfig(architecture=architecture, outputs=4, width=width))
+            for width in (1.0, 0.5)
+        )
     assert math.isclose(parameters(whole) / parameters(half), 4, rel_tol=0.05)
 
 
-@pytest.mark.parametrize("change", [{"architecture": "alexnet"}, {"size": 32}, {"outputs": 0}, {"inputs": 0}, {"width": 0.0}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [{"architecture": "alexnet"}, {"size": 32}, {"outputs": 0}, {"inputs": 0}, {"width": 0.0}],
+    ids=str,
+)
 def test_a_config_that_cannot_be_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=str(next(iter(change.values())))):
         ClassifierConfig(**({"architecture": "vgg-16", "outputs": 4} | change))

@@ -11,7 +11,15 @@ from liverleaf.models.baselines.ei_ddpm import EIDDPM, EIDDPMConfig
 torch.set_num_threads(1)
 
 CONFIG = EIDDPMConfig(
-    phases=2, size=16, widths=(8, 8), residual_blocks=1, norm_groups=4, head_width=8, drawing_steps=3, evidence_width=4, prototypes=4
+    phases=2,
+    size=16,
+    widths=(8, 8),
+    residual_blocks=1,
+    norm_groups=4,
+    head_width=8,
+    drawing_steps=3,
+    evidence_width=4,
+    prototypes=4,
 )
 
 
@@ -30,7 +38,9 @@ class Seer(nn.Module):
     def forward(self, noisy_B1YX: Tensor, _image: Tensor, time_B: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         signal = self.signal[time_B][:, None, None, None]
         noise = (noisy_B1YX - signal.sqrt() * self.mask) / (1 - signal).sqrt()
-        return signal.sqrt() * noise - (1 - signal).sqrt() * self.mask, noisy_B1YX.expand(-1, 8, -1, -1)
+        return signal.sqrt() * noise - (1 - signal).sqrt() * self.mask, noisy_B1YX.expand(
+            -1, 8, -1, -1
+        )
 
 
 def test_the_noise_is_that_of_ho_et_al() -> None:

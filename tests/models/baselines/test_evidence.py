@@ -34,14 +34,18 @@ def slow_combine(sources: list[list[float]]) -> list[float]:
         common = LESION | BACKGROUND
         for place in choice:
             common &= SETS[place]
-        belief[common] += float(np.prod([source[place] for source, place in zip(sources, choice, strict=True)]))
+        belief[common] += float(
+            np.prod([source[place] for source, place in zip(sources, choice, strict=True)])
+        )
     return [belief[subset] / (1 - belief[0]) for subset in SETS]
 
 
 def test_dempsters_rule_by_hand() -> None:
     combined = combine(at_one_pixel((0.6, 0.1, 0.3), (0.5, 0.2, 0.3)))
     conflict = 0.6 * 0.2 + 0.1 * 0.5  # 0.17
-    expected = torch.tensor([0.6 * 0.5 + 0.6 * 0.3 + 0.3 * 0.5, 0.1 * 0.2 + 0.1 * 0.3 + 0.3 * 0.2, 0.3 * 0.3]) / (1 - conflict)
+    expected = torch.tensor(
+        [0.6 * 0.5 + 0.6 * 0.3 + 0.3 * 0.5, 0.1 * 0.2 + 0.1 * 0.3 + 0.3 * 0.2, 0.3 * 0.3]
+    ) / (1 - conflict)
     torch.testing.assert_close(combined[0, :, 0, 0], expected)
 
 
@@ -51,12 +55,18 @@ def test_dempsters_rule_is_the_sum_over_intersections(sources: int) -> None:
     masses = rng.dirichlet((1, 1, 1), size=(2, sources, 4, 3))  # (B, S, Y, X, 3)
     combined = combine(torch.from_numpy(np.moveaxis(masses, -1, 2)))
     for b, y, x in np.ndindex(2, 4, 3):
-        np.testing.assert_allclose(combined[b, :, y, x].numpy(), slow_combine(masses[b, :, y, x].tolist()), atol=1e-12)
+        np.testing.assert_allclose(
+            combined[b, :, y, x].numpy(), slow_combine(masses[b, :, y, x].tolist()), atol=1e-12
+        )
 
 
 def test_who_knows_nothing_changes_nothing_and_total_conflict_is_ignorance() -> None:
-    torch.testing.assert_close(combine(at_one_pixel((0.7, 0.2, 0.1), (0.0, 0.0, 1.0))), at_one_pixel((0.7, 0.2, 0.1))[:, 0])
-    torch.testing.assert_close(combine(at_one_pixel((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))), at_one_pixel((0.0, 0.0, 1.0))[:, 0])
+    torch.testing.assert_close(
+        combine(at_one_pixel((0.7, 0.2, 0.1), (0.0, 0.0, 1.0))), at_one_pixel((0.7, 0.2, 0.1))[:, 0]
+    )
+    torch.testing.assert_close(
+        combine(at_one_pixel((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))), at_one_pixel((0.0, 0.0, 1.0))[:, 0]
+    )
 
 
 def test_the_gradient_of_total_conflict_is_finite() -> None:
@@ -82,16 +92,26 @@ def test_contextual_discounting_by_hand() -> None:
     torch.testing.assert_close(plausibility, 1 - beta + beta * torch.tensor([0.7, 0.5]))
 
 
-@pytest.mark.parametrize(("reliability", "expected"), [(1.0, (0.5, 0.3, 0.2)), (0.0, (0.0, 0.0, 1.0))])
-def test_a_reliable_source_is_kept_and_an_unreliable_one_silenced(reliability: float, expected: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(
+    ("reliability", "expected"), [(1.0, (0.5, 0.3, 0.2)), (0.0, (0.0, 0.0, 1.0))]
+)
+def test_a_reliable_source_is_kept_and_an_unreliable_one_silenced(
+    reliability: float, expected: tuple[float, ...]
+) -> None:
     masses = torch.tensor([0.5, 0.3, 0.2])[None, :, None, None]
-    torch.testing.assert_close(discount(masses, torch.full((2,), reliability))[0, :, 0, 0], torch.tensor(expected))
+    torch.testing.assert_close(
+        discount(masses, torch.full((2,), reliability))[0, :, 0, 0], torch.tensor(expected)
+    )
 
 
-@pytest.mark.parametrize(("share", "probability"), [(0.5, 0.7), (1.0, 0.8 / 1.2)], ids=["pignistic", "plausibility"])
+@pytest.mark.parametrize(
+    ("share", "probability"), [(0.5, 0.7), (1.0, 0.8 / 1.2)], ids=["pignistic", "plausibility"]
+)
 def test_log_odds_by_hand(share: float, probability: float) -> None:
     masses = torch.tensor([0.6, 0.2, 0.2])[None, :, None, None]
-    assert log_odds(masses, ignorance=share).sigmoid().item() == pytest.approx(probability, abs=1e-5)
+    assert log_odds(masses, ignorance=share).sigmoid().item() == pytest.approx(
+        probability, abs=1e-5
+    )
 
 
 def test_log_odds_of_certainty_are_finite_and_of_ignorance_zero() -> None:
@@ -107,22 +127,40 @@ def test_opinion_by_hand() -> None:
 
 def test_the_evidential_loss_is_that_of_the_dirichlet_distribution() -> None:
     torch.manual_seed(0)
-    evidence, mask = 5 * torch.rand(2, 2, 3, 3, dtype=torch.float64), (torch.rand(2, 1, 3, 3) > 0.5).double()
+    evidence = 5 * torch.rand(2, 2, 3, 3, dtype=torch.float64)
+    mask = (torch.rand(2, 1, 3, 3) > 0.5).double()
     expected = []
     for b, y, x in np.ndindex(2, 3, 3):
         alpha, lesion = evidence[b, :, y, x] + 1, bool(mask[b, 0, y, x])
         cross_entropy = torch.digamma(alpha.sum()) - torch.digamma(alpha[0 if lesion else 1])
-        misled = torch.stack([torch.ones(()), alpha[1]]) if lesion else torch.stack([alpha[0], torch.ones(())])
-        expected.append(cross_entropy + 0.3 * kl_divergence(Dirichlet(misled), Dirichlet(torch.ones(2, dtype=torch.float64))))
-    torch.testing.assert_close(evidential_loss(evidence, mask, caution=0.3), torch.stack(expected).mean())
+        misled = (
+            torch.stack([torch.ones(()), alpha[1]])
+            if lesion
+            else torch.stack([alpha[0], torch.ones(())])
+        )
+        expected.append(
+            cross_entropy
+            + 0.3 * kl_divergence(Dirichlet(misled), Dirichlet(torch.ones(2, dtype=torch.float64)))
+        )
+    torch.testing.assert_close(
+        evidential_loss(evidence, mask, caution=0.3), torch.stack(expected).mean()
+    )
 
 
 def test_no_evidence_costs_one_nat_and_caution_punishes_the_wrong_class_only() -> None:
     nothing, lesion = torch.zeros(1, 2, 1, 1), torch.ones(1, 1, 1, 1)
-    assert evidential_loss(nothing, lesion, caution=1.0).item() == pytest.approx(1.0)  # psi(2) - psi(1)
-    right, wrong = torch.tensor([9.0, 0.0])[None, :, None, None], torch.tensor([0.0, 9.0])[None, :, None, None]
-    assert evidential_loss(right, lesion, caution=1.0) == evidential_loss(right, lesion, caution=0.0)
-    assert evidential_loss(wrong, lesion, caution=1.0) > evidential_loss(wrong, lesion, caution=0.0) > 1
+    # psi(2) - psi(1)
+    assert evidential_loss(nothing, lesion, caution=1.0).item() == pytest.approx(1.0)
+    right = torch.tensor([9.0, 0.0])[None, :, None, None]
+    wrong = torch.tensor([0.0, 9.0])[None, :, None, None]
+    assert evidential_loss(right, lesion, caution=1.0) == evidential_loss(
+        right, lesion, caution=0.0
+    )
+    assert (
+        evidential_loss(wrong, lesion, caution=1.0)
+        > evidential_loss(wrong, lesion, caution=0.0)
+        > 1
+    )
 
 
 def test_prototypes_are_sources_by_distance() -> None:
@@ -132,13 +170,21 @@ def test_prototypes_are_sources_by_distance() -> None:
     masses = layer(features)
     assert masses.shape == (2, 3, 5, 4)
     torch.testing.assert_close(masses.sum(1), torch.ones(2, 5, 4))
-    alpha, gamma, membership = layer.alpha_I.sigmoid(), layer.gamma_I.exp(), layer.membership_I2.softmax(1)
+    alpha = layer.alpha_I.sigmoid()
+    gamma = layer.gamma_I.exp()
+    membership = layer.membership_I2.softmax(1)
     x = features[1, :, 2, 3]
     sources = []
     for i in range(4):
-        support = (alpha[i] * torch.exp(-gamma[i] * ((x - layer.prototypes_IC[i]) ** 2).sum())).item()
-        sources.append([membership[i, 0].item() * support, membership[i, 1].item() * support, 1 - support])
-    np.testing.assert_allclose(masses[1, :, 2, 3].detach().numpy(), slow_combine(sources), atol=1e-6)
+        support = (
+            alpha[i] * torch.exp(-gamma[i] * ((x - layer.prototypes_IC[i]) ** 2).sum())
+        ).item()
+        sources.append(
+            [membership[i, 0].item() * support, membership[i, 1].item() * support, 1 - support]
+        )
+    np.testing.assert_allclose(
+        masses[1, :, 2, 3].detach().numpy(), slow_combine(sources), atol=1e-6
+    )
 
 
 def test_what_is_far_from_every_prototype_is_not_known() -> None:

@@ -22,20 +22,28 @@ def test_every_phase_and_the_shared_stream_vote() -> None:
     assert [tuple(votes.shape) for votes in evidence] == [(2, 2, 32, 32)] * 4
     assert all((votes >= 0).all() for votes in evidence)
     other = network.evidence(torch.cat([images[:, :2], torch.randn(2, 1, 32, 32)], dim=1))
-    assert [torch.equal(a, b) for a, b in zip(evidence, other, strict=True)] == [True, True, False, False]
+    assert [torch.equal(a, b) for a, b in zip(evidence, other, strict=True)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_features_are_fused_at_every_level_of_the_decoders() -> None:
     network = build()
     sizes: list[tuple[int, ...]] = []
     for fusion in network.fusion:
-        fusion.register_forward_hook(lambda _module, _inputs, output: sizes.append(tuple(output.shape[1:])))
+        fusion.register_forward_hook(
+            lambda _module, _inputs, output: sizes.append(tuple(output.shape[1:]))
+        )
     network(torch.randn(1, 3, 32, 32))
     assert sizes == [(8, 2, 2), (8, 4, 4), (8, 8, 8), (4, 16, 16), (4, 32, 32)]
 
 
 def test_a_sure_voter_outvotes_unsure_ones_and_voters_in_conflict_balance() -> None:
-    lesion, background = torch.tensor([50.0, 0.0])[None, :, None, None], torch.tensor([0.0, 50.0])[None, :, None, None]
+    lesion = torch.tensor([50.0, 0.0])[None, :, None, None]
+    background = torch.tensor([0.0, 50.0])[None, :, None, None]
     unsure = torch.tensor([0.0, 0.5])[None, :, None, None]
     votes = MDFF._decide([lesion, unsure, unsure])[0, :, 0, 0]
     assert votes[0] > 0.9

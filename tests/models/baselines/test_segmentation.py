@@ -36,9 +36,19 @@ SMALL: dict[type[nn.Module], Any] = {
         neck=8,
         decoder_widths=(8, 8, 8, 4),
     ),
-    SwinUNet: SwinUNetConfig(phases=2, size=32, patch=2, width=8, depths=(2, 2), heads=(2, 2), window=4, drop_path=0.1),
+    SwinUNet: SwinUNetConfig(
+        phases=2, size=32, patch=2, width=8, depths=(2, 2), heads=(2, 2), window=4, drop_path=0.1
+    ),
     EIDDPM: EIDDPMConfig(
-        phases=2, size=16, widths=(8, 8), residual_blocks=1, norm_groups=4, head_width=8, drawing_steps=3, evidence_width=4, prototypes=20
+        phases=2,
+        size=16,
+        widths=(8, 8),
+        residual_blocks=1,
+        norm_groups=4,
+        head_width=8,
+        drawing_steps=3,
+        evidence_width=4,
+        prototypes=20,
     ),
     MDFF: MDFFConfig(phases=2, size=32, widths=(4, 4, 8, 8, 8), reduction=2),
 }
@@ -69,14 +79,18 @@ def parameters(kind: type[nn.Module], config: object) -> int:
 @pytest.mark.parametrize(
     ("kind", "config", "published"),
     [
-        (UNet, UNetConfig(phases=1), 31_031_745),  # 31,031,685 where a second class and a convolution from two to one are counted as well
-        (ResUNetPP, ResUNetPPConfig(phases=3), 4_070_385),  # as Keras counts, with running means and variances
+        # 31,031,685 where a second class and a convolution from two to one are counted as well
+        (UNet, UNetConfig(phases=1), 31_031_745),
+        # as Keras counts, with running means and variances
+        (ResUNetPP, ResUNetPPConfig(phases=3), 4_070_385),
         (TransUNet, TransUNetConfig(phases=3, size=224), 105_276_066),  # with two classes
         (SwinUNet, SwinUNetConfig(phases=3, size=224, window=7), 27_168_228),  # with two classes
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_the_default_has_the_published_size(kind: type[nn.Module], config: object, published: int) -> None:
+def test_the_default_has_the_published_size(
+    kind: type[nn.Module], config: object, published: int
+) -> None:
     assert parameters(kind, config) == pytest.approx(published, rel=0.003)
 
 
@@ -106,12 +120,17 @@ def test_any_number_of_phases_goes_in(kind: type[nn.Module]) -> None:
 @EVERY
 def test_gradient_reaches_every_parameter(kind: type[nn.Module]) -> None:
     network, (images, mask) = build(kind).train(), case(kind)
-    with torch.no_grad():  # as if trained for a while: diffusion models and shortcuts start from zeros
+    # as if trained for a while: diffusion models and shortcuts start from zeros
+    with torch.no_grad():
         for parameter in network.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
     for progress in (0.25, 0.75):
         network.loss(images, mask, progress=progress).backward()
-    silent = [name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.abs().sum() > 0]
+    silent = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    ]
     assert silent == []
 
 
@@ -123,7 +142,9 @@ def test_slices_of_a_batch_do_not_see_each_other(kind: type[nn.Module]) -> None:
 
 
 @EVERY
-def test_it_answers_the_same_twice_and_after_saving_and_loading(kind: type[nn.Module], tmp_path: Path) -> None:
+def test_it_answers_the_same_twice_and_after_saving_and_loading(
+    kind: type[nn.Module], tmp_path: Path
+) -> None:
     network, (images, _) = build(kind).eval(), case(kind)
     answer = network(images)
     torch.manual_seed(5)
@@ -147,7 +168,10 @@ def test_in_bfloat16_the_answer_is_float32_and_nearly_the_same(kind: type[nn.Mod
             loss = network.train().loss(images, mask, progress=progress)
         assert loss.dtype == torch.float32
         loss.backward()
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.isfinite().all()
+        for parameter in network.parameters()
+    )
 
 
 STEPS = {UNet: 60, ResUNetPP: 60, TransUNet: 60, SwinUNet: 60, EIDDPM: 200, MDFF: 40}
@@ -171,7 +195,11 @@ def test_a_slice_without_a_lesion_has_a_finite_loss_and_gradient(kind: type[nn.M
     network, (images, mask) = build(kind).train(), case(kind)
     for progress in (0.25, 0.75):
         network.loss(images, torch.zeros_like(mask), progress=progress).backward()
-    assert all(parameter.grad.isfinite().all() for parameter in network.parameters() if parameter.grad is not None)
+    assert all(
+        parameter.grad.isfinite().all()
+        for parameter in network.parameters()
+        if parameter.grad is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -197,6 +225,8 @@ def test_images_that_do_not_fit_are_refused(kind: type[nn.Module], side: int, me
         (SwinUNetConfig, {"heads": (3, 6)}, "one per level"),
     ],
 )
-def test_a_config_that_cannot_be_is_refused(config: Any, change: dict[str, object], message: str) -> None:
+def test_a_config_that_cannot_be_is_refused(
+    config: Any, change: dict[str, object], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         config(**change)

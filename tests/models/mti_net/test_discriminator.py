@@ -22,18 +22,25 @@ def test_the_discriminator_does_not_look_at_missing_phases() -> None:
 
 
 def test_the_discriminator_has_nothing_to_say_of_no_lesions() -> None:
-    assert TaskDrivenDiscriminator(4, 2)(torch.zeros(0, 4), torch.zeros(0, 2), torch.zeros(0, 4, dtype=torch.bool)).shape == (0,)
+    assert TaskDrivenDiscriminator(4, 2)(
+        torch.zeros(0, 4), torch.zeros(0, 2), torch.zeros(0, 4, dtype=torch.bool)
+    ).shape == (0,)
 
 
 def test_the_discriminator_knows_the_order_of_the_phases_and_reaches_every_parameter() -> None:
     torch.manual_seed(0)
     critic = TaskDrivenDiscriminator(4, 2)
-    curve, types, present = torch.randn(2, 4), torch.rand(2, 2).softmax(-1), torch.ones(2, 4, dtype=torch.bool)
+    curve = torch.randn(2, 4)
+    types = torch.rand(2, 2).softmax(-1)
+    present = torch.ones(2, 4, dtype=torch.bool)
     logits = critic(curve, types, present)
     assert logits.shape == (2,)
     assert not torch.allclose(logits, critic(curve.flip(1), types, present))
     F.binary_cross_entropy_with_logits(logits, torch.tensor([1.0, 1.0])).backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in critic.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.abs().sum() > 0
+        for parameter in critic.parameters()
+    )
 
 
 def test_the_discriminator_learns_to_tell_consistent_pairs_from_crossed_ones() -> None:

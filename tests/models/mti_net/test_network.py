@@ -19,7 +19,15 @@ torch.set_num_threads(1)
 
 PUBLISHED = MTINetConfig(widths=(4, 6, 8, 10), size=64, head_width=8)
 OURS = MTINetConfig(
-    widths=(4, 6, 8, 10), masks=2, types=8, convs=2, subtraction=True, skips=True, heads="lesion", token_width=16, head_width=8
+    widths=(4, 6, 8, 10),
+    masks=2,
+    types=8,
+    convs=2,
+    subtraction=True,
+    skips=True,
+    heads="lesion",
+    token_width=16,
+    head_width=8,
 )
 BOTH = pytest.mark.parametrize("config", [PUBLISHED, OURS], ids=["slice heads", "lesion heads"])
 
@@ -39,12 +47,16 @@ def regions(slices: list[int], size: int = 64) -> Regions:
         weights[index, 1, corner : corner + 12, corner : corner + 12] = 1
         weights[index, 1, corner + 3 : corner + 9, corner + 3 : corner + 9] = 0
         weights[index, 0, corner + 3 : corner + 9, corner + 3 : corner + 9] = 1
-    return Regions(weights, torch.tensor(slices, dtype=torch.int64), torch.full((len(slices),), 700.0))
+    return Regions(
+        weights, torch.tensor(slices, dtype=torch.int64), torch.full((len(slices),), 700.0)
+    )
 
 
 def inputs(seed: int = 0, slices: int = 2, size: int = 64) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(slices, 4, size, size, generator=generator), torch.ones(slices, 4, dtype=torch.bool)
+    return torch.randn(slices, 4, size, size, generator=generator), torch.ones(
+        slices, 4, dtype=torch.bool
+    )
 
 
 def assert_same(a: MTINetOutput, b: MTINetOutput) -> None:
@@ -57,12 +69,25 @@ def assert_same(a: MTINetOutput, b: MTINetOutput) -> None:
 
 def test_the_default_is_the_published_network() -> None:
     config = MTINetConfig()
-    assert (config.phases, config.masks, config.types, config.size, config.blocks, config.head_width) == (4, 1, 2, 256, 3, 64)
+    assert (
+        config.phases,
+        config.masks,
+        config.types,
+        config.size,
+        config.blocks,
+        config.head_width,
+    ) == (4, 1, 2, 256, 3, 64)
     with torch.device("meta"):
         network = MTINet(config)
     assert network.spatial is not None and network.spectral is not None
-    assert len(network.spatial.blocks) == len(network.spectral.blocks) == len(network.decoder.blocks) == 4
-    assert network.heads.positions_ND.shape == (4 * 512, 16 * 16)  # N = 4 x C tokens of P squared values
+    assert (
+        len(network.spatial.blocks)
+        == len(network.spectral.blocks)
+        == len(network.decoder.blocks)
+        == 4
+    )
+    # N = 4 x C tokens of P squared values
+    assert network.heads.positions_ND.shape == (4 * 512, 16 * 16)
     assert [block.self_attn.num_heads for block in network.heads.transformer.layers] == [4, 4, 4]
 
 
@@ -115,7 +140,9 @@ def test_slice_heads_cannot_measure() -> None:
 
 def test_lesion_heads_look_at_slices_of_any_shape() -> None:
     output = build(OURS)(
-        torch.randn(1, 4, 48, 80), torch.ones(1, 4, dtype=torch.bool), Regions(torch.ones(1, 3, 48, 80), *regions([0])[1:])
+        torch.randn(1, 4, 48, 80),
+        torch.ones(1, 4, dtype=torch.bool),
+        Regions(torch.ones(1, 3, 48, 80), *regions([0])[1:]),
     )
     assert output.mask_logits_BKYX.shape == (1, 2, 48, 80)
 
@@ -124,19 +151,32 @@ def test_a_batch_without_lesions_has_no_answers_and_still_a_gradient() -> None:
     network = build(OURS).train()
     output = network(*inputs(), regions([]))
     assert (output.curve_LP.shape, output.type_logits_LT.shape) == ((0, 4), (0, 8))
-    (output.mask_logits_BKYX.mean() + output.curve_LP.sum() + output.type_logits_LT.sum()).backward()
+    (
+        output.mask_logits_BKYX.mean() + output.curve_LP.sum() + output.type_logits_LT.sum()
+    ).backward()
     with torch.inference_mode():
         assert network(*inputs(), regions([])).curve_LP.shape == (0, 4)
-    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in network.parameters())
+    assert all(
+        parameter.grad is None or parameter.grad.isfinite().all()
+        for parameter in network.parameters()
+    )
 
 
 @BOTH
 def test_gradient_reaches_every_parameter(config: MTINetConfig) -> None:
     network = build(config).train()
     masks, curve, types = network(*inputs(), regions([0, 1, 1]))
-    loss = (masks**2).mean() + (curve**2).mean() + F.cross_entropy(types, torch.ones(len(types), dtype=torch.int64))
+    loss = (
+        (masks**2).mean()
+        + (curve**2).mean()
+        + F.cross_entropy(types, torch.ones(len(types), dtype=torch.int64))
+    )
     loss.backward()
-    silent = [name for name, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.abs().sum() > 0]
+    silent = [
+        name
+        for name, parameter in network.named_parameters()
+        if parameter.grad is None or not parameter.grad.abs().sum() > 0
+    ]
     assert silent == []
 
 
@@ -147,7 +187,9 @@ def test_slices_of_a_batch_do_not_see_each_other(config: MTINetConfig) -> None:
     present[1, 0] = False
     together = network(images, present, regions([0, 1]))
     for index in range(2):
-        where = Regions(regions([0, 1]).weights_LRYX[[index]], torch.tensor([0]), torch.tensor([700.0]))
+        where = Regions(
+            regions([0, 1]).weights_LRYX[[index]], torch.tensor([0]), torch.tensor([700.0])
+        )
         alone = network(images[[index]], present[[index]], where)
         assert_same(alone, MTINetOutput(*(tensor[[index]] for tensor in together)))
 
@@ -163,19 +205,26 @@ def test_inference_mode_says_what_training_mode_would(config: MTINetConfig) -> N
         without = network(images, present, regions([0, 1]))
     present_LP = present[..., None].expand(2, 4, 1).squeeze(-1)
     torch.testing.assert_close(with_gradient.mask_logits_BKYX, without.mask_logits_BKYX)
-    torch.testing.assert_close(with_gradient.type_logits_LT, without.type_logits_LT, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(with_gradient.curve_LP[present_LP], without.curve_LP[present_LP], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        with_gradient.type_logits_LT, without.type_logits_LT, rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(
+        with_gradient.curve_LP[present_LP], without.curve_LP[present_LP], rtol=1e-4, atol=1e-5
+    )
 
 
 @BOTH
 @pytest.mark.parametrize("garbage", [1e4, float("nan"), float("inf")])
-def test_what_stands_in_a_missing_phase_is_not_looked_at(config: MTINetConfig, garbage: float) -> None:
+def test_what_stands_in_a_missing_phase_is_not_looked_at(
+    config: MTINetConfig, garbage: float
+) -> None:
     network = build(config).eval()
     images, present = inputs()
     present[0, [0, 2]] = False
     other = images.clone()
     other[0, [0, 2]] = garbage
-    before, after = network(images, present, regions([0, 1])), network(other, present, regions([0, 1]))
+    before = network(images, present, regions([0, 1]))
+    after = network(other, present, regions([0, 1]))
     torch.testing.assert_close(before.mask_logits_BKYX, after.mask_logits_BKYX)
     torch.testing.assert_close(before.type_logits_LT, after.type_logits_LT)
     torch.testing.assert_close(before.curve_LP[present], after.curve_LP[present])
@@ -203,7 +252,9 @@ def test_one_phase_is_enough(config: MTINetConfig, phase: int) -> None:
     assert all(tensor.isfinite().all() for tensor in output)
     shifted = images.clone()
     shifted[:, phase] += torch.randn(64, 64)
-    assert not torch.equal(network(shifted, present, regions([0, 1])).mask_logits_BKYX, output.mask_logits_BKYX)
+    assert not torch.equal(
+        network(shifted, present, regions([0, 1])).mask_logits_BKYX, output.mask_logits_BKYX
+    )
 
 
 def test_a_lesion_is_told_from_its_own_regions() -> None:
@@ -227,10 +278,13 @@ def test_a_lesion_too_small_for_a_core_or_at_the_edge_gets_a_finite_answer() -> 
 
 @BOTH
 def test_it_overfits_one_case(config: MTINetConfig) -> None:
-    network = build(dataclasses.replace(config, widths=(8, 8, 8, 16))).train()  # of four channels all may be dead
+    # of four channels all may be dead
+    network = build(dataclasses.replace(config, widths=(8, 8, 8, 16))).train()
     images, present = inputs(slices=1)
     where = regions([0])
-    mask = (where.weights_LRYX[:, :2].sum(1, keepdim=True) > 0).float().expand(1, config.masks, 64, 64)
+    mask = (
+        (where.weights_LRYX[:, :2].sum(1, keepdim=True) > 0).float().expand(1, config.masks, 64, 64)
+    )
     images = images * 0.1 + mask[:, :1]
     curve, kind = torch.tensor([[0.5, -0.5, 1.0, 0.0]]), torch.tensor([1])
     optimiser = torch.optim.Adam(network.parameters(), lr=2e-3)
@@ -263,16 +317,30 @@ def test_saved_and_loaded_it_answers_the_same(config: MTINetConfig, tmp_path: Pa
 
 @BOTH
 @pytest.mark.parametrize(
-    "change", [{"spatial": False}, {"spectral": False}, {"fusion": "sum"}, {"fusion": "entropy"}, {"skips": True}], ids=str
+    "change",
+    [
+        {"spatial": False},
+        {"spectral": False},
+        {"fusion": "sum"},
+        {"fusion": "entropy"},
+        {"skips": True},
+    ],
+    ids=str,
 )
 def test_every_ablation_runs(config: MTINetConfig, change: dict[str, object]) -> None:
-    config = dataclasses.replace(config, subtraction=config.subtraction and change.get("spatial") is not False)
+    config = dataclasses.replace(
+        config, subtraction=config.subtraction and change.get("spatial") is not False
+    )
     whole, changed = build(config), build(dataclasses.replace(config, **change))
     output = changed(*inputs(), regions([0, 1]))
     assert output.mask_logits_BKYX.shape == (2, config.masks, 64, 64)
-    sizes = [sum(parameter.numel() for parameter in network.parameters()) for network in (whole, changed)]
+    sizes = [
+        sum(parameter.numel() for parameter in network.parameters()) for network in (whole, changed)
+    ]
     if False in change.values():
-        assert sizes[1] == sizes[0] - sum(parameter.numel() for parameter in getattr(whole, next(iter(change))).parameters())
+        assert sizes[1] == sizes[0] - sum(
+            parameter.numel() for parameter in getattr(whole, next(iter(change))).parameters()
+        )
     elif "fusion" in change:
         assert sizes[1] == sizes[0]  # MdIEF has no parameters
 
@@ -306,7 +374,9 @@ def test_misuse_is_refused() -> None:
 
 def test_the_catalogue_builds_what_it_names() -> None:
     for name, entry in NETWORKS.items():
-        config = network_config(name, {"outputs": 4, "architecture": "vgg-16"} if entry.answers == "values" else {})
+        config = network_config(
+            name, {"outputs": 4, "architecture": "vgg-16"} if entry.answers == "values" else {}
+        )
         with torch.device("meta"):
             assert type(entry.build(config)).__name__ == entry.network
         assert name_of(config) == name
@@ -330,19 +400,28 @@ def slow_high_pass(image_YX: np.ndarray, cutoff: float) -> np.ndarray:
 @pytest.mark.parametrize("cutoff", [0.1, 0.26, 0.9])
 def test_high_pass_is_the_filter_written_out(shape: tuple[int, int], cutoff: float) -> None:
     image = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    np.testing.assert_allclose(HighPass(cutoff)(torch.from_numpy(image)[None])[0].numpy(), slow_high_pass(image, cutoff), atol=1e-5)
+    np.testing.assert_allclose(
+        HighPass(cutoff)(torch.from_numpy(image)[None])[0].numpy(),
+        slow_high_pass(image, cutoff),
+        atol=1e-5,
+    )
 
 
 def test_high_pass_removes_a_constant_and_keeps_a_chequerboard() -> None:
     chequers = torch.from_numpy(np.indices((16, 16)).sum(0) % 2 * 2.0 - 1.0).float()[None]
     high_pass = HighPass(0.1)
-    torch.testing.assert_close(high_pass(torch.full((1, 16, 16), 7.0)), torch.zeros(1, 16, 16), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        high_pass(torch.full((1, 16, 16), 7.0)), torch.zeros(1, 16, 16), atol=1e-5, rtol=0
+    )
     torch.testing.assert_close(high_pass(chequers + 7.0), chequers, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("waves", "survives"), [(3, False), (4, True)])
-def test_high_pass_cuts_at_its_fraction_of_the_nyquist_frequency(waves: int, survives: bool) -> None:
-    wave = torch.cos(2 * torch.pi * waves * torch.arange(64) / 64).expand(1, 64, 64)  # Nyquist is 32 waves
+def test_high_pass_cuts_at_its_fraction_of_the_nyquist_frequency(
+    waves: int, survives: bool
+) -> None:
+    # Nyquist is 32 waves
+    wave = torch.cos(2 * torch.pi * waves * torch.arange(64) / 64).expand(1, 64, 64)
     torch.testing.assert_close(HighPass(0.11)(wave), wave * survives, atol=1e-5, rtol=0)
 
 
@@ -370,18 +449,24 @@ def test_mdief_is_equation_1() -> None:
 
 def test_mdief_by_hand() -> None:
     spatial, spectral = torch.full((1, 1, 2, 2), np.log(3.0)), torch.zeros(1, 1, 2, 2)
-    torch.testing.assert_close(MdIEF("mdief")(spatial, spectral), spatial * 1.75)  # exp(log 3) / (3 + 1)
+    # exp(log 3) / (3 + 1)
+    torch.testing.assert_close(MdIEF("mdief")(spatial, spectral), spatial * 1.75)
 
 
 def test_plain_sum() -> None:
-    assert torch.equal(MdIEF("sum")(torch.ones(1, 1, 2, 2), torch.full((1, 1, 2, 2), 2.0)), torch.full((1, 1, 2, 2), 3.0))
+    assert torch.equal(
+        MdIEF("sum")(torch.ones(1, 1, 2, 2), torch.full((1, 1, 2, 2), 2.0)),
+        torch.full((1, 1, 2, 2), 3.0),
+    )
 
 
 def test_entropy_weights_the_domain_whose_magnitude_is_spread() -> None:
     flat, peak = torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)
     peak[0, 0, 0, 0] = 1.0
     gamma = 1 / (1 + np.exp(-1.0))  # entropies 1 and 0
-    torch.testing.assert_close(MdIEF("entropy")(flat, peak), flat * (1 + gamma) + peak * (2 - gamma), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        MdIEF("entropy")(flat, peak), flat * (1 + gamma) + peak * (2 - gamma), atol=1e-4, rtol=0
+    )
 
 
 def test_channel_entropy_by_hand() -> None:
@@ -416,4 +501,6 @@ def test_tim_with_a_support_counts_the_mask_near_each_lesion_only() -> None:
     curve = tim(probability, images, support=where)
     for lesion, in_slice in enumerate([1, 0]):
         near = where.weights_LRYX[lesion].sum(0) > 0
-        torch.testing.assert_close(curve[lesion], images[in_slice][:, near].mean(1), atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            curve[lesion], images[in_slice][:, near].mean(1), atol=1e-4, rtol=1e-3
+        )

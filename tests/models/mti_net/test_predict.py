@@ -44,7 +44,9 @@ def seer(seer_network: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 
     def make(**view: object) -> Predictor:
         card = dataclasses.replace(CARD, input_config=dataclasses.replace(VIEW, **view))
-        monkeypatch.setattr(predict, "load_model", lambda _: (card, seer_network(CURVE_MEAN, CURVE_SD)))
+        monkeypatch.setattr(
+            predict, "load_model", lambda _: (card, seer_network(CURVE_MEAN, CURVE_SD))
+        )
         monkeypatch.setattr(predict, "SMOOTHING_MM", 0.0)
         return Predictor(Path("nowhere"), device="cpu")
 
@@ -52,7 +54,10 @@ def seer(seer_network: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable[..
 
 
 def turned(study: Study, turn: Callable[[hd.Volume], hd.Volume]) -> Study:
-    return dataclasses.replace(study, phases={p: dataclasses.replace(i, volume=turn(i.volume)) for p, i in study.phases.items()})
+    return dataclasses.replace(
+        study,
+        phases={p: dataclasses.replace(i, volume=turn(i.volume)) for p, i in study.phases.items()},
+    )
 
 
 def shifted(study: Study, hu: float) -> Study:
@@ -65,7 +70,12 @@ def oblique(*angles_deg: float) -> np.ndarray:
     for axis, angle in enumerate(np.deg2rad(angles_deg)):
         i, j = [k for k in range(3) if k != axis]
         turn = np.eye(4)
-        turn[[i, i, j, j], [i, j, i, j]] = [np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)]
+        turn[[i, i, j, j], [i, j, i, j]] = [
+            np.cos(angle),
+            -np.sin(angle),
+            np.sin(angle),
+            np.cos(angle),
+        ]
         affine = turn @ affine
     return affine
 
@@ -78,12 +88,18 @@ def test_what_is_there_is_found_and_measured(
     modality: Modality, tiny_case: Callable, seer: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, truth = tiny_case(1, modality=modality, types=[LesionType.HCC, LesionType.HCC])
-    monkeypatch.setattr(predict, "first_guess", lambda _image, *, phase, **_: 0.9 * truth.liver_curve[phase])
+    monkeypatch.setattr(
+        predict, "first_guess", lambda _image, *, phase, **_: 0.9 * truth.liver_curve[phase]
+    )
     prediction = seer(modality=modality)(study)
     np.testing.assert_array_equal(prediction.lesions.array > 0, truth.lesions.array > 0)
     np.testing.assert_array_equal(prediction.liver.array, liver_mask(truth))
     assert (prediction.lesions.array.dtype, prediction.liver.array.dtype) == (np.uint16, bool)
-    assert [lesion.label for lesion in prediction.lesion_list] == [1, 2] == np.unique(prediction.lesions.array)[1:].tolist()
+    assert (
+        [lesion.label for lesion in prediction.lesion_list]
+        == [1, 2]
+        == np.unique(prediction.lesions.array)[1:].tolist()
+    )
     for lesion in prediction.lesion_list:
         assert list(lesion.curve) == list(study.phases)
         for phase, intensity in lesion.curve.items():
@@ -113,11 +129,15 @@ def test_masks_lie_on_the_studys_own_axes(name: str, tiny_case: Callable, seer: 
     prediction = seer()(other)
     np.testing.assert_allclose(prediction.lesions.affine, other.grid.affine)
     np.testing.assert_array_equal(prediction.lesions.array, TURNS[name](truth.lesions).array)
-    np.testing.assert_array_equal(prediction.liver.array, TURNS[name](truth.lesions.with_array(liver_mask(truth))).array)
+    np.testing.assert_array_equal(
+        prediction.liver.array, TURNS[name](truth.lesions.with_array(liver_mask(truth))).array
+    )
 
 
 @pytest.mark.parametrize("angles_deg", [(20, 0, 0), (10, -15, 25), (0, 0, 170)])
-def test_masks_lie_on_oblique_grids(angles_deg: tuple[float, ...], tiny_case: Callable, seer: Callable) -> None:
+def test_masks_lie_on_oblique_grids(
+    angles_deg: tuple[float, ...], tiny_case: Callable, seer: Callable
+) -> None:
     study, truth = tiny_case(2, types=[LesionType.HCC], affine=oblique(*angles_deg))
     prediction = seer()(study)
     np.testing.assert_allclose(prediction.lesions.affine, study.grid.affine, atol=1e-6)
@@ -125,8 +145,14 @@ def test_masks_lie_on_oblique_grids(angles_deg: tuple[float, ...], tiny_case: Ca
     assert prediction.lesions.frame_of_reference_uid == study.grid.frame_of_reference_uid
 
 
-@pytest.mark.parametrize("view", [{"pixel_mm": 2.0}, {"pixel_mm": 3.1, "slice_mm": 6.0}, {"pixel_mm": 0.0, "size": 80}], ids=str)
-def test_masks_lie_on_the_studys_grid_whatever_the_networks(view: dict[str, float], tiny_case: Callable, seer: Callable) -> None:
+@pytest.mark.parametrize(
+    "view",
+    [{"pixel_mm": 2.0}, {"pixel_mm": 3.1, "slice_mm": 6.0}, {"pixel_mm": 0.0, "size": 80}],
+    ids=str,
+)
+def test_masks_lie_on_the_studys_grid_whatever_the_networks(
+    view: dict[str, float], tiny_case: Callable, seer: Callable
+) -> None:
     study, truth = tiny_case(1, types=[LesionType.HCC])
     prediction = seer(**view)(study)
     assert prediction.lesions.array.shape == (6, 48, 48)
@@ -149,7 +175,9 @@ def test_a_lesion_smaller_than_the_networks_pixel_gets_an_answer(
 
 
 @pytest.mark.parametrize("hu", [-25.0, 25.0])
-def test_a_shift_of_all_intensities_is_calibrated_away(hu: float, tiny_case: Callable, seer: Callable) -> None:
+def test_a_shift_of_all_intensities_is_calibrated_away(
+    hu: float, tiny_case: Callable, seer: Callable
+) -> None:
     study, truth = tiny_case(1, types=[LesionType.HCC])
     prediction = seer()(shifted(study, hu))
     np.testing.assert_array_equal(prediction.lesions.array, truth.lesions.array)
@@ -158,44 +186,67 @@ def test_a_shift_of_all_intensities_is_calibrated_away(hu: float, tiny_case: Cal
 
 
 @pytest.mark.parametrize("phase", [Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED])
-def test_one_phase_is_enough_and_said_to_be_doubtful(phase: Phase, tiny_case: Callable, seer: Callable) -> None:
+def test_one_phase_is_enough_and_said_to_be_doubtful(
+    phase: Phase, tiny_case: Callable, seer: Callable
+) -> None:
     study, truth = tiny_case(1, types=[LesionType.HCC])
     prediction = seer()(with_phases(study, {phase}))
     np.testing.assert_array_equal(prediction.lesions.array, truth.lesions.array)
     assert list(prediction.lesion_list[0].curve) == [phase]
-    assert prediction.lesion_list[0].type_set == (LesionType.HCC, LesionType.CYST)  # nothing is promised for one phase
+    # nothing is promised for one phase
+    assert prediction.lesion_list[0].type_set == (LesionType.HCC, LesionType.CYST)
     assert any("only one phase" in warning for warning in prediction.warnings)
-    assert any("no contrast-enhanced phase" in warning for warning in prediction.warnings) is (phase is Phase.PRE)
+    assert any("no contrast-enhanced phase" in warning for warning in prediction.warnings) is (
+        phase is Phase.PRE
+    )
 
 
-def test_the_first_phase_of_a_network_need_not_be_the_native_one(tiny_case: Callable, seer: Callable) -> None:
+def test_the_first_phase_of_a_network_need_not_be_the_native_one(
+    tiny_case: Callable, seer: Callable
+) -> None:
     study, _ = tiny_case(1, types=[LesionType.HCC], phases=[Phase.ARTERIAL])
     prediction = seer(phases=(Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED, Phase.PRE))(study)
     assert not any("no contrast-enhanced phase" in warning for warning in prediction.warnings)
 
 
-def test_sets_are_those_fitted_for_as_many_phases_or_fewer(tiny_case: Callable, seer: Callable) -> None:
+def test_sets_are_those_fitted_for_as_many_phases_or_fewer(
+    tiny_case: Callable, seer: Callable
+) -> None:
     study, _ = tiny_case(1, types=[LesionType.HCC])
-    sizes = [len(seer()(with_phases(study, set(list(Phase)[:count]))).lesion_list[0].type_set) for count in (1, 2, 3, 4)]
+    sizes = [
+        len(seer()(with_phases(study, set(list(Phase)[:count]))).lesion_list[0].type_set)
+        for count in (1, 2, 3, 4)
+    ]
     assert sizes == [2, 2, 1, 1]
 
 
-def test_a_phase_the_network_does_not_know_is_named_and_not_used(tiny_case: Callable, seer: Callable) -> None:
-    study, _ = tiny_case(1, types=[LesionType.HCC], phases=[Phase.PORTAL, Phase.DELAYED, Phase.HEPATOBILIARY])
+def test_a_phase_the_network_does_not_know_is_named_and_not_used(
+    tiny_case: Callable, seer: Callable
+) -> None:
+    study, _ = tiny_case(
+        1, types=[LesionType.HCC], phases=[Phase.PORTAL, Phase.DELAYED, Phase.HEPATOBILIARY]
+    )
     prediction = seer()(study)
     assert list(prediction.lesion_list[0].curve) == [Phase.PORTAL, Phase.DELAYED]
-    assert any("does not look at the hepatobiliary phase" in warning for warning in prediction.warnings)
+    assert any(
+        "does not look at the hepatobiliary phase" in warning for warning in prediction.warnings
+    )
 
 
 def test_no_lesion_is_no_lesion(tiny_case: Callable, seer: Callable) -> None:
     prediction = seer()(tiny_case(1, types=[])[0])
     assert prediction.lesion_list == () and not prediction.lesions.array.any()
-    assert prediction.patient == {LesionType.CYST: 0.0, LesionType.HCC: 0.0} and prediction.malignant == 0.0
+    assert (
+        prediction.patient == {LesionType.CYST: 0.0, LesionType.HCC: 0.0}
+        and prediction.malignant == 0.0
+    )
 
 
 def test_an_image_without_a_liver_is_said_to_be_one(tiny_case: Callable, seer: Callable) -> None:
     study, _ = tiny_case(1, types=[])
-    prediction = seer()(turned(study, lambda volume: volume.with_array(np.full_like(volume.array, -900.0))))
+    prediction = seer()(
+        turned(study, lambda volume: volume.with_array(np.full_like(volume.array, -900.0)))
+    )
     assert not prediction.liver.array.any() and prediction.lesion_list == ()
     assert [warning.split(",")[0] for warning in prediction.warnings] == [
         "little or no liver was found",
@@ -209,12 +260,16 @@ def test_studies_that_do_not_fit_are_refused(tiny_case: Callable, seer: Callable
         seer()(tiny_case(0, phases=[Phase.HEPATOBILIARY])[0])
     study, _ = tiny_case(0)
     phases = dict(study.phases)
-    phases[Phase.PRE] = dataclasses.replace(phases[Phase.PRE], volume=phases[Phase.PRE].volume.flip_spatial([0]))
+    phases[Phase.PRE] = dataclasses.replace(
+        phases[Phase.PRE], volume=phases[Phase.PRE].volume.flip_spatial([0])
+    )
     with pytest.raises(ValueError, match="register the study first"):
         seer()(dataclasses.replace(study, phases=phases))
 
 
-def test_a_device_that_is_not_there_is_refused(seer: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_there_is_refused(
+    seer: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seer()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="use --device cpu"):
@@ -236,8 +291,14 @@ def test_with_phases_keeps_only_those(tiny_case: Callable) -> None:
 
 SMALL = {"widths": (2, 2, 4, 4), "masks": 2, "types": 2}
 NETWORKS = {
-    "lesion heads": (MTINetConfig(**SMALL, skips=True, heads="lesion", token_width=8, head_width=4), VIEW),
-    "slice heads": (MTINetConfig(**SMALL, size=64, head_width=8), dataclasses.replace(VIEW, pixel_mm=0.0, size=64)),
+    "lesion heads": (
+        MTINetConfig(**SMALL, skips=True, heads="lesion", token_width=8, head_width=4),
+        VIEW,
+    ),
+    "slice heads": (
+        MTINetConfig(**SMALL, size=64, head_width=8),
+        dataclasses.replace(VIEW, pixel_mm=0.0, size=64),
+    ),
     "uncalibrated": (
         MTINetConfig(**SMALL | {"masks": 1}, size=64, head_width=8),
         dataclasses.replace(VIEW, pixel_mm=0.0, size=64, calibrate=False),
@@ -258,7 +319,9 @@ def all_lesion(name: str, folder: Path) -> Predictor:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_saved_network_answers_for_any_phases(name: str, tiny_case: Callable, tmp_path: Path) -> None:
+def test_a_saved_network_answers_for_any_phases(
+    name: str, tiny_case: Callable, tmp_path: Path
+) -> None:
     predictor = all_lesion(name, tmp_path)
     study, _ = tiny_case(1)
     for kept in ({Phase.PORTAL}, {Phase.PRE, Phase.DELAYED}, set(study.phases)):
@@ -271,11 +334,15 @@ def test_a_saved_network_answers_for_any_phases(name: str, tiny_case: Callable, 
         assert set(lesion.type_set) <= set(TYPES)
         again = predictor(with_phases(study, kept))
         assert again.lesion_list == prediction.lesion_list
-    assert any("does not outline the liver" in warning for warning in prediction.warnings) is (predictor.card.network_config.masks == 1)
+    assert any("does not outline the liver" in warning for warning in prediction.warnings) is (
+        predictor.card.network_config.masks == 1
+    )
     assert predictor.network_s > 0
 
 
-def test_the_same_lesion_gets_the_same_answer_whichever_way_the_volume_lies(tiny_case: Callable, tmp_path: Path) -> None:
+def test_the_same_lesion_gets_the_same_answer_whichever_way_the_volume_lies(
+    tiny_case: Callable, tmp_path: Path
+) -> None:
     predictor = all_lesion("lesion heads", tmp_path)
     study, _ = tiny_case(1)
     expected = predictor(study).lesion_list[0]
@@ -289,7 +356,10 @@ def test_a_lesion_that_never_convinces_is_left_out(tiny_case: Callable, seer: Ca
     predictor, (study, _) = seer(), tiny_case(1)
     found = predictor.look(study)
     weakest = min(found.peak)
-    fitted = {len(study.phases) - 1: float(np.nextafter(np.float32(weakest), 2)), len(study.phases) + 1: 2.0}
+    fitted = {
+        len(study.phases) - 1: float(np.nextafter(np.float32(weakest), 2)),
+        len(study.phases) + 1: 2.0,
+    }
     predictor.card = dataclasses.replace(predictor.card, calibrated=Calibrated(minimum_peak=fitted))
     kept = predictor.look(study)
     assert len(kept.peak) == sum(peak > weakest for peak in found.peak) < len(found.peak)

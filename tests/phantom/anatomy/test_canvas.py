@@ -29,21 +29,32 @@ def blank(shape: tuple[int, int, int] = (9, 11, 13), tissue: Tissue = Tissue.FAT
     [
         (ellipsoid((0, 0, 0), (5, 5, 5)), (8, 0, 0), 3),
         (ellipsoid((1, 2, 3), (4, 2, 2)), (5, 2, 3), 0),
-        (ellipsoid((0, 0, 0), (4, 1, 1), np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])), (0, 4, 0), 0),
+        (
+            ellipsoid((0, 0, 0), (4, 1, 1), np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])),
+            (0, 4, 0),
+            0,
+        ),
         (tube([(0, 0, 0), (10, 0, 0)], 2), (5, 3, 4), 3),
         (tube([(0, 0, 0), (10, 0, 0)], [1, 3]), (5, 0, 5), 3),
         (tube([(0, 0, 0), (10, 0, 0)], 2), (13, 0, 4), 3),
     ],
 )
-def test_distance_by_hand(shape: Shape, point: tuple[float, float, float], distance_mm: float) -> None:
+def test_distance_by_hand(
+    shape: Shape, point: tuple[float, float, float], distance_mm: float
+) -> None:
     assert shape.distance(*points(point))[0] == pytest.approx(distance_mm, abs=1e-5)
 
 
 def test_shapes_lie_in_their_boxes() -> None:
     tilt = np.deg2rad(30)
-    rotation = np.array([[np.cos(tilt), np.sin(tilt), 0], [-np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]])
+    rotation = np.array(
+        [[np.cos(tilt), np.sin(tilt), 0], [-np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]]
+    )
     grid = points(*np.random.default_rng(0).uniform(-12, 12, (20000, 3)))
-    for shape in (ellipsoid((1, 2, 3), (8, 3, 2), rotation), tube([(-5, 0, 0), (4, 4, 1), (4, -6, 2)], [1, 2, 3])):
+    for shape in (
+        ellipsoid((1, 2, 3), (8, 3, 2), rotation),
+        tube([(-5, 0, 0), (4, 4, 1), (4, -6, 2)], [1, 2, 3]),
+    ):
         inside = np.stack(grid)[:, shape.distance(*grid) < 0]
         assert inside.size
         assert (inside >= shape.low[:, None]).all() and (inside <= shape.high[:, None]).all()
@@ -59,7 +70,9 @@ def test_noise_does_not_depend_on_the_grid_that_samples_it() -> None:
 
 def test_noise_has_unit_variance() -> None:
     axes = [np.linspace(0, 200, 60, dtype=np.float32)] * 3
-    assert smooth_noise(np.random.default_rng(2), axes, (0, 0, 0), (200, 200, 200), 8).std() == pytest.approx(1, abs=0.05)
+    assert smooth_noise(
+        np.random.default_rng(2), axes, (0, 0, 0), (200, 200, 200), 8
+    ).std() == pytest.approx(1, abs=0.05)
 
 
 def test_paint_keeps_to_over_and_within() -> None:
@@ -77,14 +90,26 @@ def test_paint_keeps_to_over_and_within() -> None:
 def test_a_shape_beside_the_grid_paints_nothing() -> None:
     canvas = blank()
     canvas.paint(ellipsoid((100, 0, 0), (4, 4, 4)), Tissue.CYST)
-    canvas.paint_hollow(tube([(100, 0, 0), (110, 0, 0)], 3), Tissue.BOWEL_WALL, Tissue.BOWEL_CONTENT, 2, over=(Tissue.FAT,))
+    canvas.paint_hollow(
+        tube([(100, 0, 0), (110, 0, 0)], 3),
+        Tissue.BOWEL_WALL,
+        Tissue.BOWEL_CONTENT,
+        2,
+        over=(Tissue.FAT,),
+    )
     assert (canvas.tissue == Tissue.FAT).all()
 
 
 def test_a_hollow_organ_has_a_closed_wall() -> None:
     canvas = blank((15, 15, 15))
     canvas.tissue[:, :, :6] = Tissue.LIVER
-    canvas.paint_hollow(ellipsoid((0, 0, 0), (6, 6, 6)), Tissue.STOMACH_WALL, Tissue.STOMACH_CONTENT, 1.5, over=(Tissue.FAT,))
+    canvas.paint_hollow(
+        ellipsoid((0, 0, 0), (6, 6, 6)),
+        Tissue.STOMACH_WALL,
+        Tissue.STOMACH_CONTENT,
+        1.5,
+        over=(Tissue.FAT,),
+    )
     content = tissue_mask(canvas.tissue, (Tissue.STOMACH_CONTENT,))
     organ = tissue_mask(canvas.tissue, (Tissue.STOMACH_WALL, Tissue.STOMACH_CONTENT))
     assert content.any()

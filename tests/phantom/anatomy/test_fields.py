@@ -13,7 +13,9 @@ def test_grid_and_points_agree() -> None:
 
 
 def test_mean_and_spread() -> None:
-    values = draw_field(np.random.default_rng(1), (60, 60, 60), (1.0, 1.0, 1.0), 3.0).on_axes([np.arange(60)] * 3)
+    values = draw_field(np.random.default_rng(1), (60, 60, 60), (1.0, 1.0, 1.0), 3.0).on_axes(
+        [np.arange(60)] * 3
+    )
     assert abs(values.mean()) < 0.05
     assert abs(values.std() - 1) < 0.05
 

@@ -14,7 +14,11 @@ COMPARTMENTS = {
     LesionType.HCC: {Tissue.HCC, Tissue.HCC_NECROSIS, Tissue.HCC_CAPSULE},
     LesionType.ICC: {Tissue.ICC_RIM, Tissue.ICC_CENTRE},
     LesionType.METASTASIS: {Tissue.METASTASIS_RIM, Tissue.METASTASIS_CENTRE},
-    LesionType.HAEMANGIOMA: {Tissue.HAEMANGIOMA_NODULE, Tissue.HAEMANGIOMA_MIDDLE, Tissue.HAEMANGIOMA_CENTRE},
+    LesionType.HAEMANGIOMA: {
+        Tissue.HAEMANGIOMA_NODULE,
+        Tissue.HAEMANGIOMA_MIDDLE,
+        Tissue.HAEMANGIOMA_CENTRE,
+    },
     LesionType.FNH: {Tissue.FNH, Tissue.FNH_SCAR},
     LesionType.CYST: {Tissue.CYST},
     LesionType.CALCIFICATION: {Tissue.CALCIFICATION},
@@ -30,9 +34,21 @@ COMPARTMENTS = {
 
 
 @cache
-def anatomy(seed: int, modality: Modality = Modality.MR, lesion_types: tuple[LesionType, ...] | None = None) -> Anatomy:
-    shape, spacing_mm = ((30, 80, 96), (8.0, 4.5, 4.5)) if modality is Modality.MR else ((60, 80, 96), (9.0, 4.5, 4.5))
-    return build_anatomy(np.random.default_rng(seed), shape=shape, spacing_mm=spacing_mm, modality=modality, lesion_types=lesion_types)
+def anatomy(
+    seed: int, modality: Modality = Modality.MR, lesion_types: tuple[LesionType, ...] | None = None
+) -> Anatomy:
+    shape, spacing_mm = (
+        ((30, 80, 96), (8.0, 4.5, 4.5))
+        if modality is Modality.MR
+        else ((60, 80, 96), (9.0, 4.5, 4.5))
+    )
+    return build_anatomy(
+        np.random.default_rng(seed),
+        shape=shape,
+        spacing_mm=spacing_mm,
+        modality=modality,
+        lesion_types=lesion_types,
+    )
 
 
 def centre_mm(case: Anatomy, *tissues: Tissue) -> np.ndarray:
@@ -43,7 +59,9 @@ def centre_mm(case: Anatomy, *tissues: Tissue) -> np.ndarray:
 
 def test_one_seed_gives_one_anatomy() -> None:
     first, again, other = anatomy(0), anatomy.__wrapped__(0), anatomy(1)
-    assert (first.tissue.array == again.tissue.array).all() and (first.lesions.array == again.lesions.array).all()
+    assert (first.tissue.array == again.tissue.array).all() and (
+        first.lesions.array == again.lesions.array
+    ).all()
     assert first.lesion_types == again.lesion_types and first.subject == again.subject
     assert (first.tissue.array != other.tissue.array).any()
 
@@ -56,7 +74,8 @@ def test_organs_lie_the_right_way_round(seed: int) -> None:
     assert liver[0] < -20 < 60 < spleen[0]  # x grows to the patient's left
     assert cava[0] < aorta[0]
     assert aorta[1] < centre_mm(case, Tissue.BONE_MARROW)[1]  # y grows to the back
-    assert centre_mm(case, Tissue.LUNG)[2] > liver[2] > centre_mm(case, Tissue.KIDNEY_CORTEX)[2]  # z grows to the head
+    # z grows to the head
+    assert centre_mm(case, Tissue.LUNG)[2] > liver[2] > centre_mm(case, Tissue.KIDNEY_CORTEX)[2]
     np.testing.assert_allclose(case.tissue.direction[:, 0], (0, 0, 1), atol=1e-9)
 
 
@@ -64,7 +83,8 @@ def test_organs_lie_the_right_way_round(seed: int) -> None:
 def test_liver_has_a_human_size(seed: int) -> None:
     case = anatomy(seed, lesion_types=())
     parts = (Tissue.LIVER, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN)
-    assert 700 < np.isin(case.tissue.array, parts).sum() * case.tissue.voxel_volume / 1000 < 3200  # ml
+    # ml
+    assert 700 < np.isin(case.tissue.array, parts).sum() * case.tissue.voxel_volume / 1000 < 3200
 
 
 def test_a_long_ct_reaches_from_the_lungs_to_the_pelvis() -> None:
@@ -113,7 +133,13 @@ def test_a_slab_without_liver_has_no_lesions() -> None:
     assert (pelvis.tissue.array == Tissue.BONE_MARROW).any()
 
 
-@pytest.mark.parametrize(("shape", "spacing_mm"), [((0, 8, 8), (1.0, 1.0, 1.0)), ((8, 8, 8), (1.0, -1.0, 1.0))])
-def test_an_impossible_grid_is_refused(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "spacing_mm"), [((0, 8, 8), (1.0, 1.0, 1.0)), ((8, 8, 8), (1.0, -1.0, 1.0))]
+)
+def test_an_impossible_grid_is_refused(
+    shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
+) -> None:
     with pytest.raises(ValueError, match="must be positive"):
-        build_anatomy(np.random.default_rng(0), shape=shape, spacing_mm=spacing_mm, modality=Modality.MR)
+        build_anatomy(
+            np.random.default_rng(0), shape=shape, spacing_mm=spacing_mm, modality=Modality.MR
+        )

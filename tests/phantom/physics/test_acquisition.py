@@ -33,29 +33,51 @@ def blocks() -> Anatomy:
 
 def still(modality: Modality, agent: str) -> Protocol:
     return Protocol(
-        modality, AGENTS[agent], TIMES_S, noise=1.0 if modality is Modality.CT else 0.01, bias=0.0, shift_sd_mm=0, deformation_sd_mm=0
+        modality,
+        AGENTS[agent],
+        TIMES_S,
+        noise=1.0 if modality is Modality.CT else 0.01,
+        bias=0.0,
+        shift_sd_mm=0,
+        deformation_sd_mm=0,
     )
 
 
-@pytest.mark.parametrize(("modality", "agent"), [(Modality.CT, "iodine"), (Modality.MR, "gadobutrol"), (Modality.MR, "gadoxetate")])
+@pytest.mark.parametrize(
+    ("modality", "agent"),
+    [(Modality.CT, "iodine"), (Modality.MR, "gadobutrol"), (Modality.MR, "gadoxetate")],
+)
 def test_truth_describes_the_images(modality: Modality, agent: str) -> None:
     study, truth = acquire(blocks(), still(modality, agent), np.random.default_rng(3))
     assert list(study.phases) == list(TIMES_S)
     assert study.on_one_grid
     assert truth.organs is not None
     assert set(np.unique(truth.organs.array[truth.lesions.array > 0])) == {Organ.LIVER}
-    inside = [binary_erosion(truth.lesions.array == 1), binary_erosion((truth.organs.array == Organ.LIVER) & (truth.lesions.array == 0))]
+    inside = [
+        binary_erosion(truth.lesions.array == 1),
+        binary_erosion((truth.organs.array == Organ.LIVER) & (truth.lesions.array == 0)),
+    ]
     for phase, image in study.phases.items():
         assert np.array_equal(image.volume.array, np.rint(image.volume.array))
-        for mask, curve in zip(inside, (truth.lesion_list[0].curve, truth.liver_curve), strict=True):
+        for mask, curve in zip(
+            inside, (truth.lesion_list[0].curve, truth.liver_curve), strict=True
+        ):
             assert image.volume.array[mask].mean() == pytest.approx(curve[phase], rel=0.08, abs=3)
     assert truth.lesion_list[0].kinetics["hcc.arterial_fraction"] > 0.8
-    assert {name.split(".")[0] for name in truth.lesion_list[1].kinetics} == {"metastasis_rim", "metastasis_centre"}
+    assert {name.split(".")[0] for name in truth.lesion_list[1].kinetics} == {
+        "metastasis_rim",
+        "metastasis_centre",
+    }
 
 
 def test_arms_cast_their_shadow_on_the_same_place_in_every_phase() -> None:
-    study, _ = acquire(blocks(), replace(still(Modality.CT, "iodine"), streaks=150.0), np.random.default_rng(4))
-    pre, *others = (image.volume.array[:, 6:-6, 5:7].mean(2).ravel() for image in study.phases.values())  # fat
+    study, _ = acquire(
+        blocks(), replace(still(Modality.CT, "iodine"), streaks=150.0), np.random.default_rng(4)
+    )
+    # fat
+    pre, *others = (
+        image.volume.array[:, 6:-6, 5:7].mean(2).ravel() for image in study.phases.values()
+    )
     assert pre.std() > 10
     assert all(np.corrcoef(pre, other)[0, 1] > 0.6 for other in others)
 
@@ -65,7 +87,9 @@ def test_aorta_brightens_first() -> None:
     assert truth.organs is not None
     aorta = binary_erosion(truth.organs.array == Organ.AORTA)
     means = {phase: image.volume.array[aorta].mean() for phase, image in study.phases.items()}
-    assert means[Phase.PRE] < 60 < means[Phase.DELAYED] < means[Phase.PORTAL] < means[Phase.ARTERIAL]
+    assert (
+        means[Phase.PRE] < 60 < means[Phase.DELAYED] < means[Phase.PORTAL] < means[Phase.ARTERIAL]
+    )
 
 
 @pytest.mark.parametrize("own_grids", [False, True])
@@ -86,7 +110,9 @@ def test_displacement_leads_to_the_same_tissue(own_grids: bool) -> None:
 
 
 def test_own_grids_stay_inside_the_reference() -> None:
-    study, _ = acquire(blocks(), still(Modality.CT, "iodine"), np.random.default_rng(1), own_grids=True)
+    study, _ = acquire(
+        blocks(), still(Modality.CT, "iodine"), np.random.default_rng(1), own_grids=True
+    )
     far = np.array(study.grid.spatial_shape) - 1
     for phase, image in study.phases.items():
         corners = np.array([[0, 0, 0], np.array(image.volume.spatial_shape) - 1])
@@ -97,7 +123,9 @@ def test_own_grids_stay_inside_the_reference() -> None:
 
 
 def test_gadoxetate_lights_the_liver_and_not_the_carcinoma() -> None:
-    protocol = replace(still(Modality.MR, "gadoxetate"), times_s={Phase.PRE: -60.0, Phase.HEPATOBILIARY: 1200.0})
+    protocol = replace(
+        still(Modality.MR, "gadoxetate"), times_s={Phase.PRE: -60.0, Phase.HEPATOBILIARY: 1200.0}
+    )
     _, truth = acquire(blocks(), protocol, np.random.default_rng(0))
     liver, lesion = truth.liver_curve, truth.lesion_list[0].curve
     assert liver[Phase.HEPATOBILIARY] > 1.3 * liver[Phase.PRE]
@@ -121,14 +149,19 @@ def test_missing_phases_are_drawn_and_never_all() -> None:
     rng = np.random.default_rng(0)
     never = draw_protocol(rng, Modality.CT, missing=dict.fromkeys(Phase, 1.0))
     assert list(never.times_s) == [Phase.PORTAL]
-    kept = [Phase.DELAYED in draw_protocol(rng, Modality.MR, missing={Phase.DELAYED: 0.5}).times_s for _ in range(100)]
+    kept = [
+        Phase.DELAYED in draw_protocol(rng, Modality.MR, missing={Phase.DELAYED: 0.5}).times_s
+        for _ in range(100)
+    ]
     assert 30 < sum(kept) < 70
 
 
 def test_only_gadoxetate_has_a_hepatobiliary_phase() -> None:
     rng = np.random.default_rng(0)
     for agent in ("gadobutrol", "gadoxetate"):
-        assert (Phase.HEPATOBILIARY in draw_protocol(rng, Modality.MR, agents=[agent]).times_s) == (agent == "gadoxetate")
+        assert (Phase.HEPATOBILIARY in draw_protocol(rng, Modality.MR, agents=[agent]).times_s) == (
+            agent == "gadoxetate"
+        )
 
 
 def test_a_protocol_without_phases_is_refused() -> None:

@@ -8,7 +8,10 @@ from liverleaf.phantom.physics import artefacts
 
 
 def places_mm(*shape: int) -> list[NDArray[np.floating]]:
-    return [(np.arange(n) - (n - 1) / 2) * spacing for n, spacing in zip(shape, (5.0, 2.2, 2.2), strict=True)]
+    return [
+        (np.arange(n) - (n - 1) / 2) * spacing
+        for n, spacing in zip(shape, (5.0, 2.2, 2.2), strict=True)
+    ]
 
 
 def test_ct_noise_has_the_spread_asked_for_and_is_correlated() -> None:
@@ -38,7 +41,9 @@ def test_ghosts_lie_along_rows_only() -> None:
 
 def test_ct_noise_is_calmer_in_larger_pixels_and_towards_the_skin() -> None:
     sd = [
-        artefacts.ct_noise(np.random.default_rng(0), (2, round(360 / mm), round(360 / mm)), (5.0, mm, mm), 12.0).std()
+        artefacts.ct_noise(
+            np.random.default_rng(0), (2, round(360 / mm), round(360 / mm)), (5.0, mm, mm), 12.0
+        ).std()
         for mm in (0.7, 1.4, 2.8)
     ]
     assert sd[0] == pytest.approx(12.0, rel=1e-3)
@@ -48,7 +53,9 @@ def test_ct_noise_is_calmer_in_larger_pixels_and_towards_the_skin() -> None:
 
 
 def test_lateral_noise_runs_from_side_to_side() -> None:
-    noise = artefacts.ct_noise(np.random.default_rng(0), (4, 128, 128), (5.0, 0.7, 0.7), 12.0, lateral=0.8)
+    noise = artefacts.ct_noise(
+        np.random.default_rng(0), (4, 128, 128), (5.0, 0.7, 0.7), 12.0, lateral=0.8
+    )
     along, across = (
         np.corrcoef(noise[..., 2:].ravel(), noise[..., :-2].ravel())[0, 1],
         np.corrcoef(noise[:, 2:].ravel(), noise[:, :-2].ravel())[0, 1],
@@ -77,5 +84,7 @@ def test_shadows_lie_in_the_body_not_on_the_grid() -> None:
     arms = artefacts.draw_arms(np.random.default_rng(6))
     whole = places_mm(6, 160, 160)
     part = [whole[0], whole[1][31:120], whole[2][7:60]]
-    shadow, shadow_of_part = (artefacts.streaks(np.random.default_rng(1), places, 20.0, arms) for places in (whole, part))
+    shadow, shadow_of_part = (
+        artefacts.streaks(np.random.default_rng(1), places, 20.0, arms) for places in (whole, part)
+    )
     np.testing.assert_array_equal(shadow_of_part, shadow[:, 31:120, 7:60])

@@ -28,9 +28,15 @@ def test_mti_net_has_its_138_and_100_subjects_at_3_tesla() -> None:
     people = find_population("mti-net")
     kinds = [_cast(people, 5, index).kinds for index in range(238)]
     assert Counter(kinds) == {(LesionType.HCC,): 138, (LesionType.HAEMANGIOMA,): 100}
-    assert kinds != [_cast(people, 6, index).kinds for index in range(238)]  # in an order of the seed's own
+    # in an order of the seed's own
+    assert kinds != [_cast(people, 6, index).kinds for index in range(238)]
     study, truth = Phantom("mti-net", 5, **TINY)[0]
-    assert study.agent == "gadobutrol" and set(study.phases) == {Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED}
+    assert study.agent == "gadobutrol" and set(study.phases) == {
+        Phase.PRE,
+        Phase.ARTERIAL,
+        Phase.PORTAL,
+        Phase.DELAYED,
+    }
     assert {lesion.type for lesion in truth.lesion_list} <= set(kinds[0] or ())
 
 
@@ -40,7 +46,9 @@ def test_lidia_has_several_lesions_and_lacks_a_third_of_the_delayed_phases() -> 
     assert min(map(len, planned)) >= 2
     assert {kind for case in planned for kind, _ in case} == set(LesionType)
     drawn = [draw_protocol(rng, people.modality, missing=people.missing) for _ in range(600)]
-    assert np.mean([Phase.DELAYED not in protocol.times_s for protocol in drawn]) == pytest.approx(1 / 3, abs=0.05)
+    assert np.mean([Phase.DELAYED not in protocol.times_s for protocol in drawn]) == pytest.approx(
+        1 / 3, abs=0.05
+    )
 
 
 def test_hard_lesions_are_small_and_look_like_liver() -> None:
@@ -49,17 +57,30 @@ def test_hard_lesions_are_small_and_look_like_liver() -> None:
     assert max(radii) <= 9
     contrast = {}
     for preset in ("hard", "ct"):
-        phantom = Phantom(preset, 1, Modality.CT, lesion_types=(LesionType.CYST,) * 2, shape=(20, 80, 80), spacing_mm=(8.0, 4.5, 4.5))
+        phantom = Phantom(
+            preset,
+            1,
+            Modality.CT,
+            lesion_types=(LesionType.CYST,) * 2,
+            shape=(20, 80, 80),
+            spacing_mm=(8.0, 4.5, 4.5),
+        )
         cases = [phantom[index][1] for index in range(4)]
         contrast[preset] = np.mean(
-            [abs(lesion.curve[Phase.PORTAL] - c.liver_curve[Phase.PORTAL]) for c in cases for lesion in c.lesion_list]
+            [
+                abs(lesion.curve[Phase.PORTAL] - c.liver_curve[Phase.PORTAL])
+                for c in cases
+                for lesion in c.lesion_list
+            ]
         )
     assert contrast["hard"] < 0.65 * contrast["ct"]
 
 
 def test_a_badly_timed_bolus_is_far_off() -> None:
     rng = np.random.default_rng(0)
-    times_s = np.array([draw_protocol(rng, Modality.CT, poor=True).times_s[Phase.ARTERIAL] for _ in range(300)])
+    times_s = np.array(
+        [draw_protocol(rng, Modality.CT, poor=True).times_s[Phase.ARTERIAL] for _ in range(300)]
+    )
     assert ((times_s < 20) | (times_s > 44)).mean() > 0.5
 
 

@@ -30,7 +30,10 @@ def session(index: int) -> tuple[Study, Truth, Protocol]:
 
 @cache
 def courses(arm: str, animals: int = 200) -> tuple[Course, ...]:
-    return tuple(draw_course(np.random.default_rng((11, ARMS.index(arm), animal)), arm) for animal in range(animals))
+    return tuple(
+        draw_course(np.random.default_rng((11, ARMS.index(arm), animal)), arm)
+        for animal in range(animals)
+    )
 
 
 def share(arm: str) -> float:
@@ -38,7 +41,11 @@ def share(arm: str) -> float:
 
 
 def images(study: Study) -> list[np.ndarray]:
-    return [study.phases[Phase.PRE].volume.array, study.phases[Phase.PORTAL].volume.array, study.other["t2w"].volume.array]
+    return [
+        study.phases[Phase.PRE].volume.array,
+        study.phases[Phase.PORTAL].volume.array,
+        study.other["t2w"].volume.array,
+    ]
 
 
 def test_a_session_depends_on_seed_and_index_only() -> None:
@@ -54,7 +61,12 @@ def test_a_session_depends_on_seed_and_index_only() -> None:
 
 def test_a_study_is_complete() -> None:
     study, truth, protocol = session(6)
-    assert (study.modality, study.agent, study.case_id, study.week) == (Modality.MR, "gadobutrol", "case-6", 2.0)
+    assert (study.modality, study.agent, study.case_id, study.week) == (
+        Modality.MR,
+        "gadobutrol",
+        "case-6",
+        2.0,
+    )
     assert study.subject_id == "phantom-rat-hcc-3-animal-0001"
     assert study.on_one_grid
     for image in images(study):
@@ -80,7 +92,11 @@ def test_an_animal_stays_itself() -> None:
         assert len({truth.markers[name] for truth in truths}) == 1
     assert len({truth.diagnosis for truth in truths}) == 1
     assert len({session(week)[0].subject_id for week in range(WEEKS)}) == 1
-    healthy = [(t.organs.array == Organ.LIVER).sum() - 0.6 * (t.lesions.array > 0).sum() for t in truths if t.organs is not None]
+    healthy = [
+        (t.organs.array == Organ.LIVER).sum() - 0.6 * (t.lesions.array > 0).sum()
+        for t in truths
+        if t.organs is not None
+    ]
     assert max(healthy) < 1.1 * min(healthy)
 
 
@@ -96,7 +112,9 @@ def test_tumours_lie_in_the_liver(index: int) -> None:
     truth = session(index)[1]
     assert truth.organs is not None
     lesion = truth.lesions.array > 0
-    liver = binary_closing((truth.organs.array == Organ.LIVER) & ~lesion, np.ones((3, 5, 5)), iterations=4)
+    liver = binary_closing(
+        (truth.organs.array == Organ.LIVER) & ~lesion, np.ones((3, 5, 5)), iterations=4
+    )
     assert liver[lesion].mean() > 0.6
 
 
@@ -105,7 +123,9 @@ def test_necrosis_is_dark_after_contrast_and_bright_on_t2w() -> None:
     for index in range(WEEKS - 1, 60, WEEKS):
         if not 0.25 < course_of(index).necrosis[-1] < 0.75 or course_of(index).volume_mm3[-1] < 150:
             continue
-        study, truth, _ = rat_case(3, index, shape=(16, 72, 72), spacing_mm=(2.0, 0.9, 0.9), case_id="c")
+        study, truth, _ = rat_case(
+            3, index, shape=(16, 72, 72), spacing_mm=(2.0, 0.9, 0.9), case_id="c"
+        )
         inside = binary_erosion(truth.lesions.array == 1)
         if inside.sum() < 30:
             continue
@@ -120,7 +140,10 @@ def test_necrosis_is_dark_after_contrast_and_bright_on_t2w() -> None:
 
 def course_of(index: int) -> Course:
     """The fate of a session's animal, as `rat_case` draws it."""
-    return draw_course(np.random.default_rng(np.random.SeedSequence((3, index // WEEKS)).spawn(2)[1]), draw_arm(3, index // WEEKS))
+    return draw_course(
+        np.random.default_rng(np.random.SeedSequence((3, index // WEEKS)).spawn(2)[1]),
+        draw_arm(3, index // WEEKS),
+    )
 
 
 def test_the_markers_are_those_of_the_course() -> None:
@@ -138,7 +161,9 @@ def test_arms_are_dealt_evenly() -> None:
 
 
 def test_control_grows_and_combination_shrinks() -> None:
-    ratio = {arm: np.median([c.viable_mm3[-1] / c.viable_mm3[0] for c in courses(arm)]) for arm in ARMS}
+    ratio = {
+        arm: np.median([c.viable_mm3[-1] / c.viable_mm3[0] for c in courses(arm)]) for arm in ARMS
+    }
     assert 4 < ratio["control"] < 10  # 21 days at a doubling time of 6 give 11, crowding takes some
     assert ratio["control"] > ratio["sorafenib"] > ratio["combination"]
     assert ratio["nk cells"] > ratio["combination"]
@@ -171,9 +196,13 @@ def test_courses_are_possible(arm: str) -> None:
 
 
 def test_sorafenib_lowers_perfusion() -> None:
-    assert max(c.vascularity[-1] for c in courses("sorafenib")) < min(c.vascularity[-1] for c in courses("nk cells"))
+    assert max(c.vascularity[-1] for c in courses("sorafenib")) < min(
+        c.vascularity[-1] for c in courses("nk cells")
+    )
     index = next(WEEKS * animal for animal in range(8) if draw_arm(3, animal) == "sorafenib")
-    before, after = (session(i)[1].lesion_list[0].kinetics["hcc.fast_volume"] for i in (index, index + WEEKS - 1))
+    before, after = (
+        session(i)[1].lesion_list[0].kinetics["hcc.fast_volume"] for i in (index, index + WEEKS - 1)
+    )
     assert after < 0.8 * before
 
 
@@ -187,7 +216,9 @@ def test_histology_follows_the_effect() -> None:
 @pytest.mark.parametrize("shape", [(4, 32, 32), (1, 8, 8), (3, 1, 5)])
 def test_tiny_grids_work(shape: tuple[int, int, int]) -> None:
     for index in range(3):
-        study, truth, _ = rat_case(0, index, shape=shape, spacing_mm=(1.0, 0.35, 0.35), case_id="tiny")
+        study, truth, _ = rat_case(
+            0, index, shape=shape, spacing_mm=(1.0, 0.35, 0.35), case_id="tiny"
+        )
         assert study.grid.array.shape == truth.lesions.array.shape == shape
         assert len(truth.lesion_list) == truth.lesions.array.max()
 

@@ -40,7 +40,12 @@ def with_value(content: bytes, element: Element, value: bytes) -> bytes:
 
 def size_of_length(content: bytes, element: Element) -> int:
     """Bytes in which the file writes an element's length, just before its value: 2 or 4."""
-    return 2 if element.value - element.start == 8 and content[element.start + 4 : element.start + 6].isalpha() else 4
+    return (
+        2
+        if element.value - element.start == 8
+        and content[element.start + 4 : element.start + 6].isalpha()
+        else 4
+    )
 
 
 def _walk(dataset: Dataset, implicit: bool) -> Iterator[Element]:
@@ -51,7 +56,9 @@ def _walk(dataset: Dataset, implicit: bool) -> Iterator[Element]:
                 continue  # compressed pixels, which have damages of their own
             vr = raw.VR or dictionary_VR(tag)
             header = 12 if not implicit and vr in EXPLICIT_VR_LENGTH_32 else 8
-            yield Element(tag, vr, raw.value_tell - header, raw.value_tell, raw.value_tell + raw.length)
+            yield Element(
+                tag, vr, raw.value_tell - header, raw.value_tell, raw.value_tell + raw.length
+            )
         elif raw.VR == "SQ":
             for item in raw.value:
                 yield from _walk(item, implicit)

@@ -66,9 +66,10 @@ class Outcome:
 
     Attributes:
         case: the case.
-        verdict: one of `VERDICTS`: "right", its voxels and their places are the undamaged ones; "told", they differ and a warning that the
-            undamaged study has not says that something is wrong; "silent", they differ without one; "refused", by an `InputError` of one
-            line; "crashed", anything else.
+        verdict: one of `VERDICTS`: "right", its voxels and their places are the undamaged ones;
+            "told", they differ and a warning that the undamaged study has not says that something
+            is wrong; "silent", they differ without one; "refused", by an `InputError` of one line;
+            "crashed", anything else.
         detail: what differs ("phases", "geometry" or "values"), or the kind of exception.
         leaked: whether a message, a warning or a name in the result holds words of the patient.
         digest: SHA-256 of the damaged files.
@@ -82,12 +83,17 @@ class Outcome:
 
 
 def ingest_fuzz(
-    out: Path, *, files: int = FILES, seed: int = SEED, jobs: int = 1, progress: Callable[[str, int, int], None] | None = None
+    out: Path,
+    *,
+    files: int = FILES,
+    seed: int = SEED,
+    jobs: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> str:
     """Damage valid studies in every way that `mutations` knows, and read them as `liverleaf inspect` and `analyze` do.
 
-    Each batch runs in a process of its own with limits of time and memory, so that a hang, a bomb or a fault of a decoder is a crash
-    of one case. The result does not depend on `jobs`.
+    Each batch runs in a process of its own with limits of time and memory, so that a hang, a bomb
+    or a fault of a decoder is a crash of one case. The result does not depend on `jobs`.
 
     Args:
         out: folder that gets `ingest-fuzz.json` and `ingest-fuzz.md`.
@@ -108,7 +114,11 @@ def ingest_fuzz(
 
 
 def run(
-    seed: int, numbers: Sequence[int], *, jobs: int = 1, progress: Callable[[str, int, int], None] | None = None
+    seed: int,
+    numbers: Sequence[int],
+    *,
+    jobs: int = 1,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[list[Outcome], float]:
     """Outcomes of cases in the order of their numbers, and the largest resident memory of any process in MB."""
     outcomes: list[Outcome] = []
@@ -152,29 +162,44 @@ def _usual_warnings(source: str) -> frozenset[str]:
 
 def _damaged(seed: int, number: int) -> tuple[Case, dict[str, bytes]]:
     """A case and its files: pairs of source and damage take turns, chance chooses the rest."""
-    pairs = [(name, mutation) for name, source in _sources().items() for mutation in MUTATIONS[source.format]]
+    pairs = [
+        (name, mutation)
+        for name, source in _sources().items()
+        for mutation in MUTATIONS[source.format]
+    ]
     name, mutation = pairs[number % len(pairs)]
     source = _sources()[name]
     rng = np.random.default_rng([seed, number])
     series = source.series[int(rng.integers(len(source.series)))]
-    choices = {"one file": [series[int(rng.integers(len(series)))]], "one series": series, "all files": list(source.files)}
+    choices = {
+        "one file": [series[int(rng.integers(len(series)))]],
+        "one series": series,
+        "all files": list(source.files),
+    }
     spread = SPREADS[int(rng.choice(len(SPREADS), p=SHARES))]
     damage = MUTATIONS[source.format][mutation]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom, which reads and writes headers for the damage
-        changed = {victim: damage(np.random.default_rng([seed, number, 1]), source.files[victim]) for victim in choices[spread]}
+        changed = {
+            victim: damage(np.random.default_rng([seed, number, 1]), source.files[victim])
+            for victim in choices[spread]
+        }
     return Case(number, name, mutation, spread), {**source.files, **changed}
 
 
 def _supervised(seed: int, numbers: Sequence[int]) -> tuple[list[Outcome], float]:
     """Run cases in a process of their own; when it dies, each of them in one of its own, to tell which one kills."""
-    with ProcessPoolExecutor(1, mp_context=get_context("forkserver"), initializer=_limit) as process:
+    with ProcessPoolExecutor(
+        1, mp_context=get_context("forkserver"), initializer=_limit
+    ) as process:
         try:
             return process.submit(_outcomes, seed, numbers).result()
         except BrokenExecutor:
             if len(numbers) == 1:
                 case, damaged = _damaged(seed, numbers[0])
-                return [Outcome(case, "crashed", "the process hung or died", False, _digest(damaged))], 0.0
+                return [
+                    Outcome(case, "crashed", "the process hung or died", False, _digest(damaged))
+                ], 0.0
     each = [_supervised(seed, [number]) for number in numbers]
     return [outcome for found, _ in each for outcome in found], max(used_mb for _, used_mb in each)
 
@@ -199,7 +224,11 @@ def _outcome(seed: int, number: int) -> Outcome:
     """Read one damaged study; a hang ends this process."""
     case, damaged = _damaged(seed, number)
     usual = _usual_warnings(case.source)
-    with TemporaryDirectory() as folder, Path(os.devnull).open("w") as nowhere, warnings.catch_warnings(record=True) as shown:
+    with (
+        TemporaryDirectory() as folder,
+        Path(os.devnull).open("w") as nowhere,
+        warnings.catch_warnings(record=True) as shown,
+    ):
         warnings.simplefilter("always")
         path = _write(damaged, Path(folder))
         faulthandler.dump_traceback_later(LIMIT_S, exit=True, file=nowhere)
@@ -222,10 +251,19 @@ def _read(path: Path, truth: Study, usual: frozenset[str]) -> tuple[str, str, li
         study = read_study(path)
     except InputError as error:
         lines = len(str(error).splitlines())
-        return ("refused", "", [*said, str(error)]) if lines == 1 else ("crashed", "a message of several lines", [*said, str(error)])
+        return (
+            ("refused", "", [*said, str(error)])
+            if lines == 1
+            else ("crashed", "a message of several lines", [*said, str(error)])
+        )
     except BaseException as error:
         return "crashed", type(error).__name__, [*said, str(error)]
-    said += [study.case_id, study.subject_id, *study.warnings, *(repr(image) for image in study.phases.values())]
+    said += [
+        study.case_id,
+        study.subject_id,
+        *study.warnings,
+        *(repr(image) for image in study.phases.values()),
+    ]
     differs = _difference(study, truth)
     if not differs:
         return "right", "", said
@@ -275,7 +313,10 @@ def _record(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any]:
         "by_source": counts(lambda o: o.case.source),
         "by_mutation": counts(lambda o: o.case.mutation),
         "by_both": counts(lambda o: f"{o.case.source}: {o.case.mutation}"),
-        "silent_differences": {detail: sum(o.verdict == "silent" and o.detail == detail for o in outcomes) for detail in DETAILS},
+        "silent_differences": {
+            detail: sum(o.verdict == "silent" and o.detail == detail for o in outcomes)
+            for detail in DETAILS
+        },
         "crashed": listed("crashed"),
         "silent": listed("silent"),
         "sha256": hashlib.sha256("".join(o.digest for o in outcomes).encode()).hexdigest(),
@@ -289,42 +330,66 @@ def _markdown(record: Mapping[str, Any]) -> str:
     lines = [
         "# Damaged files",
         "",
-        f"Written by `{record['command']}` at commit {record['commit']}, on {machine['cores']} cores ({machine['cpu']}); {versions}. "
-        f"SHA-256 over the digests of all damaged studies: `{record['sha256'][:16]}`; largest memory of a process "
-        f"{record['peak_memory_mb']:.0f} MB.",
+        (
+            f"Written by `{record['command']}` at commit {record['commit']}, on {machine['cores']}"
+            f" cores ({machine['cpu']}); {versions}. SHA-256 over the digests of all damaged"
+            f" studies: `{record['sha256'][:16]}`; largest memory of a process"
+            f" {record['peak_memory_mb']:.0f} MB."
+        ),
         "",
-        f"{record['files']} times a valid study of a few small files was damaged in one way, in one file, one series or all files, and "
-        "given to `inspect` and `read_study`. Right: every voxel has its value at its place. Told: the reading differs and a warning says "
-        "that something is wrong. Silent: it differs without a warning. Refused: by one line. Crashed: by anything else, "
-        f"{LIMIT_S:.0f} seconds, or {LIMIT_BYTES / 2**30:.0f} GiB more than at the start among it.",
+        (
+            f"{record['files']} times a valid study of a few small files was damaged in one way, in"
+            " one file, one series or all files, and given to `inspect` and `read_study`. Right:"
+            " every voxel has its value at its place. Told: the reading differs and a warning says"
+            " that something is wrong. Silent: it differs without a warning. Refused: by one line."
+            f" Crashed: by anything else, {LIMIT_S:.0f} seconds, or {LIMIT_BYTES / 2**30:.0f} GiB"
+            " more than at the start among it."
+        ),
         "",
-        f"Crashed: {totals['crashed']}. Messages, warnings or results with a word of the patient's name, number or birthday: "
-        f"{len(record['leaks'])}.",
+        (
+            f"Crashed: {totals['crashed']}. Messages, warnings or results with a word of the"
+            f" patient's name, number or birthday: {len(record['leaks'])}."
+        ),
         "",
         *_table("source", record["by_source"], totals | {"files": record["files"]}),
         *_table("damage", record["by_mutation"], totals | {"files": record["files"]}),
-        f"Of the silent ones {silent['values']} have other values in place, {silent['geometry']} another geometry and {silent['phases']} "
-        "other phases. A flipped bit in stored pixels is another valid pixel: formats without a checksum cannot show it. A change that is "
-        "the same in all files of a series, of the pixel spacing for instance, leaves a valid series. `ingest-fuzz.json` lists each.",
+        (
+            f"Of the silent ones {silent['values']} have other values in place,"
+            f" {silent['geometry']} another geometry and {silent['phases']} other phases. A flipped"
+            " bit in stored pixels is another valid pixel: formats without a checksum cannot show"
+            " it. A change that is the same in all files of a series, of the pixel spacing for"
+            " instance, leaves a valid series. `ingest-fuzz.json` lists each."
+        ),
         "",
     ]
     if record["crashed"]:
         lines += ["| crashed | source | damage | spread | what |", "|---:|---|---|---|---|"]
-        lines += [f"| {c['number']} | {c['source']} | {c['mutation']} | {c['spread']} | {c['detail']} |" for c in record["crashed"]]
+        lines += [
+            f"| {c['number']} | {c['source']} | {c['mutation']} | {c['spread']} | {c['detail']} |"
+            for c in record["crashed"]
+        ]
         lines += [
             "",
-            f"`write_case({record['seed']}, number, folder)` of `liverleaf.benchmarks.fuzzing.fuzzing` writes the files of each again.",
+            (
+                f"`write_case({record['seed']}, number, folder)` of"
+                " `liverleaf.benchmarks.fuzzing.fuzzing` writes the files of each again."
+            ),
             "",
         ]
     return "\n".join(lines)
 
 
-def _table(title: str, rows: Mapping[str, Mapping[str, int]], totals: Mapping[str, int]) -> list[str]:
+def _table(
+    title: str, rows: Mapping[str, Mapping[str, int]], totals: Mapping[str, int]
+) -> list[str]:
     columns = ("files", *VERDICTS)
     return [
         f"| {title} | " + " | ".join(columns) + " |",
         "|---|" + "---:|" * len(columns),
-        *(f"| {name} | " + " | ".join(str(row[column]) for column in columns) + " |" for name, row in rows.items()),
+        *(
+            f"| {name} | " + " | ".join(str(row[column]) for column in columns) + " |"
+            for name, row in rows.items()
+        ),
         "| all | " + " | ".join(str(totals[column]) for column in columns) + " |",
         "",
     ]

@@ -29,8 +29,31 @@ from liverleaf.benchmarks.fuzzing.dicom_elements import (
 Mutation = Callable[[Generator, bytes], bytes]
 
 PIXEL_DATA = 0x7FE00010
-NUMBERS = (b"nan", b"inf", b"-inf", b"0", b"-0.0", b"-1", b"1e308", b"-1e308", b"1e-300", b"99999999999999999999", b"0,7", b"0.7 mm")
-TEXTS = (b"", b" ", b"abc", b"\\" * 9, b"1\\2\\3\\4\\5\\6\\7", b"\x00" * 8, b"\xff" * 8, b"\xc3\x84\r\n\x1b$B", b"x" * 60_000)
+NUMBERS = (
+    b"nan",
+    b"inf",
+    b"-inf",
+    b"0",
+    b"-0.0",
+    b"-1",
+    b"1e308",
+    b"-1e308",
+    b"1e-300",
+    b"99999999999999999999",
+    b"0,7",
+    b"0.7 mm",
+)
+TEXTS = (
+    b"",
+    b" ",
+    b"abc",
+    b"\\" * 9,
+    b"1\\2\\3\\4\\5\\6\\7",
+    b"\x00" * 8,
+    b"\xff" * 8,
+    b"\xc3\x84\r\n\x1b$B",
+    b"x" * 60_000,
+)
 BINARY: Mapping[str, Sequence[int | float]] = {
     "H": (0, 1, 7, 255, 32767, 32768, 65535),
     "h": (0, -1, -32768, 32767),
@@ -62,8 +85,21 @@ PIXELS = (
     "RescaleSlope",
     "RescaleIntercept",
 )
-UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-SYNTAXES = (b"1.2.840.10008.1.2", b"1.2.840.10008.1.2.1", b"1.2.840.10008.1.2.2", b"1.2.840.10008.1.2.5", b"1.2.3", b"")
+UIDS = (
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+)
+SYNTAXES = (
+    b"1.2.840.10008.1.2",
+    b"1.2.840.10008.1.2.1",
+    b"1.2.840.10008.1.2.2",
+    b"1.2.840.10008.1.2.5",
+    b"1.2.3",
+    b"",
+)
 
 
 # Of any file
@@ -113,7 +149,12 @@ def append_bytes(rng: Generator, content: bytes) -> bytes:
 
 def wrong_preamble(rng: Generator, content: bytes) -> bytes:
     """No preamble, a damaged one, or another mark than DICM."""
-    return (content[132:], content[128:], rng.bytes(128) + content[128:], content[:128] + b"DCIM" + content[132:])[rng.integers(4)]
+    return (
+        content[132:],
+        content[128:],
+        rng.bytes(128) + content[128:],
+        content[:128] + b"DCIM" + content[132:],
+    )[rng.integers(4)]
 
 
 def delete_element(rng: Generator, content: bytes) -> bytes:
@@ -129,7 +170,11 @@ def empty_element(rng: Generator, content: bytes) -> bytes:
 
 def retype_element(rng: Generator, content: bytes) -> bytes:
     """A value of another kind, under the element's own type."""
-    return with_value(content, _any_element(rng, content), _pick(rng, (*TEXTS, *NUMBERS, rng.bytes(int(rng.integers(1, 40))))))
+    return with_value(
+        content,
+        _any_element(rng, content),
+        _pick(rng, (*TEXTS, *NUMBERS, rng.bytes(int(rng.integers(1, 40))))),
+    )
 
 
 def extreme_element(rng: Generator, content: bytes) -> bytes:
@@ -151,15 +196,32 @@ def wrong_length(rng: Generator, content: bytes) -> bytes:
     element = _any_element(rng, content)
     size = size_of_length(content, element)
     length = element.end - element.value
-    lengths = [0, 1, length + 1, length - 2, length + int(rng.integers(1, 200)), 2**15 - 1, 2**16 - 1, 2**31 - 1, 2**32 - 2, 2**32 - 1]
+    lengths = [
+        0,
+        1,
+        length + 1,
+        length - 2,
+        length + int(rng.integers(1, 200)),
+        2**15 - 1,
+        2**16 - 1,
+        2**31 - 1,
+        2**32 - 2,
+        2**32 - 1,
+    ]
     claimed = int(_pick(rng, lengths)) % (2**16 if size == 2 else 2**32)
-    return content[: element.value - size] + claimed.to_bytes(size, "little") + content[element.value :]
+    return (
+        content[: element.value - size]
+        + claimed.to_bytes(size, "little")
+        + content[element.value :]
+    )
 
 
 def swap_elements(rng: Generator, content: bytes) -> bytes:
     """Two elements with each other's value."""
     elements = elements_of(content)
-    first, second = sorted((elements[i] for i in rng.choice(len(elements), 2, replace=False)), key=lambda e: e.start)
+    first, second = sorted(
+        (elements[i] for i in rng.choice(len(elements), 2, replace=False)), key=lambda e: e.start
+    )
     values = [content[element.value : element.end] for element in (first, second)]
     return with_value(with_value(content, second, values[0]), first, values[1])
 
@@ -169,7 +231,10 @@ def wrong_uid(rng: Generator, content: bytes) -> bytes:
     elements = {keyword_for_tag(element.tag): element for element in elements_of(content)}
     chosen = elements[_pick(rng, [keyword for keyword in UIDS if keyword in elements])]
     other = elements[_pick(rng, [keyword for keyword in UIDS if keyword in elements])]
-    value = _pick(rng, (content[other.value : other.end], b"1.2.3", b"not a uid", b"1." * 40, b"\x00\x00", b""))
+    value = _pick(
+        rng,
+        (content[other.value : other.end], b"1.2.3", b"not a uid", b"1." * 40, b"\x00\x00", b""),
+    )
     return with_value(content, chosen, value)
 
 
@@ -177,7 +242,9 @@ def wrong_syntax(rng: Generator, content: bytes) -> bytes:
     """The file claims another transfer syntax than it has."""
     start = content.index(b"\x02\x00\x10\x00UI")
     end = start + 8 + int.from_bytes(content[start + 6 : start + 8], "little")
-    return with_value(content, Element(BaseTag(0x00020010), "UI", start, start + 8, end), _pick(rng, SYNTAXES))
+    return with_value(
+        content, Element(BaseTag(0x00020010), "UI", start, start + 8, end), _pick(rng, SYNTAXES)
+    )
 
 
 def wrong_geometry(rng: Generator, content: bytes) -> bytes:
@@ -190,8 +257,14 @@ def wrong_geometry(rng: Generator, content: bytes) -> bytes:
     except ValueError:
         old = 0.0
     near = (old + 0.3, old - 7, -old, old * 10, old / 10, old * 1.001, old + 1000)
-    numbers[at] = f"{near[rng.integers(len(near))]:.8g}".encode() if rng.random() < 0.6 else _pick(rng, NUMBERS)
-    return with_value(content, element, b"\\".join(numbers if rng.random() < 0.9 else numbers[::-1]))
+    numbers[at] = (
+        f"{near[rng.integers(len(near))]:.8g}".encode()
+        if rng.random() < 0.6
+        else _pick(rng, NUMBERS)
+    )
+    return with_value(
+        content, element, b"\\".join(numbers if rng.random() < 0.9 else numbers[::-1])
+    )
 
 
 def wrong_pixel_description(rng: Generator, content: bytes) -> bytes:
@@ -200,8 +273,20 @@ def wrong_pixel_description(rng: Generator, content: bytes) -> bytes:
     if element.vr == "US":
         old = int.from_bytes(content[element.value : element.end][:2], "little")
         new = (old + 1, old - 1, 2 * old, old // 2, 0, 1, 8, 12, 32, 64, 20_000, 32_768, 65_535)
-        return with_value(content, element, struct.pack("<H", int(new[rng.integers(len(new))]) % 65536))
-    texts = (b"1", b"2", b"1000", b"2147483647", b"RGB", b"MONOCHROME1", b"PALETTE COLOR", b"YBR_FULL_422", *NUMBERS)
+        return with_value(
+            content, element, struct.pack("<H", int(new[rng.integers(len(new))]) % 65536)
+        )
+    texts = (
+        b"1",
+        b"2",
+        b"1000",
+        b"2147483647",
+        b"RGB",
+        b"MONOCHROME1",
+        b"PALETTE COLOR",
+        b"YBR_FULL_422",
+        *NUMBERS,
+    )
     return with_value(content, element, _pick(rng, texts))
 
 
@@ -211,7 +296,12 @@ def nonsense_frames(rng: Generator, content: bytes) -> bytes:
     groups = list(dataset.get("PerFrameFunctionalGroupsSequence", ()))
     if groups and rng.random() < 0.7:
         at = int(rng.integers(len(groups)))
-        choices = (groups[:at] + groups[at + 1 :], [*groups, groups[at]], groups[::-1], [*groups[:at], Dataset(), *groups[at + 1 :]])
+        choices = (
+            groups[:at] + groups[at + 1 :],
+            [*groups, groups[at]],
+            groups[::-1],
+            [*groups[:at], Dataset(), *groups[at + 1 :]],
+        )
         dataset.PerFrameFunctionalGroupsSequence = choices[rng.integers(4)]
         if rng.random() < 0.5:
             dataset.NumberOfFrames = len(dataset.PerFrameFunctionalGroupsSequence)
@@ -230,7 +320,9 @@ def damage_fragments(rng: Generator, content: bytes) -> bytes:
         return _flipped(rng, content, start, len(content))
     if kind == 1:
         return content[: int(rng.integers(start, len(content)))]
-    items = [at for at in range(start, len(content) - 8) if content[at : at + 4] == b"\xfe\xff\x00\xe0"]
+    items = [
+        at for at in range(start, len(content) - 8) if content[at : at + 4] == b"\xfe\xff\x00\xe0"
+    ]
     at = int(items[rng.integers(len(items))])
     if kind == 2:
         return content[: at + 4] + struct.pack("<I", int(rng.integers(2**32))) + content[at + 8 :]
@@ -244,7 +336,7 @@ def nifti_field(rng: Generator, content: bytes) -> bytes:
     """A field of the header holds an extreme value."""
     packed = content[:2] == b"\x1f\x8b"
     plain = gzip.decompress(content) if packed else content
-    header: Any = nib.Nifti1Header(plain[:348], check=False)  # type: ignore[no-untyped-call]
+    header: Any = nib.Nifti1Header(plain[:348], check=False)
     fields = header.structarr.dtype.names
     name = str(fields[rng.integers(len(fields))])
     field = header.structarr[name]
@@ -264,7 +356,11 @@ def nifti_inside(rng: Generator, content: bytes) -> bytes:
     """Bits of the image within a sound gzip stream are flipped, or it ends early there."""
     packed = content[:2] == b"\x1f\x8b"
     plain = gzip.decompress(content) if packed else content
-    damaged = _flipped(rng, plain, 0, 400) if rng.random() < 0.5 else plain[: int(rng.integers(len(plain)))]
+    damaged = (
+        _flipped(rng, plain, 0, 400)
+        if rng.random() < 0.5
+        else plain[: int(rng.integers(len(plain)))]
+    )
     return gzip.compress(damaged, mtime=0) if packed else damaged
 
 
@@ -285,7 +381,19 @@ def zip_member(rng: Generator, content: bytes) -> bytes:
 
 def zip_names(rng: Generator, content: bytes) -> bytes:
     """A name in the zip leads elsewhere, is another's, a folder's or too long, or hides a zip."""
-    names = ("../../evil", "/evil", "C:\\evil", "study", "study/", "a" * 300, "\x00", "case.json", "pre.nii", "x.zip", "study/IM00001")
+    names = (
+        "../../evil",
+        "/evil",
+        "C:\\evil",
+        "study",
+        "study/",
+        "a" * 300,
+        "\x00",
+        "case.json",
+        "pre.nii",
+        "x.zip",
+        "study/IM00001",
+    )
     return _rezipped(rng, content, lambda _, data: (_pick(rng, names), data))
 
 
@@ -301,7 +409,20 @@ def case_value(rng: Generator, content: bytes) -> bytes:
         if not (isinstance(inner[key], dict | list) and inner[key] and rng.random() < 0.8):
             break
         inner = inner[key]
-    odd: tuple[Any, ...] = (None, "", -1, 1e308, float("nan"), [], {}, "../../case.json", "/", "pre.nii.gz", "\n", True)
+    odd: tuple[Any, ...] = (
+        None,
+        "",
+        -1,
+        1e308,
+        float("nan"),
+        [],
+        {},
+        "../../case.json",
+        "/",
+        "pre.nii.gz",
+        "\n",
+        True,
+    )
     if rng.random() < 0.2:
         del inner[key]
     else:
@@ -337,7 +458,14 @@ MUTATIONS: Mapping[str, dict[str, Mutation]] = {
     "dicom": DICOM,
     "compressed dicom": DICOM | {"damaged fragments": damage_fragments},
     "nifti": ANY | {"NIfTI header field": nifti_field, "NIfTI inside gzip": nifti_inside},
-    "zip": ANY | {"zip directory": zip_directory, "DICOM damaged in a sound zip": zip_member, "names in the zip": zip_names},
+    "zip": (
+        ANY
+        | {
+            "zip directory": zip_directory,
+            "DICOM damaged in a sound zip": zip_member,
+            "names in the zip": zip_names,
+        }
+    ),
     "case": ANY | {"values of case.json or NIfTI header": case_value},
 }
 """By format of the source and name of the damage."""
@@ -362,7 +490,9 @@ def _any_element(rng: Generator, content: bytes) -> Element:
 
 def _one_of(rng: Generator, content: bytes, keywords: Sequence[str]) -> Element:
     tags = {tag_for_keyword(keyword) for keyword in keywords}
-    element: Element = _pick(rng, [element for element in elements_of(content) if element.tag in tags])
+    element: Element = _pick(
+        rng, [element for element in elements_of(content) if element.tag in tags]
+    )
     return element
 
 
@@ -370,11 +500,27 @@ def _extreme(rng: Generator, vr: str) -> bytes:
     if vr in BINARY_VR:
         return struct.pack(f"<{BINARY_VR[vr]}", _pick(rng, BINARY[BINARY_VR[vr]]))
     if vr in ("DA", "TM", "DT"):
-        return bytes(_pick(rng, (b"99999999", b"00000000", b"250000", b"20240231", b"-1", b"999999.999999", b"20240115250000", b"1")))
+        return bytes(
+            _pick(
+                rng,
+                (
+                    b"99999999",
+                    b"00000000",
+                    b"250000",
+                    b"20240231",
+                    b"-1",
+                    b"999999.999999",
+                    b"20240115250000",
+                    b"1",
+                ),
+            )
+        )
     return bytes(_pick(rng, (*NUMBERS, *TEXTS)))
 
 
-def _rezipped(rng: Generator, content: bytes, change: Callable[[str, bytes], tuple[str, bytes]]) -> bytes:
+def _rezipped(
+    rng: Generator, content: bytes, change: Callable[[str, bytes], tuple[str, bytes]]
+) -> bytes:
     """The zip with the name or the bytes of one member changed."""
     out = BytesIO()
     with zipfile.ZipFile(BytesIO(content)) as old, zipfile.ZipFile(out, "w") as new:

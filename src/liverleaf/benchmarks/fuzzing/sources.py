@@ -59,12 +59,18 @@ class Source:
 def fuzz_sources() -> dict[str, Source]:
     """All sources by name; the same bytes each time on one version of the libraries that encode them."""
     ct, mr = _study(Modality.CT), _study(Modality.MR)
-    alone = {study.modality: replace(study, phases={Phase.PORTAL: study.phases[Phase.PORTAL]}) for study in (ct, mr)}
+    alone = {
+        study.modality: replace(study, phases={Phase.PORTAL: study.phases[Phase.PORTAL]})
+        for study in (ct, mr)
+    }
     compressed = {"RLE": RLELossless, "JPEG 2000": JPEG2000Lossless, "JPEG-LS": JPEGLSLossless}
     return {
         "CT slices": _slices(ct),
         "MR slices, implicit VR": _slices(alone[Modality.MR], _implicit),
-        **{f"CT slices, {name}": _slices(alone[Modality.CT], _compression(uid)) for name, uid in compressed.items()},
+        **{
+            f"CT slices, {name}": _slices(alone[Modality.CT], _compression(uid))
+            for name, uid in compressed.items()
+        },
         "enhanced MR": _enhanced(mr),
         "enhanced CT, JPEG 2000": _enhanced(alone[Modality.CT], JPEG2000Lossless),
         "NIfTI": _nifti(ct, ".nii"),
@@ -76,12 +82,18 @@ def fuzz_sources() -> dict[str, Source]:
 
 def _study(modality: Modality) -> Study:
     """Two phases of a phantom person under the name that must not be told."""
-    study, _ = Phantom(modality.value, PHANTOM_SEED, shape=SHAPE, spacing_mm=SPACING_MM, missing={}, headers=True)[0]
+    study, _ = Phantom(
+        modality.value, PHANTOM_SEED, shape=SHAPE, spacing_mm=SPACING_MM, missing={}, headers=True
+    )[0]
     phases = {phase: study.phases[phase] for phase in (Phase.PRE, Phase.PORTAL)}
     for image in phases.values():
         for header in image.headers:
             header.PatientName, header.PatientID, header.PatientBirthDate = NAME, NUMBER, BIRTHDAY
-            header.OtherPatientNames, header.AccessionNumber, header.ReferringPhysicianName = NAME, NUMBER, NAME
+            header.OtherPatientNames, header.AccessionNumber, header.ReferringPhysicianName = (
+                NAME,
+                NUMBER,
+                NAME,
+            )
     return replace(study, phases=phases, other={}, subject_id="")
 
 
@@ -115,7 +127,9 @@ def _enhanced(study: Study, compression: UID | None = None) -> Source:
         if compression:
             dataset.compress(compression, generate_instance_uid=False)
         files[f"{phase.name.lower()}.dcm"] = _bytes(dataset)
-    return Source("compressed dicom" if compression else "dicom", files, [[name] for name in files], study)
+    return Source(
+        "compressed dicom" if compression else "dicom", files, [[name] for name in files], study
+    )
 
 
 def _multi_frame(headers: Sequence[Dataset], array: np.ndarray, modality: Modality) -> Dataset:
@@ -123,13 +137,28 @@ def _multi_frame(headers: Sequence[Dataset], array: np.ndarray, modality: Modali
     first = headers[0]
     dataset = Dataset()
     dataset.update(first)
-    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SliceLocation"):
+    for keyword in (
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "SliceThickness",
+        "SliceLocation",
+    ):
         del dataset[keyword]
-    scale = {keyword: dataset.pop(keyword).value for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType") if keyword in dataset}
-    dataset.SOPClassUID = EnhancedCTImageStorage if modality is Modality.CT else EnhancedMRImageStorage
+    scale = {
+        keyword: dataset.pop(keyword).value
+        for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType")
+        if keyword in dataset
+    }
+    dataset.SOPClassUID = (
+        EnhancedCTImageStorage if modality is Modality.CT else EnhancedMRImageStorage
+    )
     dataset.NumberOfFrames = len(headers)
     shared = {
-        "PixelMeasuresSequence": {"PixelSpacing": first.PixelSpacing, "SliceThickness": first.SliceThickness},
+        "PixelMeasuresSequence": {
+            "PixelSpacing": first.PixelSpacing,
+            "SliceThickness": first.SliceThickness,
+        },
         "PlaneOrientationSequence": {"ImageOrientationPatient": first.ImageOrientationPatient},
         f"{modality}ImageFrameTypeSequence": {"FrameType": [*first.ImageType, "NONE"]},
         **({"PixelValueTransformationSequence": scale} if scale else {}),
@@ -149,7 +178,8 @@ def _multi_frame(headers: Sequence[Dataset], array: np.ndarray, modality: Modali
         for number, header in enumerate(headers, start=1)
     ]
     for sequence in dataset:
-        sequence.is_undefined_length = sequence.VR == "SQ"  # so that an element in it can change its length and the rest stays valid
+        # so that an element in it can change its length and the rest stays valid
+        sequence.is_undefined_length = sequence.VR == "SQ"
     stored = array - np.float32(scale.get("RescaleIntercept", 0))
     dataset.PixelData = stored.astype("<i2" if dataset.PixelRepresentation else "<u2").tobytes()
     dataset["PixelData"].VR = "OW"
@@ -175,7 +205,9 @@ def _groups(groups: Mapping[str, Mapping[str, object]]) -> Dataset:
 def _nifti(study: Study, ending: str) -> Source:
     def write(folder: Path) -> None:
         for phase, image in study.phases.items():
-            volume = image.volume.with_array(image.volume.array.astype(np.int16)).permute_spatial_axes([2, 1, 0])
+            volume = image.volume.with_array(
+                image.volume.array.astype(np.int16)
+            ).permute_spatial_axes([2, 1, 0])
             nib.save(volume.to_nibabel(), folder / f"{phase.name.lower()}{ending}")
 
     with _written(write) as folder:

@@ -76,17 +76,26 @@ class Answer:
 
 
 def cross_validate(
-    recipe: Recipe, cohort: Cohort, fold: int, out: Path, *, prepared_in: Path, device: str = "auto", progress: Progress | None = None
+    recipe: Recipe,
+    cohort: Cohort,
+    fold: int,
+    out: Path,
+    *,
+    prepared_in: Path,
+    device: str = "auto",
+    progress: Progress | None = None,
 ) -> list[CaseScore]:
     """Train on all folds but one and test on that one; goes on where an earlier call was stopped.
 
-    The folds and what is prepared of a case are the same for every recipe with the same seed and input.
+    The folds and what is prepared of a case are the same for every recipe with the same seed and
+    input.
 
     Args:
         recipe: what to train.
         cohort: cases with truth.
         fold: 0 to 4.
-        out: folder of this method and fold: the training run, `cases.json`, and the masks of the largest slices of the first few cases.
+        out: folder of this method and fold: the training run, `cases.json`, and the masks of the
+            largest slices of the first few cases.
         prepared_in: folder for prepared cases, shared by all methods.
         device: "auto", "cpu" or "cuda".
         progress: called with (what, done, total).
@@ -97,11 +106,23 @@ def cross_validate(
     path = out / "cases.json"
     if path.exists():
         if not holds(out, recipe):
-            raise InputError(f"{out} holds what another recipe has reached: remove that folder, or choose another for the trainings")
+            raise InputError(
+                f"{out} holds what another recipe has reached: remove that folder, or choose"
+                " another for the trainings"
+            )
         return TypeAdapter(list[CaseScore]).validate_json(path.read_bytes())
     split = cohort.folds(FOLDS, recipe.seed)[fold]
     if not (out / "model").exists():
-        train(recipe, cohort, out, fold=fold, resume=(out / "run.json").exists(), device=device, prepared_in=prepared_in, progress=progress)
+        train(
+            recipe,
+            cohort,
+            out,
+            fold=fold,
+            resume=(out / "run.json").exists(),
+            device=device,
+            prepared_in=prepared_in,
+            progress=progress,
+        )
     examiner = Examiner(out / "model", device=device)
     cases = prepare(cohort, split.test, recipe.input, prepared_in)
     scores = []
@@ -122,7 +143,8 @@ def cross_validate(
 def training_seconds(out: Path) -> float:
     """Seconds that the steps of a run took, those before it was stopped and resumed included.
 
-    No step counts for more than ten times the median one: a process or a machine that slept was not training.
+    No step counts for more than ten times the median one: a process or a machine that slept was not
+    training.
     """
     with (out / "log.csv").open(newline="") as file:
         seconds = np.array([float(row["seconds"]) for row in csv.DictReader(file)])
@@ -134,7 +156,9 @@ class Examiner:
 
     def __init__(self, model: Path, *, device: str = "auto") -> None:
         self.card, network = checkpoint.load_network(model)
-        self.device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        self.device = torch.device(
+            "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+        )
         self.network = network.to(self.device)
         self.answers = NETWORKS[self.card.network].answers
         loss = self.card.training["recipe"]["loss"]
@@ -146,22 +170,33 @@ class Examiner:
     def __call__(self, case: PreparedCase) -> Answer:
         """What the network says of a case.
 
-        Curve and type are asked of the slices that the truth says show a lesion, as the paper does with every method, and are averaged
-        over them by the lesions' area: the curve itself, and the logarithm of the types' probabilities. Lesion heads look at what the
-        network itself outlines in a slice, not at the truth.
+        Curve and type are asked of the slices that the truth says show a lesion, as the paper does
+        with every method, and are averaged over them by the lesions' area: the curve itself, and
+        the logarithm of the types' probabilities. Lesion heads look at what the network itself
+        outlines in a slice, not at the truth.
         """
         area_Z = lesion_area(case)
         wanted = [z for z in range(case.slices) if self.answers != "values" or area_Z[z]]
         masks, curves, types = [], [], []
         for start in range(0, len(wanted), SLICES_AT_ONCE):
-            images_BPYX = torch.from_numpy(np.stack([case.slice(z)[0] for z in wanted[start : start + SLICES_AT_ONCE]])).to(self.device)
+            images_BPYX = torch.from_numpy(
+                np.stack([case.slice(z)[0] for z in wanted[start : start + SLICES_AT_ONCE]])
+            ).to(self.device)
             if self.answers == "all":
-                present_BP = torch.tensor(case.present, device=self.device).expand(len(images_BPYX), -1)
+                present_BP = torch.tensor(case.present, device=self.device).expand(
+                    len(images_BPYX), -1
+                )
                 network = cast(MTINet, self.network)
                 features = network.features(images_BPYX, present_BP)
                 logits_BYX = features.mask_logits_BKYX[:, -1].float()
-                regions = outlined(logits_BYX, pixel_mm=float(np.mean(case.pixel_mm))) if self.per_lesion else None
-                curve_BP, type_logits_BT = network.answer(features.levels_BPCYX, images_BPYX, present_BP, regions)
+                regions = (
+                    outlined(logits_BYX, pixel_mm=float(np.mean(case.pixel_mm)))
+                    if self.per_lesion
+                    else None
+                )
+                curve_BP, type_logits_BT = network.answer(
+                    features.levels_BPCYX, images_BPYX, present_BP, regions
+                )
                 masks.append(logits_BYX > 0)
                 curves.append(curve_BP.float())
                 types.append(type_logits_BT.float().log_softmax(-1))
@@ -174,12 +209,25 @@ class Examiner:
         weight_Z = area_Z[wanted]
         return Answer(
             torch.cat(masks).cpu().numpy() if masks else None,
-            self._in_image_units(_weighted(curves, weight_Z), case) if self.learned_curve and weight_Z.any() else None,
-            int(_weighted(types, weight_Z).argmax()) if self.learned_type and weight_Z.any() else None,
+            (
+                self._in_image_units(_weighted(curves, weight_Z), case)
+                if self.learned_curve and weight_Z.any()
+                else None
+            ),
+            (
+                int(_weighted(types, weight_Z).argmax())
+                if self.learned_type and weight_Z.any()
+                else None
+            ),
         )
 
-    def _in_image_units(self, curve_P: NDArray[np.float64], case: PreparedCase) -> NDArray[np.float64]:
-        return np.asarray((curve_P * np.array(self.card.curve_sd) + np.array(self.card.curve_mean)) * np.array(case.units))
+    def _in_image_units(
+        self, curve_P: NDArray[np.float64], case: PreparedCase
+    ) -> NDArray[np.float64]:
+        return np.asarray(
+            (curve_P * np.array(self.card.curve_sd) + np.array(self.card.curve_mean))
+            * np.array(case.units)
+        )
 
 
 def outlined(logits_BYX: torch.Tensor, *, pixel_mm: float) -> Regions:
@@ -191,13 +239,17 @@ def outlined(logits_BYX: torch.Tensor, *, pixel_mm: float) -> Regions:
     """
     peak_B11 = logits_BYX.amax((1, 2), keepdim=True)
     outlines = (logits_BYX >= peak_B11.clamp(max=0.0)).cpu().numpy()
-    weights_LRYX = torch.from_numpy(np.stack([lesion_regions(outline, pixel_mm=pixel_mm) for outline in outlines]))
+    weights_LRYX = torch.from_numpy(
+        np.stack([lesion_regions(outline, pixel_mm=pixel_mm) for outline in outlines])
+    )
     area_L = torch.from_numpy(outlines.sum((1, 2)) * np.float32(pixel_mm**2))
     return Regions(weights_LRYX, torch.arange(len(outlines)), area_L).to(logits_BYX.device)
 
 
 def _weighted(values: Sequence[torch.Tensor], weight_Z: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.asarray(np.average(torch.cat(list(values)).double().cpu().numpy(), axis=0, weights=weight_Z))
+    return np.asarray(
+        np.average(torch.cat(list(values)).double().cpu().numpy(), axis=0, weights=weight_Z)
+    )
 
 
 def lesion_area(case: PreparedCase) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """The rows of MTI-Net's five tables: a scale in, the recipe of every method, and what was published of it, out.
 
-Published: Xiao et al., arXiv:2511.20793, 2025, Tables 1 to 4 and Figure 4, on private data of 238 patients.
+Published: Xiao et al., arXiv:2511.20793, 2025, Tables 1 to 4 and Figure 4, on private data of 238
+patients.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from liverleaf.models.registry import network_config
 OURS = "MTI-Net"
 IMPROVED = "liverleaf-net"
 BASELINE = "training mean"
-HEPATICA_NET: Mapping[str, Any] = {"subtraction": True, "convs": 2, "skips": True, "heads": "lesion", "measured": True, "head_width": 32}
+HEPATICA_NET: Mapping[str, Any] = {
+    "subtraction": True,
+    "convs": 2,
+    "skips": True,
+    "heads": "lesion",
+    "measured": True,
+    "head_width": 32,
+}
 """What liverleaf-net changes of MTI-Net's `network`; beside these, Dice and its learning rates."""
 
 
@@ -32,7 +40,8 @@ class Scale:
         batch: slices per step.
         steps: training steps, or 0 for 100 epochs as published.
         learning_rate: of Adam.
-        lesion_share: share of the slices that show a lesion; 0 draws every slice alike, as published.
+        lesion_share: share of the slices that show a lesion; 0 draws every slice alike, as
+            published.
         augment: whether slices are moved, scaled and made noisy.
         precision: of training, "32-true" or "bf16-mixed".
     """
@@ -49,9 +58,36 @@ class Scale:
 
 
 SCALES: Mapping[str, Scale] = {
-    "smoke": Scale(size=64, width=1 / 16, folds=2, batch=2, steps=4, learning_rate=1e-3, lesion_share=0.6, augment=True),
-    "cpu": Scale(size=96, width=1 / 4, folds=3, batch=8, steps=1000, learning_rate=1e-3, lesion_share=0.6, augment=True),
-    "paper": Scale(size=256, width=1.0, folds=5, batch=1, steps=0, learning_rate=1e-4, lesion_share=0.0, augment=False),
+    "smoke": Scale(
+        size=64,
+        width=1 / 16,
+        folds=2,
+        batch=2,
+        steps=4,
+        learning_rate=1e-3,
+        lesion_share=0.6,
+        augment=True,
+    ),
+    "cpu": Scale(
+        size=96,
+        width=1 / 4,
+        folds=3,
+        batch=8,
+        steps=1000,
+        learning_rate=1e-3,
+        lesion_share=0.6,
+        augment=True,
+    ),
+    "paper": Scale(
+        size=256,
+        width=1.0,
+        folds=5,
+        batch=1,
+        steps=0,
+        learning_rate=1e-4,
+        lesion_share=0.0,
+        augment=False,
+    ),
 }
 
 
@@ -89,7 +125,8 @@ class Table:
         metrics: which metrics it has, the most telling first.
         rows: names of its methods.
         ours: the row that the others are tested against.
-        baseline: whether a row is added for who answers the training set's mean curve and most frequent type.
+        baseline: whether a row is added for who answers the training set's mean curve and most
+            frequent type.
         ablation: whether its rows are `ours` without something.
     """
 
@@ -139,7 +176,9 @@ def mti_net(loss: LossWeights | None = None, **changes: Any) -> MakeRecipe:
             "head_width": (scale.size // 16) ** 2 // 4,
             **changes,
         }
-        return _recipe("mti-net", network_config("mti-net", config), scale, view, loss or LossWeights())
+        return _recipe(
+            "mti-net", network_config("mti-net", config), scale, view, loss or LossWeights()
+        )
 
     return recipe
 
@@ -155,7 +194,12 @@ def at_rates(make: MakeRecipe, body: float, heads: float) -> MakeRecipe:
     def recipe(scale: Scale, view: InputConfig) -> Recipe:
         made = make(scale, view)
         rate = made.optimisation.learning_rate
-        return replace(made, optimisation=replace(made.optimisation, learning_rate=body * rate, head_rate=heads * rate))
+        return replace(
+            made,
+            optimisation=replace(
+                made.optimisation, learning_rate=body * rate, head_rate=heads * rate
+            ),
+        )
 
     return recipe
 
@@ -164,8 +208,17 @@ def segmenter(name: str, **fixed: Any) -> MakeRecipe:
     """A segmentation rival; `fixed` holds published numbers of channels (scaled) and functions of the scale (called)."""
 
     def recipe(scale: Scale, view: InputConfig) -> Recipe:
-        config = {key: value(scale) if callable(value) else _narrowed(value, scale.width) for key, value in fixed.items()}
-        return _recipe(name, network_config(name, {"phases": len(view.phases), "size": scale.size, **config}), scale, view, LossWeights())
+        config = {
+            key: value(scale) if callable(value) else _narrowed(value, scale.width)
+            for key, value in fixed.items()
+        }
+        return _recipe(
+            name,
+            network_config(name, {"phases": len(view.phases), "size": scale.size, **config}),
+            scale,
+            view,
+            LossWeights(),
+        )
 
     return recipe
 
@@ -175,9 +228,17 @@ def classifier(architecture: str, *, learns: str) -> MakeRecipe:
 
     def recipe(scale: Scale, view: InputConfig) -> Recipe:
         outputs = len(view.phases if learns == "curve" else view.types)
-        config = {"architecture": architecture, "inputs": len(view.phases), "outputs": outputs, "size": scale.size, "width": scale.width}
+        config = {
+            "architecture": architecture,
+            "inputs": len(view.phases),
+            "outputs": outputs,
+            "size": scale.size,
+            "width": scale.width,
+        }
         loss = LossWeights(curve=float(learns == "curve"), type=float(learns == "type"))
-        return _recipe(f"{architecture}-{learns}", network_config("classifier", config), scale, view, loss)
+        return _recipe(
+            f"{architecture}-{learns}", network_config("classifier", config), scale, view, loss
+        )
 
     return recipe
 
@@ -193,7 +254,9 @@ def _two(dsc: float, dsc_sd: float, iou: float, iou_sd: float) -> dict[str, Publ
     return {"dsc": Published(dsc, dsc_sd), "iou": Published(iou, iou_sd)}
 
 
-def _three(dsc: float, dsc_sd: float, iou: float, iou_sd: float, mae: float, mae_sd: float) -> dict[str, Published]:
+def _three(
+    dsc: float, dsc_sd: float, iou: float, iou_sd: float, mae: float, mae_sd: float
+) -> dict[str, Published]:
     return {**_two(dsc, dsc_sd, iou, iou_sd), "mae": Published(mae, mae_sd)}
 
 
@@ -204,8 +267,16 @@ def _methods() -> dict[str, Method]:
     return {
         method.name: method
         for method in (
-            Method("UNet", segmenter("unet", widths=(64, 128, 256, 512, 1024)), _two(77.34, 3.04, 58.79, 8.45)),
-            Method("ResUNet++", segmenter("resunet++", widths=(16, 32, 64, 128, 256)), _two(78.85, 2.91, 60.65, 6.98)),
+            Method(
+                "UNet",
+                segmenter("unet", widths=(64, 128, 256, 512, 1024)),
+                _two(77.34, 3.04, 58.79, 8.45),
+            ),
+            Method(
+                "ResUNet++",
+                segmenter("resunet++", widths=(16, 32, 64, 128, 256)),
+                _two(78.85, 2.91, 60.65, 6.98),
+            ),
             Method(
                 "TransUNet",
                 segmenter(
@@ -219,7 +290,15 @@ def _methods() -> dict[str, Method]:
                 ),
                 _two(80.27, 2.73, 64.76, 6.42),
             ),
-            Method("Swin-UNet", segmenter("swin-unet", width=lambda scale: 24 * max(1, round(4 * scale.width)), window=with_window), {}),
+            Method(
+                "Swin-UNet",
+                segmenter(
+                    "swin-unet",
+                    width=lambda scale: 24 * max(1, round(4 * scale.width)),
+                    window=with_window,
+                ),
+                {},
+            ),
             Method(
                 "EI-DDPM",
                 at_rates(
@@ -236,9 +315,17 @@ def _methods() -> dict[str, Method]:
                 ),
                 _two(81.86, 2.12, 68.12, 7.37),
             ),
-            Method("MD-FF", segmenter("md-ff", widths=(32, 64, 128, 256, 512)), _two(82.20, 4.28, 72.06, 6.95)),
+            Method(
+                "MD-FF",
+                segmenter("md-ff", widths=(32, 64, 128, 256, 512)),
+                _two(82.20, 4.28, 72.06, 6.95),
+            ),
             *(
-                Method(f"{name}, {learns}", classifier(architecture, learns=learns), {"mae": published} if learns == "curve" else {})
+                Method(
+                    f"{name}, {learns}",
+                    classifier(architecture, learns=learns),
+                    {"mae": published} if learns == "curve" else {},
+                )
                 for architecture, name, published in (
                     ("vgg-16", "VGG-16", Published(210.28, 43.32)),
                     ("resnet-50", "ResNet-50", Published(184.27, 37.35)),
@@ -247,14 +334,46 @@ def _methods() -> dict[str, Method]:
                 )
                 for learns in ("curve", "type")
             ),
-            Method(OURS, mti_net(), {**_two(85.23, 2.04, 75.48, 5.37), "mae": Published(44.35, 32.93), "accuracy": Published(92.8)}),
-            Method("no MdIEF", mti_net(fusion="sum"), _three(81.67, 2.78, 71.29, 6.23, 65.25, 32.76)),
-            Method("no spectral", mti_net(spectral=False), _three(82.68, 1.89, 72.65, 5.21, 59.36, 36.25)),
-            Method("no spatial", mti_net(spatial=False), _three(83.85, 2.65, 73.57, 4.78, 53.26, 37.89)),
-            Method("no TIM", mti_net(LossWeights(tim=0)), _three(83.66, 2.29, 73.78, 5.39, 51.29, 39.65)),
-            Method("no TDD", mti_net(LossWeights(adversarial=0)), _three(82.40, 2.58, 72.64, 6.28, 49.27, 28.46)),
-            Method("seg only", mti_net(LossWeights(curve=0, type=0, tim=0, adversarial=0)), {"dsc": Published(85.21)}),
-            Method("seg + reg", mti_net(LossWeights(type=0, adversarial=0)), {"dsc": Published(86.34), "mae": Published(48.72)}),
+            Method(
+                OURS,
+                mti_net(),
+                {
+                    **_two(85.23, 2.04, 75.48, 5.37),
+                    "mae": Published(44.35, 32.93),
+                    "accuracy": Published(92.8),
+                },
+            ),
+            Method(
+                "no MdIEF", mti_net(fusion="sum"), _three(81.67, 2.78, 71.29, 6.23, 65.25, 32.76)
+            ),
+            Method(
+                "no spectral",
+                mti_net(spectral=False),
+                _three(82.68, 1.89, 72.65, 5.21, 59.36, 36.25),
+            ),
+            Method(
+                "no spatial", mti_net(spatial=False), _three(83.85, 2.65, 73.57, 4.78, 53.26, 37.89)
+            ),
+            Method(
+                "no TIM",
+                mti_net(LossWeights(tim=0)),
+                _three(83.66, 2.29, 73.78, 5.39, 51.29, 39.65),
+            ),
+            Method(
+                "no TDD",
+                mti_net(LossWeights(adversarial=0)),
+                _three(82.40, 2.58, 72.64, 6.28, 49.27, 28.46),
+            ),
+            Method(
+                "seg only",
+                mti_net(LossWeights(curve=0, type=0, tim=0, adversarial=0)),
+                {"dsc": Published(85.21)},
+            ),
+            Method(
+                "seg + reg",
+                mti_net(LossWeights(type=0, adversarial=0)),
+                {"dsc": Published(86.34), "mae": Published(48.72)},
+            ),
             Method(
                 "seg + cls",
                 mti_net(LossWeights(curve=0, tim=0, adversarial=0)),
@@ -268,26 +387,43 @@ def _methods() -> dict[str, Method]:
             Method(f"{IMPROVED}, curve told anew", liverleaf_net(measured=False), {}),
             Method(
                 f"{IMPROVED}, heads on slices",
-                at_rates(mti_net(LossWeights(dice=1.0), subtraction=True, convs=2, skips=True), 2, 0.5),
+                at_rates(
+                    mti_net(LossWeights(dice=1.0), subtraction=True, convs=2, skips=True), 2, 0.5
+                ),
                 {},
             ),
-            Method(f"{IMPROVED}, rates of the others", mti_net(LossWeights(dice=1.0), **HEPATICA_NET), {}),
+            Method(
+                f"{IMPROVED}, rates of the others",
+                mti_net(LossWeights(dice=1.0), **HEPATICA_NET),
+                {},
+            ),
         )
     }
 
 
 METHODS = _methods()
-"""Every row by its name. Without both curve and type there is no discriminator, which judges their pair; without the curve, no TIM."""
+"""Every row by its name. Without both curve and type there is no discriminator, which judges their
+pair; without the curve, no TIM."""
 
 _SEGMENTERS = ("UNet", "ResUNet++", "TransUNet", "Swin-UNet", "EI-DDPM", "MD-FF")
 _CURVES, _TYPES = (
-    tuple(f"{name}, {learns}" for name in ("VGG-16", "ResNet-50", "DenseNet-121", "Inception")) for learns in ("curve", "type")
+    tuple(f"{name}, {learns}" for name in ("VGG-16", "ResNet-50", "DenseNet-121", "Inception"))
+    for learns in ("curve", "type")
 )
 _OF_IMPROVED = tuple(name for name in METHODS if name.startswith(f"{IMPROVED},"))
 TABLES: Mapping[str, Table] = {
-    "mti-net-table1": Table("MTI-Net's Table 1: segmentation", ("dsc", "iou"), (*_SEGMENTERS, OURS)),
-    "mti-net-table2": Table("MTI-Net's Table 2: regression of the enhancement curve", ("mae",), (*_CURVES, OURS), baseline=True),
-    "mti-net-figure4": Table("MTI-Net's Figure 4: classification", ("accuracy",), (*_TYPES, OURS), baseline=True),
+    "mti-net-table1": Table(
+        "MTI-Net's Table 1: segmentation", ("dsc", "iou"), (*_SEGMENTERS, OURS)
+    ),
+    "mti-net-table2": Table(
+        "MTI-Net's Table 2: regression of the enhancement curve",
+        ("mae",),
+        (*_CURVES, OURS),
+        baseline=True,
+    ),
+    "mti-net-figure4": Table(
+        "MTI-Net's Figure 4: classification", ("accuracy",), (*_TYPES, OURS), baseline=True
+    ),
     "mti-net-table3": Table(
         "MTI-Net's Table 3: ablation",
         ("dsc", "iou", "mae"),

@@ -54,7 +54,8 @@ METRICS: Mapping[str, Metric] = {
     "accuracy": Metric("accuracy (%)", 100.0, higher_is_better=True),
 }
 CONSTANT = 0.1
-"""A method whose curves vary less than this share of the true ones answers about the same for everyone."""
+"""A method whose curves vary less than this share of the true ones answers about the same for
+everyone."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -83,11 +84,13 @@ def mti_net_table(
     Args:
         table: a key of `TABLES`.
         cohort: cases with truth, five subjects or more.
-        out: folder that gets `table.json`, `table.md`, `table.png`, every case's values as `cases.csv` and, for masks and types,
-            `examples.png` and `confusion.png`.
+        out: folder that gets `table.json`, `table.md`, `table.png`, every case's values as
+            `cases.csv` and, for masks and types, `examples.png` and `confusion.png`.
         scale: a key of `SCALES`.
-        runs: folder of the trainings, `out`/runs by default; tables that share it share what they have in common.
-        jobs: number of processes, spread over the GPUs where there are any; their threads, and so the rounding, depend on it.
+        runs: folder of the trainings, `out`/runs by default; tables that share it share what they
+            have in common.
+        jobs: number of processes, spread over the GPUs where there are any; their threads, and so
+            the rounding, depend on it.
         resume: go on with what `runs` holds.
         device: "auto", "cpu" or "cuda".
         precision: what every row trains in, "32-true" or "bf16-mixed".
@@ -97,18 +100,31 @@ def mti_net_table(
         The table, as Markdown.
 
     Raises:
-        InputError: the cohort has no truth or too few subjects, or `runs` holds something and `resume` is not asked for, or was begun
-            with another cohort, scale or precision.
+        InputError: the cohort has no truth or too few subjects, or `runs` holds something and
+            `resume` is not asked for, or was begun with another cohort, scale or precision.
     """
     chosen, what = replace(SCALES[scale], precision=precision), TABLES[table]
     commit, runs = provenance.commit(), runs or out / "runs"
     view = _view(cohort, chosen)
     recipes = {name: METHODS[name].recipe(chosen, view) for name in what.rows}
     folds = range(chosen.folds)
-    cohort.folds(FOLDS, recipes[what.ours].seed)  # refuses a cohort with too few subjects before anything is written
-    _claim(runs, {"scale": scale, "precision": precision, "cohort": data_fingerprint(cohort, range(len(cohort)))}, resume=resume)
+    # refuses a cohort with too few subjects before anything is written
+    cohort.folds(FOLDS, recipes[what.ours].seed)
+    _claim(
+        runs,
+        {
+            "scale": scale,
+            "precision": precision,
+            "cohort": data_fingerprint(cohort, range(len(cohort))),
+        },
+        resume=resume,
+    )
     everyone = prepare(
-        cohort, range(len(cohort)), view, runs / "prepared", progress=progress and (lambda i, n: progress("preparing cases", i, n))
+        cohort,
+        range(len(cohort)),
+        view,
+        runs / "prepared",
+        progress=progress and (lambda i, n: progress("preparing cases", i, n)),
     )
     costs = {}
     for done, name in enumerate(what.rows):
@@ -123,7 +139,10 @@ def mti_net_table(
         scores[job.method] += found
         if progress:
             progress("training and testing", done, len(todo))
-    rows = [_row(name, scores[name], what, costs[name], runs, folds, _rates(recipes[name], chosen)) for name in what.rows]
+    rows = [
+        _row(name, scores[name], what, costs[name], runs, folds, _rates(recipes[name], chosen))
+        for name in what.rows
+    ]
     if what.baseline:
         rows.insert(0, _baseline(cohort, everyone, recipes[what.ours], runs, what, folds))
     metrics = {name: METRICS[name] for name in what.metrics}
@@ -131,9 +150,15 @@ def mti_net_table(
         "table": table,
         "title": what.title,
         "ours": what.ours,
-        "command": f"liverleaf benchmark {table} --cohort COHORT --scale {scale} --precision {precision}",
+        "command": (
+            f"liverleaf benchmark {table} --cohort COHORT --scale {scale} --precision {precision}"
+        ),
         "commit": commit,
-        "cohort": {"fingerprint": data_fingerprint(cohort, range(len(cohort))), "cases": len(cohort), "subjects": len(cohort.subjects)},
+        "cohort": {
+            "fingerprint": data_fingerprint(cohort, range(len(cohort))),
+            "cases": len(cohort),
+            "subjects": len(cohort.subjects),
+        },
         "scale": {"name": scale, **vars(chosen)},
         "seed": recipes[what.ours].seed,
         "hardware": hardware(),
@@ -148,9 +173,16 @@ def mti_net_table(
     if "dsc" in metrics:
         _examples(cohort, everyone, what, runs).savefig(out / "examples.png")
     if "accuracy" in metrics:
-        answering = [name for name in what.rows if any(case.answered is not None for case in scores[name])]
-        record["confusion"] = counts = {name: _confusion(scores[name], len(view.types)).tolist() for name in answering}
-        short = {name.removeprefix(f"{what.ours}, ").removesuffix(", type"): matrix for name, matrix in counts.items()}
+        answering = [
+            name for name in what.rows if any(case.answered is not None for case in scores[name])
+        ]
+        record["confusion"] = counts = {
+            name: _confusion(scores[name], len(view.types)).tolist() for name in answering
+        }
+        short = {
+            name.removeprefix(f"{what.ours}, ").removesuffix(", type"): matrix
+            for name, matrix in counts.items()
+        }
         _confusions(short, view.types).savefig(out / "confusion.png")
     (out / "table.json").write_text(json.dumps(record, indent=1) + "\n")
     return text
@@ -163,10 +195,19 @@ def slug(name: str) -> str:
 
 def _view(cohort: Cohort, scale: Scale) -> InputConfig:
     """Whole slices, squeezed to the scale's size as published; the types are those that the cohort has."""
-    types = sorted(frozenset[LesionType]().union(*(record.lesion_types for record in cohort.records)))
+    types = sorted(
+        frozenset[LesionType]().union(*(record.lesion_types for record in cohort.records))
+    )
     if not types:
         raise InputError("no case of this cohort has a lesion of known type: give one with truth")
-    return InputConfig(cohort.records[0].modality, types=tuple(types), pixel_mm=0.0, slice_mm=0.0, size=scale.size, calibrate=False)
+    return InputConfig(
+        cohort.records[0].modality,
+        types=tuple(types),
+        pixel_mm=0.0,
+        slice_mm=0.0,
+        size=scale.size,
+        calibrate=False,
+    )
 
 
 def _claim(runs: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
@@ -177,18 +218,32 @@ def _claim(runs: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
     elif not path.exists():
         raise InputError(f"{runs} holds other things: choose another folder")
     elif json.loads(path.read_text()) != settings:
-        raise InputError(f"{runs} was begun with another cohort, scale or precision: choose another folder, or the same three")
+        raise InputError(
+            f"{runs} was begun with another cohort, scale or precision: choose another folder, or"
+            " the same three"
+        )
     elif not resume:
-        raise InputError(f"{runs} holds trainings already: add --resume to go on with them, or choose another folder")
+        raise InputError(
+            f"{runs} holds trainings already: add --resume to go on with them, or choose another"
+            " folder"
+        )
 
 
-def _work(job: Job, *, recipes: Mapping[str, Recipe], cohort: Cohort, runs: Path, device: str) -> tuple[Job, list[CaseScore]]:
+def _work(
+    job: Job, *, recipes: Mapping[str, Recipe], cohort: Cohort, runs: Path, device: str
+) -> tuple[Job, list[CaseScore]]:
     out = runs / slug(job.method) / f"fold-{job.fold}"
-    return job, cross_validate(recipes[job.method], cohort, job.fold, out, prepared_in=runs / "prepared", device=device)
+    return job, cross_validate(
+        recipes[job.method], cohort, job.fold, out, prepared_in=runs / "prepared", device=device
+    )
 
 
 def _in_parallel(
-    work: Callable[[Job], tuple[Job, list[CaseScore]]], todo: Sequence[Job], jobs: int, gpus: Sequence[str], progress: Progress | None
+    work: Callable[[Job], tuple[Job, list[CaseScore]]],
+    todo: Sequence[Job],
+    jobs: int,
+    gpus: Sequence[str],
+    progress: Progress | None,
 ) -> Iterator[tuple[Job, list[CaseScore]]]:
     if progress:
         progress("training and testing", 0, len(todo))
@@ -200,7 +255,12 @@ def _in_parallel(
     places = context.SimpleQueue()
     for number in range(jobs if gpus else 0):
         places.put(gpus[number % len(gpus)])
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=begin_worker, initargs=(threads, places if gpus else None)) as pool:
+    with ProcessPoolExecutor(
+        jobs,
+        mp_context=context,
+        initializer=begin_worker,
+        initargs=(threads, places if gpus else None),
+    ) as pool:
         waiting = {pool.submit(work, job) for job in todo}
         try:
             while waiting:
@@ -217,7 +277,8 @@ def begin_worker(threads: int, places: SimpleQueue[str] | None) -> None:
     end_with_parent()
     torch.set_num_threads(threads)
     if places is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = places.get()  # read when CUDA is first used, which is later
+        # read when CUDA is first used, which is later
+        os.environ["CUDA_VISIBLE_DEVICES"] = places.get()
 
 
 def visible_gpus() -> list[str]:
@@ -231,7 +292,11 @@ def _cost(recipe: Recipe, folder: Path, device: str) -> NetworkCost:
     path = folder / "cost.json"
     if not path.exists():
         build = partial(NETWORKS[name_of(recipe.network)].build, recipe.network)
-        cost = network_cost(build, one_slice(recipe), device="cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        cost = network_cost(
+            build,
+            one_slice(recipe),
+            device="cuda" if device != "cpu" and torch.cuda.is_available() else "cpu",
+        )
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(vars(cost)))
     return NetworkCost(**json.loads(path.read_text()))
@@ -240,7 +305,8 @@ def _cost(recipe: Recipe, folder: Path, device: str) -> NetworkCost:
 def one_slice(recipe: Recipe) -> tuple[Any, ...]:
     """What the network of a recipe takes: a slice with all its phases and, where its heads ask for one, a lesion."""
     phases, size = len(recipe.input.phases), recipe.input.size
-    images_BPYX, present_BP = torch.zeros(1, phases, size, size), torch.ones(1, phases, dtype=torch.bool)
+    images_BPYX = torch.zeros(1, phases, size, size)
+    present_BP = torch.ones(1, phases, dtype=torch.bool)
     if NETWORKS[name_of(recipe.network)].answers != "all":
         return (images_BPYX,)
     if recipe.network.heads == "slice":
@@ -248,11 +314,21 @@ def one_slice(recipe: Recipe) -> tuple[Any, ...]:
     return images_BPYX, present_BP, outlined(images_BPYX[:, 0], pixel_mm=1.0)
 
 
-def _row(name: str, scores: Sequence[CaseScore], table: Table, cost: NetworkCost, runs: Path, folds: range, notes: Sequence[str]) -> Row:
+def _row(
+    name: str,
+    scores: Sequence[CaseScore],
+    table: Table,
+    cost: NetworkCost,
+    runs: Path,
+    folds: range,
+    notes: Sequence[str],
+) -> Row:
     return Row(
         name=name,
         values=_values(scores, table.metrics),
-        published={metric: (value.mean, value.sd) for metric, value in METHODS[name].published.items()},
+        published={
+            metric: (value.mean, value.sd) for metric, value in METHODS[name].published.items()
+        },
         train_seconds=sum(training_seconds(runs / slug(name) / f"fold-{fold}") for fold in folds),
         notes=(*notes, *_doubts(scores, table.metrics)),
         **vars(cost),
@@ -274,7 +350,12 @@ def _values(scores: Sequence[CaseScore], metrics: Sequence[str]) -> dict[str, li
         return value
 
     return {
-        metric: [Value(case.subject, case.fold, value) for case in scores if (value := of(case, metric)) is not None] for metric in metrics
+        metric: [
+            Value(case.subject, case.fold, value)
+            for case in scores
+            if (value := of(case, metric)) is not None
+        ]
+        for metric in metrics
     }
 
 
@@ -283,17 +364,33 @@ def _doubts(scores: Sequence[CaseScore], metrics: Sequence[str]) -> Iterator[str
     found = [case.dsc for case in scores if case.dsc is not None]
     if "dsc" in metrics and found and not any(found):
         yield "its masks meet no lesion of any case"
-    curves = [(case.curve, case.true_curve) for case in scores if case.curve is not None and case.true_curve is not None]
+    curves = [
+        (case.curve, case.true_curve)
+        for case in scores
+        if case.curve is not None and case.true_curve is not None
+    ]
     if "mae" in metrics and len(curves) > 1:
-        answered, true = (np.nanstd(np.array(side, float), axis=0).mean() for side in zip(*curves, strict=True))
+        answered, true = (
+            np.nanstd(np.array(side, float), axis=0).mean() for side in zip(*curves, strict=True)
+        )
         if answered < CONSTANT * true:
-            yield f"its curves vary by {100 * answered / true:.0f} % of how the true ones do: it answers about the mean of all"
+            yield (
+                f"its curves vary by {100 * answered / true:.0f} % of how the true ones do: it"
+                " answers about the mean of all"
+            )
     types = {case.answered for case in scores if case.answered is not None}
     if "accuracy" in metrics and len(types) == 1:
         yield "it answers the same type for every case"
 
 
-def _baseline(cohort: Cohort, everyone: Sequence[PreparedCase], recipe: Recipe, runs: Path, table: Table, folds: range) -> Row:
+def _baseline(
+    cohort: Cohort,
+    everyone: Sequence[PreparedCase],
+    recipe: Recipe,
+    runs: Path,
+    table: Table,
+    folds: range,
+) -> Row:
     """Who has seen no image: the training folds' mean curve and most frequent type for every case."""
     scores = []
     for fold in folds:
@@ -303,55 +400,79 @@ def _baseline(cohort: Cohort, everyone: Sequence[PreparedCase], recipe: Recipe, 
         likeliest = min(kinds, key=lambda kind: (-kinds[kind], kind))
         for index in split.test:
             case, record = everyone[index], cohort.records[index]
-            answer = Answer(curve_P=np.array(card.curve_mean) * np.array(case.units), type=likeliest)
+            answer = Answer(
+                curve_P=np.array(card.curve_mean) * np.array(case.units), type=likeliest
+            )
             scores.append(score(answer, case, CaseScore(record.case_id, record.subject_id, fold)))
-    return Row(BASELINE, _values(scores, table.metrics), notes=("sees no image: mean curve and most frequent type of the training folds",))
+    return Row(
+        BASELINE,
+        _values(scores, table.metrics),
+        notes=("sees no image: mean curve and most frequent type of the training folds",),
+    )
 
 
-def _write_cases(path: Path, scores: Mapping[str, Sequence[CaseScore]], types: Sequence[LesionType]) -> None:
+def _write_cases(
+    path: Path, scores: Mapping[str, Sequence[CaseScore]], types: Sequence[LesionType]
+) -> None:
     """What every mean of a table is the mean of: a line per method and case, empty where there is nothing to measure."""
-    cases = pd.DataFrame([{"method": method, **vars(case)} for method, found in scores.items() for case in found])
+    cases = pd.DataFrame(
+        [{"method": method, **vars(case)} for method, found in scores.items() for case in found]
+    )
     names = {index: kind.name.lower() for index, kind in enumerate(types)}
-    cases = cases.drop(columns=["curve", "true_curve"]).assign(**{key: cases[key].map(names) for key in ("type", "answered")})
+    cases = cases.drop(columns=["curve", "true_curve"]).assign(
+        **{key: cases[key].map(names) for key in ("type", "answered")}
+    )
     cases.to_csv(path, index=False, float_format="%.6g")
 
 
 def _about(record: Mapping[str, Any]) -> str:
     scale, cohort = record["scale"], record["cohort"]
     budget = f"{scale['steps']} steps" if scale["steps"] else "100 epochs"
-    precision = "32 bits" if scale["precision"] == "32-true" else "bfloat16 where it suffices, else 32 bits"
+    precision = (
+        "32 bits" if scale["precision"] == "32-true" else "bfloat16 where it suffices, else 32 bits"
+    )
     return (
-        f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}, on {record['hardware']['cores']} cores "
-        f"({record['hardware']['cpu']}). {cohort['subjects']} subjects, {cohort['cases']} cases; {scale['folds']} of {FOLDS} folds by "
-        f"subject. Every method sees the same slices of {scale['size']} x {scale['size']} pixels, has {scale['width']:g} of its published "
-        f"channels and the same budget: {budget} of {scale['batch']} slices, Adam at {scale['learning_rate']:g} unless said below, "
-        f"in {precision}. "
-        "Research use only."
+        f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}, on"
+        f" {record['hardware']['cores']} cores ({record['hardware']['cpu']}). {cohort['subjects']}"
+        f" subjects, {cohort['cases']} cases; {scale['folds']} of {FOLDS} folds by subject. Every"
+        f" method sees the same slices of {scale['size']} x {scale['size']} pixels, has"
+        f" {scale['width']:g} of its published channels and the same budget: {budget} of"
+        f" {scale['batch']} slices, Adam at {scale['learning_rate']:g} unless said below, in"
+        f" {precision}. Research use only."
     )
 
 
 def _reading(table: Table) -> str:
     text = (
-        f"By how much {table.ours} is better (minus: worse), a mean over subjects with its 95 % bootstrap interval. A difference is shown "
-        f"where the corrected p is below {SIGNIFICANT:g} and the interval does not hold 0."
+        f"By how much {table.ours} is better (minus: worse), a mean over subjects with its 95 %"
+        f" bootstrap interval. A difference is shown where the corrected p is below {SIGNIFICANT:g}"
+        " and the interval does not hold 0."
     )
     lacking = (
-        " Every row lacks a part or a task: where it is better than a row, what that row lacks helps here; where it is worse, it harms; "
-        "where no difference is shown, it is not shown to do either."
+        " Every row lacks a part or a task: where it is better than a row, what that row lacks"
+        " helps here; where it is worse, it harms; where no difference is shown, it is not shown to"
+        " do either."
     )
     return text + (lacking if table.ablation else "")
 
 
 def _confusion(scores: Sequence[CaseScore], types: int) -> NDArray[np.int64]:
-    pairs = [(case.type, case.answered) for case in scores if case.type is not None and case.answered is not None]
+    pairs = [
+        (case.type, case.answered)
+        for case in scores
+        if case.type is not None and case.answered is not None
+    ]
     return confusion([true for true, _ in pairs], [answered for _, answered in pairs], types)
 
 
 def _confusions(counts: Mapping[str, Any], types: Sequence[LesionType]) -> Figure:
     """Percent of the true type, a matrix per method, as Figure 4 of the paper."""
     drawn = Figure(figsize=(2.6 * len(counts), 3.1), dpi=130, layout="constrained")
-    names = [kind.name if len(kind.name) == 3 else kind.name.lower() for kind in types]  # HCC, ICC and FNH are abbreviations
-    for panel, (name, matrix) in zip(drawn.subplots(1, len(counts), squeeze=False)[0], counts.items(), strict=True):
+    # HCC, ICC and FNH are abbreviations
+    names = [kind.name if len(kind.name) == 3 else kind.name.lower() for kind in types]
+    for panel, (name, matrix) in zip(
+        drawn.subplots(1, len(counts), squeeze=False)[0], counts.items(), strict=True
+    ):
         array = np.array(matrix, float)
         share = 100 * array / np.maximum(array.sum(axis=1, keepdims=True), 1)
         panel.imshow(share, vmin=0, vmax=100, cmap="Blues")
@@ -373,8 +494,12 @@ def _examples(cohort: Cohort, everyone: Sequence[PreparedCase], table: Table, ru
     found = {name: dict(np.load(file)) for name, file in files.items() if file.exists()}
     shown = list(next(iter(found.values())))
     index_of = {record.case_id: index for index, record in enumerate(cohort.records)}
-    drawn = Figure(figsize=(1.75 * len(found), 1.85 * len(shown) + 0.3), dpi=130, layout="constrained")
-    for panels, case_id in zip(drawn.subplots(len(shown), len(found), squeeze=False), shown, strict=True):
+    drawn = Figure(
+        figsize=(1.75 * len(found), 1.85 * len(shown) + 0.3), dpi=130, layout="constrained"
+    )
+    for panels, case_id in zip(
+        drawn.subplots(len(shown), len(found), squeeze=False), shown, strict=True
+    ):
         case = everyone[index_of[case_id]]
         images_PYX, labels_2YX = case.slice(int(lesion_area(case).argmax()))
         image_YX = images_PYX[int(np.flatnonzero(case.present)[min(2, sum(case.present) - 1)])]
@@ -385,6 +510,11 @@ def _examples(cohort: Cohort, everyone: Sequence[PreparedCase], table: Table, ru
             if masks[case_id].any():
                 panel.contour(masks[case_id], [0.5], colors="#ff8c42", linewidths=0.9)
             panel.set_axis_off()
-            panel.set_title(name.removeprefix(f"{table.ours}, ") if case_id == shown[0] else "", fontsize=8)
-    drawn.supxlabel("portal venous phase where there is one; white: truth, orange: what the method answers", fontsize=8)
+            panel.set_title(
+                name.removeprefix(f"{table.ours}, ") if case_id == shown[0] else "", fontsize=8
+            )
+    drawn.supxlabel(
+        "portal venous phase where there is one; white: truth, orange: what the method answers",
+        fontsize=8,
+    )
     return drawn

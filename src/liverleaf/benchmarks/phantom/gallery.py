@@ -50,21 +50,36 @@ class Row:
         """Case, size and window in words."""
         modality = self.example.study.modality
         low, high = self.window
-        second = "; hepatobiliary phase: the same body with gadoxetate, window of its own" if self.example.hepatobiliary else ""
+        second = (
+            "; hepatobiliary phase: the same body with gadoxetate, window of its own"
+            if self.example.hepatobiliary
+            else ""
+        )
         return (
-            f"{modality}, {self.example.study.agent}: case {self.example.case}, {self.example.diameter_mm:.0f} mm, "
-            f"window {low:.0f} to {high:.0f} {modality.unit}{second}"
+            f"{modality}, {self.example.study.agent}: case {self.example.case},"
+            f" {self.example.diameter_mm:.0f} mm, window {low:.0f} to {high:.0f}"
+            f" {modality.unit}{second}"
         ).replace("-", "−")
 
     @property
     def times(self) -> Mapping[Phase, str]:
         """When each phase was acquired, in words."""
-        studies = [self.example.study, *([self.example.hepatobiliary[0]] if self.example.hepatobiliary else [])]
-        seconds = {phase: image.time_s for study in studies for phase, image in study.phases.items()}
-        return {phase: "" if phase is Phase.PRE or seconds[phase] is None else f"{seconds[phase]:.0f} s" for phase in self.tiles}
+        studies = [
+            self.example.study,
+            *([self.example.hepatobiliary[0]] if self.example.hepatobiliary else []),
+        ]
+        seconds = {
+            phase: image.time_s for study in studies for phase, image in study.phases.items()
+        }
+        return {
+            phase: "" if phase is Phase.PRE or seconds[phase] is None else f"{seconds[phase]:.0f} s"
+            for phase in self.tiles
+        }
 
 
-def gallery(out: Path, *, seed: int = 0, progress: Callable[[str, int, int], None] | None = None) -> Path:
+def gallery(
+    out: Path, *, seed: int = 0, progress: Callable[[str, int, int], None] | None = None
+) -> Path:
     """Simulate an example of every entry in MR and in CT and write the page and its contact sheets.
 
     Args:
@@ -79,7 +94,9 @@ def gallery(out: Path, *, seed: int = 0, progress: Callable[[str, int, int], Non
         ValueError: an entry has no fit case among the first `TRIES` of this seed.
     """
     rows: dict[Modality, list[Row]] = {Modality.MR: [], Modality.CT: []}
-    for done, (entry, modality) in enumerate((entry, modality) for entry in ENTRIES for modality in rows):
+    for done, (entry, modality) in enumerate(
+        (entry, modality) for entry in ENTRIES for modality in rows
+    ):
         if progress:
             progress(f"{entry.title}, {modality}", done, 2 * len(ENTRIES))
         rows[modality].append(show(find_example(entry, modality, seed)))
@@ -94,42 +111,73 @@ def show(example: Example) -> Row:
     centre = np.array([z, rows.mean(), columns.mean()])
     spacing_mm = example.truth.lesions.spacing[1:]
     planes = {phase: _follow(example.study, example.truth, phase, centre) for phase in ROUTINE}
-    window = CT_WINDOW_HU if example.study.modality is Modality.CT else _mr_window(planes.values(), spacing_mm)
-    tiles = {phase: _tile(plane, place, spacing_mm, window) for phase, (plane, place) in planes.items()}
+    window = (
+        CT_WINDOW_HU
+        if example.study.modality is Modality.CT
+        else _mr_window(planes.values(), spacing_mm)
+    )
+    tiles = {
+        phase: _tile(plane, place, spacing_mm, window) for phase, (plane, place) in planes.items()
+    }
     if example.hepatobiliary:  # another examination, another arbitrary scale
         plane, place = _follow(*example.hepatobiliary, Phase.HEPATOBILIARY, centre)
-        tiles[Phase.HEPATOBILIARY] = _tile(plane, place, spacing_mm, _mr_window([(plane, place)], spacing_mm))
-    return Row(example, tiles, _outlined(_grey(example.study.grid.array[z], window), mask[z], LESION_COLOURS[1]), window)
+        tiles[Phase.HEPATOBILIARY] = _tile(
+            plane, place, spacing_mm, _mr_window([(plane, place)], spacing_mm)
+        )
+    return Row(
+        example,
+        tiles,
+        _outlined(_grey(example.study.grid.array[z], window), mask[z], LESION_COLOURS[1]),
+        window,
+    )
 
 
-def _follow(study: Study, truth: Truth, phase: Phase, centre: NDArray[np.float64]) -> tuple[NDArray[np.float32], tuple[float, float]]:
+def _follow(
+    study: Study, truth: Truth, phase: Phase, centre: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], tuple[float, float]]:
     """The plane of a phase in which a place (z, y, x) of the reference phase lies, and its (y, x) there."""
     shift_mm = truth.displacement_mm.get(phase)
     moved = centre.copy()
     if shift_mm is not None:
-        moved += np.linalg.inv(truth.lesions.affine[:3, :3]) @ shift_mm[tuple(np.rint(centre).astype(int))]
+        moved += (
+            np.linalg.inv(truth.lesions.affine[:3, :3])
+            @ shift_mm[tuple(np.rint(centre).astype(int))]
+        )
     array = study.phases[phase].volume.array
     z = int(np.clip(np.rint(moved[0]), 0, len(array) - 1))
     return array[z], (float(moved[1]), float(moved[2]))
 
 
-def _mr_window(planes: Iterable[tuple[NDArray[np.float32], tuple[float, float]]], spacing_mm: Sequence[float]) -> tuple[float, float]:
+def _mr_window(
+    planes: Iterable[tuple[NDArray[np.float32], tuple[float, float]]], spacing_mm: Sequence[float]
+) -> tuple[float, float]:
     """Robust percentiles of the shown fields together."""
     pooled = []
     for plane, place in planes:
         reach = [FIELD_MM / 2 / step for step in spacing_mm]
-        cut = tuple(slice(max(0, round(at - half)), round(at + half) + 1) for at, half in zip(place, reach, strict=True))
+        cut = tuple(
+            slice(max(0, round(at - half)), round(at + half) + 1)
+            for at, half in zip(place, reach, strict=True)
+        )
         pooled.append(plane[cut].ravel())
     low, high = np.percentile(np.concatenate(pooled), MR_PERCENTILES)
     return float(low), float(max(high, low + 1e-6))
 
 
-def _tile(plane: NDArray[np.float32], place: tuple[float, float], spacing_mm: Sequence[float], window: tuple[float, float]) -> Image.Image:
+def _tile(
+    plane: NDArray[np.float32],
+    place: tuple[float, float],
+    spacing_mm: Sequence[float],
+    window: tuple[float, float],
+) -> Image.Image:
     """The field around a place (y, x) of a plane as a square picture; outside the plane it is black."""
     (top, left), (bottom, right) = (
-        [at + 0.5 + sign * FIELD_MM / 2 / step for at, step in zip(place, spacing_mm, strict=True)] for sign in (-1, 1)
+        [at + 0.5 + sign * FIELD_MM / 2 / step for at, step in zip(place, spacing_mm, strict=True)]
+        for sign in (-1, 1)
     )
-    return _grey(plane, window).transform((TILE, TILE), Image.Transform.EXTENT, (left, top, right, bottom), Image.Resampling.BICUBIC)
+    return _grey(plane, window).transform(
+        (TILE, TILE), Image.Transform.EXTENT, (left, top, right, bottom), Image.Resampling.BICUBIC
+    )
 
 
 def _grey(plane: NDArray[np.float32], window: tuple[float, float]) -> Image.Image:
@@ -145,7 +193,7 @@ def _outlined(plane: Image.Image, mask: NDArray[np.bool_], colour: str) -> Image
     corner = ((TILE - size[0]) // 2, (TILE - size[1]) // 2)
     picture.paste(plane.resize(size, Image.Resampling.BICUBIC).convert("RGB"), corner)
     draw = ImageDraw.Draw(picture)
-    for line in find_contours(np.pad(mask, 1).astype(np.float32), 0.5):  # type: ignore[no-untyped-call]
+    for line in find_contours(np.pad(mask, 1).astype(np.float32), 0.5):
         points = (line[:, ::-1] - 0.5) * scale + corner
         draw.line([(float(x), float(y)) for x, y in points], fill=colour, width=2)
     return picture
@@ -164,10 +212,14 @@ def write_gallery(out: Path, rows: Mapping[Modality, Sequence[Row]], *, seed: in
         contact_sheet(shown).save(out / f"gallery-{modality.lower()}.png", optimize=True)
     everything = [row for shown in rows.values() for row in shown]
     entries = [entry for entry in ENTRIES if any(row.example.entry == entry for row in everything)]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"jpeg_uri": _jpeg_uri, "curve_svg": curve_svg}
     page = environment.from_string(PAGE).render(
-        sections=[(entry, [row for row in everything if row.example.entry == entry]) for entry in entries],
+        sections=[
+            (entry, [row for row in everything if row.example.entry == entry]) for entry in entries
+        ],
         seed=seed,
         commit=provenance.commit() or "unknown",
         field_mm=FIELD_MM,
@@ -184,24 +236,40 @@ def contact_sheet(rows: Sequence[Row]) -> Image.Image:
     margin, head, gap = 190, 54, 4
     step = SHEET_TILE + gap
     sheet = Image.new("RGB", (margin + step * (1 + len(phases)), head + step * len(rows)), "white")
-    draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(17), ImageFont.load_default(14)
-    draw.text((8, 8), f"{rows[0].example.study.modality} phantom: simulated images, not patients; research use only", INK, font=font)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(17)
+    small = ImageFont.load_default(14)
+    draw.text(
+        (8, 8),
+        f"{rows[0].example.study.modality} phantom: simulated images, not patients; research use"
+        " only",
+        INK,
+        font=font,
+    )
     for column, name in enumerate(["whole slice", *(phase.title for phase in phases)]):
         draw.text((margin + column * step, head - 20), name, INK, font=small)
     for index, row in enumerate(rows):
         top = head + index * step
-        words = f"{row.example.entry.title}\n{row.example.diameter_mm:.0f} mm".replace(": ", ":\n").replace(" ", "\n")
+        words = f"{row.example.entry.title}\n{row.example.diameter_mm:.0f} mm".replace(
+            ": ", ":\n"
+        ).replace(" ", "\n")
         draw.multiline_text((8, top + 8), words.replace("\nmm", " mm"), INK, font=small, spacing=6)
         for column, tile in enumerate([row.place, *(row.tiles.get(phase) for phase in phases)]):
             if tile is not None:
-                sheet.paste(tile.resize((SHEET_TILE, SHEET_TILE), Image.Resampling.LANCZOS), (margin + column * step, top))
+                sheet.paste(
+                    tile.resize((SHEET_TILE, SHEET_TILE), Image.Resampling.LANCZOS),
+                    (margin + column * step, top),
+                )
     return sheet
 
 
 def curve_svg(row: Row) -> str:
     """The lesion's and the liver's noise-free mean per phase as a small inline SVG, phases equally spaced."""
     example = row.example
-    curves = ((example.lesion.curve, INK, "lesion"), (example.truth.liver_curve, LIVER_INK, "liver"))
+    curves = (
+        (example.lesion.curve, INK, "lesion"),
+        (example.truth.liver_curve, LIVER_INK, "liver"),
+    )
     values = [curve[phase] for curve, _, _ in curves for phase in ROUTINE]
     low, high = min(values), max(values)
     span = max(high - low, 1.0)
@@ -210,9 +278,17 @@ def curve_svg(row: Row) -> str:
         return 34 + 38 * index, 112 - 88 * (value - low) / span
 
     parts = [
-        '<svg viewBox="0 0 160 150" role="img" aria-label="mean intensity of lesion and liver by phase">',
+        (
+            '<svg viewBox="0 0 160 150" role="img" aria-label="mean intensity of lesion and liver'
+            ' by phase">'
+        ),
         '<path d="M26 18V116H156" fill="none" stroke="#b8c4ca"/>',
-        *(f'<text x="22" y="{point(0, v)[1] + 3:.0f}" text-anchor="end">{v:.0f}</text>'.replace(">-", ">−") for v in (low, high)),
+        *(
+            f'<text x="22" y="{point(0, v)[1] + 3:.0f}" text-anchor="end">{v:.0f}</text>'.replace(
+                ">-", ">−"
+            )
+            for v in (low, high)
+        ),
         *(
             f'<text x="{point(i, low)[0]}" y="128" text-anchor="middle">{name}</text>'
             for i, name in enumerate(("pre", "art", "por", "del"))
@@ -222,9 +298,16 @@ def curve_svg(row: Row) -> str:
     ]
     for curve, colour, name in curves:
         points = [point(index, curve[phase]) for index, phase in enumerate(ROUTINE)]
-        parts.append(f'<polyline points="{" ".join(f"{x},{y:.1f}" for x, y in points)}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(
+            f'<polyline points="{" ".join(f"{x},{y:.1f}" for x, y in points)}" fill="none"'
+            f' stroke="{colour}" stroke-width="2"/>'
+        )
         for x, y in points:
-            mark = f"M{x - 4} {y:.1f}l4 -4 4 4 -4 4z" if name == "liver" else f"M{x - 3.5} {y:.1f}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0"
+            mark = (
+                f"M{x - 4} {y:.1f}l4 -4 4 4 -4 4z"
+                if name == "liver"
+                else f"M{x - 3.5} {y:.1f}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0"
+            )
             parts.append(f'<path d="{mark}" fill="{colour}"/>')
     return "".join([*parts, "</svg>"])
 

@@ -27,7 +27,8 @@ class Entry:
         title: its name.
         type: its lesion type.
         pattern: the textbook pattern in one line.
-        needs: compartments that the lesion must have, as `LesionTruth.kinetics` names them: a scar that is not there cannot be shown.
+        needs: compartments that the lesion must have, as `LesionTruth.kinetics` names them: a scar
+            that is not there cannot be shown.
         diameter_mm: smallest and largest diameter of a sphere of its volume.
     """
 
@@ -42,33 +43,41 @@ ENTRIES = (
     Entry(
         "Hepatocellular carcinoma",
         LesionType.HCC,
-        "Brighter than liver in the arterial phase, then darker (wash-out); a thin capsule that enhances late; no uptake of gadoxetate.",
+        "Brighter than liver in the arterial phase, then darker (wash-out); a thin capsule that"
+        " enhances late; no uptake of gadoxetate.",
         ("hcc_capsule",),
     ),
     Entry(
         "Haemangioma",
         LesionType.HAEMANGIOMA,
-        "Peripheral nodules with gaps, as bright as the aorta; fills in towards the centre and then follows the blood pool.",
+        "Peripheral nodules with gaps, as bright as the aorta; fills in towards the centre and then"
+        " follows the blood pool.",
         ("haemangioma_centre",),
     ),
     Entry(
         "Focal nodular hyperplasia",
         LesionType.FNH,
-        "Strong, even arterial enhancement, then like liver; a central scar that enhances late. It keeps gadoxetate, but for the scar.",
+        "Strong, even arterial enhancement, then like liver; a central scar that enhances late. It"
+        " keeps gadoxetate, but for the scar.",
         ("fnh_scar",),
     ),
     Entry(
         "Metastasis",
         LesionType.METASTASIS,
-        "A target: an enhancing rim around a centre with little blood, darker than liver in the portal venous phase.",
+        "A target: an enhancing rim around a centre with little blood, darker than liver in the"
+        " portal venous phase.",
     ),
     Entry(
         "Intrahepatic cholangiocarcinoma",
         LesionType.ICC,
-        "An arterial rim; the fibrous centre enhances slowly from outside in and is brightest in the delayed phase.",
+        "An arterial rim; the fibrous centre enhances slowly from outside in and is brightest in"
+        " the delayed phase.",
     ),
     Entry(
-        "Cyst", LesionType.CYST, "Water: dark on both modalities, sharply bordered, no enhancement in any phase.", diameter_mm=(15.0, 40.0)
+        "Cyst",
+        LesionType.CYST,
+        "Water: dark on both modalities, sharply bordered, no enhancement in any phase.",
+        diameter_mm=(15.0, 40.0),
     ),
     Entry(
         "Calcification",
@@ -86,14 +95,16 @@ ENTRIES = (
     Entry(
         "Other: adenoma",
         LesionType.OTHER,
-        "Arterial enhancement, weaker than that of focal nodular hyperplasia, then like liver; mostly no uptake of gadoxetate.",
+        "Arterial enhancement, weaker than that of focal nodular hyperplasia, then like liver;"
+        " mostly no uptake of gadoxetate.",
         ("adenoma",),
         (20.0, 60.0),
     ),
     Entry(
         "Other: angiomyolipoma",
         LesionType.OTHER,
-        "Fat: below 0 HU on CT, dark on fat-suppressed MR; its vessels enhance in the arterial phase.",
+        "Fat: below 0 HU on CT, dark on fat-suppressed MR; its vessels enhance in the arterial"
+        " phase.",
         ("angiomyolipoma",),
         (20.0, 60.0),
     ),
@@ -131,12 +142,18 @@ class Example:
 
 
 def find_example(
-    entry: Entry, modality: Modality, seed: int, *, shape: tuple[int, int, int] = SHAPE, spacing_mm: tuple[float, float, float] = SPACING_MM
+    entry: Entry,
+    modality: Modality,
+    seed: int,
+    *,
+    shape: tuple[int, int, int] = SHAPE,
+    spacing_mm: tuple[float, float, float] = SPACING_MM,
 ) -> Example:
     """The first case, in the phantom's order, with a lesion fit to show an entry; of several such lesions the largest.
 
-    Fit are lesions of the entry's size and compartments that lie inside the liver and inside the slab, in a study whose arterial phase
-    was well timed: the liver then shows 0.1 to 0.55 of its portal enhancement.
+    Fit are lesions of the entry's size and compartments that lie inside the liver and inside the
+    slab, in a study whose arterial phase was well timed: the liver then shows 0.1 to 0.55 of its
+    portal enhancement.
 
     Args:
         entry: what to show.
@@ -151,19 +168,42 @@ def find_example(
     phantom = _phantom(entry, modality, seed, AGENT[modality], shape, spacing_mm)
     for case in range(TRIES):
         study, truth = phantom[case]
-        fit = [(d, lesion) for lesion in truth.lesion_list if (d := _fit_diameter_mm(entry, truth, lesion))]
+        fit = [
+            (d, lesion)
+            for lesion in truth.lesion_list
+            if (d := _fit_diameter_mm(entry, truth, lesion))
+        ]
         if fit and _well_timed(truth):
             diameter_mm, lesion = max(fit, key=lambda found: found[0])
-            second = _phantom(entry, modality, seed, "gadoxetate", shape, spacing_mm)[case] if modality is Modality.MR else None
+            second = (
+                _phantom(entry, modality, seed, "gadoxetate", shape, spacing_mm)[case]
+                if modality is Modality.MR
+                else None
+            )
             return Example(entry, case, study, truth, lesion, diameter_mm, second)
-    raise ValueError(f"seed={seed} has no {modality} case fit to show {entry.title!r} among its first {TRIES}: choose another seed")
+    raise ValueError(
+        f"seed={seed} has no {modality} case fit to show {entry.title!r} among its first {TRIES}:"
+        " choose another seed"
+    )
 
 
 def _phantom(
-    entry: Entry, modality: Modality, seed: int, agent: str, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]
+    entry: Entry,
+    modality: Modality,
+    seed: int,
+    agent: str,
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
 ) -> Phantom:
     """Cases with three lesions of the entry's type; the body does not depend on the agent."""
-    return Phantom(modality, seed, shape=shape, spacing_mm=spacing_mm, lesion_types=(entry.type,) * 3, agents=(agent,))
+    return Phantom(
+        modality,
+        seed,
+        shape=shape,
+        spacing_mm=spacing_mm,
+        lesion_types=(entry.type,) * 3,
+        agents=(agent,),
+    )
 
 
 def _fit_diameter_mm(entry: Entry, truth: Truth, lesion: LesionTruth) -> float:
@@ -173,7 +213,11 @@ def _fit_diameter_mm(entry: Entry, truth: Truth, lesion: LesionTruth) -> float:
     compartments = {name.partition(".")[0] for name in lesion.kinetics}
     slices = np.flatnonzero(mask.any(axis=(1, 2)))
     inside_slab = slices.size and slices[0] > 1 and slices[-1] < len(mask) - 2
-    if not (entry.diameter_mm[0] <= diameter_mm <= entry.diameter_mm[1] and set(entry.needs) <= compartments and inside_slab):
+    if not (
+        entry.diameter_mm[0] <= diameter_mm <= entry.diameter_mm[1]
+        and set(entry.needs) <= compartments
+        and inside_slab
+    ):
         return 0.0
     assert truth.organs is not None
     steps = max(1, round(6 / truth.lesions.spacing[1]))
@@ -182,5 +226,7 @@ def _fit_diameter_mm(entry: Entry, truth: Truth, lesion: LesionTruth) -> float:
 
 
 def _well_timed(truth: Truth) -> bool:
-    pre, arterial, portal = (truth.liver_curve.get(phase, np.nan) for phase in (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL))
+    pre, arterial, portal = (
+        truth.liver_curve.get(phase, np.nan) for phase in (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL)
+    )
     return bool(0.1 < (arterial - pre) / (portal - pre) < 0.55)

@@ -62,13 +62,21 @@ def _measured(cases: int, jobs: int) -> dict[str, Any]:
             [
                 sys.executable,
                 "-c",
-                f"from liverleaf.benchmarks.phantom.generation import make; make({cases}, {jobs}, {scratch + '/cohort'!r})",
+                (
+                    f"from liverleaf.benchmarks.phantom.generation import make; make({cases},"
+                    f" {jobs}, {scratch + '/cohort'!r})"
+                ),
             ],
             capture_output=True,
             text=True,
             check=True,
         )
-        return {"cases": cases, "jobs": jobs, "seconds": perf_counter() - start, "peak_memory_mb": float(done.stdout)}
+        return {
+            "cases": cases,
+            "jobs": jobs,
+            "seconds": perf_counter() - start,
+            "peak_memory_mb": float(done.stdout),
+        }
 
 
 def make(cases: int, jobs: int, out: str) -> None:
@@ -88,15 +96,26 @@ def _markdown(record: dict[str, Any]) -> str:
     lines = [
         "# What a phantom case costs",
         "",
-        f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}, on {hardware_['cores']} cores "
-        f"({hardware_['cpu']}): four-phase MR cases of 256 x 256 x 48, written as NIfTI with their truth. Seconds on a shared machine are "
-        "no result by themselves; the ratios within one run are.",
+        (
+            f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']},"
+            f" on {hardware_['cores']} cores ({hardware_['cpu']}): four-phase MR cases of 256 x 256"
+            " x 48, written as NIfTI with their truth. Seconds on a shared machine are no result"
+            " by themselves; the ratios within one run are."
+        ),
         "",
         "| cases | processes | seconds per case | peak memory of a process (MB) |",
         "|---:|---:|---:|---:|",
-        *(f"| {row['cases']} | {row['jobs']} | {row['seconds_per_case']:.2f} | {row['peak_memory_mb']:.0f} |" for row in record["rows"]),
+        *(
+            f"| {row['cases']} | {row['jobs']} | {row['seconds_per_case']:.2f} |"
+            f" {row['peak_memory_mb']:.0f} |"
+            for row in record["rows"]
+        ),
         "",
-        f"{many['cases'] // few['cases']} times as many cases take {many['peak_memory_mb'] / few['peak_memory_mb']:.2f} times the memory. "
-        f"{parallel['jobs']} processes are {many['seconds_per_case'] / parallel['seconds_per_case']:.2f} times as fast as one.",
+        (
+            f"{many['cases'] // few['cases']} times as many cases take"
+            f" {many['peak_memory_mb'] / few['peak_memory_mb']:.2f} times the memory."
+            f" {parallel['jobs']} processes are"
+            f" {many['seconds_per_case'] / parallel['seconds_per_case']:.2f} times as fast as one."
+        ),
     ]
     return "\n".join(lines) + "\n"

@@ -68,25 +68,44 @@ class ModelFile(NamedTuple):
 
 MODEL_FILES: Mapping[str, ModelFile] = {
     "dce_DRO_data_tofts.csv": ModelFile("Tofts", "tofts", "C", "ca", (KTRANS, VE)),
-    "dce_DRO_data_extended_tofts.csv": ModelFile("extended Tofts", "extended_tofts", "C", "ca", (KTRANS, VE, VP)),
+    "dce_DRO_data_extended_tofts.csv": ModelFile(
+        "extended Tofts", "extended_tofts", "C", "ca", (KTRANS, VE, VP)
+    ),
     "patlak_sd_0.02_delay_0.csv": ModelFile("Patlak", "patlak", "C_t", "cp_aif", (PS, VP)),
-    "2cxm_sd_0.001_delay_0.csv": ModelFile("two-compartment exchange", "two_compartment_exchange", "C_t", "cp_aif", (FLOW, PS, VE, VP)),
+    "2cxm_sd_0.001_delay_0.csv": ModelFile(
+        "two-compartment exchange", "two_compartment_exchange", "C_t", "cp_aif", (FLOW, PS, VE, VP)
+    ),
 }
-UNITS = {"fp_ml_per_ml_per_min": "ml/ml/min", "ps_per_min": "/min", "ktrans_per_min": "/min", "ve": "ml/ml", "vp": "ml/ml"}
-SYMBOLS = {"fp_ml_per_ml_per_min": "Fp", "ps_per_min": "PS", "ktrans_per_min": "Ktrans", "ve": "ve", "vp": "vp"}
+UNITS = {
+    "fp_ml_per_ml_per_min": "ml/ml/min",
+    "ps_per_min": "/min",
+    "ktrans_per_min": "/min",
+    "ve": "ml/ml",
+    "vp": "ml/ml",
+}
+SYMBOLS = {
+    "fp_ml_per_ml_per_min": "Fp",
+    "ps_per_min": "PS",
+    "ktrans_per_min": "Ktrans",
+    "ve": "ve",
+    "vp": "vp",
+}
 
 
 def osipi(folder: Path) -> list[dict[str, Any]]:
     """Compare the phantom's physics with the reference numbers of the OSIPI code collection.
 
-    Signals become concentrations, input functions are evaluated, T1 is fitted to flip angles, and models to tissue curves with noise.
+    Signals become concentrations, input functions are evaluated, T1 is fitted to flip angles, and
+    models to tissue curves with noise.
 
     Args:
         folder: with the collection's CSV files, under their names there.
 
     Returns:
-        One row per item: `item`, `reference` (the file), `cases` (curves or voxels), `unit`, `worst_error` (absolute, in that unit),
-        `tolerance` (absolute and relative to the reference, in words), `worst_over_tolerance` (the highest ratio of an error to what is
+        One row per item: `item`, `reference` (the file), `cases` (curves or voxels), `unit`,
+            `worst_error` (absolute, in that unit),
+        `tolerance` (absolute and relative to the reference, in words), `worst_over_tolerance` (the
+            highest ratio of an error to what is
         tolerated of it; 1 is the limit) and `within`.
 
     Raises:
@@ -99,14 +118,18 @@ def osipi(folder: Path) -> list[dict[str, Any]]:
         raise InputError(f"no folder {folder}: give the folder with the OSIPI reference files")
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
-        raise InputError(f"{folder} lacks {', '.join(missing)}: give the folder with the OSIPI reference files")
+        raise InputError(
+            f"{folder} lacks {', '.join(missing)}: give the folder with the OSIPI reference files"
+        )
     rows: list[dict[str, Any]] = []
     for name in names:
         try:
             table = pd.read_csv(folder / name, encoding="utf-8-sig", skipinitialspace=True)
             rows += _compared(name, table)
         except KeyError as error:
-            raise InputError(f"{name} has no column {error}: give the file as OSIPI publishes it") from None
+            raise InputError(
+                f"{name} has no column {error}: give the file as OSIPI publishes it"
+            ) from None
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(f"{name} is not as OSIPI publishes it: {error}") from None
     return rows
@@ -117,8 +140,11 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         "## OSIPI reference numbers",
         "",
-        "How far the phantom's physics is from the reference numbers of the OSIPI code collection. Error: the worst of all cases. "
-        "Of tolerance: the worst error over what is tolerated; above 1 it fails.",
+        (
+            "How far the phantom's physics is from the reference numbers of the OSIPI code"
+            " collection. Error: the worst of all cases. Of tolerance: the worst error over what is"
+            " tolerated; above 1 it fails."
+        ),
         "",
         "| item | reference | cases | worst error | tolerance | of tolerance | within |",
         "|---|---|---:|---:|---|---:|---|",
@@ -127,16 +153,19 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         error = f"{row['worst_error']:.2g} {row['unit']}"
         within = "yes" if row["within"] else "**no**"
         lines.append(
-            f"| {row['item']} | {row['reference']} | {row['cases']} | {error} | {row['tolerance']} | "
-            f"{row['worst_over_tolerance']:.2g} | {within} |"
+            f"| {row['item']} | {row['reference']} | {row['cases']} | {error} | {row['tolerance']}"
+            f" | {row['worst_over_tolerance']:.2g} | {within} |"
         )
     lines += [
         "",
-        "Georgiou's constants were fitted to the curve that is the reference here, because the paper prints them rounded: the row tells "
-        "that the formula holds, not that the constants were found without it. "
-        "T1 of the prostate is compared with the reference's nonlinear fit without correction of the flip angles. "
-        "Models are fitted to curves with noise, so their errors are not those of the equations alone. "
-        "A signal's baseline leaves out the first sample, as the reference does.",
+        (
+            "Georgiou's constants were fitted to the curve that is the reference here, because the"
+            " paper prints them rounded: the row tells that the formula holds, not that the"
+            " constants were found without it. T1 of the prostate is compared with the reference's"
+            " nonlinear fit without correction of the flip angles. Models are fitted to curves with"
+            " noise, so their errors are not those of the equations alone. A signal's baseline"
+            " leaves out the first sample, as the reference does."
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -156,43 +185,89 @@ def _spgr(table: pd.DataFrame) -> dict[str, Any]:
     found, reference = [], []
     for _, row in table.iterrows():
         signal = _numbers(row["s"])
-        baseline = signal[1 : int(row["numbaselinepts"])].mean()  # the reference leaves out the first point
+        # the reference leaves out the first point
+        baseline = signal[1 : int(row["numbaselinepts"])].mean()
         found.append(
-            spgr_concentration(signal, baseline, t1_s=row["T1base"], tr_s=row["TR"], flip_deg=row["FA"], r1_per_s_per_mM=row["r1"])
+            spgr_concentration(
+                signal,
+                baseline,
+                t1_s=row["T1base"],
+                tr_s=row["TR"],
+                flip_deg=row["FA"],
+                r1_per_s_per_mM=row["r1"],
+            )
         )
         reference.append(_numbers(row["conc"]))
-    return _row("SPGR signal to concentration", SPGR_FILE, len(table), "mM", np.concatenate(found), np.concatenate(reference), 1e-5, 1e-5)
+    return _row(
+        "SPGR signal to concentration",
+        SPGR_FILE,
+        len(table),
+        "mM",
+        np.concatenate(found),
+        np.concatenate(reference),
+        1e-5,
+        1e-5,
+    )
 
 
 def _input_function(name: str, table: pd.DataFrame) -> dict[str, Any]:
     title, function = INPUT_FUNCTIONS[name]
     delay_s = table["delay"].to_numpy(float) if "delay" in table else 0.0
     found = function(60 * table["time"].to_numpy(float) - delay_s)  # the files count minutes
-    return _row(title, name, table["label"].nunique(), "mM", found, table["Cb"].to_numpy(float), 1e-4, 0.01)
+    return _row(
+        title, name, table["label"].nunique(), "mM", found, table["Cb"].to_numpy(float), 1e-4, 0.01
+    )
 
 
 def _t1(name: str, table: pd.DataFrame) -> dict[str, Any]:
     file = T1_FILES[name]
     reference = [file.of(value) for value in table[file.column].to_numpy(float)]
     found = [
-        float(vfa_t1_s(_numbers(row["s"]), _numbers(row["FA"]), tr_s=file.tr_unit_s * _numbers(row["TR"])[0]))
+        float(
+            vfa_t1_s(
+                _numbers(row["s"]),
+                _numbers(row["FA"]),
+                tr_s=file.tr_unit_s * _numbers(row["TR"])[0],
+            )
+        )
         for _, row in table.iterrows()
     ]
-    return _row(f"T1 from flip angles, {file.tissue}", name, len(table), "s", found, reference, 0.0, 0.05)
+    return _row(
+        f"T1 from flip angles, {file.tissue}", name, len(table), "s", found, reference, 0.0, 0.05
+    )
 
 
 def _model(name: str, table: pd.DataFrame) -> Iterator[dict[str, Any]]:
     file = MODEL_FILES[name]
-    found = [fit(file.model, _numbers(row["t"]), _numbers(row[file.plasma]), _numbers(row[file.tissue])) for _, row in table.iterrows()]
+    found = [
+        fit(file.model, _numbers(row["t"]), _numbers(row[file.plasma]), _numbers(row[file.tissue]))
+        for _, row in table.iterrows()
+    ]
     for sought in file.sought:
         reference = sought.unit * table[sought.column].to_numpy(float)
         item = f"{file.title}, {SYMBOLS[sought.name]}"
         values = [each[sought.name] for each in found]
-        yield _row(item, name, len(table), UNITS[sought.name], values, reference, sought.absolute, sought.relative)
+        yield _row(
+            item,
+            name,
+            len(table),
+            UNITS[sought.name],
+            values,
+            reference,
+            sought.absolute,
+            sought.relative,
+        )
 
 
 def _row(
-    item: str, file: str, cases: int, unit: str, found: ArrayLike, reference: ArrayLike, absolute: float, relative: float
+    item: str,
+    file: str,
+    cases: int,
+    unit: str,
+    found: ArrayLike,
+    reference: ArrayLike,
+    absolute: float,
+    relative: float,
 ) -> dict[str, Any]:
     """A row of `osipi`; a value that could not be found (NaN) is infinitely wrong."""
     reference = np.asarray(reference, float)

@@ -23,7 +23,11 @@ BASELINE_END_S = -4.0
 """The baseline ends this long before the arrival, which is only known to a sample or two."""
 SHORTEST_BASELINE, SHORTEST_CURVE = 5, 50
 TYPICAL_T1_S: Mapping[str, float] = {"aorta": 1.65, "portal": 1.65, "liver": 0.81}
-CREDIBLE_T1_S: Mapping[str, tuple[float, float]] = {"aorta": (1.1, 2.5), "portal": (1.1, 2.5), "liver": (0.15, 1.5)}
+CREDIBLE_T1_S: Mapping[str, tuple[float, float]] = {
+    "aorta": (1.1, 2.5),
+    "portal": (1.1, 2.5),
+    "liver": (0.15, 1.5),
+}
 """Relaxation times outside these are failed fits."""
 
 
@@ -38,7 +42,8 @@ class RealCurve:
         signal: arbitrary units, (N,).
         tr_s, flip_deg: of the spoiled gradient echo.
         dose_mmol_per_kg: of gadoxetate.
-        t1_s: before this injection, by tissue; the last credible map before the scan, or `TYPICAL_T1_S`.
+        t1_s: before this injection, by tissue; the last credible map before the scan, or
+            `TYPICAL_T1_S`.
         weight_kg: body weight.
     """
 
@@ -58,9 +63,10 @@ class RealCurve:
 def read_curves(folder: Path) -> list[RealCurve]:
     """Read every `.zip` of a folder that holds human curves.
 
-    A file has `pars.csv` (subject, study, parameter, value) and `rois.csv`, whose three header rows are subject, study and column
-    (`time_1`, `aorta_1`, `aorta_1_accept`, ...), as the TRISTAN collection is published. Files without an aorta (rats) are passed over, and
-    so are samples that were not accepted and scans without an injection or a baseline.
+    A file has `pars.csv` (subject, study, parameter, value) and `rois.csv`, whose three header rows
+    are subject, study and column (`time_1`, `aorta_1`, `aorta_1_accept`, ...), as the TRISTAN
+    collection is published. Files without an aorta (rats) are passed over, and so are samples that
+    were not accepted and scans without an injection or a baseline.
 
     Raises:
         InputError: the folder does not exist, a file is broken, or there is no curve.
@@ -72,10 +78,14 @@ def read_curves(folder: Path) -> list[RealCurve]:
         try:
             with zipfile.ZipFile(path) as archive:
                 parameters = pd.read_csv(io.BytesIO(archive.read("pars.csv")), dtype=str)
-                signals = pd.read_csv(io.BytesIO(archive.read("rois.csv")), header=[0, 1, 2], low_memory=False)
+                signals = pd.read_csv(
+                    io.BytesIO(archive.read("rois.csv")), header=[0, 1, 2], low_memory=False
+                )
             curves += list(_curves(parameters, signals))
         except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-            raise InputError(f"{path.name} is not an archive of curves with pars.csv and rois.csv: {error}") from None
+            raise InputError(
+                f"{path.name} is not an archive of curves with pars.csv and rois.csv: {error}"
+            ) from None
     if not curves:
         raise InputError(f"{folder} holds no zipped curves of an aorta: nothing to compare with")
     return curves
@@ -84,8 +94,12 @@ def read_curves(folder: Path) -> list[RealCurve]:
 def _curves(parameters: pd.DataFrame, signals: pd.DataFrame) -> Iterator[RealCurve]:
     headings = [tuple(map(str, heading)) for heading in signals.columns]
     for person in dict.fromkeys((subject, study) for subject, study, _ in headings):
-        of_person = parameters[(parameters["subject"] == person[0]) & (parameters["study"] == person[1])]
-        numbers = zip(of_person["parameter"], pd.to_numeric(of_person["value"], errors="coerce"), strict=True)
+        of_person = parameters[
+            (parameters["subject"] == person[0]) & (parameters["study"] == person[1])
+        ]
+        numbers = zip(
+            of_person["parameter"], pd.to_numeric(of_person["value"], errors="coerce"), strict=True
+        )
         known = {str(name): float(value) for name, value in numbers if np.isfinite(value)}
         columns = {
             heading[2]: pd.to_numeric(signals.iloc[:, place], errors="coerce").to_numpy(float)
@@ -98,7 +112,10 @@ def _curves(parameters: pd.DataFrame, signals: pd.DataFrame) -> Iterator[RealCur
 
 
 def _scan(
-    person: tuple[str, str], scan: int, columns: Mapping[str, NDArray[np.float64]], known: Mapping[str, float]
+    person: tuple[str, str],
+    scan: int,
+    columns: Mapping[str, NDArray[np.float64]],
+    known: Mapping[str, float],
 ) -> Iterator[RealCurve]:
     clock_s = columns[f"time_{scan}"]
     if not np.isfinite(clock_s).any():
@@ -110,7 +127,11 @@ def _scan(
         signal = columns.get(f"{tissue}_{scan}")
         if signal is None:
             continue
-        good = np.isfinite(clock_s) & np.isfinite(signal) & (columns.get(f"{tissue}_{scan}_accept", np.ones_like(signal)) > 0)
+        good = (
+            np.isfinite(clock_s)
+            & np.isfinite(signal)
+            & (columns.get(f"{tissue}_{scan}_accept", np.ones_like(signal)) > 0)
+        )
         if good.sum() < SHORTEST_CURVE:
             continue
         time_s = clock_s[good] - start_s
@@ -147,6 +168,7 @@ def _t1(tissue: str, known: Mapping[str, float], *, before_s: float) -> float:
     maps = [
         known[f"T1_{tissue}_{number}"]
         for number in (1, 2, 3)
-        if known.get(f"T1_time_{number}", np.inf) <= before_s + 5 and low <= known.get(f"T1_{tissue}_{number}", 0.0) <= high
+        if known.get(f"T1_time_{number}", np.inf) <= before_s + 5
+        and low <= known.get(f"T1_{tissue}_{number}", 0.0) <= high
     ]
     return maps[-1] if maps else TYPICAL_T1_S[tissue]

@@ -73,7 +73,8 @@ TYPICAL_HU: Mapping[Tissue, tuple[int, int, int, int]] = {
     Tissue.MUSCLE: (55, 58, 65, 65),
     Tissue.FAT: (-100, -100, -100, -100),
 }
-"""Attenuation that readers expect: native, late arterial (35 s), portal (70 s) and delayed (180 s), at 120 kV."""
+"""Attenuation that readers expect: native, late arterial (35 s), portal (70 s) and delayed (180 s),
+at 120 kV."""
 SHOWN = 4
 TEXTURE_PEOPLE = 20
 RULE_PRESETS, RULE_CASES = ("mr", "ct", "hard"), 24
@@ -104,7 +105,8 @@ def phantom_realism(
 
     Args:
         curves: folder with zipped real curves (`read_curves`).
-        out: folder that gets `realism.json`, `realism.md` and the figures `realism-{curves,percentiles,threshold,texture}.png`.
+        out: folder that gets `realism.json`, `realism.md` and the figures
+            `realism-{curves,percentiles,threshold,texture}.png`.
         osipi: folder with OSIPI's reference numbers; None leaves that part out.
         ct: real CT studies to compare noise and texture with; none leaves that part out.
         people: virtual people per real curve.
@@ -130,15 +132,25 @@ def phantom_realism(
         compared.append(Compared(curve, virtual))
         rows += _rows(curve, virtual)
     summary = _summary(rows, np.random.default_rng(seed))
-    looks = texture_comparison.compare(ct, people=TEXTURE_PEOPLE, seed=seed, progress=progress) if ct else None
+    looks = (
+        texture_comparison.compare(ct, people=TEXTURE_PEOPLE, seed=seed, progress=progress)
+        if ct
+        else None
+    )
     rules = {preset: _rule(preset, rule_cases, seed, progress) for preset in RULE_PRESETS}
-    options = [f"--curves {curves.name}", *([f"--osipi {osipi.name}"] if osipi else []), *(f"--ct {path.name}" for path in ct)]
+    options = [
+        f"--curves {curves.name}",
+        *([f"--osipi {osipi.name}"] if osipi else []),
+        *(f"--ct {path.name}" for path in ct),
+    ]
     record = {
         "command": " ".join(["liverleaf benchmark phantom-realism", *options]),
         "commit": provenance.commit(),
         "seed": seed,
         "people": people,
-        "summary": {name: {**each, "inside": vars(each["inside"])} for name, each in summary.items()},
+        "summary": {
+            name: {**each, "inside": vars(each["inside"])} for name, each in summary.items()
+        },
         "attenuation": attenuation(people, np.random.default_rng([seed, len(real)])),
         "osipi": physics,
         "texture": looks.record if looks else None,
@@ -162,7 +174,9 @@ def phantom_realism(
     return table
 
 
-def _rule(preset: str, cases: int, seed: int, progress: Callable[[str, int, int], None] | None) -> dict[str, Any]:
+def _rule(
+    preset: str, cases: int, seed: int, progress: Callable[[str, int, int], None] | None
+) -> dict[str, Any]:
     """What a plain threshold finds in the first cases of a preset, on a coarse grid."""
     phantom = Phantom(preset, seed, shape=RULE_SHAPE, spacing_mm=RULE_SPACING_MM)
 
@@ -196,8 +210,9 @@ def measures(time_s: NDArray[np.float64], signal: NDArray[np.float64]) -> dict[s
 def simulate(real: RealCurve, rng: np.random.Generator) -> NDArray[np.float64]:
     """One virtual person in the scanner of a real one: the tissue's signal at the real one's times, over its level before contrast.
 
-    The person's circulation and tissues are the phantom's. Noise is that of the real baseline. In the portal vein, which is thin and moves
-    with the breath, the baseline's unrest is taken as liver that slips into the region, so it changes character as the liver brightens.
+    The person's circulation and tissues are the phantom's. Noise is that of the real baseline. In
+    the portal vein, which is thin and moves with the breath, the baseline's unrest is taken as
+    liver that slips into the region, so it changes character as the liver brightens.
 
     Args:
         real: gives times, TR, flip angle, dose, T1 and the baseline's noise.
@@ -216,10 +231,13 @@ def simulate(real: RealCurve, rng: np.random.Generator) -> NDArray[np.float64]:
             real.t1_s[tissue] * np.exp(T1_ERROR * rng.standard_normal()),
             tr_s=real.tr_s,
             flip_deg=flip_deg,
-            added_rate_per_s=RELAXIVITY["gadoxetate"][FIELD_TESLA][0] * outside + HEPATOCYTE_R1[FIELD_TESLA] * inside,
+            added_rate_per_s=RELAXIVITY["gadoxetate"][FIELD_TESLA][0] * outside
+            + HEPATOCYTE_R1[FIELD_TESLA] * inside,
         )
     rise = levels["aorta"] - levels["aorta"][0]
-    arrival_s = fine_s[np.argmax(rise > ONSET * rise.max())] + rng.uniform(0, np.median(np.diff(real.time_s)))
+    arrival_s = fine_s[np.argmax(rise > ONSET * rise.max())] + rng.uniform(
+        0, np.median(np.diff(real.time_s))
+    )
     at_s = np.clip(real.time_s + arrival_s, 0, fine_s[-1])
     seen = {tissue: np.interp(at_s, fine_s, level) for tissue, level in levels.items()}
     baseline = real.signal[real.time_s < BASELINE_END_S]
@@ -236,13 +254,19 @@ def simulate(real: RealCurve, rng: np.random.Generator) -> NDArray[np.float64]:
 def attenuation(people: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     """HU of the phantom's tissues in so many people at `CT_TIMES_S`, beside `TYPICAL_HU`: 5th, 50th and 95th percentile.
 
-    The people are without cirrhosis and fat, lesions of every look that the phantom has for their type.
+    The people are without cirrhosis and fat, lesions of every look that the phantom has for their
+    type.
     """
     agent, subject = AGENTS["iodine"], Subject(75.0, cirrhosis=0.0, steatosis=0.02)
     drawn = np.empty((people, len(TYPICAL_HU), len(CT_TIMES_S)))
     for person in drawn:
         inputs = blood_inputs(agent, draw_circulation(agent, subject, rng), end_s=CT_TIMES_S[-1])
-        outside, _ = concentrations([draw_perfusion(tissue, subject, rng) for tissue in TYPICAL_HU], inputs, agent, CT_TIMES_S)
+        outside, _ = concentrations(
+            [draw_perfusion(tissue, subject, rng) for tissue in TYPICAL_HU],
+            inputs,
+            agent,
+            CT_TIMES_S,
+        )
         native = [draw_properties(tissue, subject, rng).hu for tissue in TYPICAL_HU]
         person[:] = np.array(native)[:, None] + iodine_hu(outside)
     p5, p50, p95 = np.percentile(drawn, [5, 50, 95], axis=0)
@@ -288,12 +312,18 @@ def _summary(rows: Sequence[dict[str, Any]], rng: np.random.Generator) -> dict[s
     groups = {"all": list(rows)}
     for tissue in TISSUES:
         for name in MEASURES:
-            groups[f"{tissue} {name}"] = [row for row in rows if (row["tissue"], row["measure"]) == (tissue, name)]
+            groups[f"{tissue} {name}"] = [
+                row for row in rows if (row["tissue"], row["measure"]) == (tissue, name)
+            ]
     summary = {}
     for name, group in groups.items():
         if group:
             inside = [float(row["p5"] <= row["real"] <= row["p95"]) for row in group]
-            width = float(np.median([row["p95"] / row["p5"] for row in group])) if name != "all" and "time" not in name else None
+            width = (
+                float(np.median([row["p95"] / row["p5"] for row in group]))
+                if name != "all" and "time" not in name
+                else None
+            )
             estimate: Estimate = bootstrap_mean(inside, [row["subject"] for row in group], rng=rng)
             summary[name] = {"inside": estimate, "values": len(group), "median_p95_over_p5": width}
     return summary
@@ -305,10 +335,14 @@ def _markdown(record: dict[str, Any], summary: dict[str, dict[str, Any]]) -> str
         "",
         "## Real curves among simulated ones",
         "",
-        f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}. Each real curve is compared with "
-        f"{record['people']} virtual people who have its TR, flip angle, dose, T1 and noise. Inside: the share of real values between the "
-        "5th and the 95th percentile of the virtual ones (90 % if the phantom were perfect), with its 95 % interval by subject. "
-        "Width: the median of 95th over 5th percentile; a phantom that covers everything by being vague is wide.",
+        (
+            f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}."
+            f" Each real curve is compared with {record['people']} virtual people who have its TR,"
+            " flip angle, dose, T1 and noise. Inside: the share of real values between the 5th and"
+            " the 95th percentile of the virtual ones (90 % if the phantom were perfect), with its"
+            " 95 % interval by subject. Width: the median of 95th over 5th percentile; a phantom"
+            " that covers everything by being vague is wide."
+        ),
         "",
         "| tissue | measure | inside | values | people | width |",
         "|---|---|---:|---:|---:|---:|",
@@ -318,12 +352,18 @@ def _markdown(record: dict[str, Any], summary: dict[str, dict[str, Any]]) -> str
         inside: Estimate = each["inside"]
         width = "" if each["median_p95_over_p5"] is None else f"{each['median_p95_over_p5']:.2f}"
         share = f"{100 * inside.mean:.0f} % ({100 * inside.low:.0f} to {100 * inside.high:.0f})"
-        lines.append(f"| {tissue} | {MEASURES.get(measure, '')} | {share} | {each['values']} | {inside.n} | {width} |")
+        lines.append(
+            f"| {tissue} | {MEASURES.get(measure, '')} | {share} | {each['values']} | {inside.n} |"
+            f" {width} |"
+        )
     lines += [
         "",
         "## Attenuation",
         "",
-        "HU that readers expect, and the phantom's median with its 5th and 95th percentile over the same number of people.",
+        (
+            "HU that readers expect, and the phantom's median with its 5th and 95th percentile over"
+            " the same number of people."
+        ),
         "",
         "| tissue | native | 35 s | 70 s | 180 s |",
         "|---|---:|---:|---:|---:|",
@@ -331,7 +371,8 @@ def _markdown(record: dict[str, Any], summary: dict[str, dict[str, Any]]) -> str
     rows = record["attenuation"]
     for start in range(0, len(rows), len(CT_TIMES_S)):
         cells = [
-            f"{row['typical']}: {row['p50']:.0f} ({row['p5']:.0f} to {row['p95']:.0f})" for row in rows[start : start + len(CT_TIMES_S)]
+            f"{row['typical']}: {row['p50']:.0f} ({row['p5']:.0f} to {row['p95']:.0f})"
+            for row in rows[start : start + len(CT_TIMES_S)]
         ]
         lines.append(f"| {rows[start]['tissue'].replace('_', ' ')} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -339,34 +380,63 @@ def _markdown(record: dict[str, Any], summary: dict[str, dict[str, Any]]) -> str
 
 def _curves_figure(compared: Sequence[Compared]) -> Figure:
     """The first scans of some people: the real curve on the band of the virtual ones."""
-    people = list(dict.fromkeys((c.real.subject, c.real.study) for c in compared if c.real.scan == 1))
+    people = list(
+        dict.fromkeys((c.real.subject, c.real.study) for c in compared if c.real.scan == 1)
+    )
     shown = people[:: max(1, len(people) // SHOWN)][:SHOWN]
     figure = Figure(figsize=(11, 7.2), dpi=130, layout="constrained")
     axes = figure.subplots(len(TISSUES), len(shown), squeeze=False, sharex=True)
     for column, person in enumerate(shown):
         for row, tissue in enumerate(TISSUES):
             panel = axes[row, column]
-            found = [c for c in compared if (c.real.subject, c.real.study, c.real.scan, c.real.tissue) == (*person, 1, tissue)]
+            found = [
+                c
+                for c in compared
+                if (c.real.subject, c.real.study, c.real.scan, c.real.tissue)
+                == (*person, 1, tissue)
+            ]
             if not found:
-                panel.text(0.5, 0.5, "not measured", ha="center", va="center", transform=panel.transAxes, color="#777777")
+                panel.text(
+                    0.5,
+                    0.5,
+                    "not measured",
+                    ha="center",
+                    va="center",
+                    transform=panel.transAxes,
+                    color="#777777",
+                )
                 continue
             real, virtual = found[0]
             level = real.signal / real.signal[real.time_s < BASELINE_END_S].mean()
             low, middle, high = np.percentile(virtual, [5, 50, 95], axis=0)
             minutes = real.time_s / 60
-            panel.fill_between(minutes, low, high, color="#bcd9dd", label="virtual people, 5 to 95 %", linewidth=0)
-            panel.plot(minutes, middle, color="#1f7f8c", linewidth=1.2, label="virtual people, median")
+            panel.fill_between(
+                minutes, low, high, color="#bcd9dd", label="virtual people, 5 to 95 %", linewidth=0
+            )
+            panel.plot(
+                minutes, middle, color="#1f7f8c", linewidth=1.2, label="virtual people, median"
+            )
             panel.plot(minutes, level, ".", color="#26323a", markersize=2, label="real")
             if row == 0:
-                panel.set_title(f"subject {real.subject}, {real.study}, {1000 * real.dose_mmol_per_kg:.2g} µmol/kg", fontsize=9)
+                panel.set_title(
+                    f"subject {real.subject}, {real.study}, {1000 * real.dose_mmol_per_kg:.2g}"
+                    " µmol/kg",
+                    fontsize=9,
+                )
             panel.set_xscale("symlog", linthresh=1)
             panel.set_xticks([-1, 0, 1, 3, 10, 30], ["-1", "0", "1", "3", "10", "30"])
             panel.set_xlim(-1.2, minutes[-1])
             panel.grid(alpha=0.2)
     for row, tissue in enumerate(TISSUES):
-        axes[row, 0].set_ylabel(f"{'portal vein' if tissue == 'portal' else tissue}\nsignal over baseline")
+        axes[row, 0].set_ylabel(
+            f"{'portal vein' if tissue == 'portal' else tissue}\nsignal over baseline"
+        )
     figure.supxlabel("minutes after the bolus reached the aorta", fontsize=10)
-    handles, labels = next(panel.get_legend_handles_labels() for panel in axes.flat if panel.get_legend_handles_labels()[0])
+    handles, labels = next(
+        panel.get_legend_handles_labels()
+        for panel in axes.flat
+        if panel.get_legend_handles_labels()[0]
+    )
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
     return figure
 
@@ -381,8 +451,19 @@ def _percentiles_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     rng = np.random.default_rng(0)
     for line, name in enumerate(names):
         at = [row["percentile"] for row in rows if (row["tissue"], row["measure"]) == name]
-        panel.plot(at, line + rng.uniform(-0.25, 0.25, len(at)), "o", color="#26323a", markersize=3, alpha=0.6)
-    panel.set_yticks(range(len(names)), [f"{'portal vein' if t == 'portal' else t}, {MEASURES[m]}" for t, m in names], fontsize=8)
+        panel.plot(
+            at,
+            line + rng.uniform(-0.25, 0.25, len(at)),
+            "o",
+            color="#26323a",
+            markersize=3,
+            alpha=0.6,
+        )
+    panel.set_yticks(
+        range(len(names)),
+        [f"{'portal vein' if t == 'portal' else t}, {MEASURES[m]}" for t, m in names],
+        fontsize=8,
+    )
     panel.invert_yaxis()
     panel.set_xlim(-2, 102)
     panel.set_xlabel("percentile of the real value among its virtual people (shaded: 5 to 95 %)")

@@ -18,7 +18,8 @@ PATCH = 32
 SMOOTHING_MM = 3.0
 TISSUE_HU = (75.0, 165.0)
 EVENNESS_HU = 25.0
-"""A patch is homogeneous where its smoothed values lie within `TISSUE_HU` and span no more than this."""
+"""A patch is homogeneous where its smoothed values lie within `TISSUE_HU` and span no more than
+this."""
 EDGE_SMOOTHING_MM = 0.7
 EDGE_LEVELS_HU = ((-140, -60), (40, 200))
 FEWEST_PATCHES = 8
@@ -64,8 +65,9 @@ class Texture(NamedTuple):
 def homogeneous_patches(image: Image) -> NDArray[np.intp]:
     """First corners (z, y, x) of disjoint square patches of even, liver-like tissue; the rule is the same for real images and phantoms.
 
-    Each slice is smoothed with a Gaussian of `SMOOTHING_MM`. A patch of `PATCH` x `PATCH` pixels counts where all its smoothed values lie
-    within `TISSUE_HU` and span at most `EVENNESS_HU`; patches are taken in raster order, none overlapping an earlier one.
+    Each slice is smoothed with a Gaussian of `SMOOTHING_MM`. A patch of `PATCH` x `PATCH` pixels
+    counts where all its smoothed values lie within `TISSUE_HU` and span at most `EVENNESS_HU`;
+    patches are taken in raster order, none overlapping an earlier one.
     """
     return corners([_even(plane, image.spacing_mm) for plane in image.hu], PATCH)
 
@@ -74,12 +76,16 @@ def detrended(patch: NDArray[np.floating]) -> NDArray[np.float64]:
     """Patches (..., N, N) without their least-squares quadratic surface: what is left is noise and texture."""
     n = patch.shape[-1]
     y, x = np.meshgrid(*[np.linspace(-1, 1, n)] * 2, indexing="ij")
-    basis, _ = np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(n * n, 6))
+    basis, _ = np.linalg.qr(
+        np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=-1).reshape(n * n, 6)
+    )
     flat = np.asarray(patch, float).reshape(-1, n * n)
     return np.asarray((flat - flat @ basis @ basis.T).reshape(patch.shape))
 
 
-def noise_power(patches: NDArray[np.floating], pixel_mm: tuple[float, float]) -> NDArray[np.float64]:
+def noise_power(
+    patches: NDArray[np.floating], pixel_mm: tuple[float, float]
+) -> NDArray[np.float64]:
     """Two-dimensional noise power spectrum, the mean over patches.
 
         NPS(u, v) = dx dy / (N N) * mean |DFT(patch)|^2
@@ -96,10 +102,14 @@ def noise_power(patches: NDArray[np.floating], pixel_mm: tuple[float, float]) ->
     Reference: ICRU Report 87, 2012; Siewerdsen et al., Med Phys 2002;29:2655-2671.
     """
     n = patches.shape[-1]
-    return np.asarray(pixel_mm[0] * pixel_mm[1] / n**2 * (np.abs(np.fft.fft2(patches)) ** 2).mean(axis=0))
+    return np.asarray(
+        pixel_mm[0] * pixel_mm[1] / n**2 * (np.abs(np.fft.fft2(patches)) ** 2).mean(axis=0)
+    )
 
 
-def radial(power: NDArray[np.float64], pixel_mm: tuple[float, float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def radial(
+    power: NDArray[np.float64], pixel_mm: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Frequencies (/mm) and the mean of a two-dimensional spectrum on rings one frequency bin wide, up to the Nyquist frequency."""
     n = power.shape[-1]
     step = 1 / (n * max(pixel_mm))
@@ -117,7 +127,10 @@ def texture(image: Image) -> Texture:
     """
     corners = homogeneous_patches(image)
     if len(corners) < FEWEST_PATCHES:
-        raise InputError(f"a texture needs {FEWEST_PATCHES} homogeneous liver-like patches of {PATCH} pixels, found {len(corners)}")
+        raise InputError(
+            f"a texture needs {FEWEST_PATCHES} homogeneous liver-like patches of {PATCH} pixels,"
+            f" found {len(corners)}"
+        )
     pixel_mm = image.spacing_mm[1:]
     noise = detrended(np.stack([cut(image.hu, corner, PATCH) for corner in corners]))
     power = noise_power(noise, pixel_mm)
@@ -152,16 +165,19 @@ def correlation_length(power: NDArray[np.float64], pixel_mm: tuple[float, float]
     for line, size in zip((correlation[:, 0], correlation[0]), pixel_mm, strict=True):
         level = line[: len(line) // 2] / line[0]
         below = int(np.argmax(level < np.exp(-1)))
-        lengths.append(size * (below - 1 + (level[below - 1] - np.exp(-1)) / (level[below - 1] - level[below])))
+        lengths.append(
+            size * (below - 1 + (level[below - 1] - np.exp(-1)) / (level[below - 1] - level[below]))
+        )
     return float(np.mean(lengths))
 
 
 def edge_spread(image: Image, slices: Sequence[int] | NDArray[np.intp]) -> float:
     """Standard deviation (mm) of the Gaussian that in-plane borders between fat and organs look blurred by: the median over borders.
 
-    A border is a pixel where the gradient of the slice, smoothed by `EDGE_SMOOTHING_MM`, is largest along its own direction, and whose
-    profile (1 mm wide steps, unsmoothed) rises from fat on one side to tissue on the other: means of `EDGE_LEVELS_HU`, each flat to 40 HU.
-    The spread is the distance between a quarter and three quarters of the rise, over 1.349. NaN without borders.
+    A border is a pixel where the gradient of the slice, smoothed by `EDGE_SMOOTHING_MM`, is largest
+    along its own direction, and whose profile (1 mm wide steps, unsmoothed) rises from fat on one
+    side to tissue on the other: means of `EDGE_LEVELS_HU`, each flat to 40 HU. The spread is the
+    distance between a quarter and three quarters of the rise, over 1.349. NaN without borders.
     """
     spacing = np.array(image.spacing_mm[1:])
     at_mm = np.arange(-5, 5.01, 0.1)
@@ -201,7 +217,9 @@ def corners(centres: Sequence[NDArray[np.bool_]], side: int) -> NDArray[np.intp]
     return np.array(found, np.intp).reshape(-1, 3)
 
 
-def cut(hu: NDArray[np.float32], corner: Sequence[int] | NDArray[np.intp], side: int) -> NDArray[np.float32]:
+def cut(
+    hu: NDArray[np.float32], corner: Sequence[int] | NDArray[np.intp], side: int
+) -> NDArray[np.float32]:
     """The square of a slice from its first corner (z, y, x) on."""
     z, y, x = corner
     return hu[z, y : y + side, x : x + side]
@@ -211,7 +229,12 @@ def _slice_correlation(image: Image, corners: NDArray[np.intp]) -> float:
     """Median correlation of a patch with the same place in the next slice, over patches that are homogeneous in both; 0 without such."""
     found = []
     for z, y, x in corners:
-        if z + 1 < len(image.hu) and _even(image.hu[z + 1, y : y + PATCH, x : x + PATCH], image.spacing_mm)[PATCH // 2, PATCH // 2]:
+        if (
+            z + 1 < len(image.hu)
+            and _even(image.hu[z + 1, y : y + PATCH, x : x + PATCH], image.spacing_mm)[
+                PATCH // 2, PATCH // 2
+            ]
+        ):
             a, b = (detrended(cut(image.hu, (at, y, x), PATCH)) for at in (z, z + 1))
             found.append(np.corrcoef(a.ravel(), b.ravel())[0, 1])
     return float(np.median(found)) if found else 0.0
@@ -220,6 +243,8 @@ def _slice_correlation(image: Image, corners: NDArray[np.intp]) -> float:
 def grey_levels(patch: NDArray[np.floating]) -> tuple[float, float]:
     """Contrast and homogeneity of neighbouring pixels, 16 levels over 3 SD to either side."""
     levels = np.clip((patch / patch.std() + 3) / 6 * 16, 0, 15).astype(np.uint8)
-    matrix = graycomatrix(levels, [1], [0, np.pi / 2], levels=16, symmetric=True, normed=True)  # type: ignore[no-untyped-call]
-    contrast, homogeneity = (graycoprops(matrix, name).mean() for name in ("contrast", "homogeneity"))  # type: ignore[no-untyped-call]
+    matrix = graycomatrix(levels, [1], [0, np.pi / 2], levels=16, symmetric=True, normed=True)
+    contrast, homogeneity = (
+        graycoprops(matrix, name).mean() for name in ("contrast", "homogeneity")
+    )
     return float(contrast), float(homogeneity)

@@ -45,7 +45,10 @@ BODY_HU, BODY_SHARE = -200.0, 0.9
 WINDOW_HU = (-150.0, 250.0)
 HISTOGRAM_HU = (-150, -75, 0, 25, 50, 75, 100, 125, 150, 200, 250)
 BANDS_PER_MM = (0.05, 0.1, 0.2, 0.3, 0.4)
-_SHARES = [f"share of power {a:g} to {b:g} /mm" for a, b in zip((0.0, *BANDS_PER_MM), (*BANDS_PER_MM, np.inf), strict=True)]
+_SHARES = [
+    f"share of power {a:g} to {b:g} /mm"
+    for a, b in zip((0.0, *BANDS_PER_MM), (*BANDS_PER_MM, np.inf), strict=True)
+]
 _NEIGHBOURS = ["co-occurrence contrast", "co-occurrence homogeneity"]
 BODY_FEATURES = (
     *[f"share of pixels {a} to {b} HU" for a, b in pairwise(HISTOGRAM_HU)],
@@ -72,16 +75,24 @@ class TextureResult(NamedTuple):
     figure: Figure
 
 
-def compare(real: Sequence[Path], *, people: int, seed: int, progress: Callable[[str, int, int], None] | None = None) -> TextureResult:
+def compare(
+    real: Sequence[Path],
+    *,
+    people: int,
+    seed: int,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> TextureResult:
     """Simulate people in the geometry of each real CT, portal venous, and compare noise, texture and patches.
 
-    A classifier (logistic regression on the features of `body_features` and `liver_features`) is told to separate the patches of the real
-    image from those of all phantoms, cross-validated by phantom case and by block of real slices. One patient cannot show how people
-    differ, so an AUC above 0.5 is expected even of a perfect phantom; the same classifier is therefore also given each phantom case in turn
-    as if it were the real one, against the others.
+    A classifier (logistic regression on the features of `body_features` and `liver_features`) is
+    told to separate the patches of the real image from those of all phantoms, cross-validated by
+    phantom case and by block of real slices. One patient cannot show how people differ, so an AUC
+    above 0.5 is expected even of a perfect phantom; the same classifier is therefore also given
+    each phantom case in turn as if it were the real one, against the others.
 
     Args:
-        real: what `read_study` reads; the reference phase of each, with pixels fine enough that homogeneous patches fit into its liver.
+        real: what `read_study` reads; the reference phase of each, with pixels fine enough that
+            homogeneous patches fit into its liver.
         people: phantom cases for each, 6 or more.
         seed: of the phantoms and of the bootstrap.
         progress: called with (what, done, total).
@@ -91,13 +102,20 @@ def compare(real: Sequence[Path], *, people: int, seed: int, progress: Callable[
         InputError: an image cannot be read, is no CT, or holds too few homogeneous patches.
     """
     if people < FOLDS + 1 or not real:
-        raise ValueError(f"a comparison needs {FOLDS + 1} people and a real image, got people={people} and {len(real)} images")
+        raise ValueError(
+            f"a comparison needs {FOLDS + 1} people and a real image, got people={people} and"
+            f" {len(real)} images"
+        )
     images, spectra = [], []
     for number, path in enumerate(real):
-        record, nps = _against_phantoms(path, people, np.random.SeedSequence((seed, number)), progress)
+        record, nps = _against_phantoms(
+            path, people, np.random.SeedSequence((seed, number)), progress
+        )
         images.append(record)
         spectra.append(nps)
-    return TextureResult({"people": people, "seed": seed, "images": images}, _figure(images, spectra))
+    return TextureResult(
+        {"people": people, "seed": seed, "images": images}, _figure(images, spectra)
+    )
 
 
 def markdown(record: Mapping[str, Any]) -> str:
@@ -105,9 +123,12 @@ def markdown(record: Mapping[str, Any]) -> str:
     lines = [
         "## Noise and texture of CT",
         "",
-        f"Each real image is compared with {record['people']} phantom people simulated at its voxel size, seed {record['seed']}, on "
-        f"{PATCH} x {PATCH}-pixel patches of even, liver-like tissue that one rule picks in both. Percentile: the share of phantom people "
-        "below the real value.",
+        (
+            f"Each real image is compared with {record['people']} phantom people simulated at its"
+            f" voxel size, seed {record['seed']}, on {PATCH} x {PATCH}-pixel patches of even,"
+            " liver-like tissue that one rule picks in both. Percentile: the share of phantom"
+            " people below the real value."
+        ),
     ]
     for image in record["images"]:
         size = " x ".join(f"{value:.3g}" for value in image["spacing_mm"])
@@ -120,10 +141,15 @@ def markdown(record: Mapping[str, Any]) -> str:
         ]
         for name, row in image["measures"].items():
             among = f"{row['p50']:.3g} ({row['p5']:.3g} to {row['p95']:.3g})"
-            lines.append(f"| {MEASURES[name]} | {row['real']:.3g} | {among} | {row['percentile']:.0f} |")
+            lines.append(
+                f"| {MEASURES[name]} | {row['real']:.3g} | {among} | {row['percentile']:.0f} |"
+            )
         lines += [
             "",
-            "| patches | AUC, real against phantom | AUC, one phantom case against the others | what separates most (AUC alone) |",
+            (
+                "| patches | AUC, real against phantom | AUC, one phantom case against the others |"
+                " what separates most (AUC alone) |"
+            ),
             "|---|---:|---:|---|",
         ]
         for kind, each in image["classifier"].items():
@@ -136,15 +162,21 @@ def markdown(record: Mapping[str, Any]) -> str:
             lines.append(f"| {kind} | {cells[0]} | {cells[1]} | {best} |")
     lines += [
         "",
-        "An AUC of 0.5 would mean that nobody can tell them apart. Each comparison has one real patient, so the classifier may learn that "
-        "patient and that scanner instead of what is artificial: the AUC among phantoms says how far one case stands out from its "
-        "own kind. Intervals: 95 % bootstrap over phantom cases and blocks of real slices.",
+        (
+            "An AUC of 0.5 would mean that nobody can tell them apart. Each comparison has one real"
+            " patient, so the classifier may learn that patient and that scanner instead of what is"
+            " artificial: the AUC among phantoms says how far one case stands out from its own"
+            " kind. Intervals: 95 % bootstrap over phantom cases and blocks of real slices."
+        ),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _against_phantoms(
-    path: Path, people: int, seed: np.random.SeedSequence, progress: Callable[[str, int, int], None] | None
+    path: Path,
+    people: int,
+    seed: np.random.SeedSequence,
+    progress: Callable[[str, int, int], None] | None,
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """The record of one real image, and the spectra of it (first) and of its phantom people."""
     study = read_study(path)
@@ -153,10 +185,13 @@ def _against_phantoms(
     height, row, column = (float(step) for step in study.grid.spacing)
     image = Image(study.grid.array, (height, row, column))
     slices = min(image.hu.shape[0], max(1, round(SLAB_MM / height)))
-    phantom = _phantom((slices, *image.hu.shape[1:]), image.spacing_mm, int(seed.generate_state(1)[0]))
+    phantom = _phantom(
+        (slices, *image.hu.shape[1:]), image.spacing_mm, int(seed.generate_state(1)[0])
+    )
     textures, patches = [texture(image)], [_patches(image)]
     index = 0
-    while len(textures) <= people:  # a slab that misses the liver, or a liver too fat to look like one, is passed over
+    # a slab that misses the liver, or a liver too fat to look like one, is passed over
+    while len(textures) <= people:
         if progress:
             progress(f"simulating people for {path.name}", len(textures) - 1, people)
         drawn = Image(phantom[index][0].grid.array, image.spacing_mm)
@@ -165,7 +200,9 @@ def _against_phantoms(
             textures.append(texture(drawn))
             patches.append(_patches(drawn))
         elif index > 3 * people:
-            raise InputError(f"too few phantom people have homogeneous liver at the voxel size of {path.name}")
+            raise InputError(
+                f"too few phantom people have homogeneous liver at the voxel size of {path.name}"
+            )
     rng = np.random.default_rng(seed.spawn(1)[0])
     frequency = np.arange(PATCH // 2 + 1) / (PATCH * max(image.spacing_mm[1:]))
     spectra = np.stack([each.nps for each in textures])
@@ -188,20 +225,33 @@ def _against_phantoms(
 def _phantom(shape: tuple[int, ...], spacing_mm: tuple[float, float, float], seed: int) -> Phantom:
     """People of the phantom's own protocols, portal venous only, on a grid like the real image's."""
     missing: dict[Phase, float] = {phase: 1.0 for phase in Phase if phase is not Phase.PORTAL}
-    return Phantom("ct", seed, shape=(shape[0], shape[1], shape[2]), spacing_mm=spacing_mm, missing=missing)
+    return Phantom(
+        "ct", seed, shape=(shape[0], shape[1], shape[2]), spacing_mm=spacing_mm, missing=missing
+    )
 
 
 def _among(values: Sequence[float]) -> dict[str, float]:
     """Where the first value stands among the others."""
     p5, p50, p95 = np.nanpercentile(values[1:], [5, 50, 95])
-    below = float(np.mean([100 * (value < values[0]) + 50 * (value == values[0]) for value in values[1:]]))
-    return {"real": float(values[0]), "p5": float(p5), "p50": float(p50), "p95": float(p95), "percentile": below}
+    below = float(
+        np.mean([100 * (value < values[0]) + 50 * (value == values[0]) for value in values[1:]])
+    )
+    return {
+        "real": float(values[0]),
+        "p5": float(p5),
+        "p50": float(p50),
+        "p95": float(p95),
+        "percentile": below,
+    }
 
 
 def body_patches(image: Image, slices: Sequence[int]) -> NDArray[np.intp]:
     """First corners (z, y, x) of disjoint square patches of `BODY_PATCH_MM` with `BODY_SHARE` of their pixels inside the body."""
     side = _body_side(image)
-    inside = [uniform_filter((image.hu[z] > BODY_HU).astype(np.float32), side) >= BODY_SHARE for z in slices]
+    inside = [
+        uniform_filter((image.hu[z] > BODY_HU).astype(np.float32), side) >= BODY_SHARE
+        for z in slices
+    ]
     found = corners(inside, side)
     found[:, 0] = np.asarray(slices, np.intp)[found[:, 0]]
     return found
@@ -216,8 +266,16 @@ def _patches(image: Image) -> dict[str, Patches]:
     body = body_patches(image, np.unique(liver[:, 0]).tolist())
     side = _body_side(image)
     return {
-        "body": Patches(np.stack([body_features(cut(image.hu, at, side), image.spacing_mm[1:]) for at in body]), body[:, 0]),
-        "liver": Patches(np.stack([liver_features(cut(image.hu, at, PATCH), image.spacing_mm[1:]) for at in liver]), liver[:, 0]),
+        "body": Patches(
+            np.stack([body_features(cut(image.hu, at, side), image.spacing_mm[1:]) for at in body]),
+            body[:, 0],
+        ),
+        "liver": Patches(
+            np.stack(
+                [liver_features(cut(image.hu, at, PATCH), image.spacing_mm[1:]) for at in liver]
+            ),
+            liver[:, 0],
+        ),
     }
 
 
@@ -232,17 +290,34 @@ def body_features(patch: NDArray[np.float32], pixel_mm: tuple[float, float]) -> 
     power = noise_power(((clipped - clipped.mean()) * taper[:, None] * taper)[None], pixel_mm)
     shares = np.log(_bands(*radial(power, pixel_mm)) + 1e-3)
     return np.concatenate(
-        [histogram, np.percentile(steep, [50, 90, 99]), np.log1p(np.percentile(local, [10, 50, 90])), shares, grey_levels(clipped)]
+        [
+            histogram,
+            np.percentile(steep, [50, 90, 99]),
+            np.log1p(np.percentile(local, [10, 50, 90])),
+            shares,
+            grey_levels(clipped),
+        ]
     )
 
 
-def liver_features(patch: NDArray[np.float32], pixel_mm: tuple[float, float]) -> NDArray[np.float64]:
+def liver_features(
+    patch: NDArray[np.float32], pixel_mm: tuple[float, float]
+) -> NDArray[np.float64]:
     """The `LIVER_FEATURES` of a homogeneous patch: nothing of its mean."""
     noise = detrended(patch)
     power = noise_power(noise[None], pixel_mm)
     direction = np.log2(power[0, 1:].sum() / power[1:, 0].sum())
     shares = np.log(_bands(*radial(power, pixel_mm)) + 1e-3)
-    return np.array([np.log(noise.std()), *shares, direction, skew(noise, axis=None), kurtosis(noise, axis=None), *grey_levels(noise)])
+    return np.array(
+        [
+            np.log(noise.std()),
+            *shares,
+            direction,
+            skew(noise, axis=None),
+            kurtosis(noise, axis=None),
+            *grey_levels(noise),
+        ]
+    )
 
 
 def _bands(frequency: NDArray[np.float64], nps: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -252,15 +327,26 @@ def _bands(frequency: NDArray[np.float64], nps: NDArray[np.float64]) -> NDArray[
     return np.asarray(np.bincount(band, weight, len(BANDS_PER_MM) + 1) / weight.sum())
 
 
-def _separate(images: Sequence[Patches], names: Sequence[str], rng: np.random.Generator) -> dict[str, Any]:
+def _separate(
+    images: Sequence[Patches], names: Sequence[str], rng: np.random.Generator
+) -> dict[str, Any]:
     """Tell the first image's patches from the others', then each of the others from the rest of them."""
     features, real, groups, scores = _cross_validated(images)
-    auc = bootstrap(lambda cases: _auc(real[cases], scores[cases]), groups.tolist(), rng=rng, resamples=500)
-    among = [_auc(*_cross_validated([images[i], *images[1:i], *images[i + 1 :]])[1::2]) for i in range(1, len(images))]
+    auc = bootstrap(
+        lambda cases: _auc(real[cases], scores[cases]), groups.tolist(), rng=rng, resamples=500
+    )
+    among = [
+        _auc(*_cross_validated([images[i], *images[1:i], *images[i + 1 :]])[1::2])
+        for i in range(1, len(images))
+    ]
     p5, p50, p95 = np.percentile([value for value in among if value is not None], [5, 50, 95])
     medians = np.stack([np.median(each.features, axis=0) for each in images])
     rows: list[dict[str, Any]] = [
-        {"feature": name, "auc": float(_auc(real, features[:, column]) or 0.5), **_among(medians[:, column].tolist())}
+        {
+            "feature": name,
+            "auc": float(_auc(real, features[:, column]) or 0.5),
+            **_among(medians[:, column].tolist()),
+        }
         for column, name in enumerate(names)
     ]
     rows.sort(key=lambda row: -abs(row["auc"] - 0.5))
@@ -282,9 +368,13 @@ def _cross_validated(
     block_of = {z: block for block, slices in enumerate(blocks) for z in slices}
     own = [np.full(len(each.slices), BLOCKS + number) for number, each in enumerate(images[1:])]
     groups = np.concatenate([np.array([block_of[z] for z in images[0].slices]), *own])
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000))
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000)
+    )
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
-    scores = cross_val_predict(model, features, real, groups=groups, cv=folds, method="decision_function")
+    scores = cross_val_predict(
+        model, features, real, groups=groups, cv=folds, method="decision_function"
+    )
     return features, real, groups, scores
 
 
@@ -299,12 +389,30 @@ def _figure(images: Sequence[Mapping[str, Any]], spectra: Sequence[NDArray[np.fl
     axes = figure.subplots(len(images), 2, squeeze=False)
     for row, (image, nps) in enumerate(zip(images, spectra, strict=True)):
         frequency = np.array(image["frequency_per_mm"][1:])
-        area = 2 * np.pi * (frequency[1] - frequency[0]) * (nps[:, 1:] * frequency).sum(axis=1, keepdims=True)
-        for panel, curves, unit in zip(axes[row], (nps[:, 1:], nps[:, 1:] / area), ("HU² mm²", "mm², equal area"), strict=True):
+        area = (
+            2
+            * np.pi
+            * (frequency[1] - frequency[0])
+            * (nps[:, 1:] * frequency).sum(axis=1, keepdims=True)
+        )
+        for panel, curves, unit in zip(
+            axes[row], (nps[:, 1:], nps[:, 1:] / area), ("HU² mm²", "mm², equal area"), strict=True
+        ):
             low, middle, high = np.percentile(curves[1:], [5, 50, 95], axis=0)
-            panel.fill_between(frequency, low, high, color="#bcd9dd", label="phantom people, 5 to 95 %", linewidth=0)
-            panel.plot(frequency, middle, color="#1f7f8c", linewidth=1.2, label="phantom people, median")
-            panel.plot(frequency, curves[0], ".-", color="#26323a", markersize=4, linewidth=1, label="real")
+            panel.fill_between(
+                frequency,
+                low,
+                high,
+                color="#bcd9dd",
+                label="phantom people, 5 to 95 %",
+                linewidth=0,
+            )
+            panel.plot(
+                frequency, middle, color="#1f7f8c", linewidth=1.2, label="phantom people, median"
+            )
+            panel.plot(
+                frequency, curves[0], ".-", color="#26323a", markersize=4, linewidth=1, label="real"
+            )
             panel.set_ylabel(f"noise power ({unit})")
             panel.set_ylim(bottom=0)
             panel.grid(alpha=0.2)

@@ -55,20 +55,25 @@ class Scores(NamedTuple):
 def threshold_rule(cases: Iterable[tuple[Study, Truth]], seed: int) -> dict[str, Any]:
     """Choose the best plain rule on half of the cases that have lesions and evaluate it on the other half.
 
-    The rule is given the true liver with its lesions and without its vessels, and smooths inside it only. It knows one image: a phase or
-    the difference of two. Where |image - median| > factor * 1.4826 * median absolute deviation, or where one side of this holds, it sees
-    lesion. A rule that needs a phase which a case does not have marks nothing there.
+    The rule is given the true liver with its lesions and without its vessels, and smooths inside it
+    only. It knows one image: a phase or the difference of two. Where |image - median| > factor *
+    1.4826 * median absolute deviation, or where one side of this holds, it sees lesion. A rule that
+    needs a phase which a case does not have marks nothing there.
 
     Args:
-        cases: studies with all phases on one grid, and their truth with organs; cases without lesions are counted and left out.
+        cases: studies with all phases on one grid, and their truth with organs; cases without
+            lesions are counted and left out.
         seed: of the split and of the bootstrap.
 
     Returns:
-        JSON-able: the rule, its Dice over the other half with a bootstrap interval by subject, the share of cases solved
-        (`SOLVED_DICE`), Dice and share of lesions found by type, and the mean Dice if every case had the rule that suits it best.
+        JSON-able: the rule, its Dice over the other half with a bootstrap interval by subject, the
+            share of cases solved
+        (`SOLVED_DICE`), Dice and share of lesions found by type, and the mean Dice if every case
+            had the rule that suits it best.
 
     Raises:
-        ValueError: fewer than four cases have lesions, or a case has no organs or phases on several grids.
+        ValueError: fewer than four cases have lesions, or a case has no organs or phases on several
+            grids.
     """
     scored: list[Scores] = []
     without = 0
@@ -83,7 +88,9 @@ def threshold_rule(cases: Iterable[tuple[Study, Truth]], seed: int) -> dict[str,
     order = rng.permutation(len(scored))
     chosen_on, other = order[: len(order) // 2], [scored[i] for i in order[len(order) // 2 :]]
     names = sorted({rule for case in scored for rule in case.dice})
-    best = max(names, key=lambda rule: float(np.mean([scored[i].dice.get(rule, 0.0) for i in chosen_on])))
+    best = max(
+        names, key=lambda rule: float(np.mean([scored[i].dice.get(rule, 0.0) for i in chosen_on]))
+    )
     reached = [case.dice.get(best, 0.0) for case in other]
     subjects = [case.subject for case in other]
     return {
@@ -93,13 +100,17 @@ def threshold_rule(cases: Iterable[tuple[Study, Truth]], seed: int) -> dict[str,
         "rule": best._asdict(),
         "dice": vars(bootstrap_mean(reached, subjects, rng=rng)),
         "solved": vars(wilson(sum(value >= SOLVED_DICE for value in reached), len(reached))),
-        "own_rule_dice": vars(bootstrap_mean([max(case.dice.values()) for case in other], subjects, rng=rng)),
+        "own_rule_dice": vars(
+            bootstrap_mean([max(case.dice.values()) for case in other], subjects, rng=rng)
+        ),
         "types": _by_type(other, best, rng),
         "case_dice": sorted(reached),
     }
 
 
-def deviation(image: NDArray[np.float32], liver: NDArray[np.bool_], spacing_mm: Sequence[float]) -> NDArray[np.float32]:
+def deviation(
+    image: NDArray[np.float32], liver: NDArray[np.bool_], spacing_mm: Sequence[float]
+) -> NDArray[np.float32]:
     """How many robust standard deviations each liver voxel of a smoothed image lies above the liver's median.
 
     Args:
@@ -115,7 +126,9 @@ def deviation(image: NDArray[np.float32], liver: NDArray[np.bool_], spacing_mm: 
         return np.zeros(0, np.float32)
     inside, sd = liver[box], SMOOTHING_MM / np.asarray(spacing_mm)
     weight = gaussian_filter(inside.astype(np.float32), sd)[inside]
-    values = gaussian_filter(np.where(inside, image[box], 0).astype(np.float32), sd)[inside] / weight
+    values = (
+        gaussian_filter(np.where(inside, image[box], 0).astype(np.float32), sd)[inside] / weight
+    )
     values -= np.median(values)
     spread = 1.4826 * np.median(np.abs(values))
     return np.asarray(values / spread if spread else np.zeros_like(values), np.float32)
@@ -123,21 +136,35 @@ def deviation(image: NDArray[np.float32], liver: NDArray[np.bool_], spacing_mm: 
 
 def markdown(record: Mapping[str, Any], cohort: str) -> str:
     """The section on plain rules in a cohort of the page on the phantom's realism, from the record of `threshold_rule`."""
-    rule, overall, own, solved = record["rule"], record["dice"], record["own_rule_dice"], record["solved"]
+    rule = record["rule"]
+    overall = record["dice"]
+    own = record["own_rule_dice"]
+    solved = record["solved"]
     lines = [
         f"## What a plain threshold finds: {cohort}",
         "",
-        f"The best of {len(FACTORS) * len(SIDES)} thresholds per image, in any phase or difference of two phases, inside the true liver "
-        f"without its vessels and after smoothing by {SMOOTHING_MM:g} mm. Chosen on {record['cases_chosen_on']} cases: "
-        f"{rule['image']}, {rule['side']} than {rule['factor']:g} robust standard deviations from the liver's median. "
-        f"Evaluated on {overall['n']} other cases.",
+        (
+            f"The best of {len(FACTORS) * len(SIDES)} thresholds per image, in any phase or"
+            " difference of two phases, inside the true liver without its vessels and after"
+            f" smoothing by {SMOOTHING_MM:g} mm. Chosen on {record['cases_chosen_on']} cases:"
+            f" {rule['image']}, {rule['side']} than {rule['factor']:g} robust standard deviations"
+            f" from the liver's median. Evaluated on {overall['n']} other cases."
+        ),
         "",
         "| | value | 95 % interval |",
         "|---|---:|---:|",
-        f"| Dice of the lesions | {overall['mean']:.3f} | {overall['low']:.3f} to {overall['high']:.3f} |",
-        f"| cases with a Dice of {SOLVED_DICE:g} or more | {100 * solved['mean']:.0f} % "
-        f"| {100 * solved['low']:.0f} to {100 * solved['high']:.0f} % |",
-        f"| Dice if each case had the rule that suits it best | {own['mean']:.3f} | {own['low']:.3f} to {own['high']:.3f} |",
+        (
+            f"| Dice of the lesions | {overall['mean']:.3f} | {overall['low']:.3f} to"
+            f" {overall['high']:.3f} |"
+        ),
+        (
+            f"| cases with a Dice of {SOLVED_DICE:g} or more | {100 * solved['mean']:.0f} % "
+            f"| {100 * solved['low']:.0f} to {100 * solved['high']:.0f} % |"
+        ),
+        (
+            f"| Dice if each case had the rule that suits it best | {own['mean']:.3f} |"
+            f" {own['low']:.3f} to {own['high']:.3f} |"
+        ),
         "",
         "| type | cases | Dice | 95 % interval | lesions found |",
         "|---|---:|---:|---:|---:|",
@@ -145,20 +172,35 @@ def markdown(record: Mapping[str, Any], cohort: str) -> str:
     for name, each in record["types"].items():
         value = each["dice"]
         lines.append(
-            f"| {name} | {value['n']} | {value['mean']:.3f} | {value['low']:.3f} to {value['high']:.3f} "
-            f"| {100 * each['found']:.0f} % of {each['lesions']} |"
+            f"| {name} | {value['n']} | {value['mean']:.3f} | {value['low']:.3f} to"
+            f" {value['high']:.3f} | {100 * each['found']:.0f} % of {each['lesions']} |"
         )
-    lines += ["", f"Dice of a type leaves out other types' lesions. A lesion is found if {100 * FOUND_SHARE:g} % of it is marked."]
+    lines += [
+        "",
+        (
+            "Dice of a type leaves out other types' lesions. A lesion is found if"
+            f" {100 * FOUND_SHARE:g} % of it is marked."
+        ),
+    ]
     return "\n".join(lines) + "\n"
 
 
 def figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Dice of the plain rule in each cohort, a row each: by case, sorted, and by type with intervals."""
     drawn = Figure(figsize=(9.5, 3.2 * len(records)), dpi=130, layout="constrained")
-    for (cohort, record), (left, right) in zip(records.items(), drawn.subplots(len(records), 2, squeeze=False), strict=True):
+    for (cohort, record), (left, right) in zip(
+        records.items(), drawn.subplots(len(records), 2, squeeze=False), strict=True
+    ):
         values = record["case_dice"]
         left.axhspan(SOLVED_DICE, 1, color="#bcd9dd", linewidth=0)
-        left.plot(np.arange(1, len(values) + 1) / len(values) * 100, values, ".-", color="#26323a", markersize=4, linewidth=1)
+        left.plot(
+            np.arange(1, len(values) + 1) / len(values) * 100,
+            values,
+            ".-",
+            color="#26323a",
+            markersize=4,
+            linewidth=1,
+        )
         left.set_title(f"{cohort}: best rule for the cohort", fontsize=9)
         left.set_xlabel("cases, sorted (%; shaded: solved)")
         left.set_ylabel("Dice")
@@ -179,11 +221,16 @@ def figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
 def _scores(study: Study, truth: Truth) -> Scores:
     """Dice of every rule of the family in one case."""
     if truth.organs is None or not study.on_one_grid:
-        raise ValueError(f"{study.case_id} needs organs in its truth and phases on one grid; register it first")
+        raise ValueError(
+            f"{study.case_id} needs organs in its truth and phases on one grid; register it first"
+        )
     lesions = truth.lesions.array
     liver = (truth.organs.array == Organ.LIVER) | (lesions > 0)
     labels = lesions[liver]
-    own = {kind: [lesion.label for lesion in truth.lesion_list if lesion.type is kind] for kind in LesionType}
+    own = {
+        kind: [lesion.label for lesion in truth.lesion_list if lesion.type is kind]
+        for kind in LesionType
+    }
     voxels = np.bincount(labels, minlength=max(lesion.label for lesion in truth.lesion_list) + 1)
     overall: dict[Rule, float] = {}
     types: dict[Rule, dict[LesionType, tuple[float, float, int]]] = {}
@@ -194,7 +241,11 @@ def _scores(study: Study, truth: Truth) -> Scores:
                 hit = np.bincount(labels[turned(above) > factor], minlength=voxels.size)
                 rule = Rule(name, side, factor)
                 overall[rule] = _dice(hit, voxels, range(1, voxels.size))
-                types[rule] = {kind: _of_type(hit, voxels, labels_of) for kind, labels_of in own.items() if labels_of}
+                types[rule] = {
+                    kind: _of_type(hit, voxels, labels_of)
+                    for kind, labels_of in own.items()
+                    if labels_of
+                }
     return Scores(study.subject_id or study.case_id, overall, types)
 
 
@@ -212,7 +263,9 @@ def _dice(hit: NDArray[np.intp], voxels: NDArray[np.intp], labels: Sequence[int]
     return float(2 * hit[own].sum() / max(hit[own].sum() + hit[0] + voxels[own].sum(), 1))
 
 
-def _of_type(hit: NDArray[np.intp], voxels: NDArray[np.intp], labels: Sequence[int]) -> tuple[float, float, int]:
+def _of_type(
+    hit: NDArray[np.intp], voxels: NDArray[np.intp], labels: Sequence[int]
+) -> tuple[float, float, int]:
     """Dice of one type's lesions, the share of them found, and how many there are."""
     present = [label for label in labels if voxels[label]]
     found = [hit[label] >= FOUND_SHARE * voxels[label] for label in present]
@@ -223,10 +276,21 @@ def _by_type(cases: Sequence[Scores], rule: Rule, rng: np.random.Generator) -> d
     found: dict[str, Any] = {}
     for kind in LesionType:
         having = [case for case in cases if any(kind in each for each in case.types.values())]
-        rows = [case.types[rule][kind] if rule in case.types else (0.0, 0.0, next(iter(case.types.values()))[kind][2]) for case in having]
+        rows = [
+            (
+                case.types[rule][kind]
+                if rule in case.types
+                else (0.0, 0.0, next(iter(case.types.values()))[kind][2])
+            )
+            for case in having
+        ]
         if lesions := sum(row[2] for row in rows):
             found[kind.title] = {
-                "dice": vars(bootstrap_mean([row[0] for row in rows], [case.subject for case in having], rng=rng)),
+                "dice": vars(
+                    bootstrap_mean(
+                        [row[0] for row in rows], [case.subject for case in having], rng=rng
+                    )
+                ),
                 "found": float(sum(row[1] * row[2] for row in rows) / lesions),
                 "lesions": lesions,
             }

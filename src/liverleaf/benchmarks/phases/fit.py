@@ -20,12 +20,14 @@ from liverleaf.study import Modality, Phase
 
 SHAPE = LEVELS, 90, 90
 SLICES_MM = {Modality.CT: (16.0, 20.0, 26.0, 32.0), Modality.MR: (15.0, 17.0, 19.0, 21.0)}
-"""From slice to slice, in turn. Slices are `GRID_MM` fine, so that a phantom's images are as `coarse_images` would make them."""
+"""From slice to slice, in turn. Slices are `GRID_MM` fine, so that a phantom's images are as
+`coarse_images` would make them."""
 
 INVERSE_PENALTY = {"alone": 0.3, "pair": 0.1}
 GAIN_DRAWS = {Modality.CT: 1, Modality.MR: 2}
 GAIN, OTHER_GAIN, OTHER_GAIN_SHARE = 0.04, 0.25, 0.2
-"""Scanners scale MR series alike, or each by itself: standard deviations of the logarithm, and how often the latter."""
+"""Scanners scale MR series alike, or each by itself: standard deviations of the logarithm, and how
+often the latter."""
 
 DECIMALS = 3
 SEED = 3
@@ -56,31 +58,40 @@ FITTED_TO = (
 
 
 def fit_phase_pixels(
-    groups: tuple[PhantomGroup, ...] = FITTED_TO, *, progress: Callable[[str, int, int], None] | None = None
+    groups: tuple[PhantomGroup, ...] = FITTED_TO,
+    *,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Fit logistic regressions of a series' phase, and of the phases of two series, on what `phase_pixels` measures.
 
-    The phases' shares among the phantoms are taken out of the biases, as they say nothing of a real study.
+    The phases' shares among the phantoms are taken out of the biases, as they say nothing of a real
+    study.
 
     Args:
         groups: the phantoms.
         progress: called with (what, done, total).
 
     Returns:
-        JSON-able: what `images.json` holds, with the groups and the seed of the chance in MR signal scales.
+        JSON-able: what `images.json` holds, with the groups and the seed of the chance in MR signal
+            scales.
     """
     rng = np.random.default_rng(SEED)
     examples: dict[Modality, list[tuple[_Examples, _Examples]]] = {}
     done, total = 0, sum(group.cases for group in groups)
     for group in groups:
         grids = [(slice_mm, GRID_MM, GRID_MM) for slice_mm in SLICES_MM[group.modality]]
-        phantoms = [Phantom(group.preset, group.seed, group.modality, shape=SHAPE, spacing_mm=grid) for grid in grids]
+        phantoms = [
+            Phantom(group.preset, group.seed, group.modality, shape=SHAPE, spacing_mm=grid)
+            for grid in grids
+        ]
         for index in range(group.cases):
             if progress:
                 progress("making phantoms", done, total)
             study, _ = phantoms[index % len(phantoms)][index]
             images = np.stack([image.volume.array for image in study.phases.values()])
-            examples.setdefault(group.modality, []).extend(_examples(images, list(study.phases), group.modality, rng))
+            examples.setdefault(group.modality, []).extend(
+                _examples(images, list(study.phases), group.modality, rng)
+            )
             done += 1
     return {
         "fitted_to": [group._asdict() for group in groups],
@@ -100,7 +111,9 @@ def _examples(
     """The measures of single series and of ordered pairs in one study, once per draw of signal scales."""
     tissue = soft_tissue(images, modality)
     if tissue is None:
-        raise ValueError(f"a phantom of shape {images.shape} has no soft tissue: show more of the body")
+        raise ValueError(
+            f"a phantom of shape {images.shape} has no soft tissue: show more of the body"
+        )
     values_NV, right_V = tissue
     for _ in range(GAIN_DRAWS[modality]):
         if modality is Modality.MR:
@@ -108,9 +121,15 @@ def _examples(
             values_NV = tissue[0] + rng.normal(0, gain, (len(phases), 1))
         alone_NF = within(values_NV, right_V, modality)
         pairs = list(permutations(range(len(phases)), 2))
-        pair_MF = [np.concatenate([alone_NF[i], alone_NF[j], between(values_NV[i], values_NV[j])]) for i, j in pairs]
+        pair_MF = [
+            np.concatenate([alone_NF[i], alone_NF[j], between(values_NV[i], values_NV[j])])
+            for i, j in pairs
+        ]
         classes = [phases[i] * len(Phase) + phases[j] for i, j in pairs]
-        yield _Examples(alone_NF, [int(phase) for phase in phases]), _Examples(np.array(pair_MF), classes)
+        yield (
+            _Examples(alone_NF, [int(phase) for phase in phases]),
+            _Examples(np.array(pair_MF), classes),
+        )
 
 
 def _fitted(examples: list[tuple[_Examples, _Examples]]) -> dict[str, Any]:
@@ -123,7 +142,10 @@ def _fitted(examples: list[tuple[_Examples, _Examples]]) -> dict[str, Any]:
             fitted["phases"] = classes_C.tolist()
         else:
             fitted["pair_classes"] = [list(divmod(one, len(Phase))) for one in classes_C.tolist()]
-        fitted |= {f"{kind}_{name}": np.round(values, DECIMALS).tolist() for name, values in coefficients.items()}
+        fitted |= {
+            f"{kind}_{name}": np.round(values, DECIMALS).tolist()
+            for name, values in coefficients.items()
+        }
         fitted[f"{kind}_examples"] = len(classes_M)
     return fitted
 
@@ -137,4 +159,9 @@ def _regression(
     model = LogisticRegression(C=inverse_penalty, max_iter=5000).fit(standard_MF, classes_M)
     shares_C = np.unique(classes_M, return_counts=True)[1] / len(classes_M)
     bias_C = model.intercept_ - np.log(shares_C)
-    return model.classes_, {"mean": scaler.mean_, "sd": scaler.scale_, "weights": model.coef_, "bias": bias_C}
+    return model.classes_, {
+        "mean": scaler.mean_,
+        "sd": scaler.scale_,
+        "weights": model.coef_,
+        "bias": bias_C,
+    }

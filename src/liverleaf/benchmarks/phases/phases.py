@@ -32,8 +32,21 @@ ANSWERS = (*(phase.title for phase in Phase), "none")
 BINS = 10
 WITNESSES = {"headers": "headers only", "pixels": "headers and pixels"}
 
-WORDS = ("SeriesDescription", "ProtocolName", "ContrastBolusAgent", "ContrastBolusRoute", "ContrastBolusStartTime")
-TIMES = ("AcquisitionTime", "AcquisitionDate", "ContentTime", "ContentDate", "SeriesTime", "SeriesDate")
+WORDS = (
+    "SeriesDescription",
+    "ProtocolName",
+    "ContrastBolusAgent",
+    "ContrastBolusRoute",
+    "ContrastBolusStartTime",
+)
+TIMES = (
+    "AcquisitionTime",
+    "AcquisitionDate",
+    "ContentTime",
+    "ContentDate",
+    "SeriesTime",
+    "SeriesDate",
+)
 NUMBERS = ("SeriesNumber", "AcquisitionNumber")
 STEPS: Mapping[str, tuple[str, ...]] = {
     "all headers": (),
@@ -67,7 +80,12 @@ class Told(NamedTuple):
 
 
 def phases(
-    out: Path, *, fit: bool = False, cases: int = CASES, seed: int = SEED, progress: Callable[[str, int, int], None] | None = None
+    out: Path,
+    *,
+    fit: bool = False,
+    cases: int = CASES,
+    seed: int = SEED,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> str:
     """Measure how well phases are told, or fit the coefficients by which pixels tell them.
 
@@ -75,7 +93,8 @@ def phases(
         out: folder that gets `phases.json`, `phases.md` and `phases.png`, or `images.json`.
         fit: fit the coefficients and measure nothing; the package keeps its own.
         cases: phantoms of each of `PRESETS`.
-        seed: of the first of these; the others have the next ones. A seed of `FITTED_TO` is refused.
+        seed: of the first of these; the others have the next ones. A seed of `FITTED_TO` is
+            refused.
         progress: called with (what, done, total).
 
     Returns:
@@ -92,7 +111,10 @@ def phases(
         return f"images.json: {'the same as' if same else 'other than'} the package's\n"
     seeds = range(seed, seed + len(PRESETS))
     if any(group.seed in seeds for group in FITTED_TO):
-        raise ValueError(f"the coefficients were fitted to phantoms of the seeds {[group.seed for group in FITTED_TO]}, got {seed}")
+        raise ValueError(
+            "the coefficients were fitted to phantoms of the seeds"
+            f" {[group.seed for group in FITTED_TO]}, got {seed}"
+        )
     told = list(_told(cases, seeds, progress))
     record = {
         "command": f"liverleaf benchmark phases --cases {cases} --seed {seed}",
@@ -104,7 +126,10 @@ def phases(
         "spacing_mm": SPACING_MM,
         "studies": len(PRESETS) * cases,
         "fitted_to": [group._asdict() for group in FITTED_TO],
-        "steps": {step: {"without": headers, **summary(told, step, seed)} for step, headers in STEPS.items()},
+        "steps": {
+            step: {"without": headers, **summary(told, step, seed)}
+            for step, headers in STEPS.items()
+        },
     }
     (out / "phases.json").write_text(json.dumps(record, indent=1) + "\n")
     (out / "phases.md").write_text(page := _markdown(record))
@@ -112,9 +137,13 @@ def phases(
     return page
 
 
-def _told(cases: int, seeds: range, progress: Callable[[str, int, int], None] | None) -> Iterator[Told]:
+def _told(
+    cases: int, seeds: range, progress: Callable[[str, int, int], None] | None
+) -> Iterator[Told]:
     for place, (preset, modality) in enumerate(PRESETS):
-        phantom = Phantom(preset, seeds[place], modality, shape=SHAPE, spacing_mm=SPACING_MM, headers=True)
+        phantom = Phantom(
+            preset, seeds[place], modality, shape=SHAPE, spacing_mm=SPACING_MM, headers=True
+        )
         for index in range(cases):
             number = place * cases + index
             if progress:
@@ -122,9 +151,21 @@ def _told(cases: int, seeds: range, progress: Callable[[str, int, int], None] | 
             study, _ = phantom[index]
             for step, headers in STEPS.items():
                 for uid, witness, guess in _guesses(study, headers):
-                    truth = next(phase for phase, image in study.phases.items() if image.headers[0].SeriesInstanceUID == uid)
+                    truth = next(
+                        phase
+                        for phase, image in study.phases.items()
+                        if image.headers[0].SeriesInstanceUID == uid
+                    )
                     answer = NONE if guess.phase is None else int(guess.phase)
-                    yield Told(number, f"{preset}, {modality}", step, witness, int(truth), answer, guess.confidence)
+                    yield Told(
+                        number,
+                        f"{preset}, {modality}",
+                        step,
+                        witness,
+                        int(truth),
+                        answer,
+                        guess.confidence,
+                    )
 
 
 def _guesses(study: Study, without: Sequence[str]) -> Iterator[tuple[str, str, PhaseGuess]]:
@@ -137,7 +178,9 @@ def _guesses(study: Study, without: Sequence[str]) -> Iterator[tuple[str, str, P
     with TemporaryDirectory() as scratch:
         write_dicom(study, Path(scratch))
         found = survey(sorted(Path(scratch).iterdir()))
-    for header, by_headers, by_all in zip(found.headers, identify(found.headers), found.guesses, strict=True):
+    for header, by_headers, by_all in zip(
+        found.headers, identify(found.headers), found.guesses, strict=True
+    ):
         yield str(header.SeriesInstanceUID), "headers", by_headers
         yield str(header.SeriesInstanceUID), "pixels", by_all
 
@@ -153,7 +196,10 @@ def summary(told: Sequence[Told], step: str, seed: int) -> dict[str, Any]:
         found[witness] = {
             "series": len(mine),
             "macro_f1": _interval(mine, seed),
-            "macro_f1_by_group": {group: _interval([one for one in mine if one.group == group], seed) for group in groups},
+            "macro_f1_by_group": {
+                group: _interval([one for one in mine if one.group == group], seed)
+                for group in groups
+            },
             "accuracy": float(right.mean()),
             "calibration_error": calibration_error(confidence, right),
             "sure": int((confidence >= SURE).sum()),
@@ -182,8 +228,16 @@ def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_])
 def _interval(told: Sequence[Told], seed: int) -> dict[str, float]:
     """Macro-F1 with its bootstrap interval by study."""
     studies = list(dict.fromkeys(one.study for one in told))
-    counts = np.stack([_confusion([one for one in told if one.study == study]) for study in studies])
-    return vars(bootstrap(lambda drawn: macro_f1(counts[drawn].sum(axis=0)), studies, rng=np.random.default_rng(seed)))
+    counts = np.stack(
+        [_confusion([one for one in told if one.study == study]) for study in studies]
+    )
+    return vars(
+        bootstrap(
+            lambda drawn: macro_f1(counts[drawn].sum(axis=0)),
+            studies,
+            rng=np.random.default_rng(seed),
+        )
+    )
 
 
 def _confusion(told: Sequence[Told]) -> NDArray[np.int64]:
@@ -193,36 +247,63 @@ def _confusion(told: Sequence[Told]) -> NDArray[np.int64]:
 def _markdown(record: Mapping[str, Any]) -> str:
     machine, steps = record["hardware"], record["steps"]
     groups = list(next(iter(steps.values()))["pixels"]["macro_f1_by_group"])
-    fitted = ", ".join(f"{each['cases']} of {each['preset']} {each['modality']} (seed {each['seed']})" for each in record["fitted_to"])
+    fitted = ", ".join(
+        f"{each['cases']} of {each['preset']} {each['modality']} (seed {each['seed']})"
+        for each in record["fitted_to"]
+    )
     lines = [
         "# How well contrast phases are told",
         "",
-        f"Written by `{record['command']}` at commit {record['commit']}, on {machine['cores']} cores ({machine['cpu']}), python "
-        f"{record['versions']['python']}.",
+        (
+            f"Written by `{record['command']}` at commit {record['commit']}, on {machine['cores']}"
+            f" cores ({machine['cpu']}), python {record['versions']['python']}."
+        ),
         "",
-        f"{record['studies']} phantom studies, {record['studies'] // len(groups)} each of {'; '.join(groups)}, are written as DICOM and "
-        "read back, in files whose order tells nothing. Headers are taken out step by step: descriptions and contrast agent, then all "
-        "times, then series and acquisition numbers too. Headers only is `identify`; headers and pixels is what `liverleaf inspect` says. "
-        "The coefficients by which pixels tell were fitted to phantoms too, of other seeds and on another grid "
-        f"({fitted}); how well they tell real studies is not known from this page.",
+        (
+            f"{record['studies']} phantom studies, {record['studies'] // len(groups)} each of"
+            f" {'; '.join(groups)}, are written as DICOM and read back, in files whose order tells"
+            " nothing. Headers are taken out step by step: descriptions and contrast agent, then"
+            " all times, then series and acquisition numbers too. Headers only is `identify`;"
+            " headers and pixels is what `liverleaf inspect` says. The coefficients by which"
+            " pixels tell were fitted to phantoms too, of other seeds and on another grid"
+            f" ({fitted}); how well they tell real studies is not known from this page."
+        ),
         "",
-        "Macro-F1 is over the phases there are, with the 95 % bootstrap interval by study; a series without an answer counts as wrong. ECE "
-        f"is the expected calibration error in ten bins. Sure: series told with a confidence of {SURE:g} or more.",
+        (
+            "Macro-F1 is over the phases there are, with the 95 % bootstrap interval by study; a"
+            " series without an answer counts as wrong. ECE is the expected calibration error in"
+            f" ten bins. Sure: series told with a confidence of {SURE:g} or more."
+        ),
         "",
         "| headers | told by | macro-F1 | accuracy | ECE | sure | of these wrong |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
-    rows = [(step, witness, found[witness]) for step, found in steps.items() for witness in WITNESSES]
+    rows = [
+        (step, witness, found[witness]) for step, found in steps.items() for witness in WITNESSES
+    ]
     for step, witness, each in rows:
         lines.append(
-            f"| {step} | {WITNESSES[witness]} | {_with_interval(each['macro_f1'])} | {each['accuracy']:.3f} | "
-            f"{each['calibration_error']:.2f} | {each['sure']} of {each['series']} | {each['sure_and_wrong']} |"
+            f"| {step} | {WITNESSES[witness]} | {_with_interval(each['macro_f1'])} |"
+            f" {each['accuracy']:.3f} | {each['calibration_error']:.2f} | {each['sure']} of"
+            f" {each['series']} | {each['sure_and_wrong']} |"
         )
-    lines += ["", "Macro-F1 by preset:", "", f"| headers | told by | {' | '.join(groups)} |", "|---|---|" + "---:|" * len(groups)]
+    lines += [
+        "",
+        "Macro-F1 by preset:",
+        "",
+        f"| headers | told by | {' | '.join(groups)} |",
+        "|---|---|" + "---:|" * len(groups),
+    ]
     for step, witness, each in rows:
         values = " | ".join(_with_interval(each["macro_f1_by_group"][group]) for group in groups)
         lines.append(f"| {step} | {WITNESSES[witness]} | {values} |")
-    lines += ["", "![Confusion matrices: counts of series, shaded by their share of the true phase](phases.png)"]
+    lines += [
+        "",
+        (
+            "![Confusion matrices: counts of series, shaded by their share of the true"
+            " phase](phases.png)"
+        ),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -242,8 +323,12 @@ def _figure(record: Mapping[str, Any]) -> Figure:
             for (true, answer), count in np.ndenumerate(counts):
                 if count:
                     colour = "white" if shares[true, answer] > 0.5 else "#26323a"
-                    place.text(answer, true, str(count), ha="center", va="center", fontsize=8, color=colour)
-            place.set_title(f"{step}: {name}\nmacro-F1 {found[witness]['macro_f1']['mean']:.3f}", fontsize=9)
+                    place.text(
+                        answer, true, str(count), ha="center", va="center", fontsize=8, color=colour
+                    )
+            place.set_title(
+                f"{step}: {name}\nmacro-F1 {found[witness]['macro_f1']['mean']:.3f}", fontsize=9
+            )
             place.set_xticks(range(NONE + 1), ANSWERS, rotation=45, ha="right", fontsize=8)
             place.set_yticks(range(NONE), ANSWERS[:NONE], fontsize=8)
         row[0].set_ylabel("true phase")

@@ -42,7 +42,9 @@ class Scene:
     def points_mm(self) -> NDArray[np.float64]:
         """Every voxel in LPS mm, (Z, Y, X, 3)."""
         index = np.moveaxis(np.indices(self.moving.shape), 0, -1)[..., ::-1]
-        points: NDArray[np.float64] = index @ (self.direction * self.grid.GetSpacing()).T + self.grid.GetOrigin()
+        points: NDArray[np.float64] = (
+            index @ (self.direction * self.grid.GetSpacing()).T + self.grid.GetOrigin()
+        )
         return points
 
     def image(self, array: NDArray[np.float32]) -> sitk.Image:
@@ -59,7 +61,12 @@ class Scene:
         grid = self.grid
         whole: Field = sitk.GetArrayFromImage(
             sitk.TransformToDisplacementField(
-                both, sitk.sitkVectorFloat64, grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()
+                both,
+                sitk.sitkVectorFloat64,
+                grid.GetSize(),
+                grid.GetOrigin(),
+                grid.GetSpacing(),
+                grid.GetDirection(),
             )
         )
         return whole
@@ -72,7 +79,9 @@ def demons(scene: Scene) -> Field:
     search.SetNumberOfIterations(60)
     search.SetStandardDeviations(2.0)
     search.SmoothDisplacementFieldOn()
-    field = search.Execute(fixed, sitk.HistogramMatching(scene.image(scene.after_rigid), fixed, 128, 10))
+    field = search.Execute(
+        fixed, sitk.HistogramMatching(scene.image(scene.after_rigid), fixed, 128, 10)
+    )
     return scene.with_rigid(sitk.GetArrayFromImage(field))
 
 
@@ -94,7 +103,12 @@ def elastix_tuned(scene: Scene) -> Field:
     return scene.with_rigid(_elastix(scene, scene.after_rigid, ("bspline",), changes))
 
 
-def _elastix(scene: Scene, moving: NDArray[np.float32], maps: tuple[str, ...], changes: Mapping[str, list[str]]) -> Field:
+def _elastix(
+    scene: Scene,
+    moving: NDArray[np.float32],
+    maps: tuple[str, ...],
+    changes: Mapping[str, list[str]],
+) -> Field:
     import itk  # type: ignore[import-not-found, unused-ignore]  # an optional extra
 
     def image(array: NDArray[np.float32]) -> Any:
@@ -112,7 +126,10 @@ def _elastix(scene: Scene, moving: NDArray[np.float32], maps: tuple[str, ...], c
         chosen["RandomSeed"] = ["1"]
         parameters.AddParameterMap(chosen)
     _, found = itk.elastix_registration_method(
-        image(sitk.GetArrayFromImage(scene.grid)), image(moving), parameter_object=parameters, log_to_console=False
+        image(sitk.GetArrayFromImage(scene.grid)),
+        image(moving),
+        parameter_object=parameters,
+        log_to_console=False,
     )
     field: Field = itk.array_from_image(itk.transformix_deformation_field(image(moving), found))
     return field
@@ -125,7 +142,13 @@ def ants_default(scene: Scene) -> Field:
 
 def ants_tuned(scene: Scene) -> Field:
     """SyN alone, by local cross-correlation, which bears a change of contrast, with a smoother field."""
-    options = {"type_of_transform": "SyNOnly", "syn_metric": "CC", "syn_sampling": 2, "reg_iterations": (40, 20), "flow_sigma": 4}
+    options = {
+        "type_of_transform": "SyNOnly",
+        "syn_metric": "CC",
+        "syn_sampling": 2,
+        "reg_iterations": (40, 20),
+        "flow_sigma": 4,
+    }
     return scene.with_rigid(_ants(scene, scene.after_rigid, options))
 
 
@@ -134,12 +157,21 @@ def _ants(scene: Scene, moving: NDArray[np.float32], options: Mapping[str, Any])
 
     def image(array: NDArray[np.float32]) -> Any:
         x_first = np.ascontiguousarray(array.T, np.float32)
-        return ants.from_numpy(x_first, origin=scene.grid.GetOrigin(), spacing=scene.grid.GetSpacing(), direction=scene.direction)
+        return ants.from_numpy(
+            x_first,
+            origin=scene.grid.GetOrigin(),
+            spacing=scene.grid.GetSpacing(),
+            direction=scene.direction,
+        )
 
-    found = ants.registration(image(sitk.GetArrayFromImage(scene.grid)), image(moving), random_seed=1, **options)
+    found = ants.registration(
+        image(sitk.GetArrayFromImage(scene.grid)), image(moving), random_seed=1, **options
+    )
     points = scene.points_mm
     table = pd.DataFrame(points.reshape(-1, 3), columns=list("xyz"))
-    moved = ants.apply_transforms_to_points(3, table, found["fwdtransforms"])[["x", "y", "z"]].to_numpy()
+    moved = ants.apply_transforms_to_points(3, table, found["fwdtransforms"])[
+        ["x", "y", "z"]
+    ].to_numpy()
     field: Field = moved.reshape(points.shape) - points
     return field
 

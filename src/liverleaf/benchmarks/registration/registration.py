@@ -93,14 +93,21 @@ def registration(
             flags += [{"preset": preset, **row} for row in honest]
     diagonal_mm = float(np.hypot(*spacing_mm[1:]))
     record = {
-        "command": f"liverleaf benchmark registration --cases {cases}" + ("" if rival_cases is None else f" --rival-cases {rival_cases}"),
+        "command": (
+            f"liverleaf benchmark registration --cases {cases}"
+            + ("" if rival_cases is None else f" --rival-cases {rival_cases}")
+        ),
         "commit": provenance.commit(),
         "hardware": hardware(),
         "seed": SEED,
         "shape": shape,
         "spacing_mm": spacing_mm,
         "diagonal_mm": diagonal_mm,
-        "not_measured": {name: f"{package} is not installed" for name, (package, _) in RIVALS.items() if name not in methods},
+        "not_measured": {
+            name: f"{package} is not installed"
+            for name, (package, _) in RIVALS.items()
+            if name not in methods
+        },
         "methods": summary(rows),
         "flag": flag_summary(flags),
         "phases": rows,
@@ -116,11 +123,16 @@ def registration(
 def _foreign(study: Study, other: Study) -> Study:
     """The study with its phases, except the reference, taken from another person."""
     grid, reference = study.grid, study.reference
-    wrong = {phase: replace(image, volume=grid.with_array(image.volume.array)) for phase, image in other.phases.items()}
+    wrong = {
+        phase: replace(image, volume=grid.with_array(image.volume.array))
+        for phase, image in other.phases.items()
+    }
     return replace(study, phases={**wrong, reference: study.phases[reference]})
 
 
-def measure(study: Study, truth: Truth, foreign: Study, methods: Mapping[str, Callable[[Scene], Field]]) -> tuple[list[Row], list[Row]]:
+def measure(
+    study: Study, truth: Truth, foreign: Study, methods: Mapping[str, Callable[[Scene], Field]]
+) -> tuple[list[Row], list[Row]]:
     """Errors of each method per phase, and what the flag says of good and bad alignments.
 
     Args:
@@ -138,10 +150,18 @@ def measure(study: Study, truth: Truth, foreign: Study, methods: Mapping[str, Ca
     case = {"case": study.case_id}
     rows: list[Row] = []
     for phase in ours.after:
-        scene = Scene(ours.search_grid, ours.before[phase].image, rigid.after[phase].image, rigid.after[phase].transform)
+        scene = Scene(
+            ours.search_grid,
+            ours.before[phase].image,
+            rigid.after[phase].image,
+            rigid.after[phase].transform,
+        )
         found = {
             "none": (_field(ours.before[phase].transform, ours.search_grid), 0.0),
-            "rigid only": (_field(rigid.after[phase].transform, ours.search_grid), rigid_s / phases),
+            "rigid only": (
+                _field(rigid.after[phase].transform, ours.search_grid),
+                rigid_s / phases,
+            ),
             "ours": (_field(ours.after[phase].transform, ours.search_grid), ours_s / phases),
         }
         for name, method in methods.items():
@@ -150,9 +170,18 @@ def measure(study: Study, truth: Truth, foreign: Study, methods: Mapping[str, Ca
         for name, (field_mm, seconds) in found.items():
             score = _score(scene, field_mm, targets, phase, mask, box)
             rows.append(
-                {**case, "phase": phase.name.lower(), "method": name, **score, "seconds": seconds, "over_ours": seconds * phases / ours_s}
+                {
+                    **case,
+                    "phase": phase.name.lower(),
+                    "method": name,
+                    **score,
+                    "seconds": seconds,
+                    "over_ours": seconds * phases / ours_s,
+                }
             )
-    return rows, [{**case, **flag} for flag in _flags(ours, register_phases(foreign), liver, targets)]
+    return rows, [
+        {**case, **flag} for flag in _flags(ours, register_phases(foreign), liver, targets)
+    ]
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -173,20 +202,39 @@ def _targets(liver: NDArray[np.bool_], study: Study, truth: Truth) -> Targets:
 def _field(transform: sitk.Transform, grid: sitk.Image) -> Field:
     """Displacements (Z, Y, X, 3) in LPS mm at the voxels of a grid."""
     field = sitk.TransformToDisplacementField(
-        transform, sitk.sitkVectorFloat64, grid.GetSize(), grid.GetOrigin(), grid.GetSpacing(), grid.GetDirection()
+        transform,
+        sitk.sitkVectorFloat64,
+        grid.GetSize(),
+        grid.GetOrigin(),
+        grid.GetSpacing(),
+        grid.GetDirection(),
     )
     displacements: Field = sitk.GetArrayFromImage(field)
     return displacements
 
 
-def _score(scene: Scene, field_mm: Field, targets: Targets, phase: Phase, mask: NDArray[np.bool_], box: tuple[slice, ...]) -> Row:
+def _score(
+    scene: Scene,
+    field_mm: Field,
+    targets: Targets,
+    phase: Phase,
+    mask: NDArray[np.bool_],
+    box: tuple[slice, ...],
+) -> Row:
     """Errors at the targets, folding and similarity inside the liver."""
-    to_index = np.linalg.inv(np.reshape(scene.grid.GetDirection(), (3, 3)) * scene.grid.GetSpacing())
+    to_index = np.linalg.inv(
+        np.reshape(scene.grid.GetDirection(), (3, 3)) * scene.grid.GetSpacing()
+    )
     at = ((targets.points_mm - scene.grid.GetOrigin()) @ to_index.T)[:, ::-1].T
-    shift_mm = np.stack([map_coordinates(field_mm[..., axis], at, order=1, mode="nearest") for axis in range(3)], axis=-1)
+    shift_mm = np.stack(
+        [map_coordinates(field_mm[..., axis], at, order=1, mode="nearest") for axis in range(3)],
+        axis=-1,
+    )
     error_mm = np.linalg.norm(shift_mm - targets.shift_mm[phase], axis=1)
     shift = np.moveaxis(field_mm @ to_index.T, -1, 0)[::-1].astype(np.float32)
-    moved = map_coordinates(scene.moving, np.indices(scene.moving.shape) + shift, order=1, mode="nearest")
+    moved = map_coordinates(
+        scene.moving, np.indices(scene.moving.shape) + shift, order=1, mode="nearest"
+    )
     fixed = sitk.GetArrayFromImage(scene.grid)
     return {
         "median_mm": float(np.median(error_mm)),
@@ -197,17 +245,30 @@ def _score(scene: Scene, field_mm: Field, targets: Targets, phase: Phase, mask: 
     }
 
 
-def _flags(ours: Registration, foreign: Registration, liver: Any, targets: Targets) -> Iterator[Row]:
+def _flags(
+    ours: Registration, foreign: Registration, liver: Any, targets: Targets
+) -> Iterator[Row]:
     """For alignments as found, for phases left where they were, and for somebody else's: the median error and whether it is trusted."""
-    tried = {"registered": ours, "not registered": replace(ours, after=ours.before), "another person": foreign}
+    tried = {
+        "registered": ours,
+        "not registered": replace(ours, after=ours.before),
+        "another person": foreign,
+    }
     for kind, result in tried.items():
         for phase, image in judged(result, liver).phases.items():
             if image.alignment is None or result.search_grid is None:
                 continue
             error_mm = None
             if kind != "another person":
-                points = [result.after[phase].transform.TransformPoint(point) for point in targets.points_mm.tolist()]
-                error_mm = float(np.median(np.linalg.norm(points - targets.points_mm - targets.shift_mm[phase], axis=1)))
+                points = [
+                    result.after[phase].transform.TransformPoint(point)
+                    for point in targets.points_mm.tolist()
+                ]
+                error_mm = float(
+                    np.median(
+                        np.linalg.norm(points - targets.points_mm - targets.shift_mm[phase], axis=1)
+                    )
+                )
             yield {
                 "phase": phase.name.lower(),
                 "kind": kind,
@@ -224,10 +285,22 @@ def summary(rows: list[Row]) -> list[Row]:
     lines = []
     for (preset, method), part in table.groupby(["preset", "method"], sort=False):
         rng = np.random.default_rng(SEED)
-        estimates = {name: vars(bootstrap_mean(part[name].to_list(), part.case.to_list(), rng=rng)) for name in COLUMNS}
+        estimates = {
+            name: vars(bootstrap_mean(part[name].to_list(), part.case.to_list(), rng=rng))
+            for name in COLUMNS
+        }
         unmoved = none.loc[list(zip(part.case, part.phase, strict=True))].to_numpy()
-        line = {"preset": preset, "method": method, "phases": len(part), "subjects": part.case.nunique(), **estimates}
-        line |= {"none_median_mm": float(unmoved.mean()), "worse_than_none": float((part.median_mm.to_numpy() > unmoved).mean())}
+        line = {
+            "preset": preset,
+            "method": method,
+            "phases": len(part),
+            "subjects": part.case.nunique(),
+            **estimates,
+        }
+        line |= {
+            "none_median_mm": float(unmoved.mean()),
+            "worse_than_none": float((part.median_mm.to_numpy() > unmoved).mean()),
+        }
         line |= {name: float(part[name].mean()) for name in ("folding", "similarity", "over_ours")}
         lines.append(line)
     return lines
@@ -236,11 +309,25 @@ def summary(rows: list[Row]) -> list[Row]:
 def flag_summary(flags: list[Row]) -> Row:
     """How often bad alignments are flagged, good ones are not, and how often those between are."""
     bad = [flag for flag in flags if flag["median_mm"] is None or flag["median_mm"] > BAD_MM]
-    good = [flag for flag in flags if flag["median_mm"] is not None and flag["median_mm"] <= GOOD_MM]
-    between = [flag for flag in flags if flag["median_mm"] is not None and GOOD_MM < flag["median_mm"] <= BAD_MM]
-    counted = {"sensitivity": (bad, False), "specificity": (good, True), "flagged_between": (between, False)}
+    good = [
+        flag for flag in flags if flag["median_mm"] is not None and flag["median_mm"] <= GOOD_MM
+    ]
+    between = [
+        flag
+        for flag in flags
+        if flag["median_mm"] is not None and GOOD_MM < flag["median_mm"] <= BAD_MM
+    ]
+    counted = {
+        "sensitivity": (bad, False),
+        "specificity": (good, True),
+        "flagged_between": (between, False),
+    }
     return {
-        name: vars(wilson(sum(flag["trusted"] is wanted for flag in part), len(part))) if part else None
+        name: (
+            vars(wilson(sum(flag["trusted"] is wanted for flag in part), len(part)))
+            if part
+            else None
+        )
         for name, (part, wanted) in counted.items()
     }
 
@@ -250,7 +337,9 @@ def figure(rows: list[Row], diagonal_mm: float) -> Figure:
     table = pd.DataFrame(rows)
     presets, methods = list(table.preset.unique()), list(table.method.unique())
     fig = Figure(figsize=(4.2 * len(presets), 4), layout="constrained")
-    for axes, preset in zip(np.atleast_1d(fig.subplots(1, len(presets), sharey=True)), presets, strict=True):
+    for axes, preset in zip(
+        np.atleast_1d(fig.subplots(1, len(presets), sharey=True)), presets, strict=True
+    ):
         part = table[table.preset == preset]
         values = [part[part.method == method].median_mm.to_numpy() for method in methods]
         axes.boxplot(values, whis=(0, 100))
@@ -267,46 +356,71 @@ def markdown(record: Row) -> str:
     lines = [
         "# Registration",
         "",
-        f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}, on phantoms of "
-        f"{' x '.join(map(str, record['shape'][::-1]))} voxels whose motion is known. Errors are distances inside the liver from where "
-        "tissue is put to where it truly is: median, mean and 95th percentile of each phase, then the mean over phases (95 % interval of "
-        f"the median by subject). One voxel's diagonal in plane is {diagonal:.2f} mm. `none` is the mean of the same phases left where "
-        "they were, as slow rivals may have seen fewer of them. Time is processor time over ours in the same run; ours includes the "
-        "resampling of the full scan. The rivals see the phases on the coarse grid that ours searches, which spares them time; the tuned "
-        "ones and SimpleITK's start from our rigid motion.",
+        (
+            f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']},"
+            f" on phantoms of {' x '.join(map(str, record['shape'][::-1]))} voxels whose motion is"
+            " known. Errors are distances inside the liver from where tissue is put to where it"
+            " truly is: median, mean and 95th percentile of each phase, then the mean over phases"
+            " (95 % interval of the median by subject). One voxel's diagonal in plane is"
+            f" {diagonal:.2f} mm. `none` is the mean of the same phases left where they were, as"
+            " slow rivals may have seen fewer of them. Time is processor time over ours in the"
+            " same run; ours includes the resampling of the full scan. The rivals see the phases"
+            " on the coarse grid that ours searches, which spares them time; the tuned ones and"
+            " SimpleITK's start from our rigid motion."
+        ),
         "",
-        "| preset | method | subjects | phases | none (mm) | median (mm) | in diagonals | mean (mm) | 95th (mm) | worse than none | "
-        "folding | similarity | time / ours |",
+        (
+            "| preset | method | subjects | phases | none (mm) | median (mm) | in diagonals | mean"
+            " (mm) | 95th (mm) | worse than none | folding | similarity | time / ours |"
+        ),
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in record["methods"]:
         median = row["median_mm"]
         lines.append(
-            f"| {row['preset']} | {row['method']} | {row['subjects']} | {row['phases']} | {row['none_median_mm']:.2f} | "
-            f"{median['mean']:.2f} ({median['low']:.2f} to {median['high']:.2f}) | {median['mean'] / diagonal:.2f} | "
-            f"{row['mean_mm']['mean']:.2f} | {row['p95_mm']['mean']:.2f} | {row['worse_than_none']:.0%} | {row['folding']:.2%} | "
-            f"{row['similarity']:.2f} | {row['over_ours']:.1f} |"
+            f"| {row['preset']} | {row['method']} | {row['subjects']} | {row['phases']} |"
+            f" {row['none_median_mm']:.2f} | {median['mean']:.2f} ({median['low']:.2f} to"
+            f" {median['high']:.2f}) | {median['mean'] / diagonal:.2f} |"
+            f" {row['mean_mm']['mean']:.2f} | {row['p95_mm']['mean']:.2f} |"
+            f" {row['worse_than_none']:.0%} | {row['folding']:.2%} | {row['similarity']:.2f} |"
+            f" {row['over_ours']:.1f} |"
         )
-    lines += ["", *(f"{name} was not measured: {why}." for name, why in record["not_measured"].items())]
-    lines += ["", "![Median errors](registration.png)", "", "## Is the flag honest?", "", *_flag_lines(record["flag"])]
+    lines += [
+        "",
+        *(f"{name} was not measured: {why}." for name, why in record["not_measured"].items()),
+    ]
+    lines += [
+        "",
+        "![Median errors](registration.png)",
+        "",
+        "## Is the flag honest?",
+        "",
+        *_flag_lines(record["flag"]),
+    ]
     return "\n".join(lines) + "\n"
 
 
 def _flag_lines(flag: Row) -> list[str]:
     """The flag's record in words and a table."""
     meaning = {
-        "sensitivity": f"flagged, of other people's phases and of those more than {BAD_MM:.0f} mm off",
+        "sensitivity": (
+            f"flagged, of other people's phases and of those more than {BAD_MM:.0f} mm off"
+        ),
         "specificity": f"trusted, of phases at most {GOOD_MM:.0f} mm off",
         "flagged_between": "flagged, of those between",
     }
     lines = [
-        "Every phase is judged as registered, as it was before, and with a phase of somebody else in its place.",
+        (
+            "Every phase is judged as registered, as it was before, and with a phase of somebody"
+            " else in its place."
+        ),
         "",
         "| | share | 95 % interval | n |",
         "|---|---:|---:|---:|",
     ]
     return lines + [
-        f"| {meaning[name]} | {found['mean']:.3f} | {found['low']:.3f} to {found['high']:.3f} | {found['n']} |"
+        f"| {meaning[name]} | {found['mean']:.3f} | {found['low']:.3f} to {found['high']:.3f} |"
+        f" {found['n']} |"
         for name, found in flag.items()
         if found
     ]

@@ -25,9 +25,11 @@ class NetworkCost:
 
     Attributes:
         parameters: how many weights are trained.
-        flops: floating point operations of one forward pass: matrix products, convolutions, attention and Fourier transforms, in which a
-            multiplication and an addition are two. What is done element by element (activations, normalisation, pooling) does not count.
-        peak_memory_mb: memory that one forward and backward pass takes at its peak, beyond the weights and the input, gradients included.
+        flops: floating point operations of one forward pass: matrix products, convolutions,
+            attention and Fourier transforms, in which a multiplication and an addition are two.
+            What is done element by element (activations, normalisation, pooling) does not count.
+        peak_memory_mb: memory that one forward and backward pass takes at its peak, beyond the
+            weights and the input, gradients included.
     """
 
     parameters: int
@@ -35,21 +37,29 @@ class NetworkCost:
     peak_memory_mb: float
 
 
-def network_cost(build: Callable[[], nn.Module], inputs: Inputs, *, device: str = "cpu") -> NetworkCost:
+def network_cost(
+    build: Callable[[], nn.Module], inputs: Inputs, *, device: str = "cpu"
+) -> NetworkCost:
     """Count and measure.
 
     Args:
-        build: makes the network; on a CPU another process calls it, so it must be picklable, as `functools.partial(MTINet, config)` is.
+        build: makes the network; on a CPU another process calls it, so it must be picklable, as
+            `functools.partial(MTINet, config)` is.
         inputs: what `forward` takes, on the CPU.
-        device: where the memory is measured: "cpu", of a fresh process, which needs Linux; or "cuda".
+        device: where the memory is measured: "cpu", of a fresh process, which needs Linux; or
+            "cuda".
     """
     if device == "cuda":
         memory_mb = _cuda_training_memory_mb(build, inputs)
     else:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+        with ProcessPoolExecutor(
+            1, mp_context=get_context("spawn"), initializer=end_with_parent
+        ) as pool:
             memory_mb = pool.submit(_cpu_training_memory_mb, build, inputs).result()
     network = build()
-    trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    trained = sum(
+        parameter.numel() for parameter in network.parameters() if parameter.requires_grad
+    )
     return NetworkCost(trained, forward_flops(network, inputs), memory_mb)
 
 
@@ -76,7 +86,8 @@ def forward_flops(network: nn.Module, inputs: Inputs) -> int:
 def _complex_fft_flops(shape: Sequence[int], axes: Sequence[int], *_: object, **__: object) -> int:
     """5 N log2 N for each transform of N points.
 
-    Reference: Frigo and Johnson, The design and implementation of FFTW3, Proc IEEE 2005;93:216-231, section V.
+    Reference: Frigo and Johnson, The design and implementation of FFTW3, Proc IEEE 2005;93:216-231,
+    section V.
     """
     points = math.prod(shape[axis] for axis in axes)
     return round(5 * math.prod(shape) * math.log2(points))
@@ -87,20 +98,27 @@ def _real_fft_flops(shape: Sequence[int], axes: Sequence[int], *_: object, **__:
     return _complex_fft_flops(shape, axes) // 2
 
 
-def _inverse_real_fft_flops(_shape: Sequence[int], axes: Sequence[int], *_: object, out_shape: Sequence[int]) -> int:
+def _inverse_real_fft_flops(
+    _shape: Sequence[int], axes: Sequence[int], *_: object, out_shape: Sequence[int]
+) -> int:
     return _real_fft_flops(out_shape, axes)
 
 
-def _attention_flops(query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object) -> int:
-    return int(sdpa_flop_count(query, key, value))  # type: ignore[no-untyped-call]
+def _attention_flops(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
+) -> int:
+    return int(sdpa_flop_count(query, key, value))
 
 
 def _cpu_training_memory_mb(build: Callable[[], nn.Module], inputs: Inputs) -> float:
     network = build().train()
     start_mb = resident_mb()
     if not forget_peak():
-        raise OSError("the peak of memory cannot be measured: this system does not let a process forget its peak")
-    sum_of_outputs(network, inputs).backward()  # type: ignore[no-untyped-call]
+        raise OSError(
+            "the peak of memory cannot be measured: this system does not let a process forget its"
+            " peak"
+        )
+    sum_of_outputs(network, inputs).backward()
     return resident_mb("VmHWM") - start_mb
 
 
@@ -109,7 +127,7 @@ def _cuda_training_memory_mb(build: Callable[[], nn.Module], inputs: Inputs) -> 
     inputs = tuple(each.to(torch.device("cuda")) for each in inputs)
     start = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    sum_of_outputs(network, inputs).backward()  # type: ignore[no-untyped-call]
+    sum_of_outputs(network, inputs).backward()
     return (torch.cuda.max_memory_allocated() - start) / 2**20
 
 

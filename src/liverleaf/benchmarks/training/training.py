@@ -38,7 +38,13 @@ PHANTOMS = {
     "liverleaf-net-ct": Phantom("ct", SEED, shape=(32, 160, 160), spacing_mm=(7.0, 2.2, 2.2)),
     "mti-net-paper": Phantom("mti-net", SEED, shape=(8, 256, 256), spacing_mm=(20.0, 1.4, 1.4)),
 }
-TINY = ("network.widths=[2, 2, 4, 4]", "network.token_width=8", "network.head_width=4", "input.size=48", "input.pixel_mm=6.0")
+TINY = (
+    "network.widths=[2, 2, 4, 4]",
+    "network.token_width=8",
+    "network.head_width=4",
+    "input.size=48",
+    "input.pixel_mm=6.0",
+)
 
 Progress = Callable[[str, int, int], None]
 
@@ -65,7 +71,12 @@ class Effort:
 
 
 def training(
-    out: Path, *, recipes: Path = Path("recipes"), effort: Effort = Effort(), device: str = "auto", progress: Progress | None = None
+    out: Path,
+    *,
+    recipes: Path = Path("recipes"),
+    effort: Effort = Effort(),
+    device: str = "auto",
+    progress: Progress | None = None,
 ) -> str:
     """Measure training on phantoms, with everything that is compared taking turns in one process.
 
@@ -95,11 +106,22 @@ def training(
         if progress:
             progress("timing the paper's words", 0, 1)
         precisions = dict.fromkeys(("32-true", precision_for("auto", device)))
-        paper = {each: _beside_the_paper(loaded[RECIPES[1]], each, places[RECIPES[1]], effort, device, rng) for each in precisions}
+        paper = {
+            each: _beside_the_paper(
+                loaded[RECIPES[1]], each, places[RECIPES[1]], effort, device, rng
+            )
+            for each in precisions
+        }
         if progress:
             progress("watching the memory", 0, 1)
         tiny = load_recipe(
-            recipes / "liverleaf-net-ct.toml", (*effort.overrides, *TINY, "optimisation.steps=0", f"optimisation.epochs={effort.epochs}")
+            recipes / "liverleaf-net-ct.toml",
+            (
+                *effort.overrides,
+                *TINY,
+                "optimisation.steps=0",
+                f"optimisation.epochs={effort.epochs}",
+            ),
         )
         memory = _memory(tiny, places["liverleaf-net-ct"], device)
     record = {
@@ -154,7 +176,9 @@ def _prepared(recipe: Recipe, place: Path) -> list[PreparedCase]:
     return prepare(cohort, range(len(cohort)), recipe.input, place / "prepared")
 
 
-def _loop(recipe: Recipe, place: Path, effort: Effort, device: str, rng: np.random.Generator) -> dict[str, Any]:
+def _loop(
+    recipe: Recipe, place: Path, effort: Effort, device: str, rng: np.random.Generator
+) -> dict[str, Any]:
     """Blocks of the training loop, each followed by bare forward and backward passes over the same batches held in memory."""
     bench = _Bench(recipe, place, device)
     loop_s, bare_s, waited_s = [], [], []
@@ -175,7 +199,8 @@ def _loop(recipe: Recipe, place: Path, effort: Effort, device: str, rng: np.rand
         for batch in on_device:
             bench.fabric.backward(bench.trainer.loss(batch)[0])
         bare_s.append(bench.seconds() - begin)
-    loop, bare, waited_ = (np.array(seconds[1:]) for seconds in (loop_s, bare_s, waited_s))  # the first round warms up
+    # the first round warms up
+    loop, bare, waited_ = (np.array(seconds[1:]) for seconds in (loop_s, bare_s, waited_s))
     cost = network_cost(
         partial(MTINet, recipe.network),
         (kept[0].images_BPYX, kept[0].present_BP, kept[0].regions),
@@ -211,15 +236,25 @@ def _memory(recipe: Recipe, place: Path, device: str) -> dict[str, Any]:
     return {
         "steps": len(steps),
         "epochs": len(steps) / per_epoch,
-        "mb_per_epoch": asdict(Estimate(float(slope), float(low), float(high), n=len(steps) - half)),
+        "mb_per_epoch": asdict(
+            Estimate(float(slope), float(low), float(high), n=len(steps) - half)
+        ),
         "resident_mb": [round(mb, 1) for mb in resident],
     }
 
 
-def _beside_the_paper(recipe: Recipe, precision: str, place: Path, effort: Effort, device: str, rng: np.random.Generator) -> dict[str, Any]:
+def _beside_the_paper(
+    recipe: Recipe,
+    precision: str,
+    place: Path,
+    effort: Effort,
+    device: str,
+    rng: np.random.Generator,
+) -> dict[str, Any]:
     """Steps of ours and of the transcription in turn, on the same slices from the same weights.
 
-    First with batch normalisation by fixed statistics, where every loss must be equal; then as in training, for the time.
+    First with batch normalisation by fixed statistics, where every loss must be equal; then as in
+    training, for the time.
     """
     recipe = replace(recipe, optimisation=replace(recipe.optimisation, precision=precision))
     fixed = _turns(recipe, place, effort.pairs, device, fixed_statistics=True)
@@ -233,7 +268,9 @@ def _beside_the_paper(recipe: Recipe, precision: str, place: Path, effort: Effor
     }
 
 
-def _turns(recipe: Recipe, place: Path, pairs: int, device: str, *, fixed_statistics: bool) -> dict[str, np.ndarray]:
+def _turns(
+    recipe: Recipe, place: Path, pairs: int, device: str, *, fixed_statistics: bool
+) -> dict[str, np.ndarray]:
     bench = _Bench(recipe, place, device)
     at = bench.fabric.device
     paper = PaperTrainer(
@@ -250,13 +287,20 @@ def _turns(recipe: Recipe, place: Path, pairs: int, device: str, *, fixed_statis
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.train(not fixed_statistics)
-    results: dict[str, list[float]] = {"ours_s": [], "paper_s": [], "ours_loss": [], "paper_loss": []}
+    results: dict[str, list[float]] = {
+        "ours_s": [],
+        "paper_s": [],
+        "ours_loss": [],
+        "paper_loss": [],
+    }
     for step, batch in enumerate(_with_lesions(bench.sampler, pairs + 1)):
         moved = batch.to(at)
         begin = bench.seconds()
         ours = bench.trainer.step(step, moved)["loss"]
         between = bench.seconds()
-        theirs, _ = paper.step(moved.images_BPYX, moved.masks_BKYX[:, 0], moved.curve_LP, moved.type_L)
+        theirs, _ = paper.step(
+            moved.images_BPYX, moved.masks_BKYX[:, 0], moved.curve_LP, moved.type_L
+        )
         results["paper_s"].append(bench.seconds() - between)
         results["ours_s"].append(between - begin)
         results["ours_loss"].append(float(ours))
@@ -267,7 +311,9 @@ def _turns(recipe: Recipe, place: Path, pairs: int, device: str, *, fixed_statis
 def _with_lesions(sampler: Sampler, number: int) -> list[Batch]:
     """The first batches all of whose slices show a lesion."""
     batches = (sampler(step) for step in count())
-    return list(islice((batch for batch in batches if len(batch.type_L) == len(batch.images_BPYX)), number))
+    return list(
+        islice((batch for batch in batches if len(batch.type_L) == len(batch.images_BPYX)), number)
+    )
 
 
 def _ratio(above: np.ndarray, below: np.ndarray, rng: np.random.Generator) -> Estimate:
@@ -281,46 +327,66 @@ def _markdown(record: dict[str, Any]) -> str:
     lines = [
         "# What training costs",
         "",
-        f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}, on {hardware_['cores']} cores "
-        f"({hardware_['cpu']}), {hardware_['threads']} thread(s), torch {record['versions']['torch']}, on phantoms. What is compared took "
-        "turns within one run. Seconds on a shared machine are no result by themselves; the ratios are.",
+        (
+            f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']},"
+            f" on {hardware_['cores']} cores ({hardware_['cpu']}), {hardware_['threads']}"
+            f" thread(s), torch {record['versions']['torch']}, on phantoms. What is compared took"
+            " turns within one run. Seconds on a shared machine are no result by themselves; the"
+            " ratios are."
+        ),
         "",
         "## The loop beside its network",
         "",
-        "A step of the loop draws and augments a batch in the background, and steps the network and the discriminator with Adam. The bare "
-        "network does a forward and a backward pass of the same loss over the same batch, held in memory. Operations are of a forward "
-        "pass, a multiplication and an addition being two; memory is what a forward and a backward pass in 32 bits take beyond the "
-        "weights.",
+        (
+            "A step of the loop draws and augments a batch in the background, and steps the network"
+            " and the discriminator with Adam. The bare network does a forward and a backward pass"
+            " of the same loss over the same batch, held in memory. Operations are of a forward"
+            " pass, a multiplication and an addition being two; memory is what a forward and a"
+            " backward pass in 32 bits take beyond the weights."
+        ),
         "",
-        "| recipe | batch | parameters | GFLOP per batch | memory (MB) | loop / bare network | share of time spent waiting for data |",
+        (
+            "| recipe | batch | parameters | GFLOP per batch | memory (MB) | loop / bare network |"
+            " share of time spent waiting for data |"
+        ),
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, row in record["loop"].items():
         cost = row["cost"]
         lines.append(
-            f"| {name} ({row['precision']}, {row['device']}) | {row['batch']} | {cost['parameters']:,} | {cost['flops'] / 1e9:.1f} | "
-            f"{cost['peak_memory_mb']:.0f} | {_interval(row['loop_over_network'])} | {_interval(row['share_waiting'])} |"
+            f"| {name} ({row['precision']}, {row['device']}) | {row['batch']} |"
+            f" {cost['parameters']:,} | {cost['flops'] / 1e9:.1f} | {cost['peak_memory_mb']:.0f} |"
+            f" {_interval(row['loop_over_network'])} | {_interval(row['share_waiting'])} |"
         )
     lines += [
         "",
-        f"A run of {memory['epochs']:.0f} epochs ({memory['steps']} steps, with log and checkpoints) of a small network: over its second "
-        f"half, memory grows by {_interval(memory['mb_per_epoch'])} MB per epoch.",
+        (
+            f"A run of {memory['epochs']:.0f} epochs ({memory['steps']} steps, with log and"
+            " checkpoints) of a small network: over its second half, memory grows by"
+            f" {_interval(memory['mb_per_epoch'])} MB per epoch."
+        ),
         "",
         "## Beside the paper, transcribed word for word",
         "",
-        "`bench/paper_transcription.py` has the same weights to begin with and is shown the same slices. With batch normalisation by fixed "
-        "statistics, both must say the same losses; in training they differ, as the paper's words normalise each phase by itself. The "
-        "transcription computes in 32 bits, as published.",
+        (
+            "`bench/paper_transcription.py` has the same weights to begin with and is shown the"
+            " same slices. With batch normalisation by fixed statistics, both must say the same"
+            " losses; in training they differ, as the paper's words normalise each phase by itself."
+            " The transcription computes in 32 bits, as published."
+        ),
         "",
-        "| precision of ours | paper's step / our step | largest relative difference of losses, fixed statistics | "
-        "mean loss in training, ours / paper |",
+        (
+            "| precision of ours | paper's step / our step | largest relative difference of losses,"
+            " fixed statistics | mean loss in training, ours / paper |"
+        ),
         "|---|---:|---:|---:|",
     ]
     for precision, row in record["paper"].items():
         means = [np.mean(row["training"][f"{who}_loss"]) for who in ("ours", "paper")]
         lines.append(
-            f"| {precision} | {_interval(row['paper_over_ours'])} | {row['largest_relative_difference_of_losses']:.1e} | "
-            f"{means[0]:.2f} / {means[1]:.2f} |"
+            f"| {precision} | {_interval(row['paper_over_ours'])} |"
+            f" {row['largest_relative_difference_of_losses']:.1e} | {means[0]:.2f} /"
+            f" {means[1]:.2f} |"
         )
     return "\n".join(lines) + "\n"
 

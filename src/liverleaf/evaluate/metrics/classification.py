@@ -9,7 +9,9 @@ import sklearn.metrics
 from numpy.typing import NDArray
 
 
-def accuracy(truth: Sequence[int] | NDArray[np.integer], predicted: Sequence[int] | NDArray[np.integer]) -> float:
+def accuracy(
+    truth: Sequence[int] | NDArray[np.integer], predicted: Sequence[int] | NDArray[np.integer]
+) -> float:
     """The share of cases with the right class, in [0, 1].
 
     Raises:
@@ -19,7 +21,9 @@ def accuracy(truth: Sequence[int] | NDArray[np.integer], predicted: Sequence[int
     return float(np.mean(np.asarray(truth) == np.asarray(predicted)))
 
 
-def balanced_accuracy(truth: Sequence[int] | NDArray[np.integer], predicted: Sequence[int] | NDArray[np.integer]) -> float:
+def balanced_accuracy(
+    truth: Sequence[int] | NDArray[np.integer], predicted: Sequence[int] | NDArray[np.integer]
+) -> float:
     """The mean of the classes' sensitivities over the classes that are among the truth, in [0, 1].
 
     Raises:
@@ -27,26 +31,35 @@ def balanced_accuracy(truth: Sequence[int] | NDArray[np.integer], predicted: Seq
     """
     _check(len(truth), len(predicted))
     classes = np.unique(np.asarray(truth))
-    return float(np.mean(sklearn.metrics.recall_score(truth, predicted, labels=classes, average=None)))
+    return float(
+        np.mean(sklearn.metrics.recall_score(truth, predicted, labels=classes, average=None))
+    )
 
 
 def confusion(
-    truth: Sequence[int] | NDArray[np.integer], predicted: Sequence[int] | NDArray[np.integer], classes: int
+    truth: Sequence[int] | NDArray[np.integer],
+    predicted: Sequence[int] | NDArray[np.integer],
+    classes: int,
 ) -> NDArray[np.int64]:
     """Count of cases per true class (row) and predicted class (column), shape (classes, classes).
 
     Raises:
-        ValueError: there are no cases, different numbers of them, or a class outside 0 ... classes - 1.
+        ValueError: there are no cases, different numbers of them, or a class outside 0 ... classes
+            - 1.
     """
     _check(len(truth), len(predicted))
     outside = set(np.union1d(truth, predicted).tolist()) - set(range(classes))
     if outside:
         raise ValueError(f"classes run from 0 to {classes - 1}, got {sorted(outside)}")
-    counts: NDArray[np.int64] = sklearn.metrics.confusion_matrix(truth, predicted, labels=range(classes)).astype(np.int64)
+    counts: NDArray[np.int64] = sklearn.metrics.confusion_matrix(
+        truth, predicted, labels=range(classes)
+    ).astype(np.int64)
     return counts
 
 
-def auc(truth: Sequence[bool] | NDArray[np.bool_], score: Sequence[float] | NDArray[np.floating]) -> float | None:
+def auc(
+    truth: Sequence[bool] | NDArray[np.bool_], score: Sequence[float] | NDArray[np.floating]
+) -> float | None:
     """Area under the ROC curve: the chance that a positive case scores over a negative one, ties counting half, in [0, 1].
 
     None where the truth holds positives only or negatives only.
@@ -56,10 +69,14 @@ def auc(truth: Sequence[bool] | NDArray[np.bool_], score: Sequence[float] | NDAr
     """
     _check(len(truth), len(score))
     positives = np.count_nonzero(truth)
-    return float(sklearn.metrics.roc_auc_score(truth, score)) if 0 < positives < len(truth) else None
+    return (
+        float(sklearn.metrics.roc_auc_score(truth, score)) if 0 < positives < len(truth) else None
+    )
 
 
-def auc_per_class(truth_NC: NDArray[np.bool_], score_NC: NDArray[np.floating]) -> tuple[float | None, ...]:
+def auc_per_class(
+    truth_NC: NDArray[np.bool_], score_NC: NDArray[np.floating]
+) -> tuple[float | None, ...]:
     """One-vs-rest `auc` of every class. Classes may exclude each other (one-hot truth) or not (a patient's lesion types).
 
     Args:
@@ -82,4 +99,7 @@ def mean_auc(truth_NC: NDArray[np.bool_], score_NC: NDArray[np.floating]) -> flo
 
 def _check(cases: int, predictions: int) -> None:
     if cases == 0 or cases != predictions:
-        raise ValueError(f"expected one prediction for each of one or more cases, got {cases} cases and {predictions} predictions")
+        raise ValueError(
+            f"expected one prediction for each of one or more cases, got {cases} cases and"
+            f" {predictions} predictions"
+        )

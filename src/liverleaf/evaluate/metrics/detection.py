@@ -19,7 +19,8 @@ class Detection:
         true_positives: scored true lesions that were found.
         false_positives: predicted lesions that match no true lesion.
         false_negatives: scored true lesions that were missed.
-        pairs: the found ones as (true label, predicted label); () after adding, because labels belong to one case.
+        pairs: the found ones as (true label, predicted label); () after adding, because labels
+            belong to one case.
     """
 
     true_positives: int
@@ -57,21 +58,26 @@ def detect(
 ) -> Detection:
     """Match predicted with true lesions one to one, at the largest sum of IoU, and count.
 
-    A pair matches where its IoU exceeds `minimum_iou`. True lesions under `minimum_volume_mm3` are not scored: to miss one costs nothing,
-    and a prediction matched with one counts neither way. Every other unmatched prediction is a false positive, however small.
+    A pair matches where its IoU exceeds `minimum_iou`. True lesions under `minimum_volume_mm3` are
+    not scored: to miss one costs nothing, and a prediction matched with one counts neither way.
+    Every other unmatched prediction is a false positive, however small.
 
     Args:
         predicted_ZYX: instance labels, 0 outside lesions, shape (Z, Y, X).
         truth_ZYX: the same of the truth.
         spacing_mm: voxel size along Z, Y, X.
         minimum_iou: overlap that a match must exceed, in [0, 1).
-        minimum_volume_mm3: the smallest true lesion scored; 113 mm3 is a ball of 6 mm, as in LIDIA (Huang et al., MICCAI 2025).
+        minimum_volume_mm3: the smallest true lesion scored; 113 mm3 is a ball of 6 mm, as in LIDIA
+            (Huang et al., MICCAI 2025).
 
     Raises:
         ValueError: the label maps differ in shape.
     """
     if predicted_ZYX.shape != truth_ZYX.shape:
-        raise ValueError(f"the predicted labels have shape {predicted_ZYX.shape}, the true ones {truth_ZYX.shape}")
+        raise ValueError(
+            f"the predicted labels have shape {predicted_ZYX.shape}, the true ones"
+            f" {truth_ZYX.shape}"
+        )
     foreground = (predicted_ZYX > 0) | (truth_ZYX > 0)
     predicted_labels, predicted = np.unique(predicted_ZYX[foreground], return_inverse=True)
     true_labels, truth = np.unique(truth_ZYX[foreground], return_inverse=True)
@@ -82,9 +88,20 @@ def detect(
     iou = iou[np.ix_(true_labels > 0, predicted_labels > 0)]
     scored = true_voxels[true_labels > 0] * math.prod(spacing_mm) >= minimum_volume_mm3
     rows, columns = linear_sum_assignment(np.where(iou > minimum_iou, iou, 0), maximize=True)
-    matched = [(row, column) for row, column in zip(rows, columns, strict=True) if iou[row, column] > minimum_iou]
-    true_labels, predicted_labels = true_labels[true_labels > 0], predicted_labels[predicted_labels > 0]
-    pairs = tuple((int(true_labels[row]), int(predicted_labels[column])) for row, column in matched if scored[row])
+    matched = [
+        (row, column)
+        for row, column in zip(rows, columns, strict=True)
+        if iou[row, column] > minimum_iou
+    ]
+    true_labels, predicted_labels = (
+        true_labels[true_labels > 0],
+        predicted_labels[predicted_labels > 0],
+    )
+    pairs = tuple(
+        (int(true_labels[row]), int(predicted_labels[column]))
+        for row, column in matched
+        if scored[row]
+    )
     return Detection(
         true_positives=len(pairs),
         false_positives=len(predicted_labels) - len(matched),

@@ -29,5 +29,7 @@ def iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 def _counts(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> tuple[int, int]:
     """Voxels in both masks and voxels in either."""
     if predicted.shape != truth.shape:
-        raise ValueError(f"the predicted mask has shape {predicted.shape}, the true one {truth.shape}")
+        raise ValueError(
+            f"the predicted mask has shape {predicted.shape}, the true one {truth.shape}"
+        )
     return int(np.count_nonzero(predicted & truth)), int(np.count_nonzero(predicted | truth))

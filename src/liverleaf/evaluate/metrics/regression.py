@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def curve_mae(predicted_NP: NDArray[np.floating], truth_NP: NDArray[np.floating]) -> NDArray[np.float64]:
+def curve_mae(
+    predicted_NP: NDArray[np.floating], truth_NP: NDArray[np.floating]
+) -> NDArray[np.float64]:
     """Mean absolute error of each case's curve over its phases, in image units (HU for CT, arbitrary for MR).
 
         MAE_n = mean over p of |predicted_np - truth_np|
@@ -21,13 +23,18 @@ def curve_mae(predicted_NP: NDArray[np.floating], truth_NP: NDArray[np.floating]
         Shape (N,).
 
     Raises:
-        ValueError: the shapes differ, a case has no phase at all, or a scanned phase has no prediction.
+        ValueError: the shapes differ, a case has no phase at all, or a scanned phase has no
+            prediction.
     """
     if predicted_NP.shape != truth_NP.shape:
-        raise ValueError(f"the predicted curves have shape {predicted_NP.shape}, the true ones {truth_NP.shape}")
+        raise ValueError(
+            f"the predicted curves have shape {predicted_NP.shape}, the true ones {truth_NP.shape}"
+        )
     scanned = np.isfinite(truth_NP)
     if not scanned.any(axis=1).all():
-        raise ValueError(f"case {int(np.argmin(scanned.any(axis=1)))} has no phase with a true intensity")
+        raise ValueError(
+            f"case {int(np.argmin(scanned.any(axis=1)))} has no phase with a true intensity"
+        )
     if not np.isfinite(predicted_NP[scanned]).all():
         raise ValueError("a phase with a true intensity has no finite prediction")
     error = np.where(scanned, np.abs(np.where(scanned, predicted_NP - truth_NP, 0)), 0)

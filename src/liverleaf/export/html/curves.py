@@ -12,10 +12,12 @@ from matplotlib.figure import Figure
 from liverleaf.study import Phase
 
 INK, LIVER_INK = "#26323a", "#1f7f8c"
-"""Lines of a curve: lesion colours are made for dark images and too pale for lines on white, so they fill the markers only."""
+"""Lines of a curve: lesion colours are made for dark images and too pale for lines on white, so
+they fill the markers only."""
 
 MARGINS = {"left": 0.17, "right": 0.97, "bottom": 0.31, "top": 0.92}
-"""Room for five digits, two lines per tick and a legend; measuring the texts instead would draw every figure twice."""
+"""Room for five digits, two lines per tick and a legend; measuring the texts instead would draw
+every figure twice."""
 
 
 def curve_figure(
@@ -49,21 +51,56 @@ def curve_figure(
     seconds = time_axis(phases, times_s)
     x = seconds or {phase: float(index) for index, phase in enumerate(phases)}
     curves: tuple[tuple[Mapping[Phase, float], str, dict[str, Any]], ...] = (
-        (measured, "lesion, measured", {"color": INK, "marker": "o", "markersize": 7, "linewidth": 2.0, "markerfacecolor": colour}),
-        (regressed, "lesion, network", {"color": INK, "marker": "s", "markersize": 5, "linestyle": "--", "markerfacecolor": "white"}),
+        (
+            measured,
+            "lesion, measured",
+            {
+                "color": INK,
+                "marker": "o",
+                "markersize": 7,
+                "linewidth": 2.0,
+                "markerfacecolor": colour,
+            },
+        ),
+        (
+            regressed,
+            "lesion, network",
+            {
+                "color": INK,
+                "marker": "s",
+                "markersize": 5,
+                "linestyle": "--",
+                "markerfacecolor": "white",
+            },
+        ),
         (liver, "liver, measured", {"color": LIVER_INK, "marker": "D", "markersize": 5}),
     )
     for curve, name, style in curves:
         there = [phase for phase in phases if phase in curve]
         if there:
-            axes.plot([x[phase] for phase in there], [curve[phase] for phase in there], label=name, **style)
+            axes.plot(
+                [x[phase] for phase in there],
+                [curve[phase] for phase in there],
+                label=name,
+                **style,
+            )
     axes.set_xlabel("seconds after injection" if seconds else "phase (equally spaced)")
     axes.set_ylabel(f"mean intensity ({unit})")
     if seconds:
         for phase in phases:
-            axes.text(x[phase], 1.02, _SHORT[phase], transform=axes.get_xaxis_transform(), ha="center", fontsize=7.5, color="#555555")
+            axes.text(
+                x[phase],
+                1.02,
+                _SHORT[phase],
+                transform=axes.get_xaxis_transform(),
+                ha="center",
+                fontsize=7.5,
+                color="#555555",
+            )
     else:
-        axes.set_xticks([x[phase] for phase in phases], [_tick(phase, times_s.get(phase)) for phase in phases])
+        axes.set_xticks(
+            [x[phase] for phase in phases], [_tick(phase, times_s.get(phase)) for phase in phases]
+        )
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
@@ -77,11 +114,14 @@ def curve_figure(
     return buffer.getvalue()
 
 
-def time_axis(phases: Sequence[Phase], times_s: Mapping[Phase, float | None]) -> dict[Phase, float] | None:
+def time_axis(
+    phases: Sequence[Phase], times_s: Mapping[Phase, float | None]
+) -> dict[Phase, float] | None:
     """Seconds after injection per phase, for an axis; before contrast counts as 0 s.
 
-    None where a time is unknown, where times do not rise from phase to phase, where there is a single phase, and where there is a
-    hepatobiliary phase, whose 20 minutes would squeeze the others into a corner.
+    None where a time is unknown, where times do not rise from phase to phase, where there is a
+    single phase, and where there is a hepatobiliary phase, whose 20 minutes would squeeze the
+    others into a corner.
     """
     times = [0.0 if phase is Phase.PRE else times_s.get(phase) for phase in phases]
     known = [time_s for time_s in times if time_s is not None]
@@ -91,8 +131,18 @@ def time_axis(phases: Sequence[Phase], times_s: Mapping[Phase, float | None]) ->
     return dict(zip(phases, known, strict=True)) if rising else None
 
 
-_SHORT = {Phase.PRE: "pre", Phase.ARTERIAL: "art.", Phase.PORTAL: "portal", Phase.DELAYED: "delayed", Phase.HEPATOBILIARY: "hepatob."}
+_SHORT = {
+    Phase.PRE: "pre",
+    Phase.ARTERIAL: "art.",
+    Phase.PORTAL: "portal",
+    Phase.DELAYED: "delayed",
+    Phase.HEPATOBILIARY: "hepatob.",
+}
 
 
 def _tick(phase: Phase, time_s: float | None) -> str:
-    return _SHORT[phase] if time_s is None or phase is Phase.PRE else f"{_SHORT[phase]}\n{time_s:.0f} s"
+    return (
+        _SHORT[phase]
+        if time_s is None or phase is Phase.PRE
+        else f"{_SHORT[phase]}\n{time_s:.0f} s"
+    )

@@ -1,7 +1,8 @@
 """A study and the masks found in it go in; image tiles with outlines come out.
 
-Display convention: axial planes with the patient's right on the viewer's left and the front at the top, coronal planes with the head at
-the top. A grid that is not axial is turned by permuting and flipping axes, never resampled, so an oblique plane is shown as acquired.
+Display convention: axial planes with the patient's right on the viewer's left and the front at the
+top, coronal planes with the head at the top. A grid that is not axial is turned by permuting and
+flipping axes, never resampled, so an oblique plane is shown as acquired.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ TILE_WIDTH = 400
 """Width of a tile in its own pixels; the page scales it."""
 
 CT_WINDOW_HU = (-70.0, 230.0)
-"""Level 80, width 300: narrower than the usual abdominal window, so that a lesion stands out from the liver."""
+"""Level 80, width 300: narrower than the usual abdominal window, so that a lesion stands out from
+the liver."""
 
 MR_WINDOW_PERCENTILES = (1.0, 99.5)
 """Of all phases together around the liver: one window for all, or enhancement could not be seen."""
@@ -128,7 +130,10 @@ class View:
     @property
     def scale_bar_mm(self) -> int:
         """A round length that covers at most a third of the tile."""
-        return max((mm for mm in (5, 10, 20, 50, 100) if 3 * mm * self.pixels_per_mm <= self.size[0]), default=5)
+        return max(
+            (mm for mm in (5, 10, 20, 50, 100) if 3 * mm * self.pixels_per_mm <= self.size[0]),
+            default=5,
+        )
 
 
 def lesion_colour(label: int) -> str:
@@ -143,11 +148,17 @@ def display(study: Study, prediction: Prediction) -> Display:
         ValueError: phases or masks do not share the reference phase's grid.
     """
     if not study.on_one_grid:
-        raise ValueError("the phases lie on different grids: register the study before reporting it")
+        raise ValueError(
+            "the phases lie on different grids: register the study before reporting it"
+        )
     for name, mask in (("liver", prediction.liver), ("lesions", prediction.lesions)):
         if not same_grid(mask, study.grid):
-            raise ValueError(f"the {name} mask does not lie on the grid of the {study.reference.title} phase")
-    upright = {phase: image.volume.to_patient_orientation("HPL") for phase, image in study.phases.items()}
+            raise ValueError(
+                f"the {name} mask does not lie on the grid of the {study.reference.title} phase"
+            )
+    upright = {
+        phase: image.volume.to_patient_orientation("HPL") for phase, image in study.phases.items()
+    }
     grid = upright[study.reference]
     images = {phase: volume.array for phase, volume in upright.items()}
     liver = prediction.liver.to_patient_orientation("HPL").array.astype(bool)
@@ -177,7 +188,9 @@ def axial_view(shown: Display) -> View:
     mask = shown.lesions > 0 if shown.lesions.any() else shown.liver
     z = int(mask.sum(axis=(1, 2)).argmax()) if mask.any() else len(mask) // 2
     _, rows, columns = shown.liver.shape
-    return _axial(shown, z, Field(0.0, 0.0, columns * shown.spacing_mm[2], rows * shown.spacing_mm[1]))
+    return _axial(
+        shown, z, Field(0.0, 0.0, columns * shown.spacing_mm[2], rows * shown.spacing_mm[1])
+    )
 
 
 def coronal_view(shown: Display, phase: Phase) -> View:
@@ -193,7 +206,11 @@ def coronal_view(shown: Display, phase: Phase) -> View:
         pixel_mm=(slice_mm, column_mm),
         field=Field(0.0, 0.0, columns * column_mm, slices * slice_mm),
         edges=("R", "L", "H", "F"),
-        position=f"Coronal, y = {_millimetres(shown, (slices // 2, y, columns // 2))[1]:.0f} mm".replace("-", "−"),
+        position=(
+            f"Coronal, y = {_millimetres(shown, (slices // 2, y, columns // 2))[1]:.0f} mm".replace(
+                "-", "−"
+            )
+        ),
     )
 
 
@@ -211,7 +228,9 @@ def montage(view: View) -> Image.Image:
     return sheet
 
 
-def _window(modality: Modality, images: Mapping[Phase, NDArray[np.float32]], liver: NDArray[np.bool_]) -> Window:
+def _window(
+    modality: Modality, images: Mapping[Phase, NDArray[np.float32]], liver: NDArray[np.bool_]
+) -> Window:
     """One window for all phases: fixed for CT, robust percentiles of the box around the liver for MR."""
     if modality is Modality.CT:
         return Window(*CT_WINDOW_HU)
@@ -236,7 +255,11 @@ def _axial(shown: Display, z: int, field: Field) -> View:
         pixel_mm=shown.spacing_mm[1:],
         field=field,
         edges=("R", "L", "A", "P"),
-        position=f"Axial, z = {_millimetres(shown, (z, rows // 2, columns // 2))[2]:.0f} mm".replace("-", "−"),
+        position=(
+            f"Axial, z = {_millimetres(shown, (z, rows // 2, columns // 2))[2]:.0f} mm".replace(
+                "-", "−"
+            )
+        ),
     )
 
 
@@ -257,18 +280,26 @@ def _view(
     (step_x, step_y), (start_x, start_y) = 1 / pixels_per_mm / pixel_xy_mm, corner_mm / pixel_xy_mm
     transform = (step_x, 0.0, start_x, 0.0, step_y, start_y)
     tiles = {
-        phase: _grey(shown.images[phase][plane], shown.window).transform(size, Image.Transform.AFFINE, transform, Image.Resampling.BICUBIC)
+        phase: (
+            _grey(shown.images[phase][plane], shown.window).transform(
+                size, Image.Transform.AFFINE, transform, Image.Resampling.BICUBIC
+            )
+        )
         for phase in phases
     }
 
     def contours(mask: NDArray[np.bool_]) -> list[NDArray[np.floating]]:
-        return [((line - 0.5) * pixel_xy_mm - corner_mm) * pixels_per_mm for line in _contours(mask)]
+        return [
+            ((line - 0.5) * pixel_xy_mm - corner_mm) * pixels_per_mm for line in _contours(mask)
+        ]
 
     outlines = [Outline(points, 0) for points in contours(shown.liver[plane])]
     lesions = shown.lesions[plane]
     for label in np.unique(lesions[lesions > 0]).tolist():
         outlines += [Outline(points, label) for points in contours(lesions == label)]
-    return View(tiles, tuple(outlines), _label_places(outlines, size), edges, pixels_per_mm, position)
+    return View(
+        tiles, tuple(outlines), _label_places(outlines, size), edges, pixels_per_mm, position
+    )
 
 
 def _grey(plane: NDArray[np.floating], window: Window) -> Image.Image:
@@ -278,36 +309,81 @@ def _grey(plane: NDArray[np.floating], window: Window) -> Image.Image:
 
 def _contours(mask: NDArray[np.bool_]) -> list[NDArray[np.floating]]:
     """Closed lines (x, y) around a mask in the pixels of the mask padded by one: its first pixel covers [0.5, 1.5)."""
-    lines: list[NDArray[np.floating]] = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)  # type: ignore[no-untyped-call]
+    lines: list[NDArray[np.floating]] = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
     return [line[:, ::-1] for line in lines]
 
 
-def _label_places(outlines: Sequence[Outline], size: tuple[int, int]) -> dict[int, tuple[float, float]]:
+def _label_places(
+    outlines: Sequence[Outline], size: tuple[int, int]
+) -> dict[int, tuple[float, float]]:
     """Where to write each lesion's number: at the upper right of its outline, for the lesions that are in the tile."""
     places: dict[int, tuple[float, float]] = {}
     for number in sorted({outline.number for outline in outlines} - {0}):
-        points = np.concatenate([outline.points for outline in outlines if outline.number == number])
+        points = np.concatenate(
+            [outline.points for outline in outlines if outline.number == number]
+        )
         inside = points[((points >= 0) & (points <= size)).all(axis=1)]
         if len(inside):
             x, y = inside[np.argmax(inside @ (1, -1))] + (4, -4)
-            places[number] = (float(np.clip(x, 4, size[0] - 24)), float(np.clip(y, 20, size[1] - 6)))
+            places[number] = (
+                float(np.clip(x, 4, size[0] - 24)),
+                float(np.clip(y, 20, size[1] - 6)),
+            )
     return places
 
 
-def _annotate(picture: Image.Image, view: View, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> None:
+def _annotate(
+    picture: Image.Image, view: View, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> None:
     """Draw outlines, numbers, orientation letters and the scale bar into a tile."""
     draw = ImageDraw.Draw(picture)
     width, height = picture.size
     for outline in view.outlines:
-        draw.line([(float(x), float(y)) for x, y in outline.points], fill=outline.colour, width=2 if outline.number else 1, joint="curve")
+        draw.line(
+            [(float(x), float(y)) for x, y in outline.points],
+            fill=outline.colour,
+            width=2 if outline.number else 1,
+            joint="curve",
+        )
     for label, (x, y) in view.labels.items():
-        draw.text((x, y), str(label), fill=lesion_colour(label), font=font, anchor="ls", stroke_width=2, stroke_fill="black")
-    places = ((8, height / 2, "lm"), (width - 8, height / 2, "rm"), (width / 2, 8, "mt"), (width / 2, height - 8, "mb"))
+        draw.text(
+            (x, y),
+            str(label),
+            fill=lesion_colour(label),
+            font=font,
+            anchor="ls",
+            stroke_width=2,
+            stroke_fill="black",
+        )
+    places = (
+        (8, height / 2, "lm"),
+        (width - 8, height / 2, "rm"),
+        (width / 2, 8, "mt"),
+        (width / 2, height - 8, "mb"),
+    )
     for letter, (x, y, anchor) in zip(view.edges, places, strict=True):
-        draw.text((x, y), letter, fill="#e8eef0", font=font, anchor=anchor, stroke_width=2, stroke_fill="black")
+        draw.text(
+            (x, y),
+            letter,
+            fill="#e8eef0",
+            font=font,
+            anchor=anchor,
+            stroke_width=2,
+            stroke_fill="black",
+        )
     length = view.scale_bar_mm * view.pixels_per_mm
     for colour, line_width in (("black", 5), ("#e8eef0", 3)):
-        draw.line([(width - 12 - length, height - 12), (width - 12, height - 12)], fill=colour, width=line_width)
+        draw.line(
+            [(width - 12 - length, height - 12), (width - 12, height - 12)],
+            fill=colour,
+            width=line_width,
+        )
     draw.text(
-        (width - 12, height - 20), f"{view.scale_bar_mm} mm", fill="#e8eef0", font=font, anchor="rs", stroke_width=2, stroke_fill="black"
+        (width - 12, height - 20),
+        f"{view.scale_bar_mm} mm",
+        fill="#e8eef0",
+        font=font,
+        anchor="rs",
+        stroke_width=2,
+        stroke_fill="black",
     )

@@ -31,7 +31,8 @@ FULL_CARDS = 12
 """The most lesions shown in pictures, largest first; the others are in the table only."""
 
 ROUTINE_PHASES = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
-"""Phases whose absence is shown. The hepatobiliary one is missed only where the agent would have allowed it."""
+"""Phases whose absence is shown. The hepatobiliary one is missed only where the agent would have
+allowed it."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,21 @@ class Card:
     @property
     def wash_in(self) -> str:
         """Wash-in with its unit."""
-        return "not measurable" if self.lesion.wash_in is None else _signed(self.lesion.wash_in.enhancement, self.lesion.wash_in.unit)
+        return (
+            "not measurable"
+            if self.lesion.wash_in is None
+            else _signed(self.lesion.wash_in.enhancement, self.lesion.wash_in.unit)
+        )
 
     @property
     def wash_out(self) -> str:
         """Share of the uptake that was lost."""
         wash_out = self.lesion.wash_out
-        return "not measurable" if wash_out is None or wash_out.share_lost is None else f"{_percent(wash_out.share_lost)} lost"
+        return (
+            "not measurable"
+            if wash_out is None or wash_out.share_lost is None
+            else f"{_percent(wash_out.share_lost)} lost"
+        )
 
     @property
     def measurements(self) -> dict[str, str]:
@@ -84,7 +93,9 @@ class Card:
         x, y, z = lesion.centroid_mm
         listed = {
             "Volume": f"{_number(lesion.volume_ml, 2)} ml",
-            "Long × short axis": f"{_number(lesion.long_axis_mm, 1)} × {_number(lesion.short_axis_mm, 1)} mm",
+            "Long × short axis": (
+                f"{_number(lesion.long_axis_mm, 1)} × {_number(lesion.short_axis_mm, 1)} mm"
+            ),
             "Centre (L, P, H)": f"{_number(x)}, {_number(y)}, {_number(z)} mm",
             "Detection score": _percent(lesion.score),
             "Wash-in": self.wash_in,
@@ -104,11 +115,19 @@ class Card:
         return f"{', '.join(parts)} {self.lesion.curve.unit}" if parts else "not measured"
 
 
-def write_report(path: Path, *, study: Study, prediction: Prediction, findings: Findings, analysed_at: datetime | None = None) -> Path:
+def write_report(
+    path: Path,
+    *,
+    study: Study,
+    prediction: Prediction,
+    findings: Findings,
+    analysed_at: datetime | None = None,
+) -> Path:
     """Write the page, and its pictures as PNG files into `figures/` beside it.
 
-    The page is one file that loads nothing and holds nothing that identifies a person beyond what `study.case_id` and the texts of warnings
-    and evidence say. Besides the overview, `figures/` receives `lesion-N.png` and `curve-N.png` for each lesion shown in pictures.
+    The page is one file that loads nothing and holds nothing that identifies a person beyond what
+    `study.case_id` and the texts of warnings and evidence say. Besides the overview, `figures/`
+    receives `lesion-N.png` and `curve-N.png` for each lesion shown in pictures.
 
     Args:
         path: the page to write, for instance `out/report.html`.
@@ -124,8 +143,14 @@ def write_report(path: Path, *, study: Study, prediction: Prediction, findings: 
         ValueError: phases or masks do not share the reference phase's grid.
     """
     shown = figures.display(study, prediction)
-    pictured = {lesion.id for lesion in sorted(findings.lesions, key=lambda lesion: -lesion.volume_ml)[:FULL_CARDS]}
-    cards = [_card(lesion, shown, study) if lesion.id in pictured else Card(lesion) for lesion in findings.lesions]
+    pictured = {
+        lesion.id
+        for lesion in sorted(findings.lesions, key=lambda lesion: -lesion.volume_ml)[:FULL_CARDS]
+    }
+    cards = [
+        _card(lesion, shown, study) if lesion.id in pictured else Card(lesion)
+        for lesion in findings.lesions
+    ]
     axial, coronal = figures.axial_view(shown), figures.coronal_view(shown, study.reference)
     when = analysed_at or datetime.now().astimezone()
     page = _template().render(_context(study, findings, cards, axial, coronal, shown.window, when))
@@ -159,7 +184,11 @@ def _context(
 ) -> dict[str, Any]:
     """Everything the template names."""
     records = {Phase[record.phase.upper()]: record for record in findings.study.phases}
-    expected = {*ROUTINE_PHASES, *records, *([Phase.HEPATOBILIARY] if findings.study.agent == "gadoxetate" else [])}
+    expected = {
+        *ROUTINE_PHASES,
+        *records,
+        *([Phase.HEPATOBILIARY] if findings.study.agent == "gadoxetate" else []),
+    }
     return {
         "findings": findings,
         "cards": cards,
@@ -180,11 +209,18 @@ def _context(
 
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("liverleaf", "export/html"), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+        loader=jinja2.PackageLoader("liverleaf", "export/html"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
     environment.filters |= {
         "evidence": _evidence,
-        "feature_title": lambda name: name.replace("_non_", ", non-").replace("_", " ").replace("wash out", "wash-out"),
+        "feature_title": (
+            lambda name: (
+                name.replace("_non_", ", non-").replace("_", " ").replace("wash out", "wash-out")
+            )
+        ),
         "jpeg_uri": lambda image: _uri("image/jpeg", _encoded(image, "JPEG", quality=88)),
         "lesion_colour": figures.lesion_colour,
         "number": _number,
@@ -195,9 +231,13 @@ def _template() -> jinja2.Template:
     return environment.get_template("page.html")
 
 
-def _write_figures(folder: Path, cards: list[Card], axial: figures.View, coronal: figures.View) -> None:
+def _write_figures(
+    folder: Path, cards: list[Card], axial: figures.View, coronal: figures.View
+) -> None:
     folder.mkdir(exist_ok=True)
-    views = {"overview-axial": axial, "overview-coronal": coronal} | {f"lesion-{card.lesion.id}": card.view for card in cards if card.view}
+    views = {"overview-axial": axial, "overview-coronal": coronal} | {
+        f"lesion-{card.lesion.id}": card.view for card in cards if card.view
+    }
     for name, view in views.items():
         figures.montage(view).save(folder / f"{name}.png", compress_level=1)
     for card in cards:
@@ -207,7 +247,9 @@ def _write_figures(folder: Path, cards: list[Card], axial: figures.View, coronal
 
 def _summary(findings: Findings) -> str:
     count = len(findings.lesions)
-    lesions = "No lesions were found" if not count else "1 lesion" if count == 1 else f"{count} lesions"
+    lesions = (
+        "No lesions were found" if not count else "1 lesion" if count == 1 else f"{count} lesions"
+    )
     if not findings.liver.volume_ml:
         return f"{lesions}; no liver was found"
     return (
@@ -217,7 +259,10 @@ def _summary(findings: Findings) -> str:
 
 
 def _window_text(window: figures.Window, unit: str) -> str:
-    return f"Level {_number(window.level)}, width {_number(window.width)} {unit}, the same in all phases."
+    return (
+        f"Level {_number(window.level)}, width {_number(window.width)} {unit}, the same in all"
+        " phases."
+    )
 
 
 def _against_liver(wash_in: WashIn | None, wash_out: WashOut | None) -> dict[str, str]:
@@ -235,7 +280,9 @@ def _against_liver(wash_in: WashIn | None, wash_out: WashOut | None) -> dict[str
 
 
 def _by_phase(curve: CurveRecord | None) -> dict[Phase, float]:
-    return {} if curve is None else {Phase[name.upper()]: value for name, value in curve.mean.items()}
+    return (
+        {} if curve is None else {Phase[name.upper()]: value for name, value in curve.mean.items()}
+    )
 
 
 def _descending(probabilities: Mapping[Any, float]) -> dict[str, float]:
@@ -262,12 +309,17 @@ def _percent(share: float, decimals: int = 0) -> str:
 
 def _signed(value: float, unit: str) -> str:
     """A difference with its sign: HU as it is, a fraction as percent of what it is a fraction of."""
-    scaled, shown_unit = (value, unit) if unit == "HU" else (100 * value, unit.replace("fraction", "%"))
+    scaled, shown_unit = (
+        (value, unit) if unit == "HU" else (100 * value, unit.replace("fraction", "%"))
+    )
     return f"{'+' if scaled > 0 else ''}{_number(scaled)} {shown_unit}"
 
 
 def _evidence(feature: FeatureRecord) -> str:
-    return f"{_signed(feature.evidence, feature.unit)}, threshold {_signed(feature.threshold, feature.unit)}"
+    return (
+        f"{_signed(feature.evidence, feature.unit)}, threshold"
+        f" {_signed(feature.threshold, feature.unit)}"
+    )
 
 
 def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:

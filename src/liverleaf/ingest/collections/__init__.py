@@ -54,13 +54,20 @@ def cases_of(collection: str, folder: Path) -> Iterator[CollectionCase]:
         InputError: there is no such collection or folder, or the folder is ordered in another way.
     """
     if collection not in COLLECTIONS:
-        raise InputError(f"{collection!r} is no collection that can be read; give one of {', '.join(COLLECTIONS)}")
+        raise InputError(
+            f"{collection!r} is no collection that can be read; give one of"
+            f" {', '.join(COLLECTIONS)}"
+        )
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder; give the unpacked collection")
     seen: set[str] = set()
     for found in COLLECTIONS[collection](folder.resolve()):
         if found.case_id in seen:
-            yield replace(found, case_id=f"{found.case_id}-again", refused="another study has its ids; give one copy of the collection")
+            yield replace(
+                found,
+                case_id=f"{found.case_id}-again",
+                refused="another study has its ids; give one copy of the collection",
+            )
         else:
             seen.add(found.case_id)
             yield found

@@ -22,7 +22,12 @@ def amplifai(root: Path) -> Iterator[CollectionCase]:
     for folder in sorted(path.parent for path in root.rglob("ct") if path.is_dir()):
         mask = folder / "annotations/lesion.nii.gz"
         reason = "" if mask.is_file() else "its lesion mask is missing"
-        yield case(NAME, folder.name, partial(_read, folder, mask, scores.get(folder.name, "")), refused=reason)
+        yield case(
+            NAME,
+            folder.name,
+            partial(_read, folder, mask, scores.get(folder.name, "")),
+            refused=reason,
+        )
 
 
 def _scores(root: Path) -> dict[str, str]:
@@ -36,6 +41,14 @@ def _scores(root: Path) -> dict[str, str]:
 
 
 def _read(folder: Path, mask: Path, score: str) -> Annotated:
-    study = study_of(Modality.CT, {phase: folder / f"ct/{folder.name}_{name}.nii.gz" for phase, name in PHASES.items()})
-    notes = ["the collection does not tell in which phase lesions were outlined: breathing between phases is not corrected"]
-    return annotate(study, lesions=[read_labels(mask)], notes=notes).described(markers={"lirads": score} if score else {})
+    study = study_of(
+        Modality.CT,
+        {phase: folder / f"ct/{folder.name}_{name}.nii.gz" for phase, name in PHASES.items()},
+    )
+    notes = [
+        "the collection does not tell in which phase lesions were outlined: breathing between"
+        " phases is not corrected"
+    ]
+    return annotate(study, lesions=[read_labels(mask)], notes=notes).described(
+        markers={"lirads": score} if score else {}
+    )

@@ -25,7 +25,8 @@ class LesionBox(BaseModel):
         image: the phase or other image it was drawn on, by its name in `case.json`.
         type: lower-case name of a `LesionType`, "" where the collection does not tell it.
         category: the collection's own word.
-        corners_mm: LPS positions of two opposite corners; the edges are parallel to the axes of the image as the collection stores it.
+        corners_mm: LPS positions of two opposite corners; the edges are parallel to the axes of the
+            image as the collection stores it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,8 +42,10 @@ class Annotated:
 
     Attributes:
         study: under any ids.
-        truth: None unless every lesion that the collection knows is outlined, or known to be absent.
-        organs: uint8 values of `labels.Organ` on the study's grid, where organs are outlined but lesions are not.
+        truth: None unless every lesion that the collection knows is outlined, or known to be
+            absent.
+        organs: uint8 values of `labels.Organ` on the study's grid, where organs are outlined but
+            lesions are not.
         boxes: lesions that have a box and no outline.
         diagnosis: of the whole case, where there is no truth to hold it.
         markers: as in `Truth`, where there is no truth to hold them.
@@ -55,7 +58,9 @@ class Annotated:
     diagnosis: str = ""
     markers: Mapping[str, float | str] = field(default_factory=dict)
 
-    def described(self, *, diagnosis: str = "", markers: Mapping[str, float | str] | None = None) -> Annotated:
+    def described(
+        self, *, diagnosis: str = "", markers: Mapping[str, float | str] | None = None
+    ) -> Annotated:
         """The same with what is known of the whole case, in the truth where there is one."""
         known = dict(markers or {})
         if self.truth is not None:
@@ -82,7 +87,14 @@ class CollectionCase:
     notes: tuple[str, ...] = ()
 
 
-def case(collection: str, subject: str, read: Callable[[], Annotated], *, study: str = "", refused: str = "") -> CollectionCase:
+def case(
+    collection: str,
+    subject: str,
+    read: Callable[[], Annotated],
+    *,
+    study: str = "",
+    refused: str = "",
+) -> CollectionCase:
     """A case under ids that are plain file names.
 
     Args:
@@ -93,7 +105,12 @@ def case(collection: str, subject: str, read: Callable[[], Annotated], *, study:
         refused: why it cannot be read.
     """
     subject_id = _plain(f"{collection}-{subject}")
-    return CollectionCase(_plain(f"case-{collection}-{subject}{f'-{study}' if study else ''}"), subject_id, read, refused)
+    return CollectionCase(
+        _plain(f"case-{collection}-{subject}{f'-{study}' if study else ''}"),
+        subject_id,
+        read,
+        refused,
+    )
 
 
 def _plain(name: str) -> str:
@@ -117,7 +134,9 @@ def save_annotations(directory: Path, annotated: Annotated) -> None:
         markers=dict(annotated.markers),
     )
     if record != _Annotations():
-        (directory / ANNOTATIONS_FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (directory / ANNOTATIONS_FILE).write_text(
+            record.model_dump_json(indent=1) + "\n", encoding="utf-8"
+        )
 
 
 class _Annotations(BaseModel):

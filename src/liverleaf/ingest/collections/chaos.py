@@ -19,7 +19,12 @@ from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 from liverleaf.terminology import Organ
 
 NAME = "chaos"
-MR_ORGANS = {63: (Organ.LIVER, 55, 70), 126: (Organ.KIDNEY, 110, 135), 189: (Organ.KIDNEY, 175, 200), 252: (Organ.SPLEEN, 240, 255)}
+MR_ORGANS = {
+    63: (Organ.LIVER, 55, 70),
+    126: (Organ.KIDNEY, 110, 135),
+    189: (Organ.KIDNEY, 175, 200),
+    252: (Organ.SPLEEN, 240, 255),
+}
 """Grey levels of the MR masks, with the range around each that the challenge counts as that organ."""
 DONORS = "a candidate for liver donation: the collection says that its liver is healthy"
 
@@ -29,14 +34,20 @@ def chaos(root: Path) -> Iterator[CollectionCase]:
     for kind, read in (("CT", _read_ct), ("MR", _read_mr)):
         for folder in sorted(path for path in root.glob(f"**/{kind}/*") if path.is_dir()):
             grounds = folder / "Ground" if kind == "CT" else folder / "T1DUAL/Ground"
-            reason = "" if any(grounds.glob("*.png")) else "it has no masks: it belongs to the test set, or they are missing"
+            reason = (
+                ""
+                if any(grounds.glob("*.png"))
+                else "it has no masks: it belongs to the test set, or they are missing"
+            )
             yield case(NAME, f"{kind.lower()}-{folder.name}", partial(read, folder), refused=reason)
 
 
 def _read_ct(folder: Path) -> Annotated:
     files = _dicom(folder / "DICOM_anon")
     volume, headers, notes = read_series(files)
-    image = PhaseImage(volume, evidence=("the collection says all its CT is portal venous",), headers=headers)
+    image = PhaseImage(
+        volume, evidence=("the collection says all its CT is portal venous",), headers=headers
+    )
     liver = _masks(folder / "Ground", files, headers, volume, {Organ.LIVER: (1, 255)})
     study = Study(Modality.CT, {Phase.PORTAL: image}, warnings=tuple(notes))
     return annotate(study, lesions=[], organs=liver, notes=[DONORS]).described(diagnosis="normal")
@@ -47,12 +58,17 @@ def _read_mr(folder: Path) -> Annotated:
     volume, headers, notes = read_series(files)
     said = [*notes, "masks of the T2-weighted images are left out"]
     other = {}
-    for name, place in (("t1_out_phase", "T1DUAL/DICOM_anon/OutPhase"), ("t2_spir", "T2SPIR/DICOM_anon")):
+    for name, place in (
+        ("t1_out_phase", "T1DUAL/DICOM_anon/OutPhase"),
+        ("t2_spir", "T2SPIR/DICOM_anon"),
+    ):
         try:
             other[name] = PhaseImage(read_series(_dicom(folder / place))[0])
         except InputError as error:
             said.append(f"{name}: {error}")
-    image = PhaseImage(volume, evidence=("T1-weighted in phase, taken without contrast agent",), headers=headers)
+    image = PhaseImage(
+        volume, evidence=("T1-weighted in phase, taken without contrast agent",), headers=headers
+    )
     organs = _masks(folder / "T1DUAL/Ground", files, headers, volume, {})
     study = Study(Modality.MR, {Phase.PRE: image}, warnings=tuple(said), other=other)
     return annotate(study, lesions=None, organs=organs)
@@ -66,7 +82,11 @@ def _dicom(folder: Path) -> list[Path]:
 
 
 def _masks(
-    folder: Path, files: Sequence[Path], headers: Sequence[Dataset], volume: hd.Volume, binary: Mapping[Organ, tuple[int, int]]
+    folder: Path,
+    files: Sequence[Path],
+    headers: Sequence[Dataset],
+    volume: hd.Volume,
+    binary: Mapping[Organ, tuple[int, int]],
 ) -> dict[Organ, hd.Volume]:
     """Masks from one PNG per slice: the n-th PNG by name belongs to the n-th DICOM file by name, wherever that lies in the volume.
 
@@ -79,17 +99,33 @@ def _masks(
     """
     pictures = sorted(folder.glob("*.png"))
     if len(pictures) != len(files) or len(headers) != volume.shape[0]:
-        raise InputError(f"{len(pictures)} mask slices do not belong to {len(files)} images that make {volume.shape[0]} slices")
+        raise InputError(
+            f"{len(pictures)} mask slices do not belong to {len(files)} images that make"
+            f" {volume.shape[0]} slices"
+        )
     by_uid = {
-        str(pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]).SOPInstanceUID): picture
+        str(
+            pydicom.dcmread(
+                file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"]
+            ).SOPInstanceUID
+        ): picture
         for file, picture in zip(files, pictures, strict=True)
     }
-    grey = np.stack([np.asarray(Image.open(by_uid[str(header.SOPInstanceUID)]).convert("L")) for header in headers])
+    grey = np.stack(
+        [
+            np.asarray(Image.open(by_uid[str(header.SOPInstanceUID)]).convert("L"))
+            for header in headers
+        ]
+    )
     if grey.shape != volume.shape:
         raise InputError(f"its masks have shape {grey.shape}, its images {volume.shape}")
-    ranges = [(organ, low, high) for organ, (low, high) in binary.items()] or list(MR_ORGANS.values())
+    ranges = [(organ, low, high) for organ, (low, high) in binary.items()] or list(
+        MR_ORGANS.values()
+    )
     organs: dict[Organ, hd.Volume] = {}
     for organ, low, high in ranges:
         found = (grey >= low) & (grey <= high)
-        organs[organ] = volume.with_array(found | (organs[organ].array if organ in organs else False))
+        organs[organ] = volume.with_array(
+            found | (organs[organ].array if organ in organs else False)
+        )
     return organs

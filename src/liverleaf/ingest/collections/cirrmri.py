@@ -22,17 +22,26 @@ FOLDERS = {
 def cirrmri(root: Path) -> Iterator[CollectionCase]:
     """One case per person: T1-weighted and T2-weighted images of one number belong together."""
     for diagnosis, (folder, parts) in FOLDERS.items():
-        images = {kind: _images(root, folder.format(kind), [part.format(kind) for part in parts]) for kind in ("T1", "T2")}
+        images = {
+            kind: _images(root, folder.format(kind), [part.format(kind) for part in parts])
+            for kind in ("T1", "T2")
+        }
         for person in sorted(images["T1"].keys() | images["T2"].keys()):
             t1, t2 = images["T1"].get(person), images["T2"].get(person)
             subject = person if diagnosis == "cirrhosis" else f"healthy-{person}"
-            reason = "" if t1 else "it has T2-weighted images only, none of which is a contrast phase"
+            reason = (
+                "" if t1 else "it has T2-weighted images only, none of which is a contrast phase"
+            )
             yield case(NAME, subject, partial(_read, t1 or root, t2, diagnosis), refused=reason)
 
 
 def _images(root: Path, folder: str, parts: list[str]) -> dict[str, Path]:
     places = (place for part in parts for place in sorted(root.glob(f"**/{folder}/{part}")))
-    return {path.name.removesuffix(".nii.gz"): path for place in places for path in sorted(place.glob("*.nii.gz"))}
+    return {
+        path.name.removesuffix(".nii.gz"): path
+        for place in places
+        for path in sorted(place.glob("*.nii.gz"))
+    }
 
 
 def _read(t1: Path, t2: Path | None, diagnosis: str) -> Annotated:
@@ -43,7 +52,12 @@ def _read(t1: Path, t2: Path | None, diagnosis: str) -> Annotated:
         other={"t2w": t2} if t2 else {},
         confidence=0.3,
         evidence=evidence,
-        notes=[f"{evidence}: taken for pre-contrast", *(["the liver mask on the T2-weighted images is left out"] if t2 else [])],
+        notes=[
+            f"{evidence}: taken for pre-contrast",
+            *(["the liver mask on the T2-weighted images is left out"] if t2 else []),
+        ],
     )
     mask = t1.parent.parent / t1.parent.name.replace("images", "masks") / t1.name
-    return annotate(study, lesions=None, organs={Organ.LIVER: read_labels(mask)}).described(diagnosis=diagnosis)
+    return annotate(study, lesions=None, organs={Organ.LIVER: read_labels(mask)}).described(
+        diagnosis=diagnosis
+    )

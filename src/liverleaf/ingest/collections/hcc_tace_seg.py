@@ -30,17 +30,39 @@ DATE = re.compile(r"(\d\d)-(\d\d)-(\d{4})")
 
 def hcc_tace_seg(root: Path) -> Iterator[CollectionCase]:
     """The cases of `HCC_<n>/<study>/<series>/*.dcm`, studies numbered by their date; only those with a segmentation are read."""
-    for person in sorted(path for path in root.glob("**/HCC_*") if path.is_dir() and re.fullmatch(r"HCC_\d+", path.name)):
-        studies = sorted((path for path in person.iterdir() if path.is_dir()), key=lambda path: (_date(path.name), path.name))
+    for person in sorted(
+        path
+        for path in root.glob("**/HCC_*")
+        if path.is_dir() and re.fullmatch(r"HCC_\d+", path.name)
+    ):
+        studies = sorted(
+            (path for path in person.iterdir() if path.is_dir()),
+            key=lambda path: (_date(path.name), path.name),
+        )
         for number, study in enumerate(studies, start=1):
             folders = sorted(path for path in study.iterdir() if path.is_dir())
             outlined = [path for path in folders if "segmentation" in path.name.lower()]
-            files = [file for path in folders if path not in outlined for file in sorted(path.glob("*.dcm"))]
+            files = [
+                file
+                for path in folders
+                if path not in outlined
+                for file in sorted(path.glob("*.dcm"))
+            ]
             segmentations = [file for path in outlined for file in sorted(path.glob("*.dcm"))]
             reason = ""
             if len(segmentations) != 1:
-                reason = "it has no segmentation: a study after the treatment" if not segmentations else "it has several segmentations"
-            yield case(NAME, person.name, partial(_read, files, segmentations), study=str(number), refused=reason)
+                reason = (
+                    "it has no segmentation: a study after the treatment"
+                    if not segmentations
+                    else "it has several segmentations"
+                )
+            yield case(
+                NAME,
+                person.name,
+                partial(_read, files, segmentations),
+                study=str(number),
+                refused=reason,
+            )
 
 
 def _date(name: str) -> tuple[str, ...]:
@@ -55,15 +77,27 @@ def _read(files: Sequence[Path], segmentations: Sequence[Path]) -> Annotated:
             segmentation = hd.seg.segread(segmentations[0])
             masks = _segments(segmentation)
         except (ValueError, RuntimeError, AttributeError, KeyError) as error:
-            raise InputError(f"its segmentation cannot be read as a volume ({type(error).__name__})") from error
+            raise InputError(
+                f"its segmentation cannot be read as a volume ({type(error).__name__})"
+            ) from error
         found = survey(files)
     grid = next(iter(masks.values()))
     index, notes = _drawn_on(grid, _referenced(segmentation), found)
     study = read_dicom(_without_rivals(files, found, index))
     chosen = _uids(found.stacks[index])
-    drawn_on = next((p for p, image in study.phases.items() if chosen & {text(h, "SOPInstanceUID") for h in image.headers}), None)
+    drawn_on = next(
+        (
+            p
+            for p, image in study.phases.items()
+            if chosen & {text(h, "SOPInstanceUID") for h in image.headers}
+        ),
+        None,
+    )
     if drawn_on is None:
-        notes.append("the series that was outlined is not among the phases: masks lie where the scanner's coordinates put them")
+        notes.append(
+            "the series that was outlined is not among the phases: masks lie where the scanner's"
+            " coordinates put them"
+        )
     else:
         notes += between_phases(drawn_on, study)
         masks = {name: _whole(mask, study.phases[drawn_on].volume) for name, mask in masks.items()}
@@ -73,7 +107,9 @@ def _read(files: Sequence[Path], segmentations: Sequence[Path]) -> Annotated:
     organs = {organ: masks[name] for name, organ in ORGANS.items() if name in masks}
     lesions = [masks[name] for name in LESION if name in masks]
     study = replace(study, agent=study.agent or "iodine")
-    return annotate(study, lesions=lesions or None, organs=organs, lesion_type=LesionType.HCC, notes=notes)
+    return annotate(
+        study, lesions=lesions or None, organs=organs, lesion_type=LesionType.HCC, notes=notes
+    )
 
 
 def _segments(segmentation: hd.seg.Segmentation) -> dict[str, hd.Volume]:
@@ -81,9 +117,13 @@ def _segments(segmentation: hd.seg.Segmentation) -> dict[str, hd.Volume]:
     masks = {}
     for number in segmentation.segment_numbers:
         segment = segmentation.get_segment_description(number)
-        words = [text(segment, keyword).lower() for keyword in ("SegmentLabel", "SegmentDescription")]
+        words = [
+            text(segment, keyword).lower() for keyword in ("SegmentLabel", "SegmentDescription")
+        ]
         name = next((word for word in words if word in LESION or word in ORGANS), words[0])
-        masks[name] = segmentation.get_volume(segment_numbers=[number], combine_segments=True, relabel=True, dtype=np.uint8)
+        masks[name] = segmentation.get_volume(
+            segment_numbers=[number], combine_segments=True, relabel=True, dtype=np.uint8
+        )
     return masks
 
 
@@ -104,7 +144,10 @@ def _referenced(segmentation: hd.seg.Segmentation) -> set[str]:
     }
     for frame in segmentation.get("PerFrameFunctionalGroupsSequence", ()):
         for derivation in frame.get("DerivationImageSequence", ()):
-            uids |= {str(source.ReferencedSOPInstanceUID) for source in derivation.get("SourceImageSequence", ())}
+            uids |= {
+                str(source.ReferencedSOPInstanceUID)
+                for source in derivation.get("SourceImageSequence", ())
+            }
     return uids
 
 
@@ -114,14 +157,26 @@ def _drawn_on(grid: hd.Volume, referenced: set[str], found: Survey) -> tuple[int
     named = [len(referenced & _uids(stack)) for stack in found.stacks]
     if not fitting:
         if not any(named):
-            raise InputError("its segmentation names none of the images and has the grid of none of the series")
+            raise InputError(
+                "its segmentation names none of the images and has the grid of none of the series"
+            )
         return int(np.argmax(named)), ["its segmentation has another grid than the series it names"]
-    best = max(fitting, key=lambda index: (named[index], found.guesses[index].phase is not None, found.guesses[index].confidence))
+    best = max(
+        fitting,
+        key=lambda index: (
+            named[index],
+            found.guesses[index].phase is not None,
+            found.guesses[index].confidence,
+        ),
+    )
     if named[best]:
         return best, []
     why = "names images of another grid" if any(named) else "names none of the images"
     doubt = f", as {len(fitting) - 1} other series do" if len(fitting) > 1 else ""
-    return best, [f"its segmentation {why}: taken for drawn on {found.stacks[best].name}, which has its grid{doubt}"]
+    return best, [
+        f"its segmentation {why}: taken for drawn on {found.stacks[best].name}, which has its"
+        f" grid{doubt}"
+    ]
 
 
 def _uids(stack: Stack) -> set[str]:
@@ -133,7 +188,8 @@ def _lies_on(grid: hd.Volume, stack: Stack) -> bool:
     if stack.step_mm is None:
         return False
     first = stack.frames[0]
-    down, along = first.orientation[3:] * first.spacing_mm[0], first.orientation[:3] * first.spacing_mm[1]
+    down = first.orientation[3:] * first.spacing_mm[0]
+    along = first.orientation[:3] * first.spacing_mm[1]
     to_mm = np.column_stack([stack.normal * stack.step_mm, down, along])
     shape = np.array([len(stack.frames), *first.shape])
     corners = np.array(list(product(*((0, size - 1) for size in grid.spatial_shape))))
@@ -151,6 +207,8 @@ def _spacing(stack: Stack) -> tuple[float, float, float]:
 def _without_rivals(files: Sequence[Path], found: Survey, index: int) -> list[Path]:
     """The files without those of other stacks that would be preferred to the outlined one for its phase."""
     phase = found.guesses[index].phase
-    rivals = [other for other in (found.rivals[phase] if phase is not None else ()) if other != index]
+    rivals = [
+        other for other in (found.rivals[phase] if phase is not None else ()) if other != index
+    ]
     left_out = {frame.path for other in rivals for frame in found.stacks[other].frames}
     return [file for file in files if file not in left_out]

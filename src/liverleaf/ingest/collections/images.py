@@ -45,15 +45,28 @@ def study_of(
         InputError: no phase can be read.
     """
     said = list(notes)
-    read = {phase: _image(path, phase.title + " phase", confidence, evidence, said) for phase, path in phases.items()}
+    read = {
+        phase: _image(path, phase.title + " phase", confidence, evidence, said)
+        for phase, path in phases.items()
+    }
     others = {name: _image(path, name, 1.0, NAMED, said) for name, path in (other or {}).items()}
     kept = {phase: image for phase, image in read.items() if image is not None}
     if not kept:
-        raise InputError("none of its contrast phases can be read" + (f": {said[-1]}" if said else ""))
-    return Study(modality, kept, agent=agent, warnings=tuple(said), other={n: i for n, i in others.items() if i is not None})
+        raise InputError(
+            "none of its contrast phases can be read" + (f": {said[-1]}" if said else "")
+        )
+    return Study(
+        modality,
+        kept,
+        agent=agent,
+        warnings=tuple(said),
+        other={n: i for n, i in others.items() if i is not None},
+    )
 
 
-def _image(path: Path, name: str, confidence: float, evidence: str, said: list[str]) -> PhaseImage | None:
+def _image(
+    path: Path, name: str, confidence: float, evidence: str, said: list[str]
+) -> PhaseImage | None:
     """One image, or None and a line about it in `said`."""
     if not path.is_file():
         said.append(f"{name}: its file is missing")
@@ -78,7 +91,9 @@ def read_labels(path: Path) -> hd.Volume:
     volume = _read_nrrd(path) if path.suffix == ".nrrd" else read_nifti_volume(path)[0]
     values = np.unique(volume.array)
     if values[0] < 0 or values[-1] > 255 or np.abs(values - np.rint(values)).max() > 1e-3:
-        raise InputError(f"{path.name} holds values that are no labels ({values[0]:g} to {values[-1]:g})")
+        raise InputError(
+            f"{path.name} holds values that are no labels ({values[0]:g} to {values[-1]:g})"
+        )
     return volume.with_array(np.rint(volume.array).astype(np.uint8))
 
 
@@ -86,7 +101,9 @@ def _read_nrrd(path: Path) -> hd.Volume:
     try:
         volume = hd.Volume.from_simpleitk(sitk.ReadImage(str(path)))
     except (RuntimeError, ValueError) as error:  # ITK raises RuntimeError for anything
-        raise InputError(f"{path.name} cannot be read as NRRD: it is damaged or something else") from error
+        raise InputError(
+            f"{path.name} cannot be read as NRRD: it is damaged or something else"
+        ) from error
     return volume.to_patient_orientation("HPL")
 
 
@@ -103,5 +120,9 @@ def read_series(files: Sequence[Path]) -> tuple[hd.Volume, tuple[Dataset, ...], 
         warnings.simplefilter("ignore")  # pydicom, on values outside the standard
         stacks, left_out = stacks_of([frame for file in files for frame in read_frames(file)])
         if len(stacks) != 1:
-            raise InputError(left_out[0].left_out if left_out else f"{len(files)} files hold {len(stacks)} stacks of slices, expected one")
+            raise InputError(
+                left_out[0].left_out
+                if left_out
+                else f"{len(files)} files hold {len(stacks)} stacks of slices, expected one"
+            )
         return read_volume(stacks[0])

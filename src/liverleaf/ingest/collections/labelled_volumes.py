@@ -25,7 +25,8 @@ class Layout:
     """How one collection names its files and what they show.
 
     Attributes:
-        subjects: first part of the subjects' ids; LiTS and Task03 hold the same scans under the same numbers, so they share it.
+        subjects: first part of the subjects' ids; LiTS and Task03 hold the same scans under the
+            same numbers, so they share it.
         image, labels: patterns of file names; their first group is the number that pairs them.
         modality: CT or MR.
         confidence: of the portal venous phase, which single volumes are taken for.
@@ -40,7 +41,14 @@ class Layout:
     lesion_type: LesionType | None
 
 
-LITS = Layout("lits", re.compile(r"volume-(\d+)\.nii(\.gz)?"), re.compile(r"segmentation-(\d+)\.nii(\.gz)?"), Modality.CT, 0.5, None)
+LITS = Layout(
+    "lits",
+    re.compile(r"volume-(\d+)\.nii(\.gz)?"),
+    re.compile(r"segmentation-(\d+)\.nii(\.gz)?"),
+    Modality.CT,
+    0.5,
+    None,
+)
 TASK03 = Layout(
     "lits",
     re.compile(r"images(?:Tr|Ts)/liver_(\d+)(?:_0000)?\.nii(\.gz)?"),
@@ -65,11 +73,17 @@ def labelled_volumes(layout: Layout, root: Path) -> Iterator[CollectionCase]:
     for number in sorted(images.keys() | maps.keys(), key=int):
         reason = ""
         if number not in maps:
-            reason = "it has no label map: it belongs to the collection's test set, or its map is missing"
+            reason = (
+                "it has no label map: it belongs to the collection's test set, or its map is"
+                " missing"
+            )
         elif number not in images:
             reason = "it has a label map but no image"
         elif len(images[number]) > 1 or len(maps[number]) > 1:
-            reason = f"{len(images[number])} images and {len(maps[number])} label maps carry its number; give one copy of the collection"
+            reason = (
+                f"{len(images[number])} images and {len(maps[number])} label maps carry its number;"
+                " give one copy of the collection"
+            )
         paths = (images.get(number, [root])[0], maps.get(number, [root])[0])
         yield case(layout.subjects, number, partial(_read, layout, *paths), refused=reason)
 
@@ -95,6 +109,11 @@ def _read(layout: Layout, image: Path, labels: Path) -> Annotated:
     volume = read_labels(labels)
     unknown = [int(value) for value in np.unique(volume.array) if value > TUMOUR]
     if unknown:
-        raise InputError(f"its label map holds {', '.join(map(str, unknown))} beside liver ({LIVER}) and tumour ({TUMOUR})")
+        raise InputError(
+            f"its label map holds {', '.join(map(str, unknown))} beside liver ({LIVER}) and tumour"
+            f" ({TUMOUR})"
+        )
     liver, tumour = volume.with_array(volume.array > 0), volume.with_array(volume.array == TUMOUR)
-    return annotate(study, lesions=[tumour], organs={Organ.LIVER: liver}, lesion_type=layout.lesion_type)
+    return annotate(
+        study, lesions=[tumour], organs={Organ.LIVER: liver}, lesion_type=layout.lesion_type
+    )

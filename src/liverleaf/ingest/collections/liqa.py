@@ -29,12 +29,20 @@ def liqa(root: Path) -> Iterator[CollectionCase]:
     for folder in sorted(path for path in root.glob("**/Vendor_*/*") if path.is_dir()):
         match = FOLDER.fullmatch(folder.name)
         name = f"{match[1]}-{match[2]}" if match else folder.name
-        reason = "" if any((folder / f"{file}.nii.gz").is_file() for file in PHASES) else "it has no contrast phase"
+        reason = (
+            ""
+            if any((folder / f"{file}.nii.gz").is_file() for file in PHASES)
+            else "it has no contrast phase"
+        )
         yield case(NAME, name, partial(_read, folder, (match and match[3]) or ""), refused=reason)
 
 
 def _read(folder: Path, stage: str) -> Annotated:
-    phases = {phase: folder / f"{name}.nii.gz" for name, phase in PHASES.items() if (folder / f"{name}.nii.gz").is_file()}
+    phases = {
+        phase: folder / f"{name}.nii.gz"
+        for name, phase in PHASES.items()
+        if (folder / f"{name}.nii.gz").is_file()
+    }
     other = {
         ("t2w" if path.name.startswith("T2") else path.name.removesuffix(".nii.gz").lower()): path
         for path in sorted([*folder.glob("T2.nii.gz"), *folder.glob("DWI*.nii.gz")])

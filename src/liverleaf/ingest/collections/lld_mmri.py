@@ -43,30 +43,43 @@ def lld_mmri(root: Path) -> Iterator[CollectionCase]:
     """The cases that `labels/Annotation.json` or `LLD_MMRI_Annotation.json` lists, and images that it does not list.
 
     Raises:
-        InputError: there is no such file, as with the cut-outs of `classification_dataset`, or it is damaged.
+        InputError: there is no such file, as with the cut-outs of `classification_dataset`, or it
+            is damaged.
     """
     annotations = sorted([*root.rglob("Annotation.json"), *root.rglob("LLD_MMRI_Annotation.json")])
     if len(annotations) != 1:
         raise InputError(
-            f"{root} holds {len(annotations)} annotation files; give the folder with images/ and one Annotation.json (the cut-outs of "
-            "classification_dataset have lost their voxel sizes)"
+            f"{root} holds {len(annotations)} annotation files; give the folder with images/ and"
+            " one Annotation.json (the cut-outs of classification_dataset have lost their voxel"
+            " sizes)"
         )
     try:
         listed = json.loads(annotations[0].read_text(encoding="utf-8"))["Annotation_info"]
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{annotations[0]} is damaged or something else: it has no Annotation_info; download it again") from error
+        raise InputError(
+            f"{annotations[0]} is damaged or something else: it has no Annotation_info; download it"
+            " again"
+        ) from error
     entries = {_number(person): of_one for person, of_one in listed.items()}
     flat: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in sorted(root.rglob("images/MR*_0000.nii.gz")):
         if match := IMAGE.fullmatch(path.name):
             flat[_number(match[1])].setdefault(match[3].replace(" ", ""), path)
     folders = {
-        _number(path.name): path for path in root.glob("**/images/MR*") if path.is_dir() and "classification_dataset" not in path.parts
+        _number(path.name): path
+        for path in root.glob("**/images/MR*")
+        if path.is_dir() and "classification_dataset" not in path.parts
     }
     for person in sorted(entries.keys() | flat.keys() | folders.keys()):
         of_one = entries.get(person, ())
         files = flat.get(person) or _by_series(folders.get(person), of_one)
-        reason = "" if any(name in files for name in PHASES) else "none of its contrast phases is there" if of_one else "it is not listed"
+        reason = (
+            ""
+            if any(name in files for name in PHASES)
+            else "none of its contrast phases is there"
+            if of_one
+            else "it is not listed"
+        )
         yield case(NAME, person, partial(_read, files, of_one), refused=reason)
 
 
@@ -79,7 +92,10 @@ def _by_series(folder: Path | None, entries: Entries) -> dict[str, Path]:
     """The images of the challenge's layout by phase: <studyUID>/<seriesUID>.nii.gz."""
     if folder is None:
         return {}
-    places = {_phase(entry): folder / str(entry.get("studyUID")) / f"{entry.get('seriesUID')}.nii.gz" for entry in entries}
+    places = {
+        _phase(entry): folder / str(entry.get("studyUID")) / f"{entry.get('seriesUID')}.nii.gz"
+        for entry in entries
+    }
     return {name: path for name, path in places.items() if path.is_file()}
 
 
@@ -89,7 +105,12 @@ def _phase(entry: Mapping[str, Any]) -> str:
 
 def _read(files: Mapping[str, Path], entries: Entries) -> Annotated:
     notes: list[str] = []
-    boxes = tuple(box for entry in entries if _phase(entry) in files for box in _boxes(entry, files[_phase(entry)], notes))
+    boxes = tuple(
+        box
+        for entry in entries
+        if _phase(entry) in files
+        for box in _boxes(entry, files[_phase(entry)], notes)
+    )
     study = study_of(
         Modality.MR,
         {phase: files[name] for name, phase in PHASES.items() if name in files},
@@ -98,18 +119,32 @@ def _read(files: Mapping[str, Path], entries: Entries) -> Annotated:
     )
     categories = sorted({box.category for box in boxes})
     if len(categories) > 1:
-        notes.append(f"its phases name different categories ({', '.join(categories)}): taken as unknown")
-    lesion_type = dict(CATEGORIES)[categories[0]] if len(categories) == 1 and categories[0] else None
+        notes.append(
+            f"its phases name different categories ({', '.join(categories)}): taken as unknown"
+        )
+    lesion_type = (
+        dict(CATEGORIES)[categories[0]] if len(categories) == 1 and categories[0] else None
+    )
     if lesion_type is LesionType.OTHER:
         notes.append(f"a lesion is an {categories[0]}, which is counted as 'other'")
     phase, masks = _masks(study, files)
     if not masks:
-        notes.append("each lesion has a box in annotations.json and no mask" if boxes else "it has neither masks nor boxes")
+        notes.append(
+            "each lesion has a box in annotations.json and no mask"
+            if boxes
+            else "it has neither masks nor boxes"
+        )
         return replace(annotate(study, lesions=None, notes=notes), boxes=boxes)
-    notes.append("masks were made by MedSAM2 from the boxes and checked by people; lesions beside the one with a box may be missing")
+    notes.append(
+        "masks were made by MedSAM2 from the boxes and checked by people; lesions beside the one"
+        " with a box may be missing"
+    )
     notes += between_phases(phase, study)
     volumes = [read_labels(path) for path in masks]
-    return replace(annotate(study, lesions=volumes, lesion_type=lesion_type, one_mask_each=True, notes=notes), boxes=boxes)
+    return replace(
+        annotate(study, lesions=volumes, lesion_type=lesion_type, one_mask_each=True, notes=notes),
+        boxes=boxes,
+    )
 
 
 def _masks(study: Study, files: Mapping[str, Path]) -> tuple[Phase, list[Path]]:
@@ -118,7 +153,9 @@ def _masks(study: Study, files: Mapping[str, Path]) -> tuple[Phase, list[Path]]:
         name = next(name for name, named in PHASES.items() if named is phase)
         match = IMAGE.fullmatch(files[name].name)
         if match:
-            found = sorted((files[name].parent.parent / "labels").glob(f"{match[1]}_*_{name}.nii.gz"))
+            found = sorted(
+                (files[name].parent.parent / "labels").glob(f"{match[1]}_*_{name}.nii.gz")
+            )
             if found:
                 return phase, found
     return study.reference, []
@@ -136,27 +173,49 @@ def _boxes(entry: Mapping[str, Any], path: Path, notes: list[str]) -> Iterator[L
         return
     reversed_slices = _reversed(entry, affine, slices)
     if reversed_slices is None:
-        notes.append(f"{image}: its origin does not tell whether slices are stored in reverse; its boxes were taken as they are")
+        notes.append(
+            f"{image}: its origin does not tell whether slices are stored in reverse; its boxes"
+            " were taken as they are"
+        )
     for lesion in entry["annotation"]["lesion"].values():
         low, high = _extent(lesion["bbox"])
         if low is None or high is None or not (0 <= low[2] <= high[2] < slices):
-            notes.append(f"{image}: a box is empty or reaches beyond its {slices} slices and was left out")
+            notes.append(
+                f"{image}: a box is empty or reaches beyond its {slices} slices and was left out"
+            )
             continue
         if reversed_slices:
             low[2], high[2] = slices - 1 - high[2], slices - 1 - low[2]
-        first, last = (RAS_TO_LPS @ affine @ [*(index + shift), 1.0] for index, shift in ((low, -0.5), (high, 0.5)))
+        first, last = (
+            RAS_TO_LPS @ affine @ [*(index + shift), 1.0]
+            for index, shift in ((low, -0.5), (high, 0.5))
+        )
         category = int(lesion["category"])
         word, lesion_type = CATEGORIES[category] if 0 <= category < len(CATEGORIES) else ("", None)
         corners = (tuple(round(float(mm), 3) for mm in corner[:3]) for corner in (first, last))
-        yield LesionBox.model_validate({"image": image, "type": type_name(lesion_type), "category": word, "corners_mm": tuple(corners)})
+        yield LesionBox.model_validate(
+            {
+                "image": image,
+                "type": type_name(lesion_type),
+                "category": word,
+                "corners_mm": tuple(corners),
+            }
+        )
     if reversed_slices:
-        notes.append(f"{image}: its slices are stored in the reverse of the order its boxes count them, which was mended")
+        notes.append(
+            f"{image}: its slices are stored in the reverse of the order its boxes count them,"
+            " which was mended"
+        )
 
 
-def _extent(bbox: Mapping[str, Any]) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+def _extent(
+    bbox: Mapping[str, Any],
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """First and last voxel (x, y, z) of a 3-D box; where that is null, of its 2-D boxes together."""
     parts = (
-        [bbox["3D_box"]] if bbox.get("3D_box") else [{**b, "z_min": b["slice_idx"], "z_max": b["slice_idx"]} for b in bbox["2D_box"] or ()]
+        [bbox["3D_box"]]
+        if bbox.get("3D_box")
+        else [{**b, "z_min": b["slice_idx"], "z_max": b["slice_idx"]} for b in bbox["2D_box"] or ()]
     )
     if not parts:
         return None, None

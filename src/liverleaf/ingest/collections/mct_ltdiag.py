@@ -30,26 +30,54 @@ MASK, LIVER_MASK = "mask_pvp.nii.gz", "liver_mask_pvp.nii.gz"
 def mct_ltdiag(root: Path) -> Iterator[CollectionCase]:
     """The cases of `volume/<type>/<case>` with `mask/<type>/<case>`, or of `<case>/NIFTI` with the type in `meta_info_patient`."""
     tumours, patients = _table(root, "meta_info_tumor"), _table(root, "meta_info_patient")
-    for volumes in sorted({path.parent for path in root.rglob("*.nii.gz") if path.name.removesuffix(".nii.gz") in PHASES.values()}):
+    for volumes in sorted(
+        {
+            path.parent
+            for path in root.rglob("*.nii.gz")
+            if path.name.removesuffix(".nii.gz") in PHASES.values()
+        }
+    ):
         unpacked = volumes.name == "NIFTI"
         folder = volumes.parent if unpacked else volumes
-        masks = folder if unpacked else volumes.parents[2] / "mask" / volumes.parent.name / volumes.name
-        kind = (patients.get(folder.name, {}).get("type", "") if unpacked else volumes.parent.name).strip().upper()
+        masks = (
+            folder if unpacked else volumes.parents[2] / "mask" / volumes.parent.name / volumes.name
+        )
+        kind = (
+            (patients.get(folder.name, {}).get("type", "") if unpacked else volumes.parent.name)
+            .strip()
+            .upper()
+        )
         reason = "" if (masks / MASK).is_file() else f"its mask {MASK} is missing"
         read = partial(_read, volumes, masks, kind, tumours.get(folder.name, {}))
         yield case(NAME, folder.name, read, refused=reason)
 
 
 def _read(volumes: Path, masks: Path, kind: str, known: Mapping[str, str]) -> Annotated:
-    study = study_of(Modality.CT, {phase: volumes / f"{name}.nii.gz" for phase, name in PHASES.items()})
+    study = study_of(
+        Modality.CT, {phase: volumes / f"{name}.nii.gz" for phase, name in PHASES.items()}
+    )
     lesion_type = TYPES.get(kind)
-    notes = [] if lesion_type is not None or not kind else [f"its tumour type {kind} is none of {', '.join(TYPES)}"]
+    notes = (
+        []
+        if lesion_type is not None or not kind
+        else [f"its tumour type {kind} is none of {', '.join(TYPES)}"]
+    )
     notes += between_phases(Phase.PORTAL, study)
     organs = {}
     if (masks / LIVER_MASK).is_file():
         organs[Organ.LIVER] = read_labels(masks / LIVER_MASK)
-    annotated = annotate(study, lesions=[read_labels(masks / MASK)], organs=organs, lesion_type=lesion_type, notes=notes)
-    markers = {_marker(column): _value(text) for column, text in known.items() if column != "ID" and text.strip()}
+    annotated = annotate(
+        study,
+        lesions=[read_labels(masks / MASK)],
+        organs=organs,
+        lesion_type=lesion_type,
+        notes=notes,
+    )
+    markers = {
+        _marker(column): _value(text)
+        for column, text in known.items()
+        if column != "ID" and text.strip()
+    }
     if kind in PRIMARY:
         markers["primary"] = PRIMARY[kind]
     return annotated.described(markers=markers)
@@ -60,7 +88,11 @@ def _table(root: Path, name: str) -> dict[str, dict[str, str]]:
     for path in sorted([*root.rglob(f"{name}.csv"), *root.rglob(f"{name}.tab")]):
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = csv.DictReader(stream, delimiter="\t" if path.suffix == ".tab" else ",")
-            return {row["ID"].strip(): {key: text or "" for key, text in row.items() if key} for row in rows if row.get("ID")}
+            return {
+                row["ID"].strip(): {key: text or "" for key, text in row.items() if key}
+                for row in rows
+                if row.get("ID")
+            }
     return {}
 
 

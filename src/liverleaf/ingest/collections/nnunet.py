@@ -43,7 +43,8 @@ class Dataset(BaseModel):
 
     Attributes:
         channel_names: by number, from "0"; `modality` in datasets of version 1.
-        labels: values by name, or names by value in datasets of version 1; several values make a region.
+        labels: values by name, or names by value in datasets of version 1; several values make a
+            region.
         file_ending: of images and labels.
         liverleaf: where liverleaf wrote it.
     """
@@ -71,21 +72,32 @@ class _Layout:
 def nnunet(root: Path) -> Iterator[CollectionCase]:
     """The cases of each dataset at or below a folder; those of imagesTs are refused, as they have no truth.
 
-    The name of each channel must tell its phase; a lone channel is taken for the portal venous phase. The labels must have a liver, a
-    lesion or both, as classes or as regions.
+    The name of each channel must tell its phase; a lone channel is taken for the portal venous
+    phase. The labels must have a liver, a lesion or both, as classes or as regions.
 
     Raises:
         InputError: a `dataset.json` does not tell phases and labels.
     """
     for file in sorted(root.rglob(DATASET_FILE)):
         dataset = _dataset(file)
-        layout, subjects = _layout(dataset, file), dataset.liverleaf.subjects if dataset.liverleaf else {}
+        layout = _layout(dataset, file)
+        subjects = dataset.liverleaf.subjects if dataset.liverleaf else {}
         for part in ("imagesTr", "imagesTs"):
             for name in sorted(_names(file.parent / part, layout.ending)):
                 labels = file.parent / f"labelsTr/{name}{layout.ending}"
-                reason = "" if labels.is_file() else "it has no label map: it belongs to the test set, or its map is missing"
+                reason = (
+                    ""
+                    if labels.is_file()
+                    else "it has no label map: it belongs to the test set, or its map is missing"
+                )
                 read = partial(_read, layout, file.parent / part, name, labels)
-                yield case(file.parent.name, subjects.get(name, name), read, study=name if name in subjects else "", refused=reason)
+                yield case(
+                    file.parent.name,
+                    subjects.get(name, name),
+                    read,
+                    study=name if name in subjects else "",
+                    refused=reason,
+                )
 
 
 def _dataset(file: Path) -> Dataset:
@@ -93,38 +105,59 @@ def _dataset(file: Path) -> Dataset:
         return Dataset.model_validate_json(file.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"{file}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}") from error
+        raise InputError(
+            f"{file}: {'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
+        ) from error
 
 
 def _names(folder: Path, ending: str) -> set[str]:
     """The cases of which there is at least one channel."""
-    matches = (re.fullmatch(rf"(.+)_\d{{4}}{re.escape(ending)}", path.name) for path in folder.glob(f"*{ending}"))
+    matches = (
+        re.fullmatch(rf"(.+)_\d{{4}}{re.escape(ending)}", path.name)
+        for path in folder.glob(f"*{ending}")
+    )
     return {match[1] for match in matches if match}
 
 
 def _layout(dataset: Dataset, file: Path) -> _Layout:
     if dataset.file_ending not in ENDINGS:
-        raise InputError(f"{file}: images ending with {dataset.file_ending!r} cannot be read; convert them to {ENDINGS[0]}")
+        raise InputError(
+            f"{file}: images ending with {dataset.file_ending!r} cannot be read; convert them to"
+            f" {ENDINGS[0]}"
+        )
     channels = dataset.channel_names or dataset.modality
     own = dataset.liverleaf
-    words = {int(number): own.phases.get(number, name) if own else name for number, name in channels.items() if number.isdigit()}
+    words = {
+        int(number): own.phases.get(number, name) if own else name
+        for number, name in channels.items()
+        if number.isdigit()
+    }
     phases: dict[Phase, int] = {}
     for number, name in words.items():
         guess = phase_in_words(plain_words(name))
         if guess is None or guess.phase is None:
             continue
         if guess.phase in phases:
-            raise InputError(f"{file}: channels {phases[guess.phase]} and {number} are both called {guess.phase.title}")
+            raise InputError(
+                f"{file}: channels {phases[guess.phase]} and {number} are both called"
+                f" {guess.phase.title}"
+            )
         phases[guess.phase] = number
     guessed = not phases and len(words) == 1
     if guessed:
         phases = {Phase.PORTAL: next(iter(words))}
     unused = tuple(name for number, name in words.items() if number not in phases.values())
     if not phases:
-        raise InputError(f"{file}: channel_names do not tell phases; name them pre, arterial, portal, delayed or hepatobiliary")
+        raise InputError(
+            f"{file}: channel_names do not tell phases; name them pre, arterial, portal, delayed or"
+            " hepatobiliary"
+        )
     liver, lesion = _values(dataset, "liver"), _values(dataset, LESION)
     if not liver | lesion:
-        raise InputError(f"{file}: labels name neither a liver nor a lesion ({', '.join(dataset.labels)}); name them so")
+        raise InputError(
+            f"{file}: labels name neither a liver nor a lesion ({', '.join(dataset.labels)}); name"
+            " them so"
+        )
     names = {name.casefold() for name in channels.values()}
     modality = own.modality if own else Modality.CT if "ct" in names else None
     return _Layout(phases, unused, guessed, liver | lesion, lesion, dataset.file_ending, modality)
@@ -145,11 +178,21 @@ def _values(dataset: Dataset, pattern: str) -> frozenset[int]:
 
 
 def _read(layout: _Layout, folder: Path, name: str, labels: Path) -> Annotated:
-    files = {phase: folder / f"{name}_{number:04d}{layout.ending}" for phase, number in layout.phases.items()}
-    notes = ["the dataset does not name the phase: taken for portal venous"] if layout.guessed else []
+    files = {
+        phase: folder / f"{name}_{number:04d}{layout.ending}"
+        for phase, number in layout.phases.items()
+    }
+    notes = (
+        ["the dataset does not name the phase: taken for portal venous"] if layout.guessed else []
+    )
     if layout.unused:
         notes.append(f"channels that tell no phase were left out: {', '.join(layout.unused)}")
-    study = study_of(layout.modality or Modality.MR, files, confidence=0.5 if layout.guessed else 1.0, notes=notes)
+    study = study_of(
+        layout.modality or Modality.MR,
+        files,
+        confidence=0.5 if layout.guessed else 1.0,
+        notes=notes,
+    )
     if layout.modality is None:
         lowest = min(float(image.volume.array.min()) for image in study.phases.values())
         modality = Modality.CT if lowest < AIR_HU else Modality.MR

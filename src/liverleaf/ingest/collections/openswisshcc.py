@@ -23,7 +23,9 @@ def openswisshcc(root: Path) -> Iterator[CollectionCase]:
     images: dict[str, dict[Phase, Path]] = {}
     for path in sorted(root.rglob("sub-*_T1w.nii.gz")):
         match = IMAGE.fullmatch(path.name)
-        guess = phase_in_words(match[1].lower()) if match and "derivatives" not in path.parts else None
+        guess = (
+            phase_in_words(match[1].lower()) if match and "derivatives" not in path.parts else None
+        )
         if guess is not None and guess.phase is not None:
             images.setdefault(path.name.split("_")[0], {})[guess.phase] = path
     masks: dict[str, list[Path]] = {}
@@ -31,7 +33,12 @@ def openswisshcc(root: Path) -> Iterator[CollectionCase]:
         masks.setdefault(path.name.split("_")[0], []).append(path)
     for subject in sorted(images.keys() | masks.keys()):
         reason = "" if subject in images else "it has masks but no dynamic T1-weighted image"
-        yield case(NAME, subject, partial(_read, images.get(subject, {}), masks.get(subject, [])), refused=reason)
+        yield case(
+            NAME,
+            subject,
+            partial(_read, images.get(subject, {}), masks.get(subject, [])),
+            refused=reason,
+        )
 
 
 def _read(images: Mapping[Phase, Path], masks: list[Path]) -> Annotated:
@@ -39,12 +46,23 @@ def _read(images: Mapping[Phase, Path], masks: list[Path]) -> Annotated:
     study = study_of(Modality.MR, images)
     for phase in (phase for phase in REFERENCE_ORDER if phase in study.phases):
         stem = images[phase].name.removesuffix(".nii.gz")
-        lesions = [path for path in masks if re.fullmatch(rf"{re.escape(stem)}-L\d+_seg\.nii\.gz", path.name)]
+        lesions = [
+            path
+            for path in masks
+            if re.fullmatch(rf"{re.escape(stem)}-L\d+_seg\.nii\.gz", path.name)
+        ]
         if lesions:
             break
     else:
         lesions = []
-    notes = ["a person without hepatocellular carcinoma may have other lesions, which are outlined for some only"] if not lesions else []
+    notes = (
+        [
+            "a person without hepatocellular carcinoma may have other lesions, which are outlined"
+            " for some only"
+        ]
+        if not lesions
+        else []
+    )
     if lesions:
         notes += between_phases(phase, study)
     stem = images[study.reference].name.removesuffix(".nii.gz")

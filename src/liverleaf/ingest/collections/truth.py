@@ -44,18 +44,21 @@ def annotate(
 
     Args:
         study: the images.
-        lesions: bool or label masks (non-zero is lesion) on any grids; empty where it is known that there is no lesion, None where lesions
-            were not outlined.
+        lesions: bool or label masks (non-zero is lesion) on any grids; empty where it is known that
+            there is no lesion, None where lesions were not outlined.
         organs: masks of organs, the later ones above the earlier ones; lesions lie above all.
-        lesion_type: of every lesion, None where the collection does not tell it: such lesions are not in the lesion list.
-        one_mask_each: whether each mask is one lesion; else lesions are the 26-connected components of all of them together.
+        lesion_type: of every lesion, None where the collection does not tell it: such lesions are
+            not in the lesion list.
+        one_mask_each: whether each mask is one lesion; else lesions are the 26-connected components
+            of all of them together.
         notes: warnings to add.
 
     Returns:
         The study with its truth, or with its organs where lesions were not outlined.
 
     Raises:
-        InputError: a mask lies outside the image, is empty where there is a lesion, or falls into more pieces than can be lesions.
+        InputError: a mask lies outside the image, is empty where there is a lesion, or falls into
+            more pieces than can be lesions.
     """
     said = list(notes)
     shape = study.grid.spatial_shape
@@ -64,17 +67,31 @@ def annotate(
         assert organ_map is not None
         organ_map[onto(mask, study.grid, organ.name.lower().replace("_", " "), said) > 0] = organ
     if lesions is None:
-        said.append("lesions are not outlined in this collection, so there is no truth to train on or to evaluate with")
+        said.append(
+            "lesions are not outlined in this collection, so there is no truth to train on or to"
+            " evaluate with"
+        )
         warned = replace(study, warnings=(*study.warnings, *said))
-        return Annotated(warned, organs=None if organ_map is None else study.grid.with_array(organ_map))
+        return Annotated(
+            warned, organs=None if organ_map is None else study.grid.with_array(organ_map)
+        )
     placed = [onto(mask, study.grid, "lesion", said) > 0 for mask in lesions]
     labels = _one_each(placed, shape, said) if one_mask_each else _components(placed, shape)
     if lesions and lesion_type is not None and not labels.any():
-        raise InputError(f"its lesion mask is empty, though the collection says it has a lesion of type {lesion_type.title}")
+        raise InputError(
+            "its lesion mask is empty, though the collection says it has a lesion of type"
+            f" {lesion_type.title}"
+        )
     if labels.max() > MAX_LESIONS:
-        raise InputError(f"its lesion mask falls into {labels.max()} pieces, more than can be lesions")
+        raise InputError(
+            f"its lesion mask falls into {labels.max()} pieces, more than can be lesions"
+        )
     if organ_map is not None:
-        outside = float((organ_map[labels > 0] != Organ.LIVER).mean()) if labels.any() and Organ.LIVER in (organs or {}) else 0.0
+        outside = (
+            float((organ_map[labels > 0] != Organ.LIVER).mean())
+            if labels.any() and Organ.LIVER in (organs or {})
+            else 0.0
+        )
         if outside > MAX_OUTSIDE_LIVER:
             said.append(f"{outside:.0%} of the lesions lie outside the liver's own mask")
         organ_map[labels > 0] = Organ.LIVER
@@ -82,8 +99,18 @@ def annotate(
         said.append("the liver is not outlined in this collection")
     if lesion_type is None and labels.any():
         said.append("the collection does not tell the type of its lesions")
-    listed = () if lesion_type is None else tuple(LesionTruth(int(label), lesion_type, {}) for label in range(1, int(labels.max()) + 1))
-    truth = Truth(study.grid.with_array(labels), None if organ_map is None else study.grid.with_array(organ_map), listed)
+    listed = (
+        ()
+        if lesion_type is None
+        else tuple(
+            LesionTruth(int(label), lesion_type, {}) for label in range(1, int(labels.max()) + 1)
+        )
+    )
+    truth = Truth(
+        study.grid.with_array(labels),
+        None if organ_map is None else study.grid.with_array(organ_map),
+        listed,
+    )
     return Annotated(replace(study, warnings=(*study.warnings, *said)), truth)
 
 
@@ -91,7 +118,10 @@ def between_phases(drawn_on: Phase, study: Study) -> list[str]:
     """The warning that masks were drawn in another phase than the reference phase, where they were."""
     if drawn_on is study.reference:
         return []
-    where = f"in the {drawn_on.title} phase and lie in the {study.reference.title} phase by the scanner's coordinates"
+    where = (
+        f"in the {drawn_on.title} phase and lie in the {study.reference.title} phase by the"
+        " scanner's coordinates"
+    )
     return [f"lesions were outlined {where}: breathing in between is not corrected"]
 
 
@@ -109,13 +139,28 @@ def onto(mask: hd.Volume, grid: hd.Volume, what: str, said: list[str]) -> Labels
     indices = grid.map_reference_to_indices(mask.map_indices_to_reference(inside))
     lost = float(((indices < -0.5) | (indices > np.array(grid.spatial_shape) - 0.5)).any(1).mean())
     if lost > MAX_LOST:
-        raise InputError(f"{lost:.0%} of its {what} mask lie outside the image: they do not belong together, or a header is wrong")
-    line = f"the {what} mask lies on another grid ({_size(mask)}) than the reference phase ({_size(grid)}): the nearest voxels were taken"
+        raise InputError(
+            f"{lost:.0%} of its {what} mask lie outside the image: they do not belong together, or"
+            " a header is wrong"
+        )
+    line = (
+        f"the {what} mask lies on another grid ({_size(mask)}) than the reference phase"
+        f" ({_size(grid)}): the nearest voxels were taken"
+    )
     if line not in said:
         said.append(line)
-    source = sitk.Cast(mask.with_array(np.asarray(mask.array, np.uint8)).to_simpleitk(), sitk.sitkUInt8)
+    source = sitk.Cast(
+        mask.with_array(np.asarray(mask.array, np.uint8)).to_simpleitk(), sitk.sitkUInt8
+    )
     target = grid.to_simpleitk()
-    placed = sitk.Resample(source, target, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkNearestNeighbor, 0, sitk.sitkUInt8)
+    placed = sitk.Resample(
+        source,
+        target,
+        sitk.Transform(3, sitk.sitkIdentity),
+        sitk.sitkNearestNeighbor,
+        0,
+        sitk.sitkUInt8,
+    )
     return np.ascontiguousarray(hd.Volume.from_simpleitk(placed).array, np.uint8)
 
 
@@ -125,11 +170,15 @@ def _size(volume: hd.Volume) -> str:
 
 def _components(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...]) -> NDArray[np.uint16]:
     union = np.logical_or.reduce(masks) if masks else np.zeros(shape, bool)
-    found: NDArray[np.uint16] = cc3d.connected_components(union, connectivity=26, binary_image=True).astype(np.uint16)
+    found: NDArray[np.uint16] = cc3d.connected_components(
+        union, connectivity=26, binary_image=True
+    ).astype(np.uint16)
     return found
 
 
-def _one_each(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...], said: list[str]) -> NDArray[np.uint16]:
+def _one_each(
+    masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...], said: list[str]
+) -> NDArray[np.uint16]:
     """Labels in the order of the masks; a voxel in two of them goes to the smaller lesion, which would vanish otherwise."""
     labels = np.zeros(shape, np.uint16)
     kept = [mask for mask in masks if mask.any()]
@@ -137,7 +186,9 @@ def _one_each(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...], said: 
         said.append(f"{len(masks) - len(kept)} of {len(masks)} lesion masks are empty")
     shared = int((np.sum(kept, axis=0, dtype=np.uint16) > 1).sum()) if kept else 0
     if shared:
-        said.append(f"{shared} voxels lie in more than one lesion mask and were given to the smaller lesion")
+        said.append(
+            f"{shared} voxels lie in more than one lesion mask and were given to the smaller lesion"
+        )
     for index in sorted(range(len(kept)), key=lambda i: -int(kept[i].sum())):
         labels[kept[index]] = index + 1
     present = np.unique(labels[labels > 0])
@@ -156,12 +207,21 @@ def with_curves(study: Study, truth: Truth) -> Truth:
         study: on one grid, as `registration.register` leaves it.
         truth: on that grid.
     """
-    images = {phase: _shown(image) for phase, image in study.phases.items() if image.alignment is None or image.alignment.trusted}
+    images = {
+        phase: _shown(image)
+        for phase, image in study.phases.items()
+        if image.alignment is None or image.alignment.trusted
+    }
     lesions = truth.lesions.array
-    listed = tuple(replace(lesion, curve=curve(images, lesions == lesion.label).mean) for lesion in truth.lesion_list)
+    listed = tuple(
+        replace(lesion, curve=curve(images, lesions == lesion.label).mean)
+        for lesion in truth.lesion_list
+    )
     liver: Mapping[Phase, float] = {}
     if truth.organs is not None:
-        background = liver_background(images, (truth.organs.array == Organ.LIVER) | (lesions > 0), lesions, study.grid.spacing)
+        background = liver_background(
+            images, (truth.organs.array == Organ.LIVER) | (lesions > 0), lesions, study.grid.spacing
+        )
         liver = background.mean if background else {}
     return replace(truth, lesion_list=listed, liver_curve=liver)
 

@@ -37,23 +37,40 @@ def waw_tace(root: Path) -> Iterator[CollectionCase]:
         elif mask := MASK.fullmatch(path.name):
             masks[mask[1]][PHASES[int(mask[2])]].append(path)
     for patient in sorted(scans.keys() | masks.keys(), key=int):
-        reason = "" if patient in scans and patient in masks else "it has no tumour masks" if patient in scans else "it has no scans"
-        yield case(NAME, patient, partial(_read, dict(scans[patient]), dict(masks[patient]), organs[patient]), refused=reason)
+        reason = (
+            ""
+            if patient in scans and patient in masks
+            else "it has no tumour masks"
+            if patient in scans
+            else "it has no scans"
+        )
+        yield case(
+            NAME,
+            patient,
+            partial(_read, dict(scans[patient]), dict(masks[patient]), organs[patient]),
+            refused=reason,
+        )
 
 
-def _read(scans: dict[Phase, Path], masks: dict[Phase, list[Path]], organs: dict[Phase, Path]) -> Annotated:
+def _read(
+    scans: dict[Phase, Path], masks: dict[Phase, list[Path]], organs: dict[Phase, Path]
+) -> Annotated:
     """The study with the masks of one phase: the reference phase where it has some, else the next in that order."""
     study = study_of(Modality.CT, scans)
     named = next(phase for phase in REFERENCE_ORDER if phase in masks)
     notes = []
     if len(masks) > 1:
         others = ", ".join(phase.title for phase in masks if phase is not named)
-        notes.append(f"the masks named after the {named.title} phase were used, those of the {others} phase were not")
+        notes.append(
+            f"the masks named after the {named.title} phase were used, those of the {others} phase"
+            " were not"
+        )
     volumes = [read_labels(path) for path in masks[named]]
     drawn_on = _drawn_on(volumes, named, study)
     if drawn_on is not named:
         notes.append(
-            f"the masks are named after the {named.title} phase but have the grid of the {drawn_on.title} phase: taken for that one"
+            f"the masks are named after the {named.title} phase but have the grid of the"
+            f" {drawn_on.title} phase: taken for that one"
         )
     notes += between_phases(drawn_on, study)
     outlined = {}
@@ -61,7 +78,14 @@ def _read(scans: dict[Phase, Path], masks: dict[Phase, list[Path]], organs: dict
         labels = read_labels(organs[study.reference])
         outlined[Organ.LIVER] = labels.with_array(labels.array == TOTALSEGMENTATOR_LIVER)
         notes.append("the liver was outlined by TotalSegmentator and not by people")
-    return annotate(study, lesions=volumes, organs=outlined, lesion_type=LesionType.HCC, one_mask_each=True, notes=notes)
+    return annotate(
+        study,
+        lesions=volumes,
+        organs=outlined,
+        lesion_type=LesionType.HCC,
+        one_mask_each=True,
+        notes=notes,
+    )
 
 
 def _drawn_on(masks: Sequence[hd.Volume], named: Phase, study: Study) -> Phase:
@@ -69,10 +93,16 @@ def _drawn_on(masks: Sequence[hd.Volume], named: Phase, study: Study) -> Phase:
 
     def fits(phase: Phase) -> bool:
         grid = study.phases[phase].volume
-        return all(same_grid(mask, grid, tolerance_mm=SAME_PLACE_STEPS * min(grid.spacing)) for mask in masks)
+        return all(
+            same_grid(mask, grid, tolerance_mm=SAME_PLACE_STEPS * min(grid.spacing))
+            for mask in masks
+        )
 
     candidates = [phase for phase in (named, *REFERENCE_ORDER) if phase in study.phases]
     found = next((phase for phase in candidates if fits(phase)), None)
     if found is None:
-        raise InputError("its tumour masks have the grid of none of its scans: a scan is missing, or a header is wrong")
+        raise InputError(
+            "its tumour masks have the grid of none of its scans: a scan is missing, or a header is"
+            " wrong"
+        )
     return found

@@ -93,7 +93,9 @@ class Pseudonyms:
         return self._hash("check", "")[:16]
 
     def _hash(self, kind: str, identity: str) -> str:
-        return hmac.new(self.key, f"{kind}:{identity}".encode(errors="surrogateescape"), hashlib.sha256).hexdigest()
+        return hmac.new(
+            self.key, f"{kind}:{identity}".encode(errors="surrogateescape"), hashlib.sha256
+        ).hexdigest()
 
 
 def read_key(file: Path) -> Pseudonyms:
@@ -107,7 +109,10 @@ def read_key(file: Path) -> Pseudonyms:
     except (OSError, ValueError):
         key = b""
     if len(key) != KEY_BYTES:
-        raise InputError(f"{file} cannot be read as a key of pseudonyms: give the file that liverleaf wrote, or a new name")
+        raise InputError(
+            f"{file} cannot be read as a key of pseudonyms: give the file that liverleaf wrote, or"
+            " a new name"
+        )
     return Pseudonyms(key)
 
 
@@ -124,12 +129,14 @@ def write_key(pseudonyms: Pseudonyms, file: Path) -> None:
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as stream:
+        with os.fdopen(
+            os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii"
+        ) as stream:
             stream.write(pseudonyms.key.hex() + "\n")
     except OSError as error:
         raise InputError(
-            f"the key of the pseudonyms cannot be written: the folder {file.parent} is not writable, or {file.name} is there already; give "
-            "another place with --key FILE"
+            f"the key of the pseudonyms cannot be written: the folder {file.parent} is not"
+            f" writable, or {file.name} is there already; give another place with --key FILE"
         ) from error
 
 
@@ -138,7 +145,8 @@ def known_words(descriptor: str, private: frozenset[str] = frozenset()) -> str:
 
     Args:
         descriptor: free text.
-        private: words that are left out even where they are known ones, as `private_words` gives them.
+        private: words that are left out even where they are known ones, as `private_words` gives
+            them.
 
     >>> known_words("Mustermann t1_vibe_fs_tra portal venous 70s 4711000")
     't1_vibe_fs_tra portal venous 70s'
@@ -147,17 +155,22 @@ def known_words(descriptor: str, private: frozenset[str] = frozenset()) -> str:
     def known(match: re.Match[str]) -> str:
         if fine(match[0]):
             return match[0]
-        return " ".join(filter(fine, re.split(r"(?<=[a-z])(?=[A-Z])", match[0])))  # camelCase joins words
+        # camelCase joins words
+        return " ".join(filter(fine, re.split(r"(?<=[a-z])(?=[A-Z])", match[0])))
 
     def fine(part: str) -> bool:
         word = plain_words(part).replace(" ", "")
         begins = len(word) > 2 and any(whole.startswith(word) for whole in WORDS)
-        return word not in private and (word in WORDS or begins or re.fullmatch(SHORT, word) is not None)
+        return word not in private and (
+            word in WORDS or begins or re.fullmatch(SHORT, word) is not None
+        )
 
     cleaned = re.sub(r"[^\W_]+", known, CALENDAR.sub(" ", descriptor))
     if not re.search(r"[^\W_]", cleaned):
         return ""
-    return re.sub(r"[^\w+()-]{2,}|\s+", " ", re.sub(r"[^\w\s+,.:/()-]", " ", cleaned)).strip(" _,.:/")
+    return re.sub(r"[^\w+()-]{2,}|\s+", " ", re.sub(r"[^\w\s+,.:/()-]", " ", cleaned)).strip(
+        " _,.:/"
+    )
 
 
 def private_words(header: Dataset) -> frozenset[str]:
@@ -173,8 +186,13 @@ def without_identity(study: Study, case_id: str, subject_id: str, pseudonyms: Ps
         case_id=case_id,
         subject_id=subject_id,
         warnings=tuple(map(_quoted_words, study.warnings)),
-        phases={phase: _image_without_identity(image, pseudonyms) for phase, image in study.phases.items()},
-        other={name: _image_without_identity(image, pseudonyms) for name, image in study.other.items()},
+        phases={
+            phase: _image_without_identity(image, pseudonyms)
+            for phase, image in study.phases.items()
+        },
+        other={
+            name: _image_without_identity(image, pseudonyms) for name, image in study.other.items()
+        },
     )
 
 
@@ -182,10 +200,19 @@ def _image_without_identity(image: PhaseImage, pseudonyms: Pseudonyms) -> PhaseI
     private = private_words(image.headers[0]) if image.headers else frozenset[str]()
     frame = image.volume.frame_of_reference_uid
     volume = type(image.volume)(
-        image.volume.array, image.volume.affine, image.volume.coordinate_system, pseudonyms.uid(str(frame)) if frame else None
+        image.volume.array,
+        image.volume.affine,
+        image.volume.coordinate_system,
+        pseudonyms.uid(str(frame)) if frame else None,
     )
     description = known_words(image.description, private)
-    return replace(image, volume=volume, headers=(), description=description, evidence=tuple(map(_quoted_words, image.evidence)))
+    return replace(
+        image,
+        volume=volume,
+        headers=(),
+        description=description,
+        evidence=tuple(map(_quoted_words, image.evidence)),
+    )
 
 
 def _quoted_words(message: str) -> str:
@@ -203,14 +230,24 @@ def refusal(header: Dataset) -> str | None:
         return "no CT or MR image (a secondary capture, screen, report or other object)"
     if text(header, "BurnedInAnnotation").upper() == "YES":
         return "with text burned into the pixels"
-    if re.search(SCREENS, plain_words(" ".join([text(header, "SeriesDescription"), *words(header, "ImageType")]))):
+    if re.search(
+        SCREENS,
+        plain_words(" ".join([text(header, "SeriesDescription"), *words(header, "ImageType")])),
+    ):
         return "a picture of a screen or a dose report"
-    if any(0x6000 <= tag.group < 0x6020 and tag.element == 0x0100 and header[tag].value not in (None, 1) for tag in list(header.keys())):
+    if any(
+        0x6000 <= tag.group < 0x6020
+        and tag.element == 0x0100
+        and header[tag].value not in (None, 1)
+        for tag in list(header.keys())
+    ):
         return "with an overlay inside the pixels"
     return None
 
 
-def deidentify(file: Path, out: Path, *, case_id: str, subject_id: str, pseudonyms: Pseudonyms) -> str | None:
+def deidentify(
+    file: Path, out: Path, *, case_id: str, subject_id: str, pseudonyms: Pseudonyms
+) -> str | None:
     """Write a copy of a DICOM image that keeps nothing but what `confidentiality.ALLOWED` lists.
 
     Args:
@@ -228,12 +265,17 @@ def deidentify(file: Path, out: Path, *, case_id: str, subject_id: str, pseudony
         reason = refusal(original) if "PixelData" in original else "without pixels"
         if reason is not None:
             return reason
-        copy = _allowed(original, pseudonyms, pseudonyms.shift_days(subject_id), private_words(original))
+        copy = _allowed(
+            original, pseudonyms, pseudonyms.shift_days(subject_id), private_words(original)
+        )
         _identify(copy, original, file, case_id, pseudonyms)
         _declare(copy, subject_id)
         folder = out / f"series-{hashlib.sha256(copy.SeriesInstanceUID.encode()).hexdigest()[:8]}"
         folder.mkdir(parents=True, exist_ok=True)
-        copy.save_as(folder / f"{hashlib.sha256(copy.SOPInstanceUID.encode()).hexdigest()[:16]}.dcm", enforce_file_format=True)
+        copy.save_as(
+            folder / f"{hashlib.sha256(copy.SOPInstanceUID.encode()).hexdigest()[:16]}.dcm",
+            enforce_file_format=True,
+        )
     except OSError:
         raise
     except Exception:  # hostile bytes raise anything, and the message may quote them
@@ -241,7 +283,9 @@ def deidentify(file: Path, out: Path, *, case_id: str, subject_id: str, pseudony
     return None
 
 
-def _allowed(item: Dataset, pseudonyms: Pseudonyms, shift_days: int, private: frozenset[str]) -> Dataset:
+def _allowed(
+    item: Dataset, pseudonyms: Pseudonyms, shift_days: int, private: frozenset[str]
+) -> Dataset:
     """A data set of the allowed attributes of another, each treated as the table says."""
     kept = Dataset()
     local = text(item, "CodingSchemeDesignator") not in ("", *CODING_SCHEMES)
@@ -252,13 +296,28 @@ def _allowed(item: Dataset, pseudonyms: Pseudonyms, shift_days: int, private: fr
             continue
         element = item[tag]
         if action is Action.ITEMS:
-            kept[tag] = DataElement(tag, "SQ", Items([_allowed(child, pseudonyms, shift_days, private) for child in element.value or ()]))
+            kept[tag] = DataElement(
+                tag,
+                "SQ",
+                Items(
+                    [
+                        _allowed(child, pseudonyms, shift_days, private)
+                        for child in element.value or ()
+                    ]
+                ),
+            )
         else:
             kept[tag] = _treated(element, action, pseudonyms, shift_days, private)
     return kept
 
 
-def _treated(element: DataElement, action: Action, pseudonyms: Pseudonyms, shift_days: int, private: frozenset[str]) -> DataElement:
+def _treated(
+    element: DataElement,
+    action: Action,
+    pseudonyms: Pseudonyms,
+    shift_days: int,
+    private: frozenset[str],
+) -> DataElement:
     value: str | list[str]
     if element.VR in (*FREE_TEXT, "CS") and action is Action.KEEP:
         value = _unless_private(element, private)
@@ -277,7 +336,10 @@ def _treated(element: DataElement, action: Action, pseudonyms: Pseudonyms, shift
 
 def _unless_private(element: DataElement, private: frozenset[str]) -> list[str]:
     """A technical text, whose values are left out where they repeat a word of an identifying attribute."""
-    return ["" if private & {*re.split(r"[\W_]+", plain_words(str(value)))} else str(value) for value in _values(element)]
+    return [
+        "" if private & {*re.split(r"[\W_]+", plain_words(str(value)))} else str(value)
+        for value in _values(element)
+    ]
 
 
 def _values(element: DataElement) -> Sequence[object]:
@@ -302,15 +364,22 @@ def shifted(value: str, days: int) -> str:
     return f"{moved:%Y%m%d}{digits[8:]}"
 
 
-def _identify(copy: Dataset, original: Dataset, file: Path, case_id: str, pseudonyms: Pseudonyms) -> None:
+def _identify(
+    copy: Dataset, original: Dataset, file: Path, case_id: str, pseudonyms: Pseudonyms
+) -> None:
     """Give the copy the UIDs that its original lacks, and its file's meta information."""
     if not text(copy, "StudyInstanceUID"):
         copy.StudyInstanceUID = pseudonyms.uid(f"study of {case_id}")
     if not text(copy, "SeriesInstanceUID"):
-        series = "|".join(text(original, keyword) for keyword in ("SeriesNumber", "FrameOfReferenceUID", "SeriesDescription"))
+        series = "|".join(
+            text(original, keyword)
+            for keyword in ("SeriesNumber", "FrameOfReferenceUID", "SeriesDescription")
+        )
         copy.SeriesInstanceUID = pseudonyms.uid(f"series of {case_id}|{series}")
     if not text(copy, "SOPInstanceUID"):
-        copy.SOPInstanceUID = pseudonyms.uid(f"image {hashlib.sha256(file.read_bytes()).hexdigest()}")
+        copy.SOPInstanceUID = pseudonyms.uid(
+            f"image {hashlib.sha256(file.read_bytes()).hexdigest()}"
+        )
     copy.SOPClassUID = _sop_class(original)
     copy.file_meta = FileMetaDataset()
     copy.file_meta.TransferSyntaxUID = original.file_meta.TransferSyntaxUID
@@ -326,7 +395,9 @@ def _declare(copy: Dataset, subject_id: str) -> None:
     copy.PatientIdentityRemoved = "YES"
     copy.LongitudinalTemporalInformationModified = "MODIFIED"
     copy.DeidentificationMethod = METHOD
-    copy.DeidentificationMethodCodeSequence = [_code(value, meaning) for value, meaning in METHOD_CODES.items()]
+    copy.DeidentificationMethodCodeSequence = [
+        _code(value, meaning) for value, meaning in METHOD_CODES.items()
+    ]
 
 
 def _code(value: str, meaning: str) -> Dataset:
@@ -338,4 +409,6 @@ def _code(value: str, meaning: str) -> Dataset:
 def _sop_class(header: Dataset) -> str:
     """Its SOP class, from the file's meta information where the data set has none."""
     meta = getattr(header, "file_meta", None)
-    return text(header, "SOPClassUID") or ("" if meta is None else text(meta, "MediaStorageSOPClassUID"))
+    return text(header, "SOPClassUID") or (
+        "" if meta is None else text(meta, "MediaStorageSOPClassUID")
+    )

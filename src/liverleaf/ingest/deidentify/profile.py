@@ -1,8 +1,9 @@
 """What a de-identified DICOM image keeps and what is done to it: data only; whatever is not in these tables is removed.
 
-The tables follow the Basic Application Level Confidentiality Profile of DICOM PS3.15, Annex E, with the options Clean Descriptors
-and Retain Longitudinal Temporal Information With Modified Dates. They are narrower than the profile asks: a list of what may stay
-needs no knowledge of everything that must go. Private elements, curves and overlays are in no list, so none stays.
+The tables follow the Basic Application Level Confidentiality Profile of DICOM PS3.15, Annex E, with
+the options Clean Descriptors and Retain Longitudinal Temporal Information With Modified Dates. They
+are narrower than the profile asks: a list of what may stay needs no knowledge of everything that
+must go. Private elements, curves and overlays are in no list, so none stays.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ IMAGE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.4.1": "enhanced MR",
     "1.2.840.10008.5.1.4.1.1.4.4": "legacy converted enhanced MR",
 }
-"""SOP classes that may pass: secondary captures, reports, presentation states and raw data are none of them."""
+"""SOP classes that may pass: secondary captures, reports, presentation states and raw data are none
+of them."""
 
 SCREENS = r"dose.?(report|info|sheet)|patient.?protocol|screen.?(save|shot|cap)"
 """Series descriptions and image types of pictures of a screen: they show the patient's name."""
@@ -46,47 +48,62 @@ CODING_SCHEMES = ("DCM", "SCT", "SRT", "SNM3", "UCUM")
 """Schemes whose codes may pass; a hospital's own could tell which hospital it is."""
 
 _KEPT = """
-    ImageType SOPClassUID StudyTime SeriesTime AcquisitionTime ContentTime Modality Manufacturer ManufacturerModelName
-    PresentationIntentType VolumetricProperties VolumeBasedCalculationTechnique PixelPresentation ComplexImageComponent
-    AcquisitionContrast ContentQualification
-    ContrastBolusStartTime ContrastBolusStopTime ContrastBolusVolume ContrastBolusTotalDose ContrastFlowRate ContrastFlowDuration
-    ContrastBolusIngredientConcentration ContrastBolusIngredientOpaque ContrastBolusAgentNumber ContrastBolusAgentAdministered
-    ContrastBolusAgentDetected ContrastBolusAgentPhase
-    BodyPartExamined PatientPosition SliceThickness SpacingBetweenSlices KVP XRayTubeCurrent ExposureTime Exposure
-    DataCollectionDiameter ReconstructionDiameter DistanceSourceToDetector DistanceSourceToPatient GantryDetectorTilt TableHeight
-    RotationDirection FilterType GeneratorPower FocalSpots ConvolutionKernel SingleCollimationWidth TotalCollimationWidth TableSpeed
-    TableFeedPerRotation SpiralPitchFactor ExposureModulationType CTDIvol RevolutionTime AcquisitionType
-    ScanningSequence SequenceVariant ScanOptions MRAcquisitionType AngioFlag RepetitionTime EchoTime InversionTime NumberOfAverages
-    ImagingFrequency ImagedNucleus EchoNumbers MagneticFieldStrength NumberOfPhaseEncodingSteps EchoTrainLength PercentSampling
-    PercentPhaseFieldOfView PixelBandwidth FlipAngle VariableFlipAngleFlag AcquisitionMatrix InPlanePhaseEncodingDirection
-    TriggerTime TemporalResolution EffectiveEchoTime DiffusionBValue DiffusionDirectionality FrameType
-    AcquisitionDuration FrameAcquisitionDuration FrameAcquisitionNumber FrameReferenceTime
-    SeriesNumber AcquisitionNumber InstanceNumber ImagePositionPatient ImageOrientationPatient SliceLocation
-    TemporalPositionIdentifier NumberOfTemporalPositions TemporalPositionIndex TemporalPositionTimeOffset ImagesInAcquisition
-    StackID InStackPositionNumber DimensionIndexValues DimensionIndexPointer FunctionalGroupPointer DimensionOrganizationType
-    FrameLaterality
-    SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns PixelSpacing BitsAllocated BitsStored HighBit
-    PixelRepresentation SmallestImagePixelValue LargestImagePixelValue PixelPaddingValue PixelPaddingRangeLimit BurnedInAnnotation
-    RecognizableVisualFeatures WindowCenter WindowWidth RescaleIntercept RescaleSlope RescaleType VOILUTFunction
-    PresentationLUTShape LossyImageCompression LossyImageCompressionRatio LossyImageCompressionMethod
-    PixelData CodeValue CodingSchemeDesignator
+    ImageType SOPClassUID StudyTime SeriesTime AcquisitionTime ContentTime Modality Manufacturer
+    ManufacturerModelName PresentationIntentType VolumetricProperties
+    VolumeBasedCalculationTechnique PixelPresentation ComplexImageComponent AcquisitionContrast
+    ContentQualification ContrastBolusStartTime ContrastBolusStopTime ContrastBolusVolume
+    ContrastBolusTotalDose ContrastFlowRate ContrastFlowDuration
+    ContrastBolusIngredientConcentration ContrastBolusIngredientOpaque ContrastBolusAgentNumber
+    ContrastBolusAgentAdministered ContrastBolusAgentDetected ContrastBolusAgentPhase
+    BodyPartExamined PatientPosition SliceThickness SpacingBetweenSlices KVP XRayTubeCurrent
+    ExposureTime Exposure DataCollectionDiameter ReconstructionDiameter DistanceSourceToDetector
+    DistanceSourceToPatient GantryDetectorTilt TableHeight RotationDirection FilterType
+    GeneratorPower FocalSpots ConvolutionKernel SingleCollimationWidth TotalCollimationWidth
+    TableSpeed TableFeedPerRotation SpiralPitchFactor ExposureModulationType CTDIvol RevolutionTime
+    AcquisitionType ScanningSequence SequenceVariant ScanOptions MRAcquisitionType AngioFlag
+    RepetitionTime EchoTime InversionTime NumberOfAverages ImagingFrequency ImagedNucleus
+    EchoNumbers MagneticFieldStrength NumberOfPhaseEncodingSteps EchoTrainLength PercentSampling
+    PercentPhaseFieldOfView PixelBandwidth FlipAngle VariableFlipAngleFlag AcquisitionMatrix
+    InPlanePhaseEncodingDirection TriggerTime TemporalResolution EffectiveEchoTime DiffusionBValue
+    DiffusionDirectionality FrameType AcquisitionDuration FrameAcquisitionDuration
+    FrameAcquisitionNumber FrameReferenceTime SeriesNumber AcquisitionNumber InstanceNumber
+    ImagePositionPatient ImageOrientationPatient SliceLocation TemporalPositionIdentifier
+    NumberOfTemporalPositions TemporalPositionIndex TemporalPositionTimeOffset ImagesInAcquisition
+    StackID InStackPositionNumber DimensionIndexValues DimensionIndexPointer FunctionalGroupPointer
+    DimensionOrganizationType FrameLaterality SamplesPerPixel PhotometricInterpretation
+    NumberOfFrames Rows Columns PixelSpacing BitsAllocated BitsStored HighBit PixelRepresentation
+    SmallestImagePixelValue LargestImagePixelValue PixelPaddingValue PixelPaddingRangeLimit
+    BurnedInAnnotation RecognizableVisualFeatures WindowCenter WindowWidth RescaleIntercept
+    RescaleSlope RescaleType VOILUTFunction PresentationLUTShape LossyImageCompression
+    LossyImageCompressionRatio LossyImageCompressionMethod PixelData CodeValue
+    CodingSchemeDesignator
 """
-_UIDS = "SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID DimensionOrganizationUID ConcatenationUID"
+_UIDS = (
+    "SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID DimensionOrganizationUID"
+    " ConcatenationUID"
+)
 _DATES = """
-    StudyDate SeriesDate AcquisitionDate ContentDate AcquisitionDateTime FrameAcquisitionDateTime FrameReferenceDateTime
+    StudyDate SeriesDate AcquisitionDate ContentDate AcquisitionDateTime FrameAcquisitionDateTime
+    FrameReferenceDateTime
 """
 _DESCRIPTORS = (
-    "StudyDescription SeriesDescription ProtocolName ContrastBolusAgent ContrastBolusRoute SequenceName PulseSequenceName CodeMeaning"
+    "StudyDescription SeriesDescription ProtocolName ContrastBolusAgent ContrastBolusRoute"
+    " SequenceName PulseSequenceName CodeMeaning"
 )
 _ITEMS = """
-    SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PlanePositionSequence PlaneOrientationSequence PixelMeasuresSequence
-    PixelValueTransformationSequence FrameContentSequence FrameVOILUTSequence CTImageFrameTypeSequence MRImageFrameTypeSequence
-    MREchoSequence MRTimingAndRelatedParametersSequence MRDiffusionSequence CTAcquisitionTypeSequence CTExposureSequence
-    CTXRayDetailsSequence CTReconstructionSequence CTGeometrySequence TemporalPositionSequence DimensionOrganizationSequence
-    DimensionIndexSequence ContrastBolusAgentSequence ContrastAdministrationProfileSequence ContrastBolusUsageSequence
+    SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PlanePositionSequence
+    PlaneOrientationSequence PixelMeasuresSequence PixelValueTransformationSequence
+    FrameContentSequence FrameVOILUTSequence CTImageFrameTypeSequence MRImageFrameTypeSequence
+    MREchoSequence MRTimingAndRelatedParametersSequence MRDiffusionSequence
+    CTAcquisitionTypeSequence CTExposureSequence CTXRayDetailsSequence CTReconstructionSequence
+    CTGeometrySequence TemporalPositionSequence DimensionOrganizationSequence DimensionIndexSequence
+    ContrastBolusAgentSequence ContrastAdministrationProfileSequence ContrastBolusUsageSequence
     FrameAnatomySequence AnatomicRegionSequence
 """
-_EMPTIED = "AccessionNumber ReferringPhysicianName PatientBirthDate PatientSex StudyID PositionReferenceIndicator"
+_EMPTIED = (
+    "AccessionNumber ReferringPhysicianName PatientBirthDate PatientSex StudyID"
+    " PositionReferenceIndicator"
+)
 
 ALLOWED: dict[str, Action] = {
     keyword: action
@@ -100,42 +117,55 @@ ALLOWED: dict[str, Action] = {
     )
     for keyword in keywords.split()
 }
-"""What may stay, by DICOM keyword. The patient's name and number are replaced by a pseudonym beside this table."""
+"""What may stay, by DICOM keyword. The patient's name and number are replaced by a pseudonym beside
+this table."""
 
 _IDENTIFYING = """
-    PatientName PatientID IssuerOfPatientID OtherPatientIDs OtherPatientNames PatientBirthName PatientMotherBirthName PatientBirthDate
-    PatientAddress PatientTelephoneNumbers MedicalRecordLocator MilitaryRank AccessionNumber StudyID ReferringPhysicianName
-    PhysiciansOfRecord PerformingPhysicianName NameOfPhysiciansReadingStudy OperatorsName RequestingPhysician RequestingService
-    InstitutionName InstitutionAddress InstitutionalDepartmentName StationName DeviceSerialNumber
-    PerformedProcedureStepID RequestedProcedureID ScheduledProcedureStepID AdmissionID PatientComments ImageComments
+    PatientName PatientID IssuerOfPatientID OtherPatientIDs OtherPatientNames PatientBirthName
+    PatientMotherBirthName PatientBirthDate PatientAddress PatientTelephoneNumbers
+    MedicalRecordLocator MilitaryRank AccessionNumber StudyID ReferringPhysicianName
+    PhysiciansOfRecord PerformingPhysicianName NameOfPhysiciansReadingStudy OperatorsName
+    RequestingPhysician RequestingService InstitutionName InstitutionAddress
+    InstitutionalDepartmentName StationName DeviceSerialNumber PerformedProcedureStepID
+    RequestedProcedureID ScheduledProcedureStepID AdmissionID PatientComments ImageComments
 """
 IDENTIFYING = tuple(_IDENTIFYING.split())
-"""Attributes whose words must not come back in a descriptor, even where they are in `WORDS` (a patient may be called Vene)."""
+"""Attributes whose words must not come back in a descriptor, even where they are in `WORDS` (a
+patient may be called Vene)."""
 
 _KNOWN = """
-    a abd abdo abdom abdomen abdominal abdominale ac acid acq adrenal after agent ap applied art arteria arterial arteriale arteriel
-    arteriell arterielle arterieller artery artirem avec ax axi axial axiale bas basale bez bh blade blanc blanco body bolus bone
-    breath breathhold brightness btfe c cap care cc ce chest chol cholang clariscan computed con contr contrast contraste cor coronal
-    coronale cp cs ct cta ctp day dce del delay delayed delta der derived diff diffusion disco disodium dixon dly dotarem dry dual dwi
-    dyn dynamic dynamique e early eft elucirem enhanced enhancement entire eovist ep epi eq equil equilibre equilibrium ethrive
-    excretory exp expiration f fase fast fat fatsat ff fiesta flair flash flex foie follow for free from fruehportal fruharteriell fs
-    fse full g gad gadavist gadobenate gadobutrol gadodiamide gadolinium gadopentetate gadopiclenol gadoterate gadoteridol gadovist
-    gadoxetate gadoxetic gd gr gre hap hasta haste hb hbp he head hepat hepatic hepatique hepatobil hepatobiliaire hepatobiliar
-    hepatobiliary hepatocyte hepatospecific hold hr i ideal image images imeron in inj injection insp inspiration interstitial
-    intravenous iobitridol iodinated iodine iodixanol iohexol iomeprol iomeron iop iopamidol iopromide ioversol ip iq isovue iv jejun
-    k kidney kidneys km kontrast kv late lava leber left liver lliver loc localiser localizer long low lung m magnetic magnevist map
-    mask max mdc mdixon mediastinum min mip mpr mr mrcp mri ms multi multihance multiphase muscle nach nativ native nativo nc ncct
-    neck nect no non noncon noncontrast none normal not ns null o of ohne omnipaque omniraque omniscan on op opp opposed opt optiray
-    oral out oxilan pancreas parenchym parenchyma parenchymal pas pdc pelvis per perfusion pha phas phase phases pl plain por port
-    porta portal portale portalvenoes portalvenos portalvenous porto portoveineux portovenos portovenose portovenoso portovenous post
-    postcontrast pre precontrast primovist prohance propeller pv pvp q quantum quick r re recon reg region renal resonance resp right
-    routine s sag sagittal sans sat scan scout se sec seconds sek senza ser series shot sin single slice soft soustraction space spaet
-    spaetarteriell spaetvenos spair spat spatarteriell spatportal spc spcir spec spezifisch spgr spir spleen ss ssfse standard star
-    std stir stomach structure study sub subtraction supp survey t tardif tardio tardive tardivo te tf tfe tfl thick thin thins thorax
-    thr thrive tir tissue tomography topogram topogramme tr tra trans transversal tri trig trigger triggered triphasic triphasique
-    trufi trunk tse twist ultravist unenhanced upper v vein veine veineux ven vena veneuse venos venosa venoso venous vibe visipaque
-    vueway w wash washin washout water wb whole with without wo wow xd xenetix
-    артериальная венозная нативная отсроченная портальная 动脉期 動脈相 平扫 延迟期 肝胆期 門脈相 门静脉期
+    a abd abdo abdom abdomen abdominal abdominale ac acid acq adrenal after agent ap applied art
+    arteria arterial arteriale arteriel arteriell arterielle arterieller artery artirem avec ax axi
+    axial axiale bas basale bez bh blade blanc blanco body bolus bone breath breathhold brightness
+    btfe c cap care cc ce chest chol cholang clariscan computed con contr contrast contraste cor
+    coronal coronale cp cs ct cta ctp day dce del delay delayed delta der derived diff diffusion
+    disco disodium dixon dly dotarem dry dual dwi dyn dynamic dynamique e early eft elucirem
+    enhanced enhancement entire eovist ep epi eq equil equilibre equilibrium ethrive excretory exp
+    expiration f fase fast fat fatsat ff fiesta flair flash flex foie follow for free from
+    fruehportal fruharteriell fs fse full g gad gadavist gadobenate gadobutrol gadodiamide
+    gadolinium gadopentetate gadopiclenol gadoterate gadoteridol gadovist gadoxetate gadoxetic gd gr
+    gre hap hasta haste hb hbp he head hepat hepatic hepatique hepatobil hepatobiliaire hepatobiliar
+    hepatobiliary hepatocyte hepatospecific hold hr i ideal image images imeron in inj injection
+    insp inspiration interstitial intravenous iobitridol iodinated iodine iodixanol iohexol iomeprol
+    iomeron iop iopamidol iopromide ioversol ip iq isovue iv jejun k kidney kidneys km kontrast kv
+    late lava leber left liver lliver loc localiser localizer long low lung m magnetic magnevist map
+    mask max mdc mdixon mediastinum min mip mpr mr mrcp mri ms multi multihance multiphase muscle
+    nach nativ native nativo nc ncct neck nect no non noncon noncontrast none normal not ns null o
+    of ohne omnipaque omniraque omniscan on op opp opposed opt optiray oral out oxilan pancreas
+    parenchym parenchyma parenchymal pas pdc pelvis per perfusion pha phas phase phases pl plain por
+    port porta portal portale portalvenoes portalvenos portalvenous porto portoveineux portovenos
+    portovenose portovenoso portovenous post postcontrast pre precontrast primovist prohance
+    propeller pv pvp q quantum quick r re recon reg region renal resonance resp right routine s sag
+    sagittal sans sat scan scout se sec seconds sek senza ser series shot sin single slice soft
+    soustraction space spaet spaetarteriell spaetvenos spair spat spatarteriell spatportal spc spcir
+    spec spezifisch spgr spir spleen ss ssfse standard star std stir stomach structure study sub
+    subtraction supp survey t tardif tardio tardive tardivo te tf tfe tfl thick thin thins thorax
+    thr thrive tir tissue tomography topogram topogramme tr tra trans transversal tri trig trigger
+    triggered triphasic triphasique trufi trunk tse twist ultravist unenhanced upper v vein veine
+    veineux ven vena veneuse venos venosa venoso venous vibe visipaque vueway w wash washin washout
+    water wb whole with without wo wow xd xenetix артериальная венозная нативная отсроченная
+    портальная 动脉期 動脈相 平扫 延迟期 肝胆期 門脈相 门静脉期
 """
 WORDS = frozenset(_KNOWN.split())
-"""Words of technique, phase, anatomy and contrast agent, lower case and without accents; a descriptor keeps these and short numbers."""
+"""Words of technique, phase, anatomy and contrast agent, lower case and without accents; a
+descriptor keeps these and short numbers."""

@@ -27,7 +27,13 @@ DAY_S = 86400.0
 MIN_SPACING_MM, MAX_SPACING_MM, MAX_POSITION_MM = 0.01, 100.0, 1e5
 PHILIPS = (0x2005, 0x0010), "Philips MR Imaging DD 001"
 PHILIPS_FRAME, PHILIPS_SCALE = (0x2005, 0x140F), (0x2005, 0x100E)
-TIME_KEYS = ("temporal position", "acquisition number", "trigger time", "acquisition time", "content time")
+TIME_KEYS = (
+    "temporal position",
+    "acquisition number",
+    "trigger time",
+    "acquisition time",
+    "content time",
+)
 """What may tell the time points of a dynamic series apart, the most trustworthy first."""
 
 
@@ -38,7 +44,8 @@ class Frame:
     Attributes:
         path: the file.
         index: the frame's number in its file, from 0.
-        header: the file's header without pixels and private elements, shared by all frames of the file.
+        header: the file's header without pixels and private elements, shared by all frames of the
+            file.
         position_mm: centre of the first voxel, LPS, shape (3,).
         orientation: direction cosines along a row, then down a column, shape (6,).
         spacing_mm: distance between rows, then between columns.
@@ -49,7 +56,8 @@ class Frame:
         echo_time_ms: None when not given.
         moments: by the names in `TIME_KEYS`, as far as they are known.
         stack_id: of a frame in an enhanced image, "" elsewhere.
-        scale_slope: Philips' private scale: (slope * stored + intercept) / (slope * scale_slope) is the measured signal; None if unknown.
+        scale_slope: Philips' private scale: (slope * stored + intercept) / (slope * scale_slope) is
+            the measured signal; None if unknown.
     """
 
     path: Path
@@ -77,7 +85,8 @@ def read_frames(path: Path) -> list[Frame]:
     """Read the frames of one file, without their pixels.
 
     Raises:
-        InputError: this is no CT or MR image with a place in the patient; the message is a reason fit for counting: it names no file.
+        InputError: this is no CT or MR image with a place in the patient; the message is a reason
+            fit for counting: it names no file.
     """
     try:
         return _frames(path, *_read_header(path))
@@ -90,7 +99,10 @@ def read_frames(path: Path) -> list[Frame]:
 def _frames(path: Path, header: Dataset, scale_slope: float | None) -> list[Frame]:
     modality = text(header, "Modality")
     if modality not in tuple(Modality):
-        raise InputError(f"of modality {modality if re.fullmatch('[A-Z]{2,16}', modality) else 'unknown'} (neither CT nor MR)")
+        raise InputError(
+            f"of modality {modality if re.fullmatch('[A-Z]{2,16}', modality) else 'unknown'}"
+            " (neither CT nor MR)"
+        )
     if not number(header, "Rows") or not number(header, "Columns"):
         raise InputError("DICOM without an image")
     if number(header, "SamplesPerPixel") not in (None, 1.0):
@@ -99,7 +111,9 @@ def _frames(path: Path, header: Dataset, scale_slope: float | None) -> list[Fram
     if bits is not None and high_bit is not None and high_bit != bits - 1:
         raise InputError("with pixel bits in an unusual place (high bit)")
     count = int(number(header, "NumberOfFrames") or 1)
-    if count < 1 or (count > 1 and len(header.get("PerFrameFunctionalGroupsSequence", ())) != count):
+    if count < 1 or (
+        count > 1 and len(header.get("PerFrameFunctionalGroupsSequence", ())) != count
+    ):
         raise InputError("multi-frame without a place for each frame")
     return [_frame(path, header, index, scale_slope) for index in range(count)]
 
@@ -113,10 +127,12 @@ def _read_header(path: Path) -> tuple[Dataset, float | None]:
         header = pydicom.dcmread(file, stop_before_pixels=True, force=True)
     scale_slope = _scale_slope(header)
     for tag in list(header.keys()):
-        if tag.is_private or not _decodes(header, tag):  # vendors keep up to 100 kB a slice in private elements
+        # vendors keep up to 100 kB a slice in private elements
+        if tag.is_private or not _decodes(header, tag):
             del header[tag]
     if not header.get("SpecificCharacterSet"):
-        header.pop("SpecificCharacterSet", None)  # empty means the default, but highdicom refuses it when it writes
+        # empty means the default, but highdicom refuses it when it writes
+        header.pop("SpecificCharacterSet", None)
     if "DirectoryRecordSequence" in header:
         raise InputError(DICOMDIR)
     if "SOPClassUID" not in header:
@@ -139,7 +155,12 @@ def check_begins_as_dicom(start: bytes) -> None:
 def _mend_decimal_commas(header: Dataset, tag: BaseTag) -> None:
     """Read "0,7" as 0.7: the standard knows no other use of a comma in a number."""
     raw: object = header.get_item(tag)
-    if isinstance(raw, RawDataElement) and raw.value and b"," in raw.value and (raw.VR or dictionary_VR(tag)) == "DS":
+    if (
+        isinstance(raw, RawDataElement)
+        and raw.value
+        and b"," in raw.value
+        and (raw.VR or dictionary_VR(tag)) == "DS"
+    ):
         header[tag] = raw._replace(value=raw.value.replace(b",", b"."))
 
 
@@ -147,7 +168,9 @@ def _scale_slope(item: Dataset) -> float | None:
     """Philips' scale slope, from a header or from what it keeps for one frame of an enhanced image; None when there is none."""
     try:
         creator, name = PHILIPS
-        value = float(item[PHILIPS_SCALE].value) if str(item[creator].value).startswith(name) else 0.0
+        value = (
+            float(item[PHILIPS_SCALE].value) if str(item[creator].value).startswith(name) else 0.0
+        )
     except Exception:  # as in read_frames
         return None
     return value if np.isfinite(value) and value > 0 else None
@@ -158,7 +181,11 @@ def _decodes(header: Dataset, tag: BaseTag) -> bool:
     try:
         _mend_decimal_commas(header, tag)
         element = header[tag]
-        if element.VR == "UI" and element.value and not re.fullmatch(r"[0-9.]+", str(element.value)):
+        if (
+            element.VR == "UI"
+            and element.value
+            and not re.fullmatch(r"[0-9.]+", str(element.value))
+        ):
             return False  # it is told in reports, and a name may have slipped into it
         return element.VR in dictionary_VR(tag).split(" or ")
     except Exception:  # as in read_frames
@@ -167,15 +194,24 @@ def _decodes(header: Dataset, tag: BaseTag) -> bool:
 
 def _frame(path: Path, header: Dataset, index: int, scale_slope: float | None) -> Frame:
     position = _numbers(_group(header, index, "PlanePositionSequence"), "ImagePositionPatient", 3)
-    orientation = _numbers(_group(header, index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+    orientation = _numbers(
+        _group(header, index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6
+    )
     spacing = _numbers(_group(header, index, "PixelMeasuresSequence"), "PixelSpacing", 2)
     if position is None and number(header, "SliceLocation") is not None:
-        raise InputError("without position: a slice location alone does not tell where in the patient a slice lies")
+        raise InputError(
+            "without position: a slice location alone does not tell where in the patient a slice"
+            " lies"
+        )
     if position is None or orientation is None or spacing is None:
         raise InputError("without position, orientation or pixel spacing")
     rows, columns = orientation[:3], orientation[3:]
     skew = np.abs(np.array([rows @ columns, rows @ rows - 1, columns @ columns - 1])).max()
-    if not MIN_SPACING_MM < spacing.min() <= spacing.max() < MAX_SPACING_MM or skew > 0.01 or np.abs(position).max() > MAX_POSITION_MM:
+    if (
+        not MIN_SPACING_MM < spacing.min() <= spacing.max() < MAX_SPACING_MM
+        or skew > 0.01
+        or np.abs(position).max() > MAX_POSITION_MM
+    ):
         raise InputError("with an impossible position, orientation or pixel spacing")
     scale = _group(header, index, "PixelValueTransformationSequence")
     slope, intercept = number(scale, "RescaleSlope") or None, number(scale, "RescaleIntercept")
@@ -192,7 +228,8 @@ def _frame(path: Path, header: Dataset, index: int, scale_slope: float | None) -
         intercept or 0.0,
         slope is not None and intercept is not None,
         words(kind, "FrameType") or words(header, "ImageType"),
-        number(_group(header, index, "MREchoSequence"), "EffectiveEchoTime") or number(header, "EchoTime"),
+        number(_group(header, index, "MREchoSequence"), "EffectiveEchoTime")
+        or number(header, "EchoTime"),
         _moments(header, index),
         text(_group(header, index, "FrameContentSequence"), "StackID"),
         _scale_slope(own[0][PHILIPS_FRAME][0]) if own and PHILIPS_FRAME in own[0] else scale_slope,
@@ -214,12 +251,20 @@ def _group(header: Dataset, index: int, sequence: str) -> Dataset:
 def _moments(header: Dataset, index: int) -> dict[str, float]:
     content = _group(header, index, "FrameContentSequence")
     trigger_ms = number(header, "TriggerTime")
-    offset_s = number(_group(header, index, "TemporalPositionSequence"), "TemporalPositionTimeOffset")
+    offset_s = number(
+        _group(header, index, "TemporalPositionSequence"), "TemporalPositionTimeOffset"
+    )
     found = {
-        "temporal position": number(content, "TemporalPositionIndex") or number(header, "TemporalPositionIdentifier"),
-        "acquisition number": number(content, "FrameAcquisitionNumber") or number(header, "AcquisitionNumber"),
+        "temporal position": (
+            number(content, "TemporalPositionIndex") or number(header, "TemporalPositionIdentifier")
+        ),
+        "acquisition number": (
+            number(content, "FrameAcquisitionNumber") or number(header, "AcquisitionNumber")
+        ),
         "trigger time": offset_s if trigger_ms is None else trigger_ms / 1000,
-        "acquisition time": date_time_s(text(content, "FrameAcquisitionDateTime")) or acquired_s(header),
+        "acquisition time": (
+            date_time_s(text(content, "FrameAcquisitionDateTime")) or acquired_s(header)
+        ),
         "content time": seconds_of_day(text(header, "ContentTime")),
     }
     return {key: value for key, value in found.items() if value is not None}
@@ -253,7 +298,11 @@ def seconds_of_day(value: str) -> float | None:
     if match is None:
         return None
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return hours * 3600 + minutes * 60 + seconds if hours < 24 and minutes < 60 and seconds <= 60 else None
+    return (
+        hours * 3600 + minutes * 60 + seconds
+        if hours < 24 and minutes < 60 and seconds <= 60
+        else None
+    )
 
 
 def dicom_date_and_time(clock_s: float) -> tuple[str, str]:
@@ -264,7 +313,9 @@ def dicom_date_and_time(clock_s: float) -> tuple[str, str]:
     """
     day, second = divmod(clock_s, DAY_S)
     minutes, seconds = divmod(second, 60)
-    return date.fromordinal(int(day)).strftime("%Y%m%d") if day else "", f"{minutes // 60:02.0f}{minutes % 60:02.0f}{seconds:09.6f}"
+    return (
+        date.fromordinal(int(day)).strftime("%Y%m%d") if day else ""
+    ), f"{minutes // 60:02.0f}{minutes % 60:02.0f}{seconds:09.6f}"
 
 
 def _day_s(value: str) -> float:

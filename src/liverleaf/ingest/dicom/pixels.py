@@ -46,10 +46,21 @@ DECODERS: dict[str, str] = {
     RLELossless: "pydicom",
     **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
     **dict.fromkeys(
-        (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1, JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2K), "pylibjpeg"
+        (
+            JPEGBaseline8Bit,
+            JPEGExtended12Bit,
+            JPEGLossless,
+            JPEGLosslessSV1,
+            JPEG2000Lossless,
+            JPEG2000,
+            HTJ2KLossless,
+            HTJ2K,
+        ),
+        "pylibjpeg",
     ),
 }
-"""One for each compression: pydicom would also try GDCM where it is installed, which ends the process on damaged data."""
+"""One for each compression: pydicom would also try GDCM where it is installed, which ends the
+process on damaged data."""
 
 
 def decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[int, str]]]:
@@ -67,7 +78,12 @@ def decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[int
         left = iter(indices)
         try:
             decoder = DECODERS.get(transfer_syntax(wanted[0]), "")
-            pixels = iter_pixels(_source(wanted[0]), indices=[frame.index for frame in wanted], raw=True, decoding_plugin=decoder)
+            pixels = iter_pixels(
+                _source(wanted[0]),
+                indices=[frame.index for frame in wanted],
+                raw=True,
+                decoding_plugin=decoder,
+            )
             for frame, stored, index in zip(wanted, pixels, indices, strict=True):
                 if stored.shape != frame.shape:
                     raise ValueError(f"decoded as {stored.shape}")
@@ -85,7 +101,9 @@ def decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[int
 
     with warnings.catch_warnings(), ThreadPoolExecutor(max_workers=8) as pool:
         warnings.simplefilter("ignore")  # pydicom and its decoders, about padding and odd values
-        failed = [failure for failures in pool.map(decode_file, by_file.values()) for failure in failures]
+        failed = [
+            failure for failures in pool.map(decode_file, by_file.values()) for failure in failures
+        ]
     fill(array, frames)
     return array, sorted(failed)
 
@@ -114,7 +132,9 @@ def transfer_syntax(frame: Frame) -> str:
 def fill(array: NDArray[np.float32], frames: Sequence[Frame]) -> None:
     """Put air (CT) or the darkest value (MR) where there is none, in place."""
     if np.isnan(array.min(initial=0)):
-        array[np.isnan(array)] = AIR_HU if frames[0].header.Modality == Modality.CT else np.nanmin(array)
+        array[np.isnan(array)] = (
+            AIR_HU if frames[0].header.Modality == Modality.CT else np.nanmin(array)
+        )
 
 
 def _source(frame: Frame) -> Path | Dataset:
@@ -122,7 +142,8 @@ def _source(frame: Frame) -> Path | Dataset:
     syntax = UID(transfer_syntax(frame))
     if syntax in AllTransferSyntaxes and syntax.is_encapsulated:
         if not _ends(frame.path):
-            raise ValueError("compressed pixels end early")  # JPEG-LS would be decoded, its lower part made up
+            # JPEG-LS would be decoded, its lower part made up
+            raise ValueError("compressed pixels end early")
         return frame.path
     dataset = pydicom.dcmread(frame.path, force=True)
     if not syntax:
@@ -133,7 +154,9 @@ def _source(frame: Frame) -> Path | Dataset:
         if keyword not in dataset:
             setattr(dataset, keyword, usual)
     row_bytes = dataset.Columns * dataset.BitsAllocated // 8
-    if len(dataset.PixelData) > row_bytes * (dataset.Rows * int(dataset.get("NumberOfFrames") or 1) + 1):
+    if len(dataset.PixelData) > row_bytes * (
+        dataset.Rows * int(dataset.get("NumberOfFrames") or 1) + 1
+    ):
         raise ValueError("more pixels than rows and columns")
     return dataset
 
@@ -150,14 +173,16 @@ def _ends(path: Path) -> bool:
 def _padded(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Where a slice holds its padding value, shape (rows, columns).
 
-    Values that tissue may have count as padding only in one piece with a corner of the slice: scanners that pad with 0 have water of 0 too.
+    Values that tissue may have count as padding only in one piece with a corner of the slice:
+    scanners that pad with 0 have water of 0 too.
     """
     padding = number(frame.header, "PixelPaddingValue")
     limit = number(frame.header, "PixelPaddingRangeLimit")
     if padding is None:
         return np.zeros(stored.shape, bool)
     ends = [
-        int(np.int64(end).astype(stored.dtype)) for end in (padding, padding if limit is None else limit)
+        int(np.int64(end).astype(stored.dtype))
+        for end in (padding, padding if limit is None else limit)
     ]  # -2000 may be written as 63536
     low, high = sorted(ends)
     held = (stored >= low) & (stored <= high)
@@ -181,5 +206,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (NotImplementedError, RuntimeError)):
         return "its compression is not supported or the data are damaged"
     return (
-        "the pixel data are missing" if isinstance(error, AttributeError) else "the pixel data are damaged or do not fill rows and columns"
+        "the pixel data are missing"
+        if isinstance(error, AttributeError)
+        else "the pixel data are damaged or do not fill rows and columns"
     )

@@ -57,7 +57,8 @@ MANY = 8
 """Series that a message lists at most."""
 
 BY_NUMBER = "order of series"
-"""How the evidence begins of a phase that neither words nor times tell, only the place among the series."""
+"""How the evidence begins of a phase that neither words nor times tell, only the place among the
+series."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,12 @@ def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
         table: what a person says of its series.
 
     Raises:
-        InputError: there is no CT or MR image, more than one patient or study, or no series that can be read.
+        InputError: there is no CT or MR image, more than one patient or study, or no series that
+            can be read.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom, on values outside the standard: it may quote the patient's name
+        # pydicom, on values outside the standard: it may quote the patient's name
+        warnings.simplefilter("ignore")
         found = survey(files, table)
     notes = list(found.warnings)
     images: dict[Phase, PhaseImage] = {}
@@ -114,11 +117,18 @@ def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
         raise InputError(f"no series could be read: {notes[-1]}")
     others = [index for index, guess in enumerate(found.guesses) if guess.phase is None]
     if others:
-        said = ", ".join(f"{found.stacks[index].name} ({found.guesses[index].evidence[0]})" for index in others)
+        said = ", ".join(
+            f"{found.stacks[index].name} ({found.guesses[index].evidence[0]})" for index in others
+        )
         notes.append(f"not used as a contrast phase: {said}")
     if len({image.volume.frame_of_reference_uid for image in images.values()}) > 1:
-        notes.append("the phases have different frames of reference: the patient may have been moved between them")
-    agent = next((name for name in map(agent_of, found.headers) if name not in (None, UNKNOWN_AGENT)), None)
+        notes.append(
+            "the phases have different frames of reference: the patient may have been moved between"
+            " them"
+        )
+    agent = next(
+        (name for name in map(agent_of, found.headers) if name not in (None, UNKNOWN_AGENT)), None
+    )
     return Study(found.modality, images, _case_id(found.headers[0]), agent, tuple(notes))
 
 
@@ -136,7 +146,10 @@ def inspect_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Insp
         warnings.simplefilter("ignore")  # as in read_dicom
         found = survey(files, table)
     reports = [(stack, _report(found, index)) for index, stack in enumerate(found.stacks)]
-    reports += [(stack, _of_stack(stack, stack.header, PhaseGuess(None, 0.0, (stack.left_out,)))) for stack in found.left_out]
+    reports += [
+        (stack, _of_stack(stack, stack.header, PhaseGuess(None, 0.0, (stack.left_out,))))
+        for stack in found.left_out
+    ]
     reports.sort(key=lambda pair: (pair[1].number or 0, pair[0].part or 0))
     return Inspection(tuple(report for _, report in reports), found.notes)
 
@@ -152,9 +165,13 @@ def survey(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Survey:
     guesses = _guess(stacks, headers, modality)
     names = [text(header, "StudyInstanceUID") for header in headers]
     unused = [(stack.keys, stack.left_out) for stack in left_out]
-    for index, guess in decided(of_study(table, names), [stack.keys for stack in stacks], unused).items():
+    for index, guess in decided(
+        of_study(table, names), [stack.keys for stack in stacks], unused
+    ).items():
         guesses[index] = guess
-    times_s = unless_shared([_time_s(header) for header in headers], [guess.phase for guess in guesses])
+    times_s = unless_shared(
+        [_time_s(header) for header in headers], [guess.phase for guess in guesses]
+    )
     for index, (stack, guess) in enumerate(zip(stacks, guesses, strict=True)):
         doubt = _contradiction(guess.phase, times_s[index])
         if doubt:
@@ -163,8 +180,19 @@ def survey(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Survey:
     rivals = _rivals(stacks, guesses)
     if not rivals:
         said = "; ".join(sorted({guess.evidence[0] for guess in guesses}))
-        raise InputError(f"none of the {len(stacks)} series is a contrast phase of the liver ({said})")
-    return Survey(modality, tuple(stacks), tuple(headers), tuple(guesses), tuple(times_s), rivals, tuple(left_out), tuple(notes))
+        raise InputError(
+            f"none of the {len(stacks)} series is a contrast phase of the liver ({said})"
+        )
+    return Survey(
+        modality,
+        tuple(stacks),
+        tuple(headers),
+        tuple(guesses),
+        tuple(times_s),
+        rivals,
+        tuple(left_out),
+        tuple(notes),
+    )
 
 
 def _scan(files: Sequence[Path]) -> tuple[list[Frame], list[str]]:
@@ -187,7 +215,10 @@ def _scan(files: Sequence[Path]) -> tuple[list[Frame], list[str]]:
     reasons.pop(DICOMDIR, None)  # an index of the other files, nothing is lost
     said = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     if not frames:
-        raise InputError(f"no CT or MR image found (files: {said or 'none'}); give the folder of one CT or MR study")
+        raise InputError(
+            f"no CT or MR image found (files: {said or 'none'}); give the folder of one CT or MR"
+            " study"
+        )
     return frames, [f"left out {reasons.total()} of {len(files)} files: {said}"] if reasons else []
 
 
@@ -197,8 +228,15 @@ def _one_study(frames: Sequence[Frame]) -> Modality:
     studies = {text(header, "StudyInstanceUID") for header in headers}
     studies = studies - {""} or studies
     if len(patients) > 1 or len(studies) > 1:
-        mixed = f"images of {counted(len(patients), 'patient')} and {counted(len(studies), 'study', 'studies')} are mixed"
-        other_way = ", or give the whole to `liverleaf ingest`, which keeps studies apart" if len(studies) > 1 else ""
+        mixed = (
+            f"images of {counted(len(patients), 'patient')} and"
+            f" {counted(len(studies), 'study', 'studies')} are mixed"
+        )
+        other_way = (
+            ", or give the whole to `liverleaf ingest`, which keeps studies apart"
+            if len(studies) > 1
+            else ""
+        )
         raise InputError(f"{mixed}: {_strangers(frames)} of another; take them out{other_way}")
     modalities = sorted({text(header, "Modality") for header in headers})
     if len(modalities) > 1:
@@ -209,14 +247,26 @@ def _one_study(frames: Sequence[Frame]) -> Modality:
 def _strangers(frames: Sequence[Frame]) -> str:
     """The series that are not of the patient and study of most images, by their numbers."""
     headers = [frame.header for frame in frames]
-    names = [(text(header, "PatientID") or text(header, "PatientName"), text(header, "StudyInstanceUID")) for header in headers]
+    names = [
+        (text(header, "PatientID") or text(header, "PatientName"), text(header, "StudyInstanceUID"))
+        for header in headers
+    ]
     usual = Counter(names).most_common(1)[0][0]
-    others = Counter(number(header, "SeriesNumber") for header, name in zip(headers, names, strict=True) if name != usual)
+    others = Counter(
+        number(header, "SeriesNumber")
+        for header, name in zip(headers, names, strict=True)
+        if name != usual
+    )
     told = [
-        f"{counted(count, 'image')} of {'a series without number' if series is None else f'series {series:.0f}'}"
+        f"{counted(count, 'image')} of"
+        f" {'a series without number' if series is None else f'series {series:.0f}'}"
         for series, count in sorted(others.items(), key=lambda item: item[0] or 0.0)
     ]
-    more = [f"images of {counted(len(told) - MANY, 'more series', 'more series')}"] if len(told) > MANY else []
+    more = (
+        [f"images of {counted(len(told) - MANY, 'more series', 'more series')}"]
+        if len(told) > MANY
+        else []
+    )
     return f"{', '.join([*told[:MANY], *more])} {'is' if others.total() == 1 else 'are'}"
 
 
@@ -230,18 +280,32 @@ def _headers(stacks: Sequence[Stack]) -> list[Dataset]:
     return headers
 
 
-def _guess(stacks: Sequence[Stack], headers: Sequence[Dataset], modality: Modality) -> list[PhaseGuess]:
+def _guess(
+    stacks: Sequence[Stack], headers: Sequence[Dataset], modality: Modality
+) -> list[PhaseGuess]:
     """Identify phases by headers; where these leave doubt, look at a few slices as well."""
     guesses, rows = _by_headers(stacks, headers, None)
     if modality is Modality.CT and any(_doubtful(guess) for guess in guesses):
         looks = [
-            shows_contrast(sample_pixels(stack, SAMPLED_SLICES), stack.frames[0].spacing_mm[0]) if _doubtful(guess) else None
+            (
+                shows_contrast(sample_pixels(stack, SAMPLED_SLICES), stack.frames[0].spacing_mm[0])
+                if _doubtful(guess)
+                else None
+            )
             for stack, guess in zip(stacks, guesses, strict=True)
         ]
         guesses, rows = _by_headers(stacks, headers, looks)
     guesses = _by_pixels(stacks, guesses, rows, modality)
     return [
-        replace(guess, phase=None, evidence=(f"{counted(len(stack.frames), 'slice')} only, beside longer series",)) if small else guess
+        (
+            replace(
+                guess,
+                phase=None,
+                evidence=(f"{counted(len(stack.frames), 'slice')} only, beside longer series",),
+            )
+            if small
+            else guess
+        )
         for stack, guess, small in zip(stacks, guesses, _leftovers(stacks), strict=True)
     ]
 
@@ -250,13 +314,15 @@ def _by_headers(
     stacks: Sequence[Stack], headers: Sequence[Dataset], enhanced: Sequence[bool | None] | None
 ) -> tuple[list[PhaseGuess], NDArray[np.float64]]:
     """The guesses and the probability of each phase and of none, shape (N, P + 1), without what the order of files alone suggests."""
-    guesses, rows = identify(headers, enhanced=enhanced), phase_probabilities(headers, enhanced=enhanced)
+    guesses = identify(headers, enhanced=enhanced)
+    rows = phase_probabilities(headers, enhanced=enhanced)
     if any(stack.time_point is not None for stack in stacks):
         return guesses, rows
     for turn in range(1, len(headers)):
         order = np.roll(np.arange(len(headers)), turn).tolist()
         turned = phase_probabilities(
-            [headers[index] for index in order], enhanced=None if enhanced is None else [enhanced[index] for index in order]
+            [headers[index] for index in order],
+            enhanced=None if enhanced is None else [enhanced[index] for index in order],
         )
         if turn == 1 and np.allclose(turned, rows[order]):
             return guesses, rows
@@ -266,14 +332,29 @@ def _by_headers(
         best = int(row.argmax())
         if row[best] < guess.confidence - 0.01:
             phase = None if best == len(Phase) else Phase(best)
-            guesses[index] = PhaseGuess(phase, float(row[best]), ("neither a time nor a number tells its place among the series",))
+            guesses[index] = PhaseGuess(
+                phase,
+                float(row[best]),
+                ("neither a time nor a number tells its place among the series",),
+            )
     return guesses, rows
 
 
-def _by_pixels(stacks: Sequence[Stack], guesses: Sequence[PhaseGuess], rows: NDArray[np.float64], modality: Modality) -> list[PhaseGuess]:
+def _by_pixels(
+    stacks: Sequence[Stack],
+    guesses: Sequence[PhaseGuess],
+    rows: NDArray[np.float64],
+    modality: Modality,
+) -> list[PhaseGuess]:
     """The guesses, the doubtful ones among them decided by what pixels add to the headers' probabilities."""
-    members = [index for index, guess in enumerate(guesses) if guess.phase is not None or _doubtful(guess)]
-    doubtful = [index for index in members if _doubtful(guesses[index]) or guesses[index].evidence[0].startswith(BY_NUMBER)]
+    members = [
+        index for index, guess in enumerate(guesses) if guess.phase is not None or _doubtful(guess)
+    ]
+    doubtful = [
+        index
+        for index in members
+        if _doubtful(guesses[index]) or guesses[index].evidence[0].startswith(BY_NUMBER)
+    ]
     if not doubtful or len(members) > MAX_SERIES:
         return list(guesses)
     images = coarse_images([stacks[index] for index in members])
@@ -288,13 +369,22 @@ def _by_pixels(stacks: Sequence[Stack], guesses: Sequence[PhaseGuess], rows: NDA
     return out
 
 
-def _reconsidered(guess: PhaseGuess, row: NDArray[np.float64], said: str, *, alone: bool) -> PhaseGuess:
+def _reconsidered(
+    guess: PhaseGuess, row: NDArray[np.float64], said: str, *, alone: bool
+) -> PhaseGuess:
     phase = Phase(int(row[:-1].argmax()))
     seen = f"{said}, most like the {phase.title} phase"
     headers = guess.evidence
     if guess.phase not in (None, phase):
-        headers = (f"by its headers alone it would be the {guess.phase.title} phase ({'; '.join(guess.evidence)})",)
-    surest = max(SUREST_ALONE, guess.confidence if guess.phase is phase else 0.0) if alone else SUREST
+        headers = (
+            (
+                f"by its headers alone it would be the {guess.phase.title} phase"
+                f" ({'; '.join(guess.evidence)})"
+            ),
+        )
+    surest = (
+        max(SUREST_ALONE, guess.confidence if guess.phase is phase else 0.0) if alone else SUREST
+    )
     return PhaseGuess(phase, min(surest, float(row[phase])), (seen, *headers))
 
 
@@ -312,13 +402,26 @@ def _rivals(stacks: Sequence[Stack], guesses: Sequence[PhaseGuess]) -> dict[Phas
     """The stacks of each phase: the surer phase first, then axial ones, then the one with more slices."""
 
     def merit(index: int) -> tuple[float, bool, int]:
-        return round(guesses[index].confidence, 1), abs(stacks[index].normal[2]) > 0.7, len(stacks[index].frames)
+        return (
+            round(guesses[index].confidence, 1),
+            abs(stacks[index].normal[2]) > 0.7,
+            len(stacks[index].frames),
+        )
 
-    by_phase = {phase: [index for index, guess in enumerate(guesses) if guess.phase is phase] for phase in Phase}
-    return {phase: tuple(sorted(indices, key=merit, reverse=True)) for phase, indices in by_phase.items() if indices}
+    by_phase = {
+        phase: [index for index, guess in enumerate(guesses) if guess.phase is phase]
+        for phase in Phase
+    }
+    return {
+        phase: tuple(sorted(indices, key=merit, reverse=True))
+        for phase, indices in by_phase.items()
+        if indices
+    }
 
 
-def _phase_image(found: Survey, phase: Phase, rivals: Sequence[int]) -> tuple[PhaseImage | None, list[str]]:
+def _phase_image(
+    found: Survey, phase: Phase, rivals: Sequence[int]
+) -> tuple[PhaseImage | None, list[str]]:
     """The best of a phase's stacks that can be read, None when there is none, and warnings."""
     notes: list[str] = []
     for position, index in enumerate(rivals):
@@ -330,49 +433,92 @@ def _phase_image(found: Survey, phase: Phase, rivals: Sequence[int]) -> tuple[Ph
             continue
         notes += more
         if guess.confidence < DOUBTFUL:
-            notes.append(f"{stack.name}: taken for the {phase.title} phase without proof ({'; '.join(guess.evidence)})")
-        notes += [f"{found.stacks[other].name}: not used, {_preferred(stack, phase)}" for other in rivals[position + 1 :]]
+            notes.append(
+                f"{stack.name}: taken for the {phase.title} phase without proof"
+                f" ({'; '.join(guess.evidence)})"
+            )
+        notes += [
+            f"{found.stacks[other].name}: not used, {_preferred(stack, phase)}"
+            for other in rivals[position + 1 :]
+        ]
         header = found.headers[index]
-        return PhaseImage(volume, found.times_s[index], guess.confidence, guess.evidence, _description(header), headers), notes
+        return (
+            PhaseImage(
+                volume,
+                found.times_s[index],
+                guess.confidence,
+                guess.evidence,
+                _description(header),
+                headers,
+            ),
+            notes,
+        )
     return None, notes
 
 
 def _preferred(stack: Stack, phase: Phase) -> str:
-    return f"{stack.name} ({counted(len(stack.frames), 'slice')}) was preferred for the {phase.title} phase"
+    return (
+        f"{stack.name} ({counted(len(stack.frames), 'slice')}) was preferred for the {phase.title}"
+        " phase"
+    )
 
 
 def _time_s(header: Dataset) -> float | None:
     """Seconds after injection: by the clock, else as the description says."""
     seconds = seconds_after_injection(header)
-    return seconds_in_words(plain_words(text(header, "SeriesDescription"))) if seconds is None else seconds
+    return (
+        seconds_in_words(plain_words(text(header, "SeriesDescription")))
+        if seconds is None
+        else seconds
+    )
 
 
 def _contradiction(phase: Phase | None, seconds: float | None) -> str:
     """Why a time cannot be that of a phase, "" when it may be: where a header lacks the time of the scan, another one stands in for it."""
     if phase is None or seconds is None:
         return ""
-    if any(phase is phase_at(seconds * factor, hepatobiliary=phase is Phase.HEPATOBILIARY) for factor in (1 / LATE, 1.0, LATE)):
+    if any(
+        phase is phase_at(seconds * factor, hepatobiliary=phase is Phase.HEPATOBILIARY)
+        for factor in (1 / LATE, 1.0, LATE)
+    ):
         return ""
     when = f"{abs(seconds):.0f} s {'after' if seconds >= 0 else 'before'} injection"
-    return f"its headers put it {when}, which contradicts the {phase.title} phase; its time is taken as unknown"
+    return (
+        f"its headers put it {when}, which contradicts the {phase.title} phase; its time is taken"
+        " as unknown"
+    )
 
 
 def _description(header: Dataset) -> str:
     """The series description, "" when a part of the patient's name or a number of his is in it."""
     description = text(header, "SeriesDescription")
     private = " ".join(
-        text(header, keyword) for keyword in ("PatientName", "PatientID", "OtherPatientIDs", "AccessionNumber", "PatientBirthDate")
+        text(header, keyword)
+        for keyword in (
+            "PatientName",
+            "PatientID",
+            "OtherPatientIDs",
+            "AccessionNumber",
+            "PatientBirthDate",
+        )
     )
     said = plain_words(description)
     parts = {part for part in re.split(r"[\W_]+", plain_words(private)) if len(part) > 1}
-    found = any(part in said if len(part) > 3 else re.search(rf"\b{part}\b", said) for part in parts)
-    found |= "^" in description or re.fullmatch(r"\W*\d[\d\W]{5,}", description) is not None  # looks like a person's name or a number
+    found = any(
+        part in said if len(part) > 3 else re.search(rf"\b{part}\b", said) for part in parts
+    )
+    # looks like a person's name or a number
+    found |= "^" in description or re.fullmatch(r"\W*\d[\d\W]{5,}", description) is not None
     return "" if found else description
 
 
 def _case_id(header: Dataset) -> str:
     """A pseudonym: the same for the same study, from which nothing can be told."""
-    uid = text(header, "StudyInstanceUID") or text(header, "SeriesInstanceUID") or text(header, "FrameOfReferenceUID")
+    uid = (
+        text(header, "StudyInstanceUID")
+        or text(header, "SeriesInstanceUID")
+        or text(header, "FrameOfReferenceUID")
+    )
     return f"case-{hashlib.sha256(uid.encode()).hexdigest()[:8]}" if uid else "case"
 
 
@@ -384,7 +530,12 @@ def _report(found: Survey, index: int) -> SeriesReport:
         passed_over.append(f"not used: {_preferred(found.stacks[best], guess.phase)}")
     gaps = irregularities(stack) if guess.phase is not None else []
     report = _of_stack(stack, header, guess)
-    return replace(report, used=best == index, time_s=found.times_s[index], warnings=(*stack.warnings, *gaps, *passed_over))
+    return replace(
+        report,
+        used=best == index,
+        time_s=found.times_s[index],
+        warnings=(*stack.warnings, *gaps, *passed_over),
+    )
 
 
 def _of_stack(stack: Stack, header: Dataset, guess: PhaseGuess) -> SeriesReport:
@@ -396,7 +547,10 @@ def _of_stack(stack: Stack, header: Dataset, guess: PhaseGuess) -> SeriesReport:
         modality=text(header, "Modality"),
         slices=len(stack.frames),
         shape=(len(stack.frames), *stack.frames[0].shape),
-        spacing_mm=(float(np.round(stack.step_mm, 4)) if stack.step_mm else None, *stack.frames[0].spacing_mm),
+        spacing_mm=(
+            float(np.round(stack.step_mm, 4)) if stack.step_mm else None,
+            *stack.frames[0].spacing_mm,
+        ),
         phase=guess.phase,
         used=False,
         confidence=guess.confidence,

@@ -34,14 +34,17 @@ class SeriesReport:
         slices: number of slices.
         shape: slices, rows, columns.
         spacing_mm: between slices, rows and columns; the first is None for a single slice.
-        phase: the phase it was taken for, None when it is not a contrast phase or was not understood.
+        phase: the phase it was taken for, None when it is not a contrast phase or was not
+            understood.
         used: whether the study is made of it.
         confidence: of the phase, in [0, 1].
         evidence: for the phase, or why the series was not used, in plain words.
         time_s: seconds after injection, None when unknown.
         warnings: what is wrong with the series.
-        study: what a table of phases calls its study: the StudyInstanceUID, or the folder of NIfTI files.
-        series: what such a table calls it: SeriesInstanceUID (":2" behind it for its time point or part 2), or file name.
+        study: what a table of phases calls its study: the StudyInstanceUID, or the folder of NIfTI
+            files.
+        series: what such a table calls it: SeriesInstanceUID (":2" behind it for its time point or
+            part 2), or file name.
     """
 
     number: int | None
@@ -83,9 +86,11 @@ class Stack:
     Attributes:
         frames: one per slice position.
         time_point: its number in a dynamic series, from 1; None when there is one only.
-        delay_s: seconds from the acquisition time in its headers to this time point, where the headers count from the series' start.
+        delay_s: seconds from the acquisition time in its headers to this time point, where the
+            headers count from the series' start.
         warnings: what was dropped on the way.
-        part: its number among the time points, planes and kinds of images of its series, from 1; None when there is one only.
+        part: its number among the time points, planes and kinds of images of its series, from 1;
+            None when there is one only.
         left_out: why it is no volume, "" for one that is.
     """
 
@@ -106,9 +111,14 @@ class Stack:
     @property
     def keys(self) -> tuple[str, ...]:
         """What a table of phases may call it: by its series' UID or number, with its part behind it where there are several."""
-        uid, series = text(self.frames[0].header, "SeriesInstanceUID"), number(self.frames[0].header, "SeriesNumber")
-        names = [name for name in (uid, "" if series is None else f"{series:.0f}") if name] or [UNNAMED]
-        return tuple(names if self.part is None else [f"{name}:{self.part}" for name in names] + names)
+        uid = text(self.frames[0].header, "SeriesInstanceUID")
+        series = number(self.frames[0].header, "SeriesNumber")
+        names = [name for name in (uid, "" if series is None else f"{series:.0f}") if name] or [
+            UNNAMED
+        ]
+        return tuple(
+            names if self.part is None else [f"{name}:{self.part}" for name in names] + names
+        )
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -128,7 +138,11 @@ class Stack:
     @property
     def acquired_s(self) -> float | None:
         """Mean time of acquisition of its slices, on the clock of `frames.acquired_s`; None when unknown."""
-        times = [frame.moments["acquisition time"] for frame in self.frames if "acquisition time" in frame.moments]
+        times = [
+            frame.moments["acquisition time"]
+            for frame in self.frames
+            if "acquisition time" in frame.moments
+        ]
         return float(np.mean(times)) + self.delay_s if times else None
 
     @property
@@ -153,8 +167,8 @@ def stack_normal(orientation: NDArray[np.float64]) -> NDArray[np.float64]:
 def stacks_of(frames: Iterable[Frame]) -> tuple[list[Stack], list[Stack]]:
     """Group frames into stacks, in order of series number and time.
 
-    A series is taken apart by shape, orientation, voxel size and stack, by image type and echo time where these are not names for
-    parts of one volume, then by time point.
+    A series is taken apart by shape, orientation, voxel size and stack, by image type and echo time
+    where these are not names for parts of one volume, then by time point.
 
     Returns:
         The stacks, and those parts of series that could not be taken apart, each with the reason.
@@ -166,35 +180,57 @@ def stacks_of(frames: Iterable[Frame]) -> tuple[list[Stack], list[Stack]]:
             stacks += _time_points(part)
         except InputError as error:
             stacks.append(replace(_stack(part, _slots(_along_mm(part))), left_out=str(error)))
-    told = "scaled by Philips' private scale slope, because the DICOM rescaling differs between slices"
+    told = (
+        "scaled by Philips' private scale slope, because the DICOM rescaling differs between slices"
+    )
     stacks = [
-        replace(stack, warnings=(*stack.warnings, f"{stack.name}: {told}")) if _series(stack.frames[0]) in measured else stack
+        (
+            replace(stack, warnings=(*stack.warnings, f"{stack.name}: {told}"))
+            if _series(stack.frames[0]) in measured
+            else stack
+        )
         for stack in stacks
     ]
-    stacks.sort(key=lambda stack: (number(stack.frames[0].header, "SeriesNumber") or 0.0, stack.time_point or 0))
+    stacks.sort(
+        key=lambda stack: (
+            number(stack.frames[0].header, "SeriesNumber") or 0.0,
+            stack.time_point or 0,
+        )
+    )
     stacks = _parts_numbered(stacks)
-    return [stack for stack in stacks if not stack.left_out], [stack for stack in stacks if stack.left_out]
+    return [stack for stack in stacks if not stack.left_out], [
+        stack for stack in stacks if stack.left_out
+    ]
 
 
 def _parts_numbered(stacks: Sequence[Stack]) -> list[Stack]:
     """The stacks with the number of each among those of its series: by time point, then by image, whatever the order of files."""
 
     def place(stack: Stack) -> tuple[int, tuple[float, str, int]]:
-        images = ((number(f.header, "InstanceNumber") or 0.0, text(f.header, "SOPInstanceUID"), f.index) for f in stack.frames)
+        images = (
+            (number(f.header, "InstanceNumber") or 0.0, text(f.header, "SOPInstanceUID"), f.index)
+            for f in stack.frames
+        )
         return stack.time_point or 0, min(images)
 
     by_series: dict[str, list[Stack]] = defaultdict(list)
     for stack in stacks:
         by_series[stack.keys[0]].append(stack)
     part = {
-        id(stack): turn for alike in by_series.values() if len(alike) > 1 for turn, stack in enumerate(sorted(alike, key=place), start=1)
+        id(stack): turn
+        for alike in by_series.values()
+        if len(alike) > 1
+        for turn, stack in enumerate(sorted(alike, key=place), start=1)
     }
     return [replace(stack, part=part.get(id(stack))) for stack in stacks]
 
 
 def _series(frame: Frame) -> Hashable:
     """What the slices of one series share, by number and description where the identifier is missing."""
-    return text(frame.header, "SeriesInstanceUID") or (text(frame.header, "SeriesNumber"), text(frame.header, "SeriesDescription"))
+    return text(frame.header, "SeriesInstanceUID") or (
+        text(frame.header, "SeriesNumber"),
+        text(frame.header, "SeriesDescription"),
+    )
 
 
 def _one_scale(frames: Sequence[Frame]) -> tuple[list[Frame], set[Hashable]]:
@@ -204,14 +240,22 @@ def _one_scale(frames: Sequence[Frame]) -> tuple[list[Frame], set[Hashable]]:
         by_series[_series(frame)].append(frame)
     measured: set[Hashable] = set()
     for series, alike in by_series.items():
-        scales = [frame.slope * frame.scale_slope for frame in alike if frame.scale_slope is not None]
+        scales = [
+            frame.slope * frame.scale_slope for frame in alike if frame.scale_slope is not None
+        ]
         known = len(scales) == len(alike) and np.min(np.abs(scales)) > TINY
         if known and not np.allclose(scales, scales[0], rtol=1e-3, atol=0):
             measured.add(series)
     mended = [
-        replace(frame, slope=1 / frame.scale_slope, intercept=frame.intercept / (frame.slope * frame.scale_slope))
-        if frame.scale_slope is not None and _series(frame) in measured
-        else frame
+        (
+            replace(
+                frame,
+                slope=1 / frame.scale_slope,
+                intercept=frame.intercept / (frame.slope * frame.scale_slope),
+            )
+            if frame.scale_slope is not None and _series(frame) in measured
+            else frame
+        )
         for frame in frames
     ]
     return mended, measured
@@ -236,12 +280,22 @@ def _kinds(plane: list[Frame]) -> list[list[Frame]]:
         by_kind[frame.image_type[2:], frame.echo_time_ms].append(frame)
     normal = stack_normal(plane[0].orientation)
     steps = np.diff(np.sort([frame.position_mm @ normal for frame in plane]))
-    whole = len(plane) >= MIN_TIME_POINT and steps.min() > SAME_PLACE_MM and np.ptp(steps) < IRREGULAR * np.median(steps)
-    return [plane] if whole and not any("LOCALIZER" in frame.image_type for frame in plane) else list(by_kind.values())
+    whole = (
+        len(plane) >= MIN_TIME_POINT
+        and steps.min() > SAME_PLACE_MM
+        and np.ptp(steps) < IRREGULAR * np.median(steps)
+    )
+    return (
+        [plane]
+        if whole and not any("LOCALIZER" in frame.image_type for frame in plane)
+        else list(by_kind.values())
+    )
 
 
 def _same_plane(a: Frame, b: Frame) -> bool:
-    return bool(np.abs(a.orientation - b.orientation).max() < SAME_DIRECTION) and np.allclose(a.spacing_mm, b.spacing_mm, rtol=1e-3)
+    return bool(np.abs(a.orientation - b.orientation).max() < SAME_DIRECTION) and np.allclose(
+        a.spacing_mm, b.spacing_mm, rtol=1e-3
+    )
 
 
 def _time_points(part: Sequence[Frame]) -> list[Stack]:
@@ -250,9 +304,17 @@ def _time_points(part: Sequence[Frame]) -> list[Stack]:
     slots = _slots(along_mm)
     if slots.max() + 1 == len(part):
         apart = interleaved(part, along_mm)
-        return _numbered([_stack([part[index] for index in group], slots[group]) for group in apart])
-    if slots.max() == 0 and np.ptp([number(frame.header, "SliceLocation") or 0.0 for frame in part]) > 1:
-        raise InputError(f"{_stack(part, slots).name} was left out: its {len(part)} slices name one position but different slice locations")
+        return _numbered(
+            [_stack([part[index] for index in group], slots[group]) for group in apart]
+        )
+    if (
+        slots.max() == 0
+        and np.ptp([number(frame.header, "SliceLocation") or 0.0 for frame in part]) > 1
+    ):
+        raise InputError(
+            f"{_stack(part, slots).name} was left out: its {len(part)} slices name one position but"
+            " different slice locations"
+        )
     copies = _identical(part, slots, by_uid=True)
     kept = [index for index in range(len(part)) if index not in copies]
     groups = split([part[index] for index in kept], slots[kept])
@@ -264,13 +326,18 @@ def _time_points(part: Sequence[Frame]) -> list[Stack]:
     if groups is None:
         name = _stack(part, slots).name
         raise InputError(
-            f"{name} was left out: it holds several images at one slice position that no time tag tells apart; export it again with its "
-            "acquisition times, or its time points one by one"
+            f"{name} was left out: it holds several images at one slice position that no time tag"
+            " tells apart; export it again with its acquisition times, or its time points one"
+            " by one"
         )
     places = slots[kept]
     stacks = [_stack([part[kept[index]] for index in group], places[group]) for group in groups]
     if copies:
-        warning = f"{stacks[0].name}: {counted(len(copies), 'identical copy of a slice was', 'identical copies of slices were')} dropped"
+        warning = (
+            f"{stacks[0].name}:"
+            f" {counted(len(copies), 'identical copy of a slice was', 'identical copies of slices were')}"
+            " dropped"
+        )
         stacks[0] = replace(stacks[0], warnings=(warning,))
     return _numbered(stacks)
 
@@ -281,7 +348,11 @@ def _numbered(stacks: list[Stack]) -> list[Stack]:
         return stacks
     one_clock = len({stack.acquired_s for stack in stacks}) == 1
     return [
-        replace(stack, time_point=point, delay_s=stack.frames[0].moments.get("trigger time", 0.0) if one_clock else 0.0)
+        replace(
+            stack,
+            time_point=point,
+            delay_s=stack.frames[0].moments.get("trigger time", 0.0) if one_clock else 0.0,
+        )
         for point, stack in enumerate(stacks, start=1)
     ]
 
@@ -310,11 +381,14 @@ def _identical(frames: Sequence[Frame], slots: NDArray[np.intp], *, by_uid: bool
     Args:
         frames: of one part of a series.
         slots: their slice positions.
-        by_uid: compare only images of one SOP Instance UID and moment, as are files that were copied.
+        by_uid: compare only images of one SOP Instance UID and moment, as are files that were
+            copied.
     """
     suspects: dict[Hashable, list[int]] = defaultdict(list)
     for index, frame in enumerate(frames):
-        name = (text(frame.header, "SOPInstanceUID"), *sorted(frame.moments.items())) if by_uid else ()
+        name = (
+            (text(frame.header, "SOPInstanceUID"), *sorted(frame.moments.items())) if by_uid else ()
+        )
         suspects[int(slots[index]), frame.index, name].append(index)
     copies: set[int] = set()
     for indices in suspects.values():
@@ -330,7 +404,10 @@ def _identical(frames: Sequence[Frame], slots: NDArray[np.intp], *, by_uid: bool
 
 def _pixel_digest(frame: Frame) -> bytes:
     try:
-        pixels: bytes = pydicom.dcmread(frame.path, force=True, specific_tags=["PixelData"]).PixelData
-    except Exception:  # unreadable pixels are no copy of any others; reading them for good will report them
+        pixels: bytes = pydicom.dcmread(
+            frame.path, force=True, specific_tags=["PixelData"]
+        ).PixelData
+    # unreadable pixels are no copy of any others; reading them for good will report them
+    except Exception:
         pixels = f"{frame.path} {frame.index}".encode()
     return hashlib.sha256(pixels).digest()

@@ -22,7 +22,8 @@ CLEAR_PAUSE = 1.5
 def interleaved(frames: Sequence[Frame], along_mm: NDArray[np.float64]) -> list[NDArray[np.intp]]:
     """Indices of the frames of each time point where the slices of one lie between those of another.
 
-    MR takes the slices of one volume in turns, so there it needs a temporal position, or slices that are irregular all together.
+    MR takes the slices of one volume in turns, so there it needs a temporal position, or slices
+    that are irregular all together.
     """
     whole = [np.arange(len(frames))]
     one_volume = frames[0].header.Modality == Modality.MR and _regular(along_mm)
@@ -31,9 +32,15 @@ def interleaved(frames: Sequence[Frame], along_mm: NDArray[np.float64]) -> list[
         if np.isnan(moments).any():
             continue
         groups = _groups(_by_value(moments))
-        if len(groups) == 1 or min(map(len, groups)) < MIN_TIME_POINT or not all(_regular(along_mm[group]) for group in groups):
+        if (
+            len(groups) == 1
+            or min(map(len, groups)) < MIN_TIME_POINT
+            or not all(_regular(along_mm[group]) for group in groups)
+        ):
             continue
-        low, high = (np.array([extreme(along_mm[group]) for group in groups]) for extreme in (np.min, np.max))
+        low, high = (
+            np.array([extreme(along_mm[group]) for group in groups]) for extreme in (np.min, np.max)
+        )
         if high.min() - low.max() > 0.5 * (high - low).min():
             return groups
     return whole
@@ -42,7 +49,11 @@ def interleaved(frames: Sequence[Frame], along_mm: NDArray[np.float64]) -> list[
 def _regular(along_mm: NDArray[np.float64]) -> bool:
     """Whether places are multiples of their usual step, gaps allowed."""
     ascending = np.sort(along_mm)
-    places = (ascending - ascending[0]) / np.median(np.diff(ascending)) if len(ascending) > 1 else np.zeros(1)
+    places = (
+        (ascending - ascending[0]) / np.median(np.diff(ascending))
+        if len(ascending) > 1
+        else np.zeros(1)
+    )
     return bool(np.abs(places - np.rint(places)).max() < IRREGULAR)
 
 
@@ -56,7 +67,9 @@ def split(frames: Sequence[Frame], slots: NDArray[np.intp]) -> list[NDArray[np.i
     counts = counts[counts > 0]
     if counts.max(initial=0) <= 1:
         return [np.arange(len(frames))]
-    known = {key: np.array([frame.moments.get(key, np.nan) for frame in frames]) for key in TIME_KEYS}
+    known = {
+        key: np.array([frame.moments.get(key, np.nan) for frame in frames]) for key in TIME_KEYS
+    }
     known = {key: moments for key, moments in known.items() if not np.isnan(moments).any()}
 
     def apart(groups: list[NDArray[np.intp]]) -> bool:
@@ -67,11 +80,19 @@ def split(frames: Sequence[Frame], slots: NDArray[np.intp]) -> list[NDArray[np.i
         if len(groups) == counts.max() and apart(groups):
             return groups
         groups = _groups(_by_rank(moments, slots))
-        if len(groups) == counts.max() and apart(groups) and (counts.min() == counts.max() or _in_turn(moments, groups)):
+        if (
+            len(groups) == counts.max()
+            and apart(groups)
+            and (counts.min() == counts.max() or _in_turn(moments, groups))
+        ):
             return groups
     for moments in known.values():
         for groups in (_groups(_by_gaps(moments, counts.max())), _groups(_by_value(moments))):
-            if len(groups) >= counts.max() and apart(groups) and min(map(len, groups)) >= MIN_TIME_POINT:
+            if (
+                len(groups) >= counts.max()
+                and apart(groups)
+                and min(map(len, groups)) >= MIN_TIME_POINT
+            ):
                 return groups
     return None
 

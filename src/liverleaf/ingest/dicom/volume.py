@@ -32,29 +32,42 @@ LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]]:
     """Decode a stack and put it on a regular grid.
 
-    A few missing or unevenly spaced slices are interpolated linearly from their neighbours; slices that lie askew on one another
-    (gantry tilt) are shifted in their plane, on a grid that holds them all. CT values are at least -1024 HU. What lies outside the field
-    of view, by the header's padding value or after shifting, is air in CT and the darkest value in MR.
+    A few missing or unevenly spaced slices are interpolated linearly from their neighbours; slices
+    that lie askew on one another (gantry tilt) are shifted in their plane, on a grid that holds
+    them all. CT values are at least -1024 HU. What lies outside the field of view, by the header's
+    padding value or after shifting, is air in CT and the darkest value in MR.
 
     Returns:
-        The volume, Z along the stack's normal; the headers of its acquired slices in that order (one of a multi-frame file); warnings.
+        The volume, Z along the stack's normal; the headers of its acquired slices in that order
+            (one of a multi-frame file); warnings.
 
     Raises:
-        InputError: the pixels or their scaling cannot be read, too many slices are missing, or the volume is too large for memory.
+        InputError: the pixels or their scaling cannot be read, too many slices are missing, or the
+            volume is too large for memory.
     """
     if voxels(stack.frames) > MAX_VOXELS:
         rows, columns = stack.frames[0].shape
         raise InputError(
-            f"{stack.name}: {len(stack.frames)} slices of {rows} x {columns} are too large to read; crop or resample them first"
+            f"{stack.name}: {len(stack.frames)} slices of {rows} x {columns} are too large to read;"
+            " crop or resample them first"
         )
     stack, notes = _scaled(stack)
     array, failed = decode(stack.frames)
     if failed:
         if len(failed) == len(stack.frames):
-            raise InputError(f"{stack.name}: none of its {len(failed)} slices can be decoded ({failed[0][1]}); export it again")
-        notes.append(f"{stack.name}: {len(failed)} of {len(stack.frames)} slices cannot be decoded ({failed[0][1]}) and were left out")
+            raise InputError(
+                f"{stack.name}: none of its {len(failed)} slices can be decoded ({failed[0][1]});"
+                " export it again"
+            )
+        notes.append(
+            f"{stack.name}: {len(failed)} of {len(stack.frames)} slices cannot be decoded"
+            f" ({failed[0][1]}) and were left out"
+        )
         kept = np.setdiff1d(np.arange(len(stack.frames)), [index for index, _ in failed])
-        stack, array = replace(stack, frames=tuple(stack.frames[index] for index in kept)), array[kept]
+        stack, array = (
+            replace(stack, frames=tuple(stack.frames[index] for index in kept)),
+            array[kept],
+        )
     notes += _oddities(stack)
     array, inverted = _upright_greys(stack, array)
     array, origin, askew = _straighten(stack, array)
@@ -62,9 +75,19 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
     fill(array, stack.frames)
     frames_of_reference = {text(frame.header, "FrameOfReferenceUID") for frame in stack.frames}
     if len(frames_of_reference) > 1:
-        notes.append(f"{stack.name}: its slices name {len(frames_of_reference)} frames of reference, their positions were taken as one")
-    frame_of_reference = UID(text(stack.frames[0].header, "FrameOfReferenceUID"), validation_mode=IGNORE)
-    volume = hd.Volume(array, _affine(stack, origin, step_mm), "PATIENT", frame_of_reference if frame_of_reference.is_valid else None)
+        notes.append(
+            f"{stack.name}: its slices name {len(frames_of_reference)} frames of reference, their"
+            " positions were taken as one"
+        )
+    frame_of_reference = UID(
+        text(stack.frames[0].header, "FrameOfReferenceUID"), validation_mode=IGNORE
+    )
+    volume = hd.Volume(
+        array,
+        _affine(stack, origin, step_mm),
+        "PATIENT",
+        frame_of_reference if frame_of_reference.is_valid else None,
+    )
     headers = tuple({frame.path: frame.header for frame in stack.frames}.values())
     return volume, headers, [*stack.warnings, *notes, *inverted, *askew, *gaps]
 
@@ -75,21 +98,48 @@ def _scaled(stack: Stack) -> tuple[Stack, list[str]]:
     header = stack.frames[0].header
     unit = text(header, "RescaleType")
     if header.Modality == Modality.CT and unit not in ("", "HU", "US"):
-        notes.append(f"{stack.name}: its values are no Hounsfield units (rescale type {unit if unit.isascii() else 'unknown'})")
+        notes.append(
+            f"{stack.name}: its values are no Hounsfield units (rescale type"
+            f" {unit if unit.isascii() else 'unknown'})"
+        )
     named = {(frame.slope, frame.intercept) for frame in stack.frames if frame.rescaled}
     unnamed = sum(not frame.rescaled for frame in stack.frames)
-    if any(not MIN_SLOPE <= abs(slope) <= MAX_SLOPE or abs(intercept) > MAX_INTERCEPT for slope, intercept in named):
-        raise InputError(f"{stack.name}: its header names an impossible rescaling of pixel values; export it again")
+    if any(
+        not MIN_SLOPE <= abs(slope) <= MAX_SLOPE or abs(intercept) > MAX_INTERCEPT
+        for slope, intercept in named
+    ):
+        raise InputError(
+            f"{stack.name}: its header names an impossible rescaling of pixel values; export it"
+            " again"
+        )
     if unnamed and len(named) > 1:
-        raise InputError(f"{stack.name}: {unnamed} of {len(stack.frames)} slices name no rescaling and the others differ; export it again")
+        raise InputError(
+            f"{stack.name}: {unnamed} of {len(stack.frames)} slices name no rescaling and the"
+            " others differ; export it again"
+        )
     if unnamed and named:
         ((slope, intercept),) = named
-        stack = replace(stack, frames=tuple(replace(frame, slope=slope, intercept=intercept) for frame in stack.frames))
-        notes.append(f"{stack.name}: {unnamed} of {len(stack.frames)} slices name no rescaling, that of the others was used")
+        stack = replace(
+            stack,
+            frames=tuple(
+                replace(frame, slope=slope, intercept=intercept) for frame in stack.frames
+            ),
+        )
+        notes.append(
+            f"{stack.name}: {unnamed} of {len(stack.frames)} slices name no rescaling, that of the"
+            " others was used"
+        )
     elif unnamed and header.Modality == Modality.CT:
-        notes.append(f"{stack.name}: the header names no rescaling, stored values were taken for HU")
-    if any(text(frame.header, "LossyImageCompression") == "01" or transfer_syntax(frame) in LOSSY for frame in stack.frames):
-        notes.append(f"{stack.name}: lossily compressed before it came here, its finest detail is lost")
+        notes.append(
+            f"{stack.name}: the header names no rescaling, stored values were taken for HU"
+        )
+    if any(
+        text(frame.header, "LossyImageCompression") == "01" or transfer_syntax(frame) in LOSSY
+        for frame in stack.frames
+    ):
+        notes.append(
+            f"{stack.name}: lossily compressed before it came here, its finest detail is lost"
+        )
     return stack, notes
 
 
@@ -99,35 +149,55 @@ def _oddities(stack: Stack) -> list[str]:
     rows_mm, columns_mm = stack.frames[0].spacing_mm
     if max(rows_mm, columns_mm) > MAX_PIXEL_RATIO * min(rows_mm, columns_mm):
         notes.append(
-            f"{stack.name}: its pixels are {rows_mm:.3g} x {columns_mm:.3g} mm; diameters and volumes are wrong unless they are so long"
+            f"{stack.name}: its pixels are {rows_mm:.3g} x {columns_mm:.3g} mm; diameters and"
+            " volumes are wrong unless they are so long"
         )
     scales = {(frame.slope, frame.intercept) for frame in stack.frames}
-    single_frames = len({frame.path for frame in stack.frames}) == len(stack.frames)  # enhanced images may scale each frame in its own way
+    # enhanced images may scale each frame in its own way
+    single_frames = len({frame.path for frame in stack.frames}) == len(stack.frames)
     if stack.frames[0].header.Modality == Modality.CT and single_frames and len(scales) > 1:
-        notes.append(f"{stack.name}: the rescaling to HU differs between its slices, some may be too bright or too dark")
-    storage = {tuple(number(frame.header, keyword) for keyword in STORAGE) for frame in stack.frames}
+        notes.append(
+            f"{stack.name}: the rescaling to HU differs between its slices, some may be too bright"
+            " or too dark"
+        )
+    storage = {
+        tuple(number(frame.header, keyword) for keyword in STORAGE) for frame in stack.frames
+    }
     if len(storage) > 1:
-        notes.append(f"{stack.name}: its slices name {len(storage)} ways of storing pixels (bits, sign), some may be read wrongly")
+        notes.append(
+            f"{stack.name}: its slices name {len(storage)} ways of storing pixels (bits, sign),"
+            " some may be read wrongly"
+        )
     return notes
 
 
-def _upright_greys(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.float32], list[str]]:
+def _upright_greys(
+    stack: Stack, array: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], list[str]]:
     """Turn inverted MR back; CT has a unit, however it is displayed."""
-    inverted = sum(text(frame.header, "PhotometricInterpretation") == "MONOCHROME1" for frame in stack.frames)
+    inverted = sum(
+        text(frame.header, "PhotometricInterpretation") == "MONOCHROME1" for frame in stack.frames
+    )
     if stack.frames[0].header.Modality != Modality.MR or not inverted:
         return array, []
     if inverted < len(stack.frames):
         raise InputError(
-            f"{stack.name}: {inverted} of {len(stack.frames)} slices are stored with inverted grey values (MONOCHROME1); export it again"
+            f"{stack.name}: {inverted} of {len(stack.frames)} slices are stored with inverted grey"
+            " values (MONOCHROME1); export it again"
         )
-    return array.max() + array.min() - array, [f"{stack.name}: stored with inverted grey values (MONOCHROME1), turned back"]
+    return array.max() + array.min() - array, [
+        f"{stack.name}: stored with inverted grey values (MONOCHROME1), turned back"
+    ]
 
 
-def _straighten(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str]]:
+def _straighten(
+    stack: Stack, array: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float64], list[str]]:
     """Shift slices within their planes until they lie above one another.
 
     Returns:
-        The array, with more rows and columns where slices were shifted and NaN where there was no slice; the position of its first voxel;
+        The array, with more rows and columns where slices were shifted and NaN where there was no
+            slice; the position of its first voxel;
         warnings.
     """
     positions = np.array([frame.position_mm for frame in stack.frames])
@@ -136,23 +206,46 @@ def _straighten(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.fl
     middle = np.median(offsets, axis=0)
     worst = float(np.abs(offsets - middle).max())
     if worst <= OFF_GRID_PIXELS:
-        return array, positions[0] + (middle * stack.frames[0].spacing_mm) @ rows_and_columns, _doubtful_tilt(stack)
+        return (
+            array,
+            positions[0] + (middle * stack.frames[0].spacing_mm) @ rows_and_columns,
+            _doubtful_tilt(stack),
+        )
     first = np.floor(offsets.min(axis=0) + 1e-3)
     more = np.ceil(offsets.max(axis=0) - 1e-3).astype(int) - first.astype(int)
     shape = (len(array), array.shape[1] + int(more[0]), array.shape[2] + int(more[1]))
     if worst > min(array.shape[1:]) / 2 or np.prod(shape, dtype=float) > MAX_VOXELS:
-        raise InputError(f"{stack.name}: its slices do not lie above one another, they are up to {2 * worst:.0f} pixels apart")
-    wider = np.stack([_shifted(plane, offset, shape[1:]) for plane, offset in zip(array, offsets - first, strict=True)])
-    warning = f"{stack.name}: its slices lie up to {worst:.1f} pixels askew (gantry tilt or moved table) and were shifted in their planes"
+        raise InputError(
+            f"{stack.name}: its slices do not lie above one another, they are up to {2 * worst:.0f}"
+            " pixels apart"
+        )
+    wider = np.stack(
+        [
+            _shifted(plane, offset, shape[1:])
+            for plane, offset in zip(array, offsets - first, strict=True)
+        ]
+    )
+    warning = (
+        f"{stack.name}: its slices lie up to {worst:.1f} pixels askew (gantry tilt or moved table)"
+        " and were shifted in their planes"
+    )
     return wider, positions[0] + (first * stack.frames[0].spacing_mm) @ rows_and_columns, [warning]
 
 
-def _shifted(plane: NDArray[np.float32], offset: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _shifted(
+    plane: NDArray[np.float32], offset: NDArray[np.float64], shape: tuple[int, ...]
+) -> NDArray[np.float32]:
     """A slice moved down and right by `offset` pixels, bilinearly, on a larger slice of NaN."""
-    larger = np.pad(plane, [(0, more - size) for more, size in zip(shape, plane.shape, strict=True)], mode="edge")
+    larger = np.pad(
+        plane,
+        [(0, more - size) for more, size in zip(shape, plane.shape, strict=True)],
+        mode="edge",
+    )
     out: NDArray[np.float32] = shift(larger, offset, order=1, mode="nearest")
     rows, columns = (np.arange(size) for size in shape)
-    for axis, (places, start, size) in enumerate(zip((rows, columns), offset, plane.shape, strict=True)):
+    for axis, (places, start, size) in enumerate(
+        zip((rows, columns), offset, plane.shape, strict=True)
+    ):
         outside = (places < start - 1e-2) | (places > start + size - 1 + 1e-2)
         out[outside if axis == 0 else (slice(None), outside)] = np.nan
     return out
@@ -161,12 +254,21 @@ def _shifted(plane: NDArray[np.float32], offset: NDArray[np.float64], shape: tup
 def _doubtful_tilt(stack: Stack) -> list[str]:
     """A warning when the header names a gantry tilt that neither positions nor orientation show."""
     tilt = number(stack.frames[0].header, "GantryDetectorTilt") or 0.0
-    if abs(tilt) < MIN_TILT_DEG or np.abs(stack.normal).max() < np.cos(np.deg2rad(MIN_TILT_DEG)) or len(stack.frames) == 1:
+    if (
+        abs(tilt) < MIN_TILT_DEG
+        or np.abs(stack.normal).max() < np.cos(np.deg2rad(MIN_TILT_DEG))
+        or len(stack.frames) == 1
+    ):
         return []
-    return [f"{stack.name}: the header names a gantry tilt of {abs(tilt):.0f} degrees, the slices show none; taken as corrected before"]
+    return [
+        f"{stack.name}: the header names a gantry tilt of {abs(tilt):.0f} degrees, the slices show"
+        " none; taken as corrected before"
+    ]
 
 
-def _even_out(stack: Stack, array: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, list[str]]:
+def _even_out(
+    stack: Stack, array: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], float, list[str]]:
     """Put slices on a regular grid along the normal, interpolating linearly where there is none.
 
     Returns:
@@ -188,15 +290,30 @@ def _places(stack: Stack) -> tuple[NDArray[np.float64], int, float, list[str]]:
     """Place of each slice on a regular grid along the normal, in steps.
 
     Returns:
-        The places, the number of slices of the grid, its step, and warnings where slices have to be interpolated.
+        The places, the number of slices of the grid, its step, and warnings where slices have to be
+            interpolated.
     """
     if stack.step_mm is None:
         header = stack.frames[0].header
-        named = (abs(number(header, keyword) or 0.0) for keyword in ("SpacingBetweenSlices", "SliceThickness"))
+        named = (
+            abs(number(header, keyword) or 0.0)
+            for keyword in ("SpacingBetweenSlices", "SliceThickness")
+        )
         step_mm = next((value for value in named if MIN_SPACING_MM < value < MAX_SPACING_MM), 1.0)
-        return np.zeros(1), 1, step_mm, [f"{stack.name}: one slice only; volumes and diameters across slices are not measurements"]
+        return (
+            np.zeros(1),
+            1,
+            step_mm,
+            [
+                f"{stack.name}: one slice only; volumes and diameters across slices are not"
+                " measurements"
+            ],
+        )
     if stack.step_mm > MAX_SPACING_MM:
-        raise InputError(f"{stack.name}: its slices are {stack.step_mm:.0f} mm apart, that is no volume; export the whole series")
+        raise InputError(
+            f"{stack.name}: its slices are {stack.step_mm:.0f} mm apart, that is no volume; export"
+            " the whole series"
+        )
     along = stack.along_mm - stack.along_mm[0]
     count = int(np.rint(along[-1] / stack.step_mm)) + 1
     step_mm = along[-1] / max(count - 1, 1)
@@ -208,18 +325,25 @@ def _places(stack: Stack) -> tuple[NDArray[np.float64], int, float, list[str]]:
     gap = float(np.diff(places).max())
     if gap > MAX_MISSING_IN_A_ROW + 1.5 or missing > max(1, MAX_MISSING_SHARE * count):
         raise InputError(
-            f"{stack.name}: its {len(along)} slices leave gaps of up to {gap * step_mm:.1f} mm at a step of {stack.step_mm:.1f} mm; "
-            "export the whole series"
+            f"{stack.name}: its {len(along)} slices leave gaps of up to {gap * step_mm:.1f} mm at a"
+            f" step of {stack.step_mm:.1f} mm; export the whole series"
         )
     if off_grid.any():
         steps = np.diff(along)
-        warning = f"slices are unevenly spaced ({steps.min():.2f} to {steps.max():.2f} mm), they were resampled to {step_mm:.2f} mm"
+        warning = (
+            f"slices are unevenly spaced ({steps.min():.2f} to {steps.max():.2f} mm), they were"
+            f" resampled to {step_mm:.2f} mm"
+        )
     else:
-        warning = f"{missing} of {count} slices are missing and were interpolated from their neighbours"
+        warning = (
+            f"{missing} of {count} slices are missing and were interpolated from their neighbours"
+        )
     return places, count, step_mm, [f"{stack.name}: {warning}"]
 
 
-def _interpolated(array: NDArray[np.float32], places: NDArray[np.float64], count: int) -> NDArray[np.float32]:
+def _interpolated(
+    array: NDArray[np.float32], places: NDArray[np.float64], count: int
+) -> NDArray[np.float32]:
     """Slices at places 0, 1, ... count - 1, linear between the given ones."""
     out = np.empty((count, *array.shape[1:]), np.float32)
     for place in range(count):
@@ -238,5 +362,7 @@ def _affine(stack: Stack, origin: NDArray[np.float64], step_mm: float) -> NDArra
     down = np.cross(np.cross(across, frame.orientation[3:]), across)
     down /= np.linalg.norm(down)
     affine = np.eye(4)
-    affine[:3] = np.column_stack([stack.normal * step_mm, down * frame.spacing_mm[0], across * frame.spacing_mm[1], origin])
+    affine[:3] = np.column_stack(
+        [stack.normal * step_mm, down * frame.spacing_mm[0], across * frame.spacing_mm[1], origin]
+    )
     return affine

@@ -17,10 +17,11 @@ ENHANCED_SHARE = 0.1
 def shows_contrast(slices: NDArray[np.float32], pixel_mm: float) -> bool | None:
     """Tell native from enhanced CT of the abdomen.
 
-    Measured is the share of soft tissue above 90 HU. Soft tissue is what lies between 0 and 350 HU after a mean over 6 mm (at least
-    3 pixels) and varies by less than 35 HU there, so that bone, with its rough texture, hardly counts. The share was 0.01 to 0.03 on
-    three real native scans and 0.25 to 0.36 on three enhanced ones; on simulated ones up to 0.07 without contrast agent and from 0.11
-    with it, late arterial ones lowest.
+    Measured is the share of soft tissue above 90 HU. Soft tissue is what lies between 0 and 350 HU
+    after a mean over 6 mm (at least 3 pixels) and varies by less than 35 HU there, so that bone,
+    with its rough texture, hardly counts. The share was 0.01 to 0.03 on three real native scans and
+    0.25 to 0.36 on three enhanced ones; on simulated ones up to 0.07 without contrast agent and
+    from 0.11 with it, late arterial ones lowest.
 
     Args:
         slices: HU, shape (slices, rows, columns).

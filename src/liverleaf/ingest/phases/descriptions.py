@@ -1,6 +1,7 @@
 """The words of a series description in, the contrast phase they name, or that they name none, out.
 
-The patterns are for text that `described` made: lower case, without accents, a space wherever words or scripts join.
+The patterns are for text that `described` made: lower case, without accents, a space wherever words
+or scripts join.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ AGENTS = {
     "gadopiclenol": "gadopiclenol|vueway|elucirem",
     "gadopentetate": "gadopent|magnevist",
     "gadodiamide": "gadodiamid|omniscan",
-    "iodine": r"\biod|iohexol|iopro|iopam|iomepr|iover|iobit|omnipa|omnira|ultravist|io?meron|isovue|visipaque|optiray|xenetix|oxilan",
+    "iodine": (
+        r"\biod|iohexol|iopro|iopam|iomepr|iover|iobit|omnipa|omnira|ultravist|io?meron|isovue|visipaque|optiray|xenetix|oxilan"
+    ),
 }
 """Contrast agents by their generic names."""
 
@@ -28,37 +31,56 @@ NOT_A_PHASE = {
     "a localizer": (
         r"lo[ck]ali[sz]|\blocator|\bloc\b|scout|survey|topogra|surview|\bscano|3.?pl(ane)?\b|reperage|ubersicht|uebersicht|pilot|定位"
     ),
-    "a calibration": r"calib|kalib|\bcal\b|^asset$|sense.?ref|ref.?sense|ref.?scan|shim|b1.?map|prescan",
-    "bolus tracking": r"monitor|bolus.?(trac?k|timing)|care.?bolus|test.?(bolus|dos)|^bolus$|timing|smart.?prep|^real.?time|tracker|fluoro",
+    "a calibration": (
+        r"calib|kalib|\bcal\b|^asset$|sense.?ref|ref.?sense|ref.?scan|shim|b1.?map|prescan"
+    ),
+    "bolus tracking": (
+        r"monitor|bolus.?(trac?k|timing)|care.?bolus|test.?(bolus|dos)|^bolus$|timing|smart.?prep|^real.?time|tracker|fluoro"
+    ),
     "a subtraction": (
-        r"\b(s ?){0,2}subs?\d?\b|s?subtra|soustra|\bs?sous\b(?! (gad|inj|iv))|su[bs]?stra[ck]|\bresta\b|sottraz|\bminus\b|\) ?[-+] ?\("
-        r"|(art\w*|ven\w*|por\w*|del\w*|post|late|ph ?\d|\d ?s(ec)?)( contrast)? ?[-–] ?(t1w? ?)?(pre|mask|nativ|ph ?1)\b|减影"
+        r"\b(s ?){0,2}subs?\d?\b|s?subtra|soustra|\bs?sous\b(?!"
+        r" (gad|inj|iv))|su[bs]?stra[ck]|\bresta\b|sottraz|\bminus\b|\) ?[-+] ?\("
+        r"|(art\w*|ven\w*|por\w*|del\w*|post|late|ph ?\d|\d ?s(ec)?)( contrast)? ?[-–] ?(t1w?"
+        r" ?)?(pre|mask|nativ|ph ?1)\b|减影"
     ),
     "T2-weighted": (
-        r"\bt2|haste|ss.?fse|\b(fr?.?)?fse\b|frfse|\bss ?(t?se|ax|cor|te)\b|\bs(ingle)?.?shot|\bfase.?(2d|cor|ax|t2)|\bt?tse\b|\bssh\b"
+        r"\bt2|haste|ss.?fse|\b(fr?.?)?fse\b|frfse|\bss"
+        r" ?(t?se|ax|cor|te)\b|\bs(ingle)?.?shot|\bfase.?(2d|cor|ax|t2)|\bt?tse\b|\bssh\b"
         r"|\bstir\b|\btirm\b|blade|propeller|multivane"
     ),
     "a spin echo": r"\bt1 (ax |tra |cor |sag )?t?se\b|\bt1 .*\bt?se\b(?!.*(vibe|lava|thrive))",
-    "a balanced gradient echo": r"tru.?fi|fisp\b|\btfi ?2d|fiesta|btfe|b.?ffe\b|balanced|\bcine|\bssfp|steady.?state|\bgrass\b",
+    "a balanced gradient echo": (
+        r"tru.?fi|fisp\b|\btfi"
+        r" ?2d|fiesta|btfe|b.?ffe\b|balanced|\bcine|\bssfp|steady.?state|\bgrass\b"
+    ),
     "an image of blood or flow": r"(white|bright|black|dark).?blood|flow.?sensit|\bdouble.?ir\b",
     "diffusion-weighted": (
-        r"\bdwi|\bdw\b|diff(?!er)|\bdifu[sz]|\bdif\b|\b[ed]?adc\b|apparent.?diff|\bep2d|epi\b|ivim|\bb ?=? ?\d{2,4}\b.*\bdw"
-        r"|^(s?s b[ -]?\d{1,4}|(s )?b([ -]\d{2}|[ -]?(0|\d{3,4}|zero)))$|\bb.?val|trace|resolve|\bzoomit|弥散|扩散|拡散|확산|диффуз"
+        r"\bdwi|\bdw\b|diff(?!er)|\bdifu[sz]|\bdif\b|\b[ed]?adc\b|apparent.?diff|\bep2d|epi\b|ivim|\bb"
+        r" ?=? ?\d{2,4}\b.*\bdw"
+        r"|^(s?s b[ -]?\d{1,4}|(s )?b([ -]\d{2}|["
+        r" -]?(0|\d{3,4}|zero)))$|\bb.?val|trace|resolve|\bzoomit|弥散|扩散|拡散|확산|диффуз"
     ),
     "an in- or opposed-phase image": (
         r"\b(in|out|opp?|opposed).?(of.?)?ph(as|\b)|\bin.?(and.?)?(opp?|out)\b|\bopp?.?in\b|\biop\b|dual.?(echo|ffe|fgre|gre)|ffe.?dual|\b(opp|ip|op|oop)\b"
         r"|\bin$|\bout$|\bt1\b.{0,12}\b(in|out)\b|\bfu(era|ori)\b|\bfora de"
-        r"|\b(en|em|in|hors|gegen) ?(phase|fase)\b(?! ?(art|port|ve|tard|equi|hep|de ))|fase opuesta"
+        r"|\b(en|em|in|hors|gegen) ?(phase|fase)\b(?! ?(art|port|ve|tard|equi|hep|de ))|fase"
+        r" opuesta"
         r"|^(ax|axial|tra|cor) fase$|同相|反相|同位相|逆位相"
     ),
     "a fat or fat-fraction image": (
-        r"\bfat\b(?!.?(sat|sup|sh))|\bf$|(dixon|flex|dix)[ -]?f\b|^f[: ]|\bpdff\b|fat.?frac|\bff\b|ideal.?iq|[rt]2.?star|\b[rt]2\*"
+        r"\bfat\b(?!.?(sat|sup|sh))|\bf$|(dixon|flex|dix)[ -]?f\b|^f[:"
+        r" ]|\bpdff\b|fat.?frac|\bff\b|ideal.?iq|[rt]2.?star|\b[rt]2\*"
         r"|liver.?lab|\be6\b|dixon.?quant|\bq.?dixon|\br2s\b|\biron\b"
     ),
     "cholangiography": r"mrcp|chola?ng|colang|\bcprm\b|(thick|thin).?slab|^radials?$",
     "angiography": r"angio(?!m|\w* ?(phase|fase))|\bmra\b|\bcemra|\btof\b|\bmru\b|\buro(gra|mr)",
-    "a parameter map": r"\bmap|maps?\b|elasto|\bmre\b|gremre|mr.?touch|perfusi|stiffness|\bwash|\bttp\b|molli|look.?lock|wave\b",
-    "a projection or reformat": r"\bm(in)?ip(\b|series)|\bvrt?\b|\bmpr\b|reformat|intensity projection|^pjn\b|\brot(ate)?$|^spin$",
+    "a parameter map": (
+        r"\bmap|maps?\b|elasto|\bmre\b|gremre|mr.?touch|perfusi|stiffness|\bwash|\bttp\b|molli|look.?lock|wave\b"
+    ),
+    "a projection or reformat": (
+        r"\bm(in)?ip(\b|series)|\bvrt?\b|\bmpr\b|reformat|intensity"
+        r" projection|^pjn\b|\brot(ate)?$|^spin$"
+    ),
     "a report or screen": (
         r"dose.?(report|info|sheet)|patient.?protocol|screen.?(save|shot|cap)|\breport\b|^k(os?|in?|on)$|key.?(obj|ima)"
         r"|processed|^sc:|presentation.?state|^pos ?disp|summary.?series"
@@ -75,33 +97,45 @@ WORDS = {
     Phase.PRE: (
         r"\bpre\b|pre.?(contrast|kontrast|gd|gad|inj|kont)|\bnativ|non.?contr|non.?enh|noncon\b|unenh|non.?inject|\bw/?o\b|plain|\bdry\b|przed"
         r"|\b(without|sans|sin|sem|senza|ohne|zonder|bez)\b.?(inj|iv|contr|kontr|pdc|mdc|gad|gd|km|iod|c\b|$)|\bblanco?\b|basale"
-        r"|\bss ?(iv|inj|gad)|\bavant\b|\bsimple\b|kontrastsiz|\bsc\b|\bsk\d?\b|\bnc(ct|e)?\b|\bnect\b|\bc-(?![a-z])|(?<= )-c\b|\buten\b"
-        r"|\butan\b|\bmas[kq]|baseline|造影前|增强前|蒙片|平扫|平掃|単純|조영전|натив|без|до контр|\btruoc\b"
+        r"|\bss"
+        r" ?(iv|inj|gad)|\bavant\b|\bsimple\b|kontrastsiz|\bsc\b|\bsk\d?\b|\bnc(ct|e)?\b|\bnect\b|\bc-(?![a-z])|(?<="
+        r" )-c\b|\buten\b"
+        r"|\butan\b|\bmas[kq]|baseline|造影前|增强前|蒙片|平扫|平掃|単純|조영전|натив|без|до"
+        r" контр|\btruoc\b"
     ),
     Phase.ARTERIAL: (
-        r"\bart(?!efa|if)|arter|angio\w* ?(phase|fase)|\b(ha?|ea|la)p\b|tetnicz|\bar\b|\bimmed|\bc ?\+ ?a\b"
+        r"\bart(?!efa|if)|arter|angio\w* ?(phase|fase)|\b(ha?|ea|la)p\b|tetnicz|\bar\b|\bimmed|\bc"
+        r" ?\+ ?a\b"
         r"|артер|动脉|動脈|早期相|동맥|\bdong mach\b"
     ),
     Phase.PORTAL: (
-        r"\bpor\b|\b(art)?port(?!able)|\bpv\d?\b|\bpvp?\b|p\. ?ven|\bven\b|venou|venos|vein|zyln|wrotn|\bc ?\+ ?v\b"
+        r"\bpor\b|\b(art)?port(?!able)|\bpv\d?\b|\bpvp?\b|p\."
+        r" ?ven|\bven\b|venou|venos|vein|zyln|wrotn|\bc ?\+ ?v\b"
         r"|портал|веноз|门静脉|门脉|静脉期|門脈|문맥|\btinh mach\b"
     ),
     Phase.DELAYED: (
-        r"delay|\bdel\b|\bdly\b|\blate\b|tard|e?qui?libr|\bequil|\blaat\b|\bsen ?fas|equlibr|\bequ?\b|\bspae?t|retard|opozn|\bgec\b"
-        r"|excret|transition|intersti|отсроч|延迟|延遲|遅延|平衡|移行|後期|지연|평형|\bcan bang\b|pozdn"
+        r"delay|\bdel\b|\bdly\b|\blate\b|tard|e?qui?libr|\bequil|\blaat\b|\bsen"
+        r" ?fas|equlibr|\bequ?\b|\bspae?t|retard|opozn|\bgec\b"
+        r"|excret|transition|intersti|отсроч|延迟|延遲|遅延|平衡|移行|後期|지연|평형|\bcan"
+        r" bang\b|pozdn"
     ),
 }
 """Words for each phase."""
 
 ENHANCED = (
-    r"\bc ?\+|\bce\b|\bcc\b|\bck\d?\b|enhanc|contrast|kontrast|\bgd\b|\bgad|\binj|\bkm\b|\+ ?[ck]\b|\bmdc\b"
-    r"|(?<!\d )\bcm\b|\bpg\b|\b(with|after|avec|apres|con|nach)\b|\bpos[t ]? ?\d*\b|\bpo\b|\binfusion|造影後|增强后"
+    r"\bc ?\+|\bce\b|\bcc\b|\bck\d?\b|enhanc|contrast|kontrast|\bgd\b|\bgad|\binj|\bkm\b|\+"
+    r" ?[ck]\b|\bmdc\b"
+    r"|(?<!\d )\bcm\b|\bpg\b|\b(with|after|avec|apres|con|nach)\b|\bpos[t ]?"
+    r" ?\d*\b|\bpo\b|\binfusion|造影後|增强后"
 )
 """Words for images with contrast agent, of whatever phase."""
 
 SEVERAL_TIMES = r"\b\d+[ ,/&]+\d+[ ,/&]+\d+ ?(s|sec|min)\b"
 PRE_AND_POST = r"pre\b.{0,8}(post|\d ?(dyn|ph))"
-BOTH = PRE_AND_POST + r"|\bw/?wo\b|\bwow\b|\bw.{0,5}(and|&|/|\+).{0,5}w/?o\b|\b[23]fas|biphas|bipasi|triphas|multiphas"
+BOTH = (
+    PRE_AND_POST
+    + r"|\bw/?wo\b|\bwow\b|\bw.{0,5}(and|&|/|\+).{0,5}w/?o\b|\b[23]fas|biphas|bipasi|triphas|multiphas"
+)
 """Words for several phases in one series."""
 
 NOT_WAITED = r"\bno (\d+ ?\w+ )?del\w*"
@@ -119,7 +153,8 @@ REPEATED = r"\brpt\b|repeat|\bwdh|wiederh|\bredo\b|\brep\b|repet"
 """Words for a series that replaces the one before it, for instance after a failed breath-hold."""
 
 LATE = r"delay|\blate\b|tard|\bspae?t|retard|\blaat\b|延迟|延遲|遅延"
-"""Words that say no more than that a series is not among the first: "late arterial", "late venous", a late hepatobiliary phase."""
+"""Words that say no more than that a series is not among the first: "late arterial", "late venous",
+a late hepatobiliary phase."""
 
 ELSEWHERE = r"\bchest|\bthora|\bpelvis|\bneck\b|\bbrain|\bhead|spine|lumb|prostat|cardiac|\bbreast"
 ABDOMEN = r"abd|\bab\b|adrenal|liver|foie|leber|hepat|body|\bcap\b|\bap\b|brzuch"
@@ -136,7 +171,8 @@ class PhaseGuess:
     """What one series was taken for.
 
     Attributes:
-        phase: None for what is no contrast phase (T2, diffusion, localizers, ...) or was not understood.
+        phase: None for what is no contrast phase (T2, diffusion, localizers, ...) or was not
+            understood.
         confidence: of that statement, in [0, 1].
         evidence: for it, in plain words that quote nothing but words about phases.
     """
@@ -151,7 +187,8 @@ def phase_in_words(description: str, *, hepatobiliary: bool | None = True) -> Ph
 
     Args:
         description: words in any of several languages and their abbreviations.
-        hepatobiliary: whether "20 min" may mean the hepatobiliary phase; otherwise it is delayed. None where the agent is not known.
+        hepatobiliary: whether "20 min" may mean the hepatobiliary phase; otherwise it is delayed.
+            None where the agent is not known.
 
     >>> phase_in_words("180 sec Delay").phase, phase_in_words("F. TĘTNICZA 5.0 B41s").phase, phase_in_words("AbdPel") is None
     (<Phase.DELAYED: 3>, <Phase.ARTERIAL: 1>, True)
@@ -175,23 +212,34 @@ def phases_named(plain: str, *, hepatobiliary: bool | None) -> dict[Phase, str]:
     >>> phases_named("t1 vibe late venous", hepatobiliary=True).keys() == {Phase.PORTAL, Phase.DELAYED}
     True
     """
-    if re.search(BOTH, plain) or re.search(r"multi.?art", plain):  # the first time point of several arterial ones is pre-contrast
+    # the first time point of several arterial ones is pre-contrast
+    if re.search(BOTH, plain) or re.search(r"multi.?art", plain):
         return {}
     if re.search(SEVERAL_TIMES, plain):
         return {}
     plain = re.sub(NOT_WAITED, " ", plain)
-    named = {phase: found[0].strip() for phase, pattern in WORDS.items() if (found := re.search(pattern, plain))}
+    named = {
+        phase: found[0].strip()
+        for phase, pattern in WORDS.items()
+        if (found := re.search(pattern, plain))
+    }
     times = times_in_words(plain)
-    if len(times) > 1 and len({phase_at(time, hepatobiliary=False) for time in times} | named.keys()) > 2:  # "art, 70 s, 2 min"
+    # "art, 70 s, 2 min"
+    if (
+        len(times) > 1
+        and len({phase_at(time, hepatobiliary=False) for time in times} | named.keys()) > 2
+    ):
         return {}
     seconds = seconds_in_words(plain)
-    if seconds is not None and set(named) <= {Phase.DELAYED}:  # "30 sec delay" is the scan's delay, not the delayed phase
+    # "30 sec delay" is the scan's delay, not the delayed phase
+    if seconds is not None and set(named) <= {Phase.DELAYED}:
         may = (False, True) if hepatobiliary is None else (hepatobiliary,)
         return {phase_at(seconds, hepatobiliary=one): f"{seconds:.0f} s" for one in may}
     if len(named) == 2 and Phase.HEPATOBILIARY in named:  # "delayed hepatobiliary"
         return {Phase.HEPATOBILIARY: named[Phase.HEPATOBILIARY]}
     other = named.get(Phase.ARTERIAL) or re.match("por|pv", named.get(Phase.PORTAL, ""))
-    if len(named) == 2 and other and re.match(LATE, named.get(Phase.DELAYED, "")):  # "late arterial"
+    # "late arterial"
+    if len(named) == 2 and other and re.match(LATE, named.get(Phase.DELAYED, "")):
         del named[Phase.DELAYED]
     return named
 
@@ -199,7 +247,9 @@ def phases_named(plain: str, *, hepatobiliary: bool | None) -> dict[Phase, str]:
 def plain_words(description: str) -> str:
     """Lower case, without accents, with a space where camelCase or an underscore joins words."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", description.replace("ł", "l").replace("Ł", "L"))
-    bare = "".join(char for char in unicodedata.normalize("NFKD", spaced) if not unicodedata.combining(char))
+    bare = "".join(
+        char for char in unicodedata.normalize("NFKD", spaced) if not unicodedata.combining(char)
+    )
     return " ".join(bare.lower().split())
 
 
@@ -244,7 +294,12 @@ def phase_at(seconds: float, *, hepatobiliary: bool) -> Phase:
     >>> [phase_at(t, hepatobiliary=True).name for t in (-60, 30, 70, 180, 1200)]
     ['PRE', 'ARTERIAL', 'PORTAL', 'DELAYED', 'HEPATOBILIARY']
     """
-    for phase, end in ((Phase.PRE, 5.0), (Phase.ARTERIAL, 50.0), (Phase.PORTAL, 115.0), (Phase.DELAYED, 540.0)):
+    for phase, end in (
+        (Phase.PRE, 5.0),
+        (Phase.ARTERIAL, 50.0),
+        (Phase.PORTAL, 115.0),
+        (Phase.DELAYED, 540.0),
+    ):
         if seconds < end:
             return phase
     return Phase.HEPATOBILIARY if hepatobiliary or seconds >= HOUR_S else Phase.DELAYED

@@ -1,7 +1,7 @@
 """One DICOM header per series of a study in, the contrast phase of each with confidence and evidence out.
 
-Four witnesses are heard: the words of the series description, the time after injection, the technical elements, and the order in which
-the series were taken.
+Four witnesses are heard: the words of the series description, the time after injection, the
+technical elements, and the order in which the series were taken.
 """
 
 from __future__ import annotations
@@ -69,17 +69,21 @@ RAPID_S = 8.0
 """No breath-hold follows another so soon."""
 
 HEPATOBILIARY_AGENT = {True: 0.98, None: 0.2, False: 1e-9}
-"""Probability that the agent has a hepatobiliary phase, where headers say so, say nothing, or name another."""
+"""Probability that the agent has a hepatobiliary phase, where headers say so, say nothing, or name
+another."""
 
 SUREST_BY_ORDER = 0.96
 SHARPER = 1.3
 """Power of the probabilities by order, which studies of many protocols showed to be too cautious."""
 
 LEFT_OPEN = 6.0
-"""Logarithm of how much more likely the phases are that words leave open than those that they exclude."""
+"""Logarithm of how much more likely the phases are that words leave open than those that they
+exclude."""
 
 
-def identify(series: Sequence[Dataset], *, enhanced: Sequence[bool | None] | None = None) -> list[PhaseGuess]:
+def identify(
+    series: Sequence[Dataset], *, enhanced: Sequence[bool | None] | None = None
+) -> list[PhaseGuess]:
     """Tell the contrast phase of every series of one study.
 
     Args:
@@ -87,12 +91,15 @@ def identify(series: Sequence[Dataset], *, enhanced: Sequence[bool | None] | Non
         enhanced: per series, whether its pixels show contrast agent; None where nobody looked.
 
     Returns:
-        One guess per series, in order. A CT series of unknown phase with contrast agent is guessed to be portal venous.
+        One guess per series, in order. A CT series of unknown phase with contrast agent is guessed
+            to be portal venous.
     """
     return _judge(series, enhanced)[0]
 
 
-def phase_probabilities(series: Sequence[Dataset], *, enhanced: Sequence[bool | None] | None = None) -> NDArray[np.float64]:
+def phase_probabilities(
+    series: Sequence[Dataset], *, enhanced: Sequence[bool | None] | None = None
+) -> NDArray[np.float64]:
     """The probability of each phase, and of none, for every series of one study.
 
     Args:
@@ -100,23 +107,30 @@ def phase_probabilities(series: Sequence[Dataset], *, enhanced: Sequence[bool | 
         enhanced: per series, whether its pixels show contrast agent; None where nobody looked.
 
     Returns:
-        Shape (series, 6): the phases in their order, then no phase. Rows sum to 1; the answer of `identify` has its confidence.
+        Shape (series, 6): the phases in their order, then no phase. Rows sum to 1; the answer of
+            `identify` has its confidence.
     """
     return _judge(series, enhanced)[1]
 
 
-def _judge(series: Sequence[Dataset], enhanced: Sequence[bool | None] | None) -> tuple[list[PhaseGuess], NDArray[np.float64]]:
+def _judge(
+    series: Sequence[Dataset], enhanced: Sequence[bool | None] | None
+) -> tuple[list[PhaseGuess], NDArray[np.float64]]:
     """The guesses, and their probabilities as `phase_probabilities` returns them."""
     seen = list(enhanced) if enhanced is not None else [None] * len(series)
     late = hepatobiliary_agent(series)
-    several = len({text(header, "ProtocolName") for header in series}) > 1  # one name for all is that of the whole examination
+    # one name for all is that of the whole examination
+    several = len({text(header, "ProtocolName") for header in series}) > 1
     worded = [_worded(header, late, several) for header in series]
     seconds = unless_shared(
-        [seconds_after_injection(header) for header in series], [None if guess is None else guess.phase for guess in worded]
+        [seconds_after_injection(header) for header in series],
+        [None if guess is None else guess.phase for guess in worded],
     )
     clues = [
         replace(_clue(header, look, late, guess, waited), clock_s=clock_s)
-        for header, look, guess, waited, clock_s in zip(series, seen, worded, seconds, clocks_of(series), strict=True)
+        for header, look, guess, waited, clock_s in zip(
+            series, seen, worded, seconds, clocks_of(series), strict=True
+        )
     ]
     clues = compare(series, clues)
     settled = {index: clue.settled for index, clue in enumerate(clues) if clue.settled is not None}
@@ -146,17 +160,35 @@ def _row(guess: PhaseGuess, phases_P: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def _worded(header: Dataset, late: bool | None, several: bool) -> PhaseGuess | None:
-    worded = phase_in_words(text(header, "SeriesDescription") or text(header, "ProtocolName"), hepatobiliary=late)
-    return phase_in_words(text(header, "ProtocolName"), hepatobiliary=late) if worded is None and several else worded
+    worded = phase_in_words(
+        text(header, "SeriesDescription") or text(header, "ProtocolName"), hepatobiliary=late
+    )
+    return (
+        phase_in_words(text(header, "ProtocolName"), hepatobiliary=late)
+        if worded is None and several
+        else worded
+    )
 
 
-def _clue(header: Dataset, enhanced: bool | None, late: bool | None, worded: PhaseGuess | None, seconds: float | None) -> Clue:
+def _clue(
+    header: Dataset,
+    enhanced: bool | None,
+    late: bool | None,
+    worded: PhaseGuess | None,
+    seconds: float | None,
+) -> Clue:
     description = text(header, "SeriesDescription") or text(header, "ProtocolName")
     plain = described(description)
     evidence: tuple[str, ...] = ()
     looked = enhanced is not None
     if looked:
-        evidence = ("pixels show contrast agent in vessels or organs" if enhanced else "pixels show no contrast agent",)
+        evidence = (
+            (
+                "pixels show contrast agent in vessels or organs"
+                if enhanced
+                else "pixels show no contrast agent"
+            ),
+        )
     elif (found := re.search(ENHANCED, plain)) and not re.search(BOTH, plain):
         enhanced, evidence = True, (f"description says '{found[0].strip()}'",)
     clue = Clue(None, None, enhanced, evidence, looked)
@@ -164,7 +196,11 @@ def _clue(header: Dataset, enhanced: bool | None, late: bool | None, worded: Pha
     if excluded is not None:
         return replace(clue, settled=PhaseGuess(None, excluded[1], (excluded[0],)))
     if seconds is None or (worded is not None and worded.phase is None):
-        return _left_open(clue, plain, late) if worded is None or worded.phase is Phase.DELAYED else replace(clue, settled=worded)
+        return (
+            _left_open(clue, plain, late)
+            if worded is None or worded.phase is Phase.DELAYED
+            else replace(clue, settled=worded)
+        )
     timed = phase_at(seconds, hepatobiliary=late is True)
     proof = f"{seconds:.0f} s after injection by the headers"
     if worded is None:
@@ -185,14 +221,21 @@ def _left_open(clue: Clue, plain: str, late: bool | None) -> Clue:
             return replace(clue, settled=PhaseGuess(Phase.DELAYED, 0.97, evidence))
         named |= {Phase.HEPATOBILIARY: ""}
     leaning = dict.fromkeys(named, LEFT_OPEN)
-    if late is None and Phase.HEPATOBILIARY in leaning:  # with an agent for it one mostly waits for longer
+    # with an agent for it one mostly waits for longer
+    if late is None and Phase.HEPATOBILIARY in leaning:
         leaning[Phase.HEPATOBILIARY] -= 2.0
     return replace(clue, evidence=evidence, leaning=leaning)
 
 
-def _by_order(series: Sequence[Dataset], clues: Sequence[Clue], hepatobiliary: float) -> dict[int, tuple[PhaseGuess, NDArray[np.float64]]]:
+def _by_order(
+    series: Sequence[Dataset], clues: Sequence[Clue], hepatobiliary: float
+) -> dict[int, tuple[PhaseGuess, NDArray[np.float64]]]:
     """The guess and the probabilities of the phases by the order among all that may be phases, and by the times between where known."""
-    members = [index for index, clue in enumerate(clues) if clue.settled is None or clue.settled.phase is not None]
+    members = [
+        index
+        for index, clue in enumerate(clues)
+        if clue.settled is None or clue.settled.phase is not None
+    ]
     mr = all(text(series[index], "Modality") == Modality.MR for index in members)
     clocked = _clocked(series, members, clues, mr=mr)
     if not clocked and not mr:
@@ -201,11 +244,17 @@ def _by_order(series: Sequence[Dataset], clues: Sequence[Clue], hepatobiliary: f
         members = [index for index in members if clues[index].clock_s is not None]
     members, steps = _in_order(series, clues, members, clocked=clocked)
     weights = _weights([series[index] for index in members], [clues[index] for index in members])
-    clocks = np.array([clues[index].clock_s for index in members], dtype=np.float64) if clocked else None
-    probabilities, injection_s = phases_by_order(weights, steps, clocks, mr=mr, hepatobiliary=hepatobiliary)
+    clocks = (
+        np.array([clues[index].clock_s for index in members], dtype=np.float64) if clocked else None
+    )
+    probabilities, injection_s = phases_by_order(
+        weights, steps, clocks, mr=mr, hepatobiliary=hepatobiliary
+    )
     probabilities = probabilities**SHARPER / np.sum(probabilities**SHARPER, axis=1, keepdims=True)
     if clocks is None:
-        probabilities = _shared_by_ties([place(series[index], small_numbers=False) for index in members], probabilities)
+        probabilities = _shared_by_ties(
+            [place(series[index], small_numbers=False) for index in members], probabilities
+        )
     anchored = any(clues[index].settled is not None for index in members)
     breath_holds = 1 + sum(step.rapid < 0.5 for step in steps)
     found = {}
@@ -220,30 +269,44 @@ def _by_order(series: Sequence[Dataset], clues: Sequence[Clue], hepatobiliary: f
             seconds = clocks[n] - injection_s
             after = f"order of acquisition: about {seconds:.0f} s after the presumed injection"
             said = after if seconds > 0 else "taken first, before the others"
-        guess = PhaseGuess(Phase(int(probabilities[n].argmax())), confidence, (said, *clues[index].evidence))
+        guess = PhaseGuess(
+            Phase(int(probabilities[n].argmax())), confidence, (said, *clues[index].evidence)
+        )
         found[index] = (guess, probabilities[n])
     return found
 
 
-def _shared_by_ties(places: Sequence[tuple[float, ...]], probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shared_by_ties(
+    places: Sequence[tuple[float, ...]], probabilities: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """The probabilities, shape (series, phases), with their mean for series whose order nothing tells."""
     ties = [[one == two for two in places] for one in places]
     return np.stack([probabilities[tie].mean(axis=0) for tie in ties])
 
 
-def _clocked(series: Sequence[Dataset], members: Sequence[int], clues: Sequence[Clue], *, mr: bool) -> bool:
+def _clocked(
+    series: Sequence[Dataset], members: Sequence[int], clues: Sequence[Clue], *, mr: bool
+) -> bool:
     """Whether times tell the order: some scanners give all time points of a series one time."""
     clocks = [clues[index].clock_s for index in members]
     moments = len(set(clocks) - {None})
-    points = len({(number(series[index], "SeriesNumber"), clues[index].clock_s) for index in members})
-    return moments > 1 and (not mr or (None not in clocks and moments >= 0.5 * len(members) and points >= 0.75 * len(members)))
+    points = len(
+        {(number(series[index], "SeriesNumber"), clues[index].clock_s) for index in members}
+    )
+    return moments > 1 and (
+        not mr
+        or (None not in clocks and moments >= 0.5 * len(members) and points >= 0.75 * len(members))
+    )
 
 
-def _in_order(series: Sequence[Dataset], clues: Sequence[Clue], members: Sequence[int], *, clocked: bool) -> tuple[list[int], list[Step]]:
+def _in_order(
+    series: Sequence[Dataset], clues: Sequence[Clue], members: Sequence[int], *, clocked: bool
+) -> tuple[list[int], list[Step]]:
     """Members in order of acquisition, and the steps between them."""
     small = sum((number(header, "SeriesNumber") or 0) < 100 for header in series) > 1
     keys = [
-        (clue.clock_s or 0.0 if clocked else 0.0, place(header, small_numbers=small)) for header, clue in zip(series, clues, strict=True)
+        (clue.clock_s or 0.0 if clocked else 0.0, place(header, small_numbers=small))
+        for header, clue in zip(series, clues, strict=True)
     ]
     slow = [
         key
@@ -255,7 +318,13 @@ def _in_order(series: Sequence[Dataset], clues: Sequence[Clue], members: Sequenc
     steps = [
         Step(
             pause=any(keys[one] < key < keys[two] for key in slow),
-            rapid=max(runs.get(n, 0.0), _rapid([clues[one].clock_s, clues[two].clock_s] if clocked else [], [series[one], series[two]])),
+            rapid=max(
+                runs.get(n, 0.0),
+                _rapid(
+                    [clues[one].clock_s, clues[two].clock_s] if clocked else [],
+                    [series[one], series[two]],
+                ),
+            ),
             again=bool(re.search(REPEATED, described(text(series[two], "SeriesDescription"))))
             or (clocked and clues[one].clock_s == clues[two].clock_s),
             turn=axial(series[one]) is not axial(series[two]),
@@ -275,7 +344,11 @@ def _rapid(clocks_s: Sequence[float | None], pair: Sequence[Dataset]) -> float:
     if clocks_s:
         early, late = (clock_s or 0.0 for clock_s in clocks_s)
         return float(0 < late - early < RAPID_S)
-    return 0.8 if all(re.search(RAPID, described(text(header, "SeriesDescription"))) for header in pair) else 0.0
+    return (
+        0.8
+        if all(re.search(RAPID, described(text(header, "SeriesDescription"))) for header in pair)
+        else 0.0
+    )
 
 
 def _weights(series: Sequence[Dataset], clues: Sequence[Clue]) -> NDArray[np.float64]:
@@ -292,7 +365,12 @@ def _weights(series: Sequence[Dataset], clues: Sequence[Clue]) -> NDArray[np.flo
             row[phase] += weight
         if axial(header) is False and points[whole(header)] < 3:
             row[[Phase.ARTERIAL, Phase.PORTAL]] -= 2.5
-        if text(header, "MRAcquisitionType") != "2D" and flip is not None and flip >= 18 and flip >= 1.5 * usual:
+        if (
+            text(header, "MRAcquisitionType") != "2D"
+            and flip is not None
+            and flip >= 18
+            and flip >= 1.5 * usual
+        ):
             row[Phase.HEPATOBILIARY] += 3.0
         if clue.settled is not None and clue.settled.phase is not None:
             row[[phase for phase in Phase if phase is not clue.settled.phase]] -= 12.0
@@ -305,7 +383,9 @@ def _alone(clue: Clue, header: Dataset) -> PhaseGuess:
     if clue.enhanced is False:
         return PhaseGuess(Phase.PRE, 0.6, clue.evidence)
     if clue.enhanced:
-        return PhaseGuess(Phase.PORTAL, 0.4, (*clue.evidence, "portal venous is the commonest single phase"))
+        return PhaseGuess(
+            Phase.PORTAL, 0.4, (*clue.evidence, "portal venous is the commonest single phase")
+        )
     if text(header, "Modality") == Modality.MR:
         return PhaseGuess(Phase.PRE, 0.2, ("nothing in its headers tells the phase",))
     return PhaseGuess(None, 0.0, ("nothing in its headers tells the phase",))

@@ -26,7 +26,8 @@ class PhaseRow:
     Attributes:
         line: in the file, from 1.
         study: which study it is of, "" where the table does not say.
-        series: SeriesInstanceUID, series number or file name; ":2" behind it for the second time point.
+        series: SeriesInstanceUID, series number or file name; ":2" behind it for the second time
+            point.
         phase: None for no contrast phase.
     """
 
@@ -51,26 +52,45 @@ def read_phase_table(file: Path, *, studies: bool = False) -> tuple[PhaseRow, ..
     try:
         content = file.read_text(encoding="utf-8-sig")
         first = content.partition("\n")[0]
-        table = csv.DictReader(StringIO(content), delimiter=";" if ";" in first and "," not in first else ",")
+        table = csv.DictReader(
+            StringIO(content), delimiter=";" if ";" in first and "," not in first else ","
+        )
         columns = {(name or "").strip().lower(): name for name in table.fieldnames or ()}
         found = [(table.line_num, row) for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"the table of phases {file.name} cannot be read: give a CSV file in UTF-8") from error
-    missing = [name for name in ("study", "series", "phase") if name not in columns and (studies or name != "study")]
+        raise InputError(
+            f"the table of phases {file.name} cannot be read: give a CSV file in UTF-8"
+        ) from error
+    missing = [
+        name
+        for name in ("study", "series", "phase")
+        if name not in columns and (studies or name != "study")
+    ]
     if missing:
         raise InputError(
-            f"the table of phases {file.name} has no column {' and no column '.join(missing)}: its first line names the columns"
+            f"the table of phases {file.name} has no column {' and no column '.join(missing)}: its"
+            " first line names the columns"
         )
     rows = []
     for line, row in found:
-        study, series, said = ((row.get(columns.get(name, "")) or "").strip() for name in ("study", "series", "phase"))
+        study, series, said = (
+            (row.get(columns.get(name, "")) or "").strip() for name in ("study", "series", "phase")
+        )
         if said.lower() not in PHASES:
-            raise InputError(f"line {line} of {file.name} names no known phase: use {', '.join(PHASES)}")
+            raise InputError(
+                f"line {line} of {file.name} names no known phase: use {', '.join(PHASES)}"
+            )
         if not series or (studies and not study):
-            raise InputError(f"line {line} of {file.name} does not say which {'series' if study or not studies else 'study'} it is about")
+            raise InputError(
+                f"line {line} of {file.name} does not say which"
+                f" {'series' if study or not studies else 'study'} it is about"
+            )
         rows.append(PhaseRow(line, study, series, PHASES[said.lower()]))
     if not rows:
-        raise InputError(f"the table of phases {file.name} has no row: say the phase of at least one series, or leave --phases out")
+        raise InputError(
+            f"the table of phases {file.name} has no row: say the phase of at least one series, or"
+            " leave --phases out"
+        )
     return tuple(rows)
 
 
@@ -84,23 +104,29 @@ def of_study(rows: Sequence[PhaseRow], names: Collection[str]) -> tuple[PhaseRow
         return tuple(rows)
     chosen = tuple(row for row in rows if row.study in ("", *names))
     if not chosen:
-        raise InputError("no line of the table of phases is about this study: `liverleaf inspect --json` tells what it is called")
+        raise InputError(
+            "no line of the table of phases is about this study: `liverleaf inspect --json` tells"
+            " what it is called"
+        )
     return chosen
 
 
 def decided(
-    rows: Sequence[PhaseRow], series: Sequence[Collection[str]], left_out: Sequence[tuple[Collection[str], str]] = ()
+    rows: Sequence[PhaseRow],
+    series: Sequence[Collection[str]],
+    left_out: Sequence[tuple[Collection[str], str]] = (),
 ) -> dict[int, PhaseGuess]:
     """What the table says, by index of the series.
 
     Args:
         rows: of one study.
         series: what each series, or each time point of one, may be called.
-        left_out: the same of series that cannot be used, with the reason; a row may say that they are no phase.
+        left_out: the same of series that cannot be used, with the reason; a row may say that they
+            are no phase.
 
     Raises:
-        InputError: a row is about no series or about several time points, gives a phase to a series that cannot be used, or two are about
-            one series or give one phase.
+        InputError: a row is about no series or about several time points, gives a phase to a series
+            that cannot be used, or two are about one series or give one phase.
     """
     lines: dict[int, int] = {}
     for row in rows:
@@ -108,26 +134,33 @@ def decided(
         reason = next((reason for names, reason in left_out if row.series in names), None)
         if not matches and reason is None:
             raise InputError(
-                f"line {row.line} of the table of phases names a series that the study does not have, or of which no image can be read: "
-                "`liverleaf inspect --json` lists them"
+                f"line {row.line} of the table of phases names a series that the study does not"
+                " have, or of which no image can be read: `liverleaf inspect --json` lists them"
             )
         if not matches and row.phase is not None:
-            raise InputError(f"line {row.line} of the table of phases gives a phase to a series that cannot be used: {reason}")
+            raise InputError(
+                f"line {row.line} of the table of phases gives a phase to a series that cannot be"
+                f" used: {reason}"
+            )
         if len(matches) > 1 and row.phase is not None:
             raise InputError(
-                f"line {row.line} of the table of phases names a series of {len(matches)} time points or parts: say which, as "
-                "`liverleaf inspect --json` calls them"
+                f"line {row.line} of the table of phases names a series of {len(matches)} time"
+                " points or parts: say which, as `liverleaf inspect --json` calls them"
             )
         for index in matches:
             if index in lines:
-                raise InputError(f"lines {lines[index]} and {row.line} of the table of phases are about the same series: leave one out")
+                raise InputError(
+                    f"lines {lines[index]} and {row.line} of the table of phases are about the same"
+                    " series: leave one out"
+                )
             lines[index] = row.line
     said = {row.line: row.phase for row in rows}
     first: dict[Phase, int] = {}
     for line, phase in said.items():
         if phase is not None and first.setdefault(phase, line) != line:
             raise InputError(
-                f"lines {first[phase]} and {line} of the table of phases both give the {phase.title} phase: each is one series"
+                f"lines {first[phase]} and {line} of the table of phases both give the"
+                f" {phase.title} phase: each is one series"
             )
     return {index: PhaseGuess(said[line], 1.0, (SAID,)) for index, line in lines.items()}
 
@@ -143,7 +176,18 @@ def write_phase_table(reports: Sequence[SeriesReport], file: Path) -> None:
             table = csv.writer(stream)
             table.writerow(("study", "series", "number", "description", "phase", "confidence"))
             for report in reports:
-                phase = report.phase.name.lower() if report.used and report.phase is not None else NONE
-                table.writerow((report.study, report.series, report.number, report.description, phase, f"{report.confidence:.2f}"))
+                phase = (
+                    report.phase.name.lower() if report.used and report.phase is not None else NONE
+                )
+                table.writerow(
+                    (
+                        report.study,
+                        report.series,
+                        report.number,
+                        report.description,
+                        phase,
+                        f"{report.confidence:.2f}",
+                    )
+                )
     except FileExistsError as error:
         raise InputError(f"{file} exists already: remove it or choose another name") from error

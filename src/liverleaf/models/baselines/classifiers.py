@@ -1,10 +1,13 @@
 """The phases of a slice in, its curve or type out: VGG-16, ResNet-50, DenseNet-121 and Inception, the rivals of MTI-Net's Tables 2 and 3.
 
-Their first convolution takes the phases in place of colours and their last layer is linear, to a curve's values or to the logits of types.
-Nothing is pretrained. The notable choices:
-- MONAI's ResNet-50 strides in the 3x3 convolution of a block, as nearly everyone's does, where He et al. strode in the 1x1 before it;
-- Inception is GoogLeNet, which the paper of MTI-Net cites, with its local response normalisation and without its two auxiliary classifiers;
-- VGG-16 and Inception have no batch normalisation, and start from He's initialisation in place of a shallower network's weights.
+Their first convolution takes the phases in place of colours and their last layer is linear, to a
+curve's values or to the logits of types. Nothing is pretrained. The notable choices:
+- MONAI's ResNet-50 strides in the 3x3 convolution of a block, as nearly everyone's does, where He
+  et al. strode in the 1x1 before it;
+- Inception is GoogLeNet, which the paper of MTI-Net cites, with its local response normalisation
+  and without its two auxiliary classifiers;
+- VGG-16 and Inception have no batch normalisation, and start from He's initialisation in place of a
+  shallower network's weights.
 
 Shape suffixes: B slices, P phases, C channels, Y rows, X columns.
 """
@@ -33,7 +36,8 @@ INCEPTION = (
     ),
     ((256, 160, 320, 32, 128, 128), (384, 192, 384, 48, 128, 128)),
 )
-"""Channels of the Inception modules 3a to 5b: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection (Szegedy et al., Table 1)."""
+"""Channels of the Inception modules 3a to 5b: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool
+projection (Szegedy et al., Table 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +60,19 @@ class ClassifierConfig:
 
     def __post_init__(self) -> None:
         if self.architecture not in _BUILDERS:
-            raise ValueError(f"architecture is one of {', '.join(_BUILDERS)}, got {self.architecture!r}")
+            raise ValueError(
+                f"architecture is one of {', '.join(_BUILDERS)}, got {self.architecture!r}"
+            )
         if self.size < 64:
-            raise ValueError(f"the classifiers halve their images five times and need 64 pixels, got size={self.size}")
+            raise ValueError(
+                "the classifiers halve their images five times and need 64 pixels, got"
+                f" size={self.size}"
+            )
         if self.inputs < 1 or self.outputs < 1 or self.width <= 0:
-            raise ValueError(f"inputs, outputs and width are positive, got {self.inputs}, {self.outputs} and {self.width}")
+            raise ValueError(
+                f"inputs, outputs and width are positive, got {self.inputs}, {self.outputs} and"
+                f" {self.width}"
+            )
 
     def channels(self, published: int) -> int:
         """How many channels a layer has that was published with so many."""
@@ -79,18 +91,23 @@ class Classifier(nn.Module):
         """Values of the curve or logits of the types, shape (B, outputs).
 
         Raises:
-            ValueError: the images are not of the size or number of phases that the network was built for.
+            ValueError: the images are not of the size or number of phases that the network was
+                built for.
         """
         expected = (self.config.inputs, self.config.size, self.config.size)
         if images_BPYX.shape[1:] != expected:
-            raise ValueError(f"this classifier was built for phases, rows and columns {expected}, got {tuple(images_BPYX.shape[1:])}")
+            raise ValueError(
+                f"this classifier was built for phases, rows and columns {expected}, got"
+                f" {tuple(images_BPYX.shape[1:])}"
+            )
         return self.network(images_BPYX)
 
 
 def vgg_16(config: ClassifierConfig) -> nn.Sequential:
     """VGG-16, configuration D; the maps are averaged to 7 x 7 before the dense layers, so that images of any size fit.
 
-    Reference: Simonyan and Zisserman, Very deep convolutional networks for large-scale image recognition, ICLR 2015.
+    Reference: Simonyan and Zisserman, Very deep convolutional networks for large-scale image
+    recognition, ICLR 2015.
     """
     layers: list[nn.Module] = []
     inputs = config.inputs
@@ -128,7 +145,13 @@ def densenet_121(config: ClassifierConfig) -> nn.Module:
 
     Reference: Huang et al., Densely connected convolutional networks, CVPR 2017.
     """
-    return DenseNet121(2, config.inputs, config.outputs, init_features=config.channels(64), growth_rate=config.channels(32))
+    return DenseNet121(
+        2,
+        config.inputs,
+        config.outputs,
+        init_features=config.channels(64),
+        growth_rate=config.channels(32),
+    )
 
 
 def inception(config: ClassifierConfig) -> nn.Sequential:
@@ -153,7 +176,12 @@ def inception(config: ClassifierConfig) -> nn.Sequential:
             module = InceptionModule(outputs, *map(config.channels, published))
             layers.append(module)
             outputs = module.outputs
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.4), nn.Linear(outputs, config.outputs)]
+    layers += [
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.4),
+        nn.Linear(outputs, config.outputs),
+    ]
     return _he_initialised(nn.Sequential(*layers))
 
 
@@ -162,18 +190,34 @@ class InceptionModule(nn.Module):
 
     Args:
         inputs: channels in.
-        one, three_reduce, three, five_reduce, five, pooled: channels of the branches, named as in Table 1 of Szegedy et al.
+        one, three_reduce, three, five_reduce, five, pooled: channels of the branches, named as in
+            Table 1 of Szegedy et al.
     """
 
-    def __init__(self, inputs: int, one: int, three_reduce: int, three: int, five_reduce: int, five: int, pooled: int) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        one: int,
+        three_reduce: int,
+        three: int,
+        five_reduce: int,
+        five: int,
+        pooled: int,
+    ) -> None:
         super().__init__()
         self.outputs = one + three + five + pooled
         self.branches = nn.ModuleList(
             nn.Sequential(*layers)
             for layers in (
                 _convolution(inputs, one, kernel=1),
-                (*_convolution(inputs, three_reduce, kernel=1), *_convolution(three_reduce, three, kernel=3)),
-                (*_convolution(inputs, five_reduce, kernel=1), *_convolution(five_reduce, five, kernel=5)),
+                (
+                    *_convolution(inputs, three_reduce, kernel=1),
+                    *_convolution(three_reduce, three, kernel=3),
+                ),
+                (
+                    *_convolution(inputs, five_reduce, kernel=1),
+                    *_convolution(five_reduce, five, kernel=5),
+                ),
                 (nn.MaxPool2d(3, stride=1, padding=1), *_convolution(inputs, pooled, kernel=1)),
             )
         )
@@ -183,8 +227,12 @@ class InceptionModule(nn.Module):
         return torch.cat([branch(x_BCYX) for branch in self.branches], dim=1)
 
 
-def _convolution(inputs: int, outputs: int, *, kernel: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2), nn.ReLU(inplace=True)
+def _convolution(
+    inputs: int, outputs: int, *, kernel: int, stride: int = 1
+) -> tuple[nn.Module, nn.Module]:
+    return nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2), nn.ReLU(
+        inplace=True
+    )
 
 
 def _halve() -> nn.MaxPool2d:
@@ -204,4 +252,9 @@ def _he_initialised(network: nn.Sequential) -> nn.Sequential:
     return network
 
 
-_BUILDERS = {"vgg-16": vgg_16, "resnet-50": resnet_50, "densenet-121": densenet_121, "inception": inception}
+_BUILDERS = {
+    "vgg-16": vgg_16,
+    "resnet-50": resnet_50,
+    "densenet-121": densenet_121,
+    "inception": inception,
+}

@@ -1,20 +1,24 @@
 """MD-FF (its authors write DM-FF): the phases of a slice in, the logits of its lesion mask out.
 
-Xu, Wu, Wang, Chen, Gao, Liu and Zhang, Accurate segmentation of liver tumor from multi-modality non-contrast images using a dual-stream
-multi-level fusion framework, Computerized Medical Imaging and Graphics 116:102414, 2024.
+Xu, Wu, Wang, Chen, Gao, Liu and Zhang, Accurate segmentation of liver tumor from multi-modality
+non-contrast images using a dual-stream multi-level fusion framework, Computerized Medical Imaging
+and Graphics 116:102414, 2024.
 
-The paper says: an attention-based encoder-decoder per modality; one module fuses learned features into a representation that the
-modalities share, another fuses the evidence of their decisions, so that modalities in conflict do not disturb each other. It gives no code,
-and what we could read of it no layers. Our reading:
-- the encoder-decoder is an Attention U-Net (Oktay et al., Attention U-Net: learning where to look for the pancreas, MIDL 2018), with
-  MONAI's attention gates;
-- features are fused at every level of the decoders, coarsest first: concatenated, weighted by squeeze and excitation, convolved with what
-  was fused below;
-- the shared stream and every modality vote with evidence for lesion and background (Sensoy et al., NeurIPS 2018), and the votes are
-  combined by Dempster's rule (Han et al., Trusted multi-view classification, ICLR 2021);
+The paper says: an attention-based encoder-decoder per modality; one module fuses learned features
+into a representation that the modalities share, another fuses the evidence of their decisions, so
+that modalities in conflict do not disturb each other. It gives no code, and what we could read of
+it no layers. Our reading:
+- the encoder-decoder is an Attention U-Net (Oktay et al., Attention U-Net: learning where to look
+  for the pancreas, MIDL 2018), with MONAI's attention gates;
+- features are fused at every level of the decoders, coarsest first: concatenated, weighted by
+  squeeze and excitation, convolved with what was fused below;
+- the shared stream and every modality vote with evidence for lesion and background (Sensoy et al.,
+  NeurIPS 2018), and the votes are combined by Dempster's rule (Han et al., Trusted multi-view
+  classification, ICLR 2021);
 - every voter has the evidential loss, the combined vote the soft Dice.
 
-Shape suffixes: B slices, P phases, S sources, C channels, 2 lesion and background, 3 masses, Y rows, X columns.
+Shape suffixes: B slices, P phases, S sources, C channels, 2 lesion and background, 3 masses, Y
+rows, X columns.
 """
 
 from __future__ import annotations
@@ -70,8 +74,12 @@ class AttentionUNet(nn.Module):
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
-        self.encoder = nn.ModuleList(ConvBlock(inputs, outputs, convs=2) for inputs, outputs in pairwise((1, *widths)))
-        self.decoder = nn.ModuleList(GatedUp(inputs, outputs) for inputs, outputs in pairwise(reversed(widths)))
+        self.encoder = nn.ModuleList(
+            ConvBlock(inputs, outputs, convs=2) for inputs, outputs in pairwise((1, *widths))
+        )
+        self.decoder = nn.ModuleList(
+            GatedUp(inputs, outputs) for inputs, outputs in pairwise(reversed(widths))
+        )
 
     def forward(self, image_B1YX: Tensor) -> list[Tensor]:
         """At 1/16, 1/8, 1/4, 1/2 of the input's size and at its size."""
@@ -91,7 +99,9 @@ class FeatureFusion(nn.Module):
 
     def __init__(self, phases: int, width: int, *, below: int, reduction: int) -> None:
         super().__init__()
-        self.weigh = ChannelSELayer(2, phases * width, r=reduction, acti_type_1="relu", acti_type_2="sigmoid")
+        self.weigh = ChannelSELayer(
+            2, phases * width, r=reduction, acti_type_1="relu", acti_type_2="sigmoid"
+        )
         self.up = UpBlock(below, width) if below else None
         self.merge = ConvBlock(phases * width + (width if below else 0), width)
 
@@ -114,7 +124,9 @@ class MDFF(nn.Module):
             FeatureFusion(config.phases, width, below=below, reduction=config.reduction)
             for below, width in pairwise((0, *reversed(config.widths)))
         )
-        self.votes = nn.ModuleList(nn.Conv2d(config.widths[0], 2, kernel_size=1) for _ in range(config.phases + 1))
+        self.votes = nn.ModuleList(
+            nn.Conv2d(config.widths[0], 2, kernel_size=1) for _ in range(config.phases + 1)
+        )
 
     def forward(self, images_BPYX: Tensor) -> Tensor:
         """Log-odds of the pignistic probability of the lesion, shape (B, 1, Y, X), float32."""
@@ -127,18 +139,31 @@ class MDFF(nn.Module):
             ValueError: on images whose sides are not multiples of 16.
         """
         if any(side % 16 for side in images_BPYX.shape[-2:]):
-            raise ValueError(f"MD-FF needs sides that are multiples of 16, got {tuple(images_BPYX.shape[-2:])}: pad the images")
-        decoded = [stream(image) for stream, image in zip(self.streams, images_BPYX.chunk(self.config.phases, dim=1), strict=True)]
+            raise ValueError(
+                f"MD-FF needs sides that are multiples of 16, got {tuple(images_BPYX.shape[-2:])}:"
+                " pad the images"
+            )
+        decoded = [
+            stream(image)
+            for stream, image in zip(
+                self.streams, images_BPYX.chunk(self.config.phases, dim=1), strict=True
+            )
+        ]
         shared_BCYX = None
         for level, fuse in zip(zip(*decoded, strict=True), self.fusion, strict=True):
             shared_BCYX = fuse(list(level), shared_BCYX)
         finest = [*(levels[-1] for levels in decoded), shared_BCYX]
-        return [F.softplus(vote(features).float()) for vote, features in zip(self.votes, finest, strict=True)]
+        return [
+            F.softplus(vote(features).float())
+            for vote, features in zip(self.votes, finest, strict=True)
+        ]
 
     def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:
         """Mean evidential loss of the voters, plus one minus the soft Dice of the joint vote; caution grows with `progress` from 0 to 1."""
         evidence = self.evidence(images_BPYX)
-        alone = torch.stack([evidential_loss(votes, mask_B1YX, caution=progress) for votes in evidence]).mean()
+        alone = torch.stack(
+            [evidential_loss(votes, mask_B1YX, caution=progress) for votes in evidence]
+        ).mean()
         return alone + losses.soft_dice(log_odds(self._decide(evidence)), mask_B1YX)
 
     @staticmethod

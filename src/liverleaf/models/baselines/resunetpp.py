@@ -1,12 +1,13 @@
 """ResUNet++: the phases of a slice in, the logits of its lesion mask out.
 
-Jha, Smedsrud, Riegler, Johansen, de Lange, Halvorsen and Johansen, ResUNet++: an advanced architecture for medical image segmentation,
-IEEE International Symposium on Multimedia (ISM) 2019.
+Jha, Smedsrud, Riegler, Johansen, de Lange, Halvorsen and Johansen, ResUNet++: an advanced
+architecture for medical image segmentation, IEEE International Symposium on Multimedia (ISM) 2019.
 
 The notable choices:
 - filters 16 to 256, squeeze and excitation with ratio 8 after every residual block, as published;
-- what the figure leaves open is read from the authors' programme: the branches of the atrous pyramid (rates 1, 6, 12, 18) are added, the
-  attention is a convolution that multiplies, with no sigmoid, and the shortcuts are normalised;
+- what the figure leaves open is read from the authors' programme: the branches of the atrous
+  pyramid (rates 1, 6, 12, 18) are added, the attention is a convolution that multiplies, with no
+  sigmoid, and the shortcuts are normalised;
 - MONAI's squeeze and excitation has biases, the authors' none.
 
 Shape suffixes: B slices, P phases, C channels, Y rows, X columns.
@@ -63,12 +64,22 @@ class ResidualBlock(nn.Module):
         stem: the first block of the network, which does not normalise the images.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int, reduction: int, stem: bool = False) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, *, stride: int, reduction: int, stem: bool = False
+    ) -> None:
         super().__init__()
-        first = _conv(inputs, outputs, stride=stride) if stem else _norm_relu_conv(inputs, outputs, stride=stride)
+        first = (
+            _conv(inputs, outputs, stride=stride)
+            if stem
+            else _norm_relu_conv(inputs, outputs, stride=stride)
+        )
         self.body = nn.Sequential(first, _norm_relu_conv(outputs, outputs))
-        self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride), nn.BatchNorm2d(outputs))
-        self.excite = ChannelSELayer(2, outputs, r=reduction, acti_type_1="relu", acti_type_2="sigmoid")
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(inputs, outputs, kernel_size=1, stride=stride), nn.BatchNorm2d(outputs)
+        )
+        self.excite = ChannelSELayer(
+            2, outputs, r=reduction, acti_type_1="relu", acti_type_2="sigmoid"
+        )
 
     def forward(self, x_BCYX: Tensor) -> Tensor:
         """Y and X divided by the stride."""
@@ -81,7 +92,11 @@ class AtrousPyramid(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, rates: tuple[int, ...]) -> None:
         super().__init__()
         self.branches = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(inputs, outputs, kernel_size=3, padding=rate, dilation=rate), nn.BatchNorm2d(outputs)) for rate in rates
+            nn.Sequential(
+                nn.Conv2d(inputs, outputs, kernel_size=3, padding=rate, dilation=rate),
+                nn.BatchNorm2d(outputs),
+            )
+            for rate in rates
         )
         self.merge = nn.Conv2d(outputs, outputs, kernel_size=1)
 
@@ -103,7 +118,9 @@ class AttentionUp(nn.Module):
     def forward(self, x_BCYX: Tensor, skip_BCYX: Tensor) -> Tensor:
         """`skip_BCYX` has twice the rows and columns of `x_BCYX`, as has the answer."""
         weight = self.gate(F.max_pool2d(self.gate_skip(skip_BCYX), 2) + self.gate_below(x_BCYX))
-        return self.block(torch.cat([F.interpolate(weight * x_BCYX, scale_factor=2.0), skip_BCYX], dim=1))
+        return self.block(
+            torch.cat([F.interpolate(weight * x_BCYX, scale_factor=2.0), skip_BCYX], dim=1)
+        )
 
 
 class ResUNetPP(nn.Module):
@@ -120,7 +137,10 @@ class ResUNetPP(nn.Module):
         self.encoder = nn.ModuleList(
             [
                 ResidualBlock(config.phases, w1, stride=1, reduction=config.reduction, stem=True),
-                *(ResidualBlock(inputs, outputs, stride=2, reduction=config.reduction) for inputs, outputs in pairwise((w1, w2, w3, w4))),
+                *(
+                    ResidualBlock(inputs, outputs, stride=2, reduction=config.reduction)
+                    for inputs, outputs in pairwise((w1, w2, w3, w4))
+                ),
             ]
         )
         self.bridge = AtrousPyramid(w4, w5, rates=config.rates)
@@ -128,12 +148,17 @@ class ResUNetPP(nn.Module):
             AttentionUp(inputs, skip, outputs, reduction=config.reduction)
             for inputs, skip, outputs in ((w5, w3, w4), (w4, w2, w3), (w3, w1, w2))
         )
-        self.output = nn.Sequential(AtrousPyramid(w2, w1, rates=config.rates), nn.Conv2d(w1, 1, kernel_size=1))
+        self.output = nn.Sequential(
+            AtrousPyramid(w2, w1, rates=config.rates), nn.Conv2d(w1, 1, kernel_size=1)
+        )
 
     def forward(self, images_BPYX: Tensor) -> Tensor:
         """Mask logits of shape (B, 1, Y, X), float32."""
         if any(side % 8 for side in images_BPYX.shape[-2:]):
-            raise ValueError(f"ResUNet++ needs sides that are multiples of 8, got {tuple(images_BPYX.shape[-2:])}: pad the images")
+            raise ValueError(
+                "ResUNet++ needs sides that are multiples of 8, got"
+                f" {tuple(images_BPYX.shape[-2:])}: pad the images"
+            )
         levels = []
         x_BCYX = images_BPYX
         for block in self.encoder:

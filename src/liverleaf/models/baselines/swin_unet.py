@@ -1,13 +1,17 @@
 """Swin-Unet: the phases of a slice in, the logits of its lesion mask out.
 
-Cao, Wang, Chen, Jiang, Zhang, Tian and Wang, Swin-Unet: Unet-like pure transformer for medical image segmentation, ECCV Workshops 2022
-(arXiv:2105.05537, 2021).
+Cao, Wang, Chen, Jiang, Zhang, Tian and Wang, Swin-Unet: Unet-like pure transformer for medical
+image segmentation, ECCV Workshops 2022 (arXiv:2105.05537, 2021).
 
-The Transformer blocks and the patch merging are MONAI's (MONAI's SwinUNETR is another network, with a convolutional decoder). The choices:
-- windows of 8 x 8 at 256 pixels, where the paper has 7 x 7 at 224: as many windows per side, and none of them padded;
-- the skips leave the encoder after the blocks of a level, as the paper's figure has it (the authors' programme takes them before);
+The Transformer blocks and the patch merging are MONAI's (MONAI's SwinUNETR is another network, with
+a convolutional decoder). The choices:
+- windows of 8 x 8 at 256 pixels, where the paper has 7 x 7 at 224: as many windows per side, and
+  none of them padded;
+- the skips leave the encoder after the blocks of a level, as the paper's figure has it (the
+  authors' programme takes them before);
 - nothing is pretrained, where the paper starts from ImageNet;
-- one logit for the lesion takes the place of a softmax; the Dice of the loss is the lesion's alone, with no squares in it.
+- one logit for the lesion takes the place of a softmax; the Dice of the loss is the lesion's alone,
+  with no squares in it.
 
 Shape suffixes: B slices, P phases, Y rows, X columns, C channels.
 """
@@ -37,7 +41,8 @@ class SwinUNetConfig:
         depths: Transformer blocks per level, the last is the bottleneck.
         heads: attention heads per level.
         window: side of an attention window in tokens; a level of fewer tokens has one window.
-        drop_path: share of residual branches left out at the deepest block, rising linearly from 0 (stochastic depth).
+        drop_path: share of residual branches left out at the deepest block, rising linearly from 0
+            (stochastic depth).
     """
 
     phases: int = 4
@@ -51,12 +56,15 @@ class SwinUNetConfig:
 
     def __post_init__(self) -> None:
         if len(self.depths) != len(self.heads):
-            raise ValueError(f"depths and heads are one per level, got depths={self.depths}, heads={self.heads}")
+            raise ValueError(
+                f"depths and heads are one per level, got depths={self.depths}, heads={self.heads}"
+            )
         for level in range(len(self.depths)):
             cell = self.patch * 2**level
             if self.size % cell or self.size // cell % min(self.window, self.size // cell):
                 raise ValueError(
-                    f"windows must tile every level, got size={self.size}, patch={self.patch}, window={self.window}: see level {level}"
+                    f"windows must tile every level, got size={self.size}, patch={self.patch},"
+                    f" window={self.window}: see level {level}"
                 )
 
 
@@ -71,15 +79,23 @@ class SwinStage(nn.Module):
         drop_path: one rate per block.
     """
 
-    def __init__(self, width: int, *, heads: int, side: int, window: int, drop_path: list[float]) -> None:
+    def __init__(
+        self, width: int, *, heads: int, side: int, window: int, drop_path: list[float]
+    ) -> None:
         super().__init__()
         self.window = min(window, side)
         half = window // 2 if side > window else 0
         self.blocks = nn.ModuleList(
-            SwinTransformerBlock(width, heads, (self.window,) * 2, (half * (index % 2),) * 2, drop_path=rate)
+            SwinTransformerBlock(
+                width, heads, (self.window,) * 2, (half * (index % 2),) * 2, drop_path=rate
+            )
             for index, rate in enumerate(drop_path)
         )
-        mask = compute_mask((side, side), (self.window,) * 2, (half,) * 2, "cpu") if half else torch.zeros(0)  # type: ignore[no-untyped-call]
+        mask = (
+            compute_mask((side, side), (self.window,) * 2, (half,) * 2, "cpu")
+            if half
+            else torch.zeros(0)
+        )
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x_BYXC: Tensor) -> Tensor:
@@ -117,14 +133,24 @@ class SwinUNet(nn.Module):
         self.config = config
         levels = len(config.depths)
         widths = [config.width * 2**level for level in range(levels)]
-        rising = iter(torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").tolist())
+        rising = iter(
+            torch.linspace(0, config.drop_path, sum(config.depths), device="cpu").tolist()
+        )
         rates = [list(islice(rising, depth)) for depth in config.depths]
 
         def stage(level: int) -> SwinStage:
             side = config.size // config.patch // 2**level
-            return SwinStage(widths[level], heads=config.heads[level], side=side, window=config.window, drop_path=rates[level])
+            return SwinStage(
+                widths[level],
+                heads=config.heads[level],
+                side=side,
+                window=config.window,
+                drop_path=rates[level],
+            )
 
-        self.embed = nn.Conv2d(config.phases, config.width, kernel_size=config.patch, stride=config.patch)
+        self.embed = nn.Conv2d(
+            config.phases, config.width, kernel_size=config.patch, stride=config.patch
+        )
         self.embed_norm = nn.LayerNorm(config.width)
         self.down = nn.ModuleList(stage(level) for level in range(levels))
         self.merge = nn.ModuleList(PatchMergingV2(width, spatial_dims=2) for width in widths[:-1])
@@ -141,7 +167,10 @@ class SwinUNet(nn.Module):
         """Mask logits of shape (B, 1, Y, X), float32."""
         side = self.config.size
         if images_BPYX.shape[-2:] != (side, side):
-            raise ValueError(f"this Swin-Unet was built for {side} x {side} pixels, got {tuple(images_BPYX.shape[-2:])}")
+            raise ValueError(
+                f"this Swin-Unet was built for {side} x {side} pixels, got"
+                f" {tuple(images_BPYX.shape[-2:])}"
+            )
         x_BYXC = self.embed_norm(self.embed(images_BPYX).permute(0, 2, 3, 1))
         skips = []
         for stage, merge in zip(self.down, self.merge, strict=False):
@@ -158,7 +187,9 @@ class SwinUNet(nn.Module):
     def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:  # noqa: ARG002
         """0.4 cross-entropy and 0.6 soft Dice, as published; `progress` changes nothing."""
         logits_B1YX = self(images_BPYX)
-        return 0.4 * F.binary_cross_entropy_with_logits(logits_B1YX, mask_B1YX) + 0.6 * losses.soft_dice(logits_B1YX, mask_B1YX)
+        return 0.4 * F.binary_cross_entropy_with_logits(
+            logits_B1YX, mask_B1YX
+        ) + 0.6 * losses.soft_dice(logits_B1YX, mask_B1YX)
 
 
 def _initialise(module: nn.Module) -> None:

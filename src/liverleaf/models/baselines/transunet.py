@@ -1,13 +1,16 @@
 """TransUNet: the phases of a slice in, the logits of its lesion mask out.
 
-Chen, Lu, Yu, Luo, Adeli, Wang, Lu, Yuille and Zhou, TransUNet: transformers make strong encoders for medical image segmentation,
-arXiv:2102.04306, 2021.
+Chen, Lu, Yu, Luo, Adeli, Wang, Lu, Yuille and Zhou, TransUNet: transformers make strong encoders
+for medical image segmentation, arXiv:2102.04306, 2021.
 
 The notable choices:
-- "R50-ViT-B/16": the first three stages of a ResNet-50 with weight-standardised convolutions and GroupNorm, whose 16 x 16 grid of features
-  is the sequence of a ViT-B; the cascaded upsampler takes its skips from the ResNet;
-- nothing is pretrained, where the paper starts from ImageNet: no rival here, and not MTI-Net, has seen another picture;
-- one logit for the lesion takes the place of a softmax over two classes; the Dice of the loss is the lesion's alone, with no squares in it;
+- "R50-ViT-B/16": the first three stages of a ResNet-50 with weight-standardised convolutions and
+  GroupNorm, whose 16 x 16 grid of features is the sequence of a ViT-B; the cascaded upsampler takes
+  its skips from the ResNet;
+- nothing is pretrained, where the paper starts from ImageNet: no rival here, and not MTI-Net, has
+  seen another picture;
+- one logit for the lesion takes the place of a softmax over two classes; the Dice of the loss is
+  the lesion's alone, with no squares in it;
 - it is fixed to one size of input, by its learned positions.
 
 Shape suffixes: B slices, P phases, C channels, Y rows, X columns, N tokens, D token width.
@@ -33,7 +36,8 @@ class TransUNetConfig:
     Attributes:
         phases: how many contrast phases go in, as channels.
         size: side of the square input in pixels, a multiple of 16.
-        stem_width: channels of the ResNet's first convolution; its three stages have 4, 8 and 16 times as many.
+        stem_width: channels of the ResNet's first convolution; its three stages have 4, 8 and 16
+            times as many.
         stem_blocks: bottleneck blocks of the three stages.
         norm_groups: groups of the ResNet's GroupNorm.
         width: of a token.
@@ -60,7 +64,9 @@ class TransUNetConfig:
 
     def __post_init__(self) -> None:
         if self.size % 16:
-            raise ValueError(f"TransUNet needs a size that is a multiple of 16, got size={self.size}")
+            raise ValueError(
+                f"TransUNet needs a size that is a multiple of 16, got size={self.size}"
+            )
 
 
 class StandardisedConv(nn.Conv2d):
@@ -69,10 +75,18 @@ class StandardisedConv(nn.Conv2d):
     def forward(self, x_BCYX: Tensor) -> Tensor:
         """As `Conv2d`."""
         variance, mean = torch.var_mean(self.weight, dim=(1, 2, 3), keepdim=True, correction=0)
-        return F.conv2d(x_BCYX, (self.weight - mean) * (variance + 1e-5).rsqrt(), None, self.stride, self.padding)
+        return F.conv2d(
+            x_BCYX,
+            (self.weight - mean) * (variance + 1e-5).rsqrt(),
+            None,
+            self.stride,
+            self.padding,
+        )
 
 
-def _conv_norm(inputs: int, outputs: int, kernel: int, *, groups: int, stride: int = 1) -> nn.Sequential:
+def _conv_norm(
+    inputs: int, outputs: int, kernel: int, *, groups: int, stride: int = 1
+) -> nn.Sequential:
     conv = StandardisedConv(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
     return nn.Sequential(conv, nn.GroupNorm(groups, outputs, eps=1e-6))
 
@@ -91,7 +105,11 @@ class Bottleneck(nn.Module):
             _conv_norm(inner, outputs, 1, groups=groups),
         )
         changes = stride != 1 or inputs != outputs
-        self.shortcut = _conv_norm(inputs, outputs, 1, groups=outputs, stride=stride) if changes else nn.Identity()
+        self.shortcut = (
+            _conv_norm(inputs, outputs, 1, groups=outputs, stride=stride)
+            if changes
+            else nn.Identity()
+        )
 
     def forward(self, x_BCYX: Tensor) -> Tensor:
         """Y and X divided by the stride."""
@@ -104,17 +122,25 @@ class Stem(nn.Module):
     def __init__(self, config: TransUNetConfig) -> None:
         super().__init__()
         width, groups = config.stem_width, config.norm_groups
-        self.root = nn.Sequential(_conv_norm(config.phases, width, 7, groups=groups, stride=2), nn.ReLU())
+        self.root = nn.Sequential(
+            _conv_norm(config.phases, width, 7, groups=groups, stride=2), nn.ReLU()
+        )
         self.stages = nn.ModuleList()
-        for stage, (inputs, outputs) in enumerate(pairwise((width, 4 * width, 8 * width, 16 * width))):
+        for stage, (inputs, outputs) in enumerate(
+            pairwise((width, 4 * width, 8 * width, 16 * width))
+        ):
             first = Bottleneck(inputs, outputs, stride=2 if stage else 1, groups=groups)
-            rest = (Bottleneck(outputs, outputs, stride=1, groups=groups) for _ in range(config.stem_blocks[stage] - 1))
+            rest = (
+                Bottleneck(outputs, outputs, stride=1, groups=groups)
+                for _ in range(config.stem_blocks[stage] - 1)
+            )
             self.stages.append(nn.Sequential(first, *rest))
 
     def forward(self, images_BPYX: Tensor) -> list[Tensor]:
         """Finest first."""
         levels = [self.root(images_BPYX)]
-        x_BCYX = F.max_pool2d(levels[0], 3, stride=2, ceil_mode=True)  # unpadded, as published, but for the last row and column
+        # unpadded, as published, but for the last row and column
+        x_BCYX = F.max_pool2d(levels[0], 3, stride=2, ceil_mode=True)
         for stage in self.stages:
             x_BCYX = stage(x_BCYX)
             levels.append(x_BCYX)
@@ -136,14 +162,24 @@ class TransUNet(nn.Module):
         self.positions_ND = nn.Parameter(torch.zeros((config.size // 16) ** 2, config.width))
         self.dropout = nn.Dropout(config.dropout)
         block = nn.TransformerEncoderLayer(
-            config.width, config.heads, config.mlp_width, config.dropout, activation=F.gelu, batch_first=True, norm_first=True
+            config.width,
+            config.heads,
+            config.mlp_width,
+            config.dropout,
+            activation=F.gelu,
+            batch_first=True,
+            norm_first=True,
         )
-        self.transformer = nn.TransformerEncoder(block, config.blocks, norm=nn.LayerNorm(config.width), enable_nested_tensor=False)
+        self.transformer = nn.TransformerEncoder(
+            block, config.blocks, norm=nn.LayerNorm(config.width), enable_nested_tensor=False
+        )
         self.neck = ConvBlock(config.width, config.neck)
         skips = (8 * config.stem_width, 4 * config.stem_width, config.stem_width, 0)
         self.decoder = nn.ModuleList(
             ConvBlock(inputs + skip, outputs, convs=2)
-            for (inputs, outputs), skip in zip(pairwise((config.neck, *config.decoder_widths)), skips, strict=True)
+            for (inputs, outputs), skip in zip(
+                pairwise((config.neck, *config.decoder_widths)), skips, strict=True
+            )
         )
         self.head = nn.Conv2d(config.decoder_widths[-1], 1, kernel_size=3, padding=1)
 
@@ -151,7 +187,10 @@ class TransUNet(nn.Module):
         """Mask logits of shape (B, 1, Y, X), float32."""
         side = self.config.size
         if images_BPYX.shape[-2:] != (side, side):
-            raise ValueError(f"this TransUNet was built for {side} x {side} pixels, got {tuple(images_BPYX.shape[-2:])}")
+            raise ValueError(
+                f"this TransUNet was built for {side} x {side} pixels, got"
+                f" {tuple(images_BPYX.shape[-2:])}"
+            )
         *levels, last_BCYX = self.stem(images_BPYX)
         tokens_BND = self.embed(last_BCYX).flatten(2).transpose(1, 2) + self.positions_ND
         tokens_BND = self.transformer(self.dropout(tokens_BND))
@@ -164,4 +203,6 @@ class TransUNet(nn.Module):
     def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:  # noqa: ARG002
         """Half cross-entropy, half soft Dice, as published; `progress` changes nothing."""
         logits_B1YX = self(images_BPYX)
-        return 0.5 * F.binary_cross_entropy_with_logits(logits_B1YX, mask_B1YX) + 0.5 * losses.soft_dice(logits_B1YX, mask_B1YX)
+        return 0.5 * F.binary_cross_entropy_with_logits(
+            logits_B1YX, mask_B1YX
+        ) + 0.5 * losses.soft_dice(logits_B1YX, mask_B1YX)

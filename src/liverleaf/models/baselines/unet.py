@@ -1,11 +1,16 @@
 """U-Net: the phases of a slice in, the logits of its lesion mask out.
 
-Ronneberger, Fischer and Brox, U-Net: convolutional networks for biomedical image segmentation, MICCAI 2015.
+Ronneberger, Fischer and Brox, U-Net: convolutional networks for biomedical image segmentation,
+MICCAI 2015.
 
-MONAI's `BasicUNet` at the published widths. Where it and we depart from the paper, as nearly everyone does:
-- convolutions are padded, so that the mask has the size of the image, and each is followed by BatchNorm (Ioffe and Szegedy, ICML 2015);
-- the last upsampling keeps its 128 channels (the paper halves them), which adds 0.2 % of the parameters;
-- the cross-entropy is not weighted by the distance to touching cells, and there is no dropout at the end of the contracting path.
+MONAI's `BasicUNet` at the published widths. Where it and we depart from the paper, as nearly
+everyone does:
+- convolutions are padded, so that the mask has the size of the image, and each is followed by
+  BatchNorm (Ioffe and Szegedy, ICML 2015);
+- the last upsampling keeps its 128 channels (the paper halves them), which adds 0.2 % of the
+  parameters;
+- the cross-entropy is not weighted by the distance to touching cells, and there is no dropout at
+  the end of the contracting path.
 
 Shape suffixes: B slices, P phases, Y rows, X columns.
 """
@@ -40,7 +45,14 @@ class UNet(nn.Module):
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
-        self.network = BasicUNet(2, config.phases, 1, features=(*config.widths, config.widths[0]), act="RELU", norm="BATCH")
+        self.network = BasicUNet(
+            2,
+            config.phases,
+            1,
+            features=(*config.widths, config.widths[0]),
+            act="RELU",
+            norm="BATCH",
+        )
 
     def forward(self, images_BPYX: Tensor) -> Tensor:
         """Mask logits of shape (B, 1, Y, X), float32."""

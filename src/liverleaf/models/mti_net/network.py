@@ -1,17 +1,21 @@
 """MTI-Net: the phases of a slice in; the masks, the enhancement curve and the type of its tumours out.
 
-Xiao et al., Adversarial multi-task learning for liver tumor segmentation, dynamic enhancement regression, and classification,
-arXiv:2511.20793, 2025.
+Xiao et al., Adversarial multi-task learning for liver tumor segmentation, dynamic enhancement
+regression, and classification, arXiv:2511.20793, 2025.
 
-The notable choices, each a field of `MTINetConfig` (`docs/fidelity.md` lists them beside the paper's words):
-- one spatial encoder shared by the phases and one spectral encoder of the same shape, fused by MdIEF (Eq. 1);
-- with `heads="slice"`, the published heads: every channel of every phase is a token, one curve and one type per slice;
-- with `heads="lesion"`, ours: every phase and region of a lesion is a token, one curve and one type per LESION, so that two types may
-  share a slice, and any phase may be missing.
+The notable choices, each a field of `MTINetConfig` (`docs/fidelity.md` lists them beside the
+paper's words):
+- one spatial encoder shared by the phases and one spectral encoder of the same shape, fused by
+  MdIEF (Eq. 1);
+- with `heads="slice"`, the published heads: every channel of every phase is a token, one curve and
+  one type per slice;
+- with `heads="lesion"`, ours: every phase and region of a lesion is a token, one curve and one type
+  per LESION, so that two types may share a slice, and any phase may be missing.
 
 What goes in and out of the network are named tuples, which training frameworks move and cast.
 
-Shape suffixes: B slices, P phases, C channels, Y rows, X columns, K masks, L lesions, R regions of a lesion, T types, N tokens, D width.
+Shape suffixes: B slices, P phases, C channels, Y rows, X columns, K masks, L lesions, R regions of
+a lesion, T types, N tokens, D width.
 """
 
 from __future__ import annotations
@@ -41,16 +45,20 @@ class MTINetConfig:
         widths: channels of the four encoder blocks.
         convs: convolutions per encoder block.
         spatial, spectral: whether that encoder is there (the ablations); at least one must be.
-        fusion: "mdief" (Eq. 1 to the letter), "entropy" (weights from the Shannon entropy of each channel), "sum" (plain sum: no MdIEF).
-        cutoff: radius of the ideal high-pass filter as a fraction of the Nyquist frequency, in (0, 1).
-        subtraction: beside each phase, the spatial encoder sees by how much it differs from the mean of the phases scanned.
+        fusion: "mdief" (Eq. 1 to the letter), "entropy" (weights from the Shannon entropy of each
+            channel), "sum" (plain sum: no MdIEF).
+        cutoff: radius of the ideal high-pass filter as a fraction of the Nyquist frequency, in (0,
+            1).
+        subtraction: beside each phase, the spatial encoder sees by how much it differs from the
+            mean of the phases scanned.
         skips: skip connections from the encoder and the images to the decoder.
         heads: "slice" (published) or "lesion".
         size: side of the square input in pixels; only the slice heads fix it.
         blocks: Transformer blocks.
         head_width: d_k, the width of one attention head.
         token_width: width of a lesion token (lesion heads only).
-        measured: the curve is what the phases show under the lesion, corrected by the network, rather than told anew (lesion heads only).
+        measured: the curve is what the phases show under the lesion, corrected by the network,
+            rather than told anew (lesion heads only).
         dropout: in the Transformer.
     """
 
@@ -75,16 +83,23 @@ class MTINetConfig:
 
     def __post_init__(self) -> None:
         if not (self.spatial or self.spectral):
-            raise ValueError("an MTI-Net needs at least one encoder, got spatial=False, spectral=False")
+            raise ValueError(
+                "an MTI-Net needs at least one encoder, got spatial=False, spectral=False"
+            )
         if self.subtraction and not self.spatial:
             raise ValueError("subtraction needs the spatial encoder, got spatial=False")
         if not 0 < self.cutoff < 1:
-            raise ValueError(f"cutoff is a fraction of the Nyquist frequency in (0, 1), got {self.cutoff}")
+            raise ValueError(
+                f"cutoff is a fraction of the Nyquist frequency in (0, 1), got {self.cutoff}"
+            )
         if self.measured and self.heads == "slice":
-            raise ValueError('the slice heads do not know where a lesion is: measured=True needs heads="lesion"')
+            raise ValueError(
+                'the slice heads do not know where a lesion is: measured=True needs heads="lesion"'
+            )
         if self.heads == "slice" and (self.size % 16 or (self.size // 16) ** 2 % self.head_width):
             raise ValueError(
-                f"the slice heads need size/16 squared to be a multiple of head_width, got size={self.size}, head_width={self.head_width}"
+                "the slice heads need size/16 squared to be a multiple of head_width, got"
+                f" size={self.size}, head_width={self.head_width}"
             )
 
 
@@ -92,8 +107,9 @@ class Features(NamedTuple):
     """What the encoders say of a batch.
 
     Attributes:
-        levels_BPCYX: fused features after each encoder block, at 1/2, 1/4, 1/8 and 1/16 of the input's size; zero for missing phases.
-            The last alone where nothing needs the others: with slice heads and without skips.
+        levels_BPCYX: fused features after each encoder block, at 1/2, 1/4, 1/8 and 1/16 of the
+            input's size; zero for missing phases. The last alone where nothing needs the others:
+            with slice heads and without skips.
         mask_logits_BKYX: at the input's size.
     """
 
@@ -121,7 +137,9 @@ class Encoder(nn.Module):
     def __init__(self, widths: tuple[int, int, int, int], *, convs: int, inputs: int = 1) -> None:
         super().__init__()
         channels = (inputs, *widths)
-        self.blocks = nn.ModuleList(ConvBlock(channels[i], channels[i + 1], convs=convs, pool=True) for i in range(4))
+        self.blocks = nn.ModuleList(
+            ConvBlock(channels[i], channels[i + 1], convs=convs, pool=True) for i in range(4)
+        )
 
     def forward(self, x_BCYX: Tensor) -> list[Tensor]:
         """Features at 1/2, 1/4, 1/8 and 1/16 of the input's size."""
@@ -169,8 +187,14 @@ class SliceHeads(nn.Module):
         super().__init__()
         width = (config.size // 16) ** 2
         self.size = config.size
-        self.register_buffer("positions_ND", sinusoidal_positions(config.phases * config.widths[-1], width), persistent=False)
-        self.transformer = transformer(width, heads=width // config.head_width, blocks=config.blocks, dropout=config.dropout)
+        self.register_buffer(
+            "positions_ND",
+            sinusoidal_positions(config.phases * config.widths[-1], width),
+            persistent=False,
+        )
+        self.transformer = transformer(
+            width, heads=width // config.head_width, blocks=config.blocks, dropout=config.dropout
+        )
         self.to_curve = nn.Linear(width, 1)
         self.to_type = nn.Linear(width, config.types)
 
@@ -178,7 +202,10 @@ class SliceHeads(nn.Module):
         """The curve (B, P) and the type logits (B, T)."""
         b, p, c, y, x = deepest_BPCYX.shape
         if (y, x) != (self.size // 16, self.size // 16):
-            raise ValueError(f"these slice heads were built for {self.size} x {self.size} pixels, got {16 * y} x {16 * x}")
+            raise ValueError(
+                f"these slice heads were built for {self.size} x {self.size} pixels, got {16 * y} x"
+                f" {16 * x}"
+            )
         tokens_BND = self.transformer(deepest_BPCYX.reshape(b, p * c, y * x) + self.positions_ND)
         curve_BP = self.to_curve(tokens_BND.reshape(b, p, c, y * x).mean(2)).squeeze(-1)
         return curve_BP, self.to_type(tokens_BND.mean(1))
@@ -187,8 +214,8 @@ class SliceHeads(nn.Module):
 class LesionHeads(nn.Module):
     """Our heads: the features, mean and spread of intensity under each region of a lesion in each phase are a token.
 
-    A sim-to-real study of ours and the type heads of instance networks agree that types are learned only when the head reads what lies
-    under the lesion's own mask.
+    A sim-to-real study of ours and the type heads of instance networks agree that types are learned
+    only when the head reads what lies under the lesion's own mask.
     """
 
     positions_PD: Tensor
@@ -203,35 +230,60 @@ class LesionHeads(nn.Module):
             self.register_buffer("mean_P", torch.zeros(config.phases))
             self.register_buffer("sd_P", torch.ones(config.phases))
         self.embed_features = nn.Linear(sum(config.widths), width)
-        self.embed_measures = nn.Linear(3, width)  # apart, lest a few telling numbers drown among hundreds of features
+        # apart, lest a few telling numbers drown among hundreds of features
+        self.embed_measures = nn.Linear(3, width)
         self.region_RD = nn.Parameter(torch.randn(len(REGIONS), width) * 0.02)
-        self.register_buffer("positions_PD", sinusoidal_positions(config.phases, width), persistent=False)
+        self.register_buffer(
+            "positions_PD", sinusoidal_positions(config.phases, width), persistent=False
+        )
         self.transformer = transformer(
-            width, heads=width // config.head_width, blocks=config.blocks, dropout=config.dropout, norm_first=True
+            width,
+            heads=width // config.head_width,
+            blocks=config.blocks,
+            dropout=config.dropout,
+            norm_first=True,
         )
         self.to_curve = nn.Linear(width, 1)
         self.to_type = nn.Linear(width, config.types)
 
-    def forward(self, levels_BPCYX: tuple[Tensor, ...], images_BPYX: Tensor, present_BP: Tensor, at: Regions) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, levels_BPCYX: tuple[Tensor, ...], images_BPYX: Tensor, present_BP: Tensor, at: Regions
+    ) -> tuple[Tensor, Tensor]:
         """The curve (L, P) and the type logits (L, T); a missing phase takes no part and its curve value means nothing."""
         if not len(at.slice_L):  # attention refuses an empty batch
-            return images_BPYX.new_zeros(0, present_BP.shape[1]), images_BPYX.new_zeros(0, self.to_type.out_features)
+            return images_BPYX.new_zeros(0, present_BP.shape[1]), images_BPYX.new_zeros(
+                0, self.to_type.out_features
+            )
         weights = at.weights_LRYX.float()
         pooled = [
-            _pool(level[at.slice_L].float(), F.adaptive_avg_pool2d(weights, (level.shape[-2], level.shape[-1]))) for level in levels_BPCYX
+            _pool(
+                level[at.slice_L].float(),
+                F.adaptive_avg_pool2d(weights, (level.shape[-2], level.shape[-1])),
+            )
+            for level in levels_BPCYX
         ]
         images_LP1YX = images_BPYX[at.slice_L].float()[:, :, None]
         mean_LPR1 = _pool(images_LP1YX, weights)
         spread_LPR1 = (_pool(images_LP1YX**2, weights) - mean_LPR1**2).clamp_min(1e-6).sqrt()
-        size_LPR1 = (at.area_L.float().clamp_min(1.0).log() / 8.0)[:, None, None, None].expand_as(mean_LPR1)
+        size_LPR1 = (at.area_L.float().clamp_min(1.0).log() / 8.0)[:, None, None, None].expand_as(
+            mean_LPR1
+        )
         measures_LPR3 = torch.cat([mean_LPR1, spread_LPR1, size_LPR1], dim=-1)
-        tokens_LPRD = self.embed_features(torch.cat(pooled, dim=-1)) + self.embed_measures(measures_LPR3)
+        tokens_LPRD = self.embed_features(torch.cat(pooled, dim=-1)) + self.embed_measures(
+            measures_LPR3
+        )
         tokens_LPRD = tokens_LPRD + self.region_RD + self.positions_PD[:, None]
         lesions, phases, regions, width = tokens_LPRD.shape
         present_LP = present_BP[at.slice_L]
-        absent_LN = ~present_LP[:, :, None].expand(lesions, phases, regions).reshape(lesions, phases * regions)
-        tokens_LND = self.transformer(tokens_LPRD.reshape(lesions, phases * regions, width), src_key_padding_mask=absent_LN)
-        curve_LP = self.to_curve(tokens_LND.reshape(lesions, phases, regions, width).mean(2)).squeeze(-1)
+        absent_LN = ~present_LP[:, :, None].expand(lesions, phases, regions).reshape(
+            lesions, phases * regions
+        )
+        tokens_LND = self.transformer(
+            tokens_LPRD.reshape(lesions, phases * regions, width), src_key_padding_mask=absent_LN
+        )
+        curve_LP = self.to_curve(
+            tokens_LND.reshape(lesions, phases, regions, width).mean(2)
+        ).squeeze(-1)
         if self.measured:
             inside_LP = _pool(images_LP1YX, weights[:, :2].sum(1, keepdim=True)).flatten(1)
             curve_LP = curve_LP + (inside_LP - self.mean_P) / self.sd_P
@@ -252,23 +304,35 @@ class MTINet(nn.Module):
     def __init__(self, config: MTINetConfig) -> None:
         super().__init__()
         self.config = config
-        self.spatial = Encoder(config.widths, convs=config.convs, inputs=1 + config.subtraction) if config.spatial else None
+        self.spatial = (
+            Encoder(config.widths, convs=config.convs, inputs=1 + config.subtraction)
+            if config.spatial
+            else None
+        )
         self.spectral = Encoder(config.widths, convs=config.convs) if config.spectral else None
         self.high_pass = HighPass(config.cutoff)
         self.fuse = MdIEF(config.fusion)
         self.decoder = Decoder(config)
-        self.heads: SliceHeads | LesionHeads = SliceHeads(config) if config.heads == "slice" else LesionHeads(config)
+        self.heads: SliceHeads | LesionHeads = (
+            SliceHeads(config) if config.heads == "slice" else LesionHeads(config)
+        )
 
-    def forward(self, images_BPYX: Tensor, present_BP: Tensor, regions: Regions | None = None) -> MTINetOutput:
+    def forward(
+        self, images_BPYX: Tensor, present_BP: Tensor, regions: Regions | None = None
+    ) -> MTINetOutput:
         """All three answers.
 
         Args:
-            images_BPYX: normalised images; Y and X multiples of 16; what stands in a missing phase's place is not looked at.
+            images_BPYX: normalised images; Y and X multiples of 16; what stands in a missing
+                phase's place is not looked at.
             present_BP: bool, which phases were scanned; at least one per slice.
-            regions: where the lesions are; needed by the lesion heads, not looked at by the slice heads.
+            regions: where the lesions are; needed by the lesion heads, not looked at by the slice
+                heads.
         """
         features = self.features(images_BPYX, present_BP)
-        curve_LP, type_logits_LT = self.answer(features.levels_BPCYX, images_BPYX, present_BP, regions)
+        curve_LP, type_logits_LT = self.answer(
+            features.levels_BPCYX, images_BPYX, present_BP, regions
+        )
         return MTINetOutput(features.mask_logits_BKYX, curve_LP, type_logits_LT)
 
     def z_score_by(self, mean_P: Tensor, sd_P: Tensor) -> None:
@@ -280,13 +344,22 @@ class MTINet(nn.Module):
     def features(self, images_BPYX: Tensor, present_BP: Tensor) -> Features:
         """Encode the phases that are present and decode the masks."""
         if images_BPYX.shape[-1] % 16 or images_BPYX.shape[-2] % 16:
-            raise ValueError(f"rows and columns must be multiples of 16, got {tuple(images_BPYX.shape[-2:])}: pad the slices")
+            raise ValueError(
+                f"rows and columns must be multiples of 16, got {tuple(images_BPYX.shape[-2:])}:"
+                " pad the slices"
+            )
         images_BPYX = _silenced(images_BPYX, present_BP)
-        levels = tuple(_spread(level, present_BP) for level in self._encode(images_BPYX, present_BP))
+        levels = tuple(
+            _spread(level, present_BP) for level in self._encode(images_BPYX, present_BP)
+        )
         return Features(levels, self.decoder(levels, images_BPYX))
 
     def answer(
-        self, levels_BPCYX: tuple[Tensor, ...], images_BPYX: Tensor, present_BP: Tensor, regions: Regions | None
+        self,
+        levels_BPCYX: tuple[Tensor, ...],
+        images_BPYX: Tensor,
+        present_BP: Tensor,
+        regions: Regions | None,
     ) -> tuple[Tensor, Tensor]:
         """The curve (L, P) and the type logits (L, T) from `Features.levels_BPCYX`."""
         if isinstance(self.heads, SliceHeads):
@@ -297,14 +370,21 @@ class MTINet(nn.Module):
 
     def _encode(self, images_BPYX: Tensor, present_BP: Tensor) -> list[Tensor]:
         x_N1YX = images_BPYX[present_BP][:, None]
-        spectral = self.spectral(_channels_last(self.high_pass(x_N1YX))) if self.spectral is not None else None
+        spectral = (
+            self.spectral(_channels_last(self.high_pass(x_N1YX)))
+            if self.spectral is not None
+            else None
+        )
         if self.config.subtraction:
             mean_BYX = images_BPYX.sum(1) / present_BP.sum(1)[:, None, None]
-            x_N1YX = torch.cat([x_N1YX, (images_BPYX - mean_BYX[:, None])[present_BP][:, None]], dim=1)
+            x_N1YX = torch.cat(
+                [x_N1YX, (images_BPYX - mean_BYX[:, None])[present_BP][:, None]], dim=1
+            )
         spatial = self.spatial(_channels_last(x_N1YX)) if self.spatial is not None else None
         if spatial is None or spectral is None:
             return spatial or spectral or []
-        if self.config.heads == "slice" and not self.config.skips:  # nobody looks at the shallow levels
+        # nobody looks at the shallow levels
+        if self.config.heads == "slice" and not self.config.skips:
             spatial, spectral = spatial[-1:], spectral[-1:]
         return [self.fuse(a, b) for a, b in zip(spatial, spectral, strict=True)]
 
@@ -339,7 +419,9 @@ def tim(probability_BYX: Tensor, images_BPYX: Tensor, *, support: Regions | None
         (L, P), or (B, P) without a support; zero where the mask is empty.
     """
     if support is not None:
-        probability_BYX = probability_BYX[support.slice_L] * support.weights_LRYX.sum(1).clamp(max=1.0)
+        probability_BYX = probability_BYX[support.slice_L] * support.weights_LRYX.sum(1).clamp(
+            max=1.0
+        )
         images_BPYX = images_BPYX[support.slice_L]
     total_B = probability_BYX.sum((1, 2))
     return torch.einsum("byx,bpyx->bp", probability_BYX, images_BPYX) / (total_B[:, None] + 1e-3)

@@ -1,9 +1,11 @@
 """A trained network and a study on one grid in, a Prediction out.
 
-The liver is found first and every phase calibrated on it, a few times over a few slices; then the whole volume is looked at once, lesions
-are separated in three dimensions, and the heads answer for each of them from the features already there.
+The liver is found first and every phase calibrated on it, a few times over a few slices; then the
+whole volume is looked at once, lesions are separated in three dimensions, and the heads answer for
+each of them from the features already there.
 
-Shape suffixes: P phases, Z slices, Y rows, X columns, K masks, S looked-at slices, L lesions, T types.
+Shape suffixes: P phases, Z slices, Y rows, X columns, K masks, S looked-at slices, L lesions, T
+types.
 """
 
 from __future__ import annotations
@@ -50,8 +52,9 @@ CALIBRATION_TOLERANCE = 0.06  # in units of contrast: 3 HU, or 3 % of an MR's li
 MINIMUM_LIVER_ML = 100.0
 SMOOTHING_MM = 1.5
 LESION_EDGE = 0.2
-"""A lesion reaches as far as its probability is this high; that it is one is for its peak to say (`Calibrated.minimum_peak`). On 14 CT
-phantoms held back, portal phase alone, Dice was .36 with an edge at .5 and .41 at .1 to .2; with all phases .51 and .52."""
+"""A lesion reaches as far as its probability is this high; that it is one is for its peak to say
+(`Calibrated.minimum_peak`). On 14 CT phantoms held back, portal phase alone, Dice was .36 with an
+edge at .5 and .41 at .1 to .2; with all phases .51 and .52."""
 HEAD_SLICES = 16  # a lesion's type is read from at most this many of its slices, the largest
 
 
@@ -94,12 +97,16 @@ class Predictor:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError(f"device {device} was asked for, but torch sees none: use --device cpu")
+            raise InputError(
+                f"device {device} was asked for, but torch sees none: use --device cpu"
+            )
         self.device = torch.device(device)
         self.network_s = 0.0  # seconds the network itself took in the last look
         self.network: MTINet | Ensemble = channels_last(network).to(self.device)
 
-    def __call__(self, study: Study, *, progress: Callable[[str, int, int], None] | None = None) -> Prediction:
+    def __call__(
+        self, study: Study, *, progress: Callable[[str, int, int], None] | None = None
+    ) -> Prediction:
         """Look at a study.
 
         Args:
@@ -107,13 +114,16 @@ class Predictor:
             progress: called with (what, done, total).
 
         Raises:
-            InputError: the study's modality is not the model's, or it has none of the model's phases.
+            InputError: the study's modality is not the model's, or it has none of the model's
+                phases.
             ValueError: the phases lie on different grids.
         """
         return self.conclude(study, self.look(study, progress=progress))
 
     @torch.inference_mode()
-    def look(self, study: Study, *, progress: Callable[[str, int, int], None] | None = None) -> Looked:
+    def look(
+        self, study: Study, *, progress: Callable[[str, int, int], None] | None = None
+    ) -> Looked:
         """Everything the network computes: masks, and per lesion the mean type logits and curve."""
         view, config = self._view(study), self.card.input_config
         self.network_s = 0.0
@@ -124,11 +134,18 @@ class Predictor:
             scales = calibrations(study, np.zeros(study.grid.spatial_shape, bool), config)
         contrast_ZPYX = self._contrast(view, scales, np.arange(len(view.raw_ZPYX)))
         probability_ZKYX, kept = self._encode(contrast_ZPYX, view.present_P, progress)
-        sigma = (SMOOTHING_MM / max(view.grid.spacing[0], config.slice_mm), 0, SMOOTHING_MM / view.pixel_mm, SMOOTHING_MM / view.pixel_mm)
+        sigma = (
+            SMOOTHING_MM / max(view.grid.spacing[0], config.slice_mm),
+            0,
+            SMOOTHING_MM / view.pixel_mm,
+            SMOOTHING_MM / view.pixel_mm,
+        )
         probability_ZKYX = gaussian_filter(probability_ZKYX, sigma)
         liver, lesions, score, peak = self._separate(view, probability_ZKYX, warnings)
         logits_LT, curve_LP = self._answer(view, contrast_ZPYX, kept, lesions)
-        return Looked(view, liver, lesions, score, peak, logits_LT, curve_LP, scales, tuple(warnings))
+        return Looked(
+            view, liver, lesions, score, peak, logits_LT, curve_LP, scales, tuple(warnings)
+        )
 
     def conclude(self, study: Study, found: Looked) -> Prediction:
         """Probabilities, sets and curves in the image's own unit from what `look` found."""
@@ -136,15 +153,21 @@ class Predictor:
         probability_LT = softmax(found.logits_LT / calibrated.temperature, axis=1)
         threshold = _fitted(calibrated.set_threshold, found.view.scanned)
         entries = []
-        for label, (probability_T, curve_P) in enumerate(zip(probability_LT, found.curve_LP, strict=True), start=1):
+        for label, (probability_T, curve_P) in enumerate(
+            zip(probability_LT, found.curve_LP, strict=True), start=1
+        ):
             entries.append(
                 LesionPrediction(
                     label=label,
-                    type_probabilities={kind: float(p) for kind, p in zip(config.types, probability_T, strict=True)},
+                    type_probabilities={
+                        kind: float(p) for kind, p in zip(config.types, probability_T, strict=True)
+                    },
                     type_set=tuple(config.types[i] for i in type_set(probability_T, threshold)),
                     curve={
                         phase: found.scales[phase].intensity(float(value))
-                        for phase, value, there in zip(config.phases, curve_P, found.view.present_P, strict=True)
+                        for phase, value, there in zip(
+                            config.phases, curve_P, found.view.present_P, strict=True
+                        )
                         if there
                     },
                     score=found.score[label - 1],
@@ -153,11 +176,19 @@ class Predictor:
         warnings = list(found.warnings)
         unused = [phase.title for phase in study.phases if phase not in config.phases]
         if unused:
-            warnings.append(f"the model does not look at the {' and '.join(unused)} phase; it is measured only")
+            warnings.append(
+                f"the model does not look at the {' and '.join(unused)} phase; it is measured only"
+            )
         if found.view.scanned == 1:
             warnings.append("only one phase: lesions may be missed and their types are doubtful")
-        if all(phase is Phase.PRE for phase, there in zip(config.phases, found.view.present_P, strict=True) if there):
-            warnings.append("no contrast-enhanced phase: lesion calls from a native phase alone are doubtful")
+        if all(
+            phase is Phase.PRE
+            for phase, there in zip(config.phases, found.view.present_P, strict=True)
+            if there
+        ):
+            warnings.append(
+                "no contrast-enhanced phase: lesion calls from a native phase alone are doubtful"
+            )
         patient, malignant = _patient(entries, config.types)
         return Prediction(
             liver=_back(found.liver, found.view.grid, study.grid),
@@ -172,14 +203,18 @@ class Predictor:
     def _view(self, study: Study) -> View:
         config = self.card.input_config
         if study.modality is not config.modality:
-            raise InputError(f"the model {self.card.name} is for {config.modality}, this study is {study.modality}: choose another model")
+            raise InputError(
+                f"the model {self.card.name} is for {config.modality}, this study is"
+                f" {study.modality}: choose another model"
+            )
         if not study.on_one_grid:
             raise ValueError("the phases lie on different grids: register the study first")
         present = np.array([phase in study.phases for phase in config.phases])
         if not present.any():
             raise InputError(
-                f"the model {self.card.name} needs one of {', '.join(p.title for p in config.phases)}; "
-                f"this study has only {', '.join(p.title for p in study.phases)}"
+                f"the model {self.card.name} needs one of"
+                f" {', '.join(p.title for p in config.phases)}; this study has only"
+                f" {', '.join(p.title for p in study.phases)}"
             )
         grid = canonical(study.grid)
         shape = model_shape(grid, config)
@@ -190,17 +225,25 @@ class Predictor:
         pixel = grid.spacing[1] * grid.spatial_shape[1] / shape[1]
         return View(grid, raw, present, float(pixel))
 
-    def _contrast(self, view: View, scales: Mapping[Phase, Calibration], at: NDArray[np.integer]) -> NDArray[np.float32]:
+    def _contrast(
+        self, view: View, scales: Mapping[Phase, Calibration], at: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
         """Calibrated slices, padded with air to multiples of 16."""
         config = self.card.input_config
         rows, columns = view.raw_ZPYX.shape[2:]
-        padded = np.full((len(at), len(config.phases), -(-rows // 16) * 16, -(-columns // 16) * 16), air(config.modality), np.float32)
+        padded = np.full(
+            (len(at), len(config.phases), -(-rows // 16) * 16, -(-columns // 16) * 16),
+            air(config.modality),
+            np.float32,
+        )
         for index, phase in enumerate(config.phases):
             if view.present_P[index]:
                 padded[:, index, :rows, :columns] = scales[phase].contrast(view.raw_ZPYX[at, index])
         return padded
 
-    def _features(self, contrast_SPYX: NDArray[np.float32], present_P: NDArray[np.bool_]) -> Features:
+    def _features(
+        self, contrast_SPYX: NDArray[np.float32], present_P: NDArray[np.bool_]
+    ) -> Features:
         images = torch.from_numpy(contrast_SPYX).to(self.device)
         present = torch.from_numpy(present_P).to(self.device).expand(len(images), -1)
         start = perf_counter()
@@ -212,35 +255,62 @@ class Predictor:
         """Find the liver and its level in each phase by turns until the levels stand still."""
         config = self.card.input_config
         phases = [phase for phase in config.phases if phase in study.phases]
-        expected = {p: first_guess(view.raw_ZPYX[:, config.phases.index(p)], phase=p, modality=study.modality) for p in phases}
+        expected = {
+            p: first_guess(
+                view.raw_ZPYX[:, config.phases.index(p)], phase=p, modality=study.modality
+            )
+            for p in phases
+        }
         scales = {p: Calibration.on(level, study.modality) for p, level in expected.items()}
-        at = np.unique(np.linspace(0, len(view.raw_ZPYX) - 1, CALIBRATION_SLICES).round().astype(int))
+        at = np.unique(
+            np.linspace(0, len(view.raw_ZPYX) - 1, CALIBRATION_SLICES).round().astype(int)
+        )
         rows, columns = view.raw_ZPYX.shape[2:]
-        voxel_ml = np.prod(view.grid.physical_extent) / np.prod(view.raw_ZPYX[:, 0].shape) / 1000 * len(view.raw_ZPYX) / len(at)
+        voxel_ml = (
+            np.prod(view.grid.physical_extent)
+            / np.prod(view.raw_ZPYX[:, 0].shape)
+            / 1000
+            * len(view.raw_ZPYX)
+            / len(at)
+        )
         for _ in range(CALIBRATION_ROUNDS):
             contrast = self._contrast(view, scales, at)
             masks = [
-                self._features(contrast[i : i + SLICES_AT_ONCE], view.present_P).mask_logits_BKYX for i in range(0, len(at), SLICES_AT_ONCE)
+                self._features(contrast[i : i + SLICES_AT_ONCE], view.present_P).mask_logits_BKYX
+                for i in range(0, len(at), SLICES_AT_ONCE)
             ]
-            liver, lesion = (torch.cat(masks).float()[:, :, :rows, :columns].cpu().numpy() > 0).swapaxes(0, 1)
+            liver, lesion = (
+                torch.cat(masks).float()[:, :, :rows, :columns].cpu().numpy() > 0
+            ).swapaxes(0, 1)
             parenchyma = liver & ~lesion
             if parenchyma.sum() * voxel_ml < MINIMUM_LIVER_ML:
                 parenchyma = liver
             if parenchyma.sum() * voxel_ml < MINIMUM_LIVER_ML / 2:
-                warnings.append("little or no liver was found, so intensities could not be calibrated on it: trust nothing here")
+                warnings.append(
+                    "little or no liver was found, so intensities could not be calibrated on it:"
+                    " trust nothing here"
+                )
                 return scales
             before = scales
             scales = {}
             for p in phases:
                 values = view.raw_ZPYX[at, config.phases.index(p)][parenchyma]
                 prior = expected[p] if config.modality.value == "CT" else None
-                scales[p] = Calibration.on(liver_level(values, modality=study.modality, expected=prior), study.modality)
-            if all(abs(scales[p].liver - before[p].liver) < CALIBRATION_TOLERANCE * scales[p].unit for p in phases):
+                scales[p] = Calibration.on(
+                    liver_level(values, modality=study.modality, expected=prior), study.modality
+                )
+            if all(
+                abs(scales[p].liver - before[p].liver) < CALIBRATION_TOLERANCE * scales[p].unit
+                for p in phases
+            ):
                 break
         return scales
 
     def _encode(
-        self, contrast_ZPYX: NDArray[np.float32], present_P: NDArray[np.bool_], progress: Callable[[str, int, int], None] | None
+        self,
+        contrast_ZPYX: NDArray[np.float32],
+        present_P: NDArray[np.bool_],
+        progress: Callable[[str, int, int], None] | None,
     ) -> tuple[NDArray[np.float32], list[Features]]:
         """Mask probabilities of every slice, and the features to answer from later."""
         probabilities, kept, total = [], [], len(contrast_ZPYX)
@@ -259,7 +329,8 @@ class Predictor:
         rows, columns = view.raw_ZPYX.shape[2:]
         shape, spacing = view.grid.spatial_shape, view.grid.spacing
         seen = probability_ZKYX[:, :, :rows, :columns]
-        box = extent(np.any(seen >= LESION_EDGE, axis=1), shape)  # all that follows looks at this part of the grid only
+        # all that follows looks at this part of the grid only
+        box = extent(np.any(seen >= LESION_EDGE, axis=1), shape)
         lesion = resize(seen[:, -1], shape)[box]
         outlines_liver = seen.shape[1] == 2
         if outlines_liver:
@@ -268,7 +339,9 @@ class Predictor:
             liver = np.ones(lesion.shape, bool)
             warnings.append(f"the model {self.card.name} does not outline the liver")
         minimum_peak = _fitted(self.card.calibrated.minimum_peak, view.scanned)
-        labels, peak = _convincing(separate(lesion, liver, spacing, threshold=LESION_EDGE), lesion, minimum_peak)
+        labels, peak = _convincing(
+            separate(lesion, liver, spacing, threshold=LESION_EDGE), lesion, minimum_peak
+        )
         inside = labels > 0
         sure = inside & (lesion >= 0.5)
         voxels = np.bincount(labels[sure], minlength=len(peak) + 1)[1:]
@@ -280,12 +353,17 @@ class Predictor:
         return whole_liver, whole_labels, score.tolist(), peak.tolist()
 
     def _answer(
-        self, view: View, contrast_ZPYX: NDArray[np.float32], kept: list[Features], lesions_ZYX: NDArray[np.uint16]
+        self,
+        view: View,
+        contrast_ZPYX: NDArray[np.float32],
+        kept: list[Features],
+        lesions_ZYX: NDArray[np.uint16],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean type logits (L, T) and contrast curves (L, P) of each lesion over its slices, weighted by area."""
         types, phases = len(self.card.input_config.types), len(self.card.input_config.phases)
         small = resize_labels(lesions_ZYX, (view.raw_ZPYX.shape[0], *view.raw_ZPYX.shape[2:]))
-        logits, curves = np.zeros((int(lesions_ZYX.max()), types)), np.zeros((int(lesions_ZYX.max()), phases))
+        logits = np.zeros((int(lesions_ZYX.max()), types))
+        curves = np.zeros((int(lesions_ZYX.max()), phases))
         centre: dict[int, tuple[int, ...]] = {}
         for label in range(1, len(logits) + 1):
             area_Z = (small == label).sum((1, 2))
@@ -295,7 +373,9 @@ class Predictor:
                 small[centre[label]] = label
                 area_Z = (small == label).sum((1, 2))
             at = np.argsort(-area_Z, kind="stable")[: min(HEAD_SLICES, int((area_Z > 0).sum()))]
-            log_probability_ST, curve_SP = self._answer_slices(view, contrast_ZPYX, kept, small, label, at)
+            log_probability_ST, curve_SP = self._answer_slices(
+                view, contrast_ZPYX, kept, small, label, at
+            )
             weight = area_Z[at] / area_Z[at].sum()
             logits[label - 1], curves[label - 1] = weight @ log_probability_ST, weight @ curve_SP
         return logits, curves
@@ -313,17 +393,25 @@ class Predictor:
         padded = contrast_ZPYX.shape[2:]
         regions = np.zeros((len(at), 3, *padded), np.float32)
         for index, z in enumerate(at):
-            regions[index, :, :rows, :columns] = lesion_regions(small_ZYX[z] == label, pixel_mm=view.pixel_mm)
+            regions[index, :, :rows, :columns] = lesion_regions(
+                small_ZYX[z] == label, pixel_mm=view.pixel_mm
+            )
         area = regions[:, :2].sum((1, 2, 3)) * view.pixel_mm**2
         levels = tuple(
-            torch.stack([kept[z // SLICES_AT_ONCE].levels_BPCYX[level][z % SLICES_AT_ONCE] for z in at])
+            torch.stack(
+                [kept[z // SLICES_AT_ONCE].levels_BPCYX[level][z % SLICES_AT_ONCE] for z in at]
+            )
             for level in range(len(kept[0].levels_BPCYX))
         )
         images = torch.from_numpy(contrast_ZPYX[at]).to(self.device)
         present = torch.from_numpy(view.present_P).to(self.device).expand(len(at), -1)
-        where = Regions(torch.from_numpy(regions), torch.arange(len(at)), torch.from_numpy(area)).to(self.device)
+        where = Regions(
+            torch.from_numpy(regions), torch.arange(len(at)), torch.from_numpy(area)
+        ).to(self.device)
         start = perf_counter()
-        curve, type_logits = self.network.answer(levels, images * present[..., None, None], present, where)
+        curve, type_logits = self.network.answer(
+            levels, images * present[..., None, None], present, where
+        )
         self.network_s += perf_counter() - start
         mean, sd = np.array(self.card.curve_mean), np.array(self.card.curve_sd)
         log_probability = F.log_softmax(type_logits.float(), dim=-1).cpu().numpy().astype(float)
@@ -337,7 +425,8 @@ class Looked:
     Attributes:
         view: the study on the network's grid.
         liver, lesions: masks on the canonical grid; lesions are numbered from 1.
-        score: mean lesion probability of each lesion where it is a half or more; the highest one where it nowhere is.
+        score: mean lesion probability of each lesion where it is a half or more; the highest one
+            where it nowhere is.
         peak: highest lesion probability of each lesion.
         logits_LT: mean log-probability of each type over the lesion's slices, weighted by area.
         curve_LP: contrast to the liver.
@@ -366,7 +455,9 @@ def peaks(labels: NDArray[np.integer], probability: NDArray[np.float32]) -> NDAr
 
 def with_phases(study: Study, phases: set[Phase]) -> Study:
     """The study as if only these phases had been scanned."""
-    return replace(study, phases={phase: image for phase, image in study.phases.items() if phase in phases})
+    return replace(
+        study, phases={phase: image for phase, image in study.phases.items() if phase in phases}
+    )
 
 
 def _convincing(
@@ -388,13 +479,25 @@ def _fitted(thresholds: Mapping[int, float], scanned: int) -> float:
     return thresholds[max(fitted)] if fitted else 0.0
 
 
-def _patient(lesions: list[LesionPrediction], types: tuple[LesionType, ...]) -> tuple[dict[LesionType, float], float]:
+def _patient(
+    lesions: list[LesionPrediction], types: tuple[LesionType, ...]
+) -> tuple[dict[LesionType, float], float]:
     """Per type the largest score x probability over the lesions, after LIDIA's LiverMax; and the same for being malignant.
 
-    The probability that the patient has at least one such lesion is no smaller; how much larger depends on how far lesions err together.
+    The probability that the patient has at least one such lesion is no smaller; how much larger
+    depends on how far lesions err together.
     """
-    patient = {kind: max((e.score * e.type_probabilities[kind] for e in lesions), default=0.0) for kind in types}
-    malignant = max((e.score * sum(e.type_probabilities[kind] for kind in types if kind in MALIGNANT) for e in lesions), default=0.0)
+    patient = {
+        kind: max((e.score * e.type_probabilities[kind] for e in lesions), default=0.0)
+        for kind in types
+    }
+    malignant = max(
+        (
+            e.score * sum(e.type_probabilities[kind] for kind in types if kind in MALIGNANT)
+            for e in lesions
+        ),
+        default=0.0,
+    )
     return patient, malignant
 
 

@@ -19,7 +19,8 @@ from liverleaf.phantom.anatomy.canvas import (
     tube,
 )
 
-# Half-widths of the muscular wall (under the skin's fat) and of the cavity in it, by height; below the hips x counts from a thigh's axis.
+# Half-widths of the muscular wall (under the skin's fat) and of the cavity in it, by height; below
+# the hips x counts from a thigh's axis.
 _HEIGHT_MM = (-480, -400, -360, -330, -300, -260, -220, -170, -120, -60, 0, 60, 120, 200)
 _THIGH_X_MM = (85, 90, 86, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 _WALL_X_MM = (68, 80, 84, 104, 164, 160, 152, 146, 142, 145, 150, 151, 147, 136)
@@ -85,10 +86,17 @@ def paint_trunk(rng: np.random.Generator, canvas: Canvas, habitus: Habitus) -> T
     return Trunk(cavity, diaphragm)
 
 
-def _outline(canvas: Canvas, widths_x: tuple[int, ...], widths_y: tuple[int, ...], shift_y: tuple[int, ...] | None = None) -> Field:
+def _outline(
+    canvas: Canvas,
+    widths_x: tuple[int, ...],
+    widths_y: tuple[int, ...],
+    shift_y: tuple[int, ...] | None = None,
+) -> Field:
     """Distance along rays from the axis of the trunk (or of each thigh) to a superellipse whose half-widths change with height."""
     z = canvas.z
-    half_x, half_y = (np.interp(z, _HEIGHT_MM, widths).astype(np.float32) for widths in (widths_x, widths_y))
+    half_x, half_y = (
+        np.interp(z, _HEIGHT_MM, widths).astype(np.float32) for widths in (widths_x, widths_y)
+    )
     x, y = np.abs(canvas.x), canvas.y
     if canvas.axes[0].size and canvas.axes[0].min() - canvas.slack_mm < -300:
         x = np.abs(x - np.interp(z, _HEIGHT_MM, _THIGH_X_MM).astype(np.float32))
@@ -107,7 +115,11 @@ def _paint_wall(rng: np.random.Generator, canvas: Canvas, habitus: Habitus) -> t
     behind = np.clip(canvas.y / 60, 0, 1)
     hips = np.clip((-canvas.z - 60) / 120, 0, 1)
     groove = np.exp(-((canvas.x / 30) ** 2)) * behind
-    thickness = habitus.skin_fat_mm * (0.75 + 0.5 * hips * (0.5 + behind) + 0.2 * noise(rng, canvas.axes, 90)) - 7 * groove
+    thickness = (
+        habitus.skin_fat_mm
+        * (0.75 + 0.5 * hips * (0.5 + behind) + 0.2 * noise(rng, canvas.axes, 90))
+        - 7 * groove
+    )
     canvas.tissue[wall < np.maximum(thickness, 2.5)] = Tissue.FAT
     skin = (wall < np.maximum(thickness, 2.5)) & (wall > np.maximum(thickness, 2.5) - 2.0)
     canvas.tissue[skin] = Tissue.SOFT_TISSUE
@@ -125,11 +137,16 @@ def _above_diaphragm(canvas: Canvas, habitus: Habitus) -> Field:
     right = habitus.dome_mm - 90 * (((x + 70) / 80) ** 2 + ((y + 5) / depth_y) ** 2)
     left = habitus.dome_mm - 15 - 85 * (((x - 72) / 80) ** 2 + ((y + 5) / depth_y) ** 2)
     tendon = habitus.dome_mm - 24 - 0.004 * (x - 5) ** 2 - 90 * (np.maximum(y + 10, 0) / 80) ** 2
-    steepness = np.hypot(1, 2 * 88 * np.hypot((np.abs(x) - 71) / 80**2, (y + 5) / depth_y**2))  # of a dome: makes height a distance
-    return np.asarray((canvas.z - np.maximum(np.maximum(right, left), tendon)) / steepness, np.float32)
+    # of a dome: makes height a distance
+    steepness = np.hypot(1, 2 * 88 * np.hypot((np.abs(x) - 71) / 80**2, (y + 5) / depth_y**2))
+    return np.asarray(
+        (canvas.z - np.maximum(np.maximum(right, left), tendon)) / steepness, np.float32
+    )
 
 
-def _paint_chest(rng: np.random.Generator, canvas: Canvas, habitus: Habitus, cavity: Field, diaphragm: Field) -> None:
+def _paint_chest(
+    rng: np.random.Generator, canvas: Canvas, habitus: Habitus, cavity: Field, diaphragm: Field
+) -> None:
     """The diaphragm, both lungs with their vessels, and the heart between them."""
     if canvas.axes[0].max() + canvas.slack_mm < -60:
         return
@@ -143,14 +160,22 @@ def _paint_chest(rng: np.random.Generator, canvas: Canvas, habitus: Habitus, cav
     pericardium = ellipsoid(heart_centre, size + 6, axes)
     lung = chest & (np.abs(canvas.x) > mediastinum)
     canvas.tissue[lung] = Tissue.LUNG
-    vessels = lung & (np.abs(noise(rng, canvas.axes, 11)) < 0.035) & (np.abs(noise(rng, canvas.axes, 14)) < 0.25)
+    vessels = (
+        lung
+        & (np.abs(noise(rng, canvas.axes, 11)) < 0.035)
+        & (np.abs(noise(rng, canvas.axes, 14)) < 0.25)
+    )
     canvas.tissue[vessels] = Tissue.SOFT_TISSUE
     canvas.paint(pericardium, Tissue.FAT, within=chest)
     canvas.paint(ellipsoid(heart_centre, size, axes), Tissue.MYOCARDIUM, within=chest)
-    for shift, along, share in (((4, 4, 4), 14, (0.6, 0.52, 0.52)), ((-8, -12, 0), -26, (0.52, 0.62, 0.75))):
+    for shift, along, share in (
+        ((4, 4, 4), 14, (0.6, 0.52, 0.52)),
+        ((-8, -12, 0), -26, (0.52, 0.62, 0.75)),
+    ):
         chamber = ellipsoid(heart_centre + axes[0] * along + shift, size * share, axes)
         canvas.paint(chamber, Tissue.HEART_BLOOD, over=(Tissue.MYOCARDIUM,))
-    canvas.paint(tube([(4, 22, 60), (2, 20, 220)], 8), Tissue.SOFT_TISSUE, within=chest)  # the oesophagus
+    # the oesophagus
+    canvas.paint(tube([(4, 22, 60), (2, 20, 220)], 8), Tissue.SOFT_TISSUE, within=chest)
 
 
 def _paint_ribs(rng: np.random.Generator, canvas: Canvas, wall: Field, cavity: Field) -> None:
@@ -187,7 +212,9 @@ def _paint_spine(rng: np.random.Generator, canvas: Canvas, wall: Field) -> None:
     upright = z > -180
     erector = (((x - 34) / 32) ** 2 + ((y - 42) / (18 + 6 * lumbar)) ** 2 < 1) & (z > -225)
     psoas_size = np.clip((20 - z) / 140, 0, 1) * 26
-    psoas = ((x - 26 - 0.6 * psoas_size) ** 2 + (y + 2) ** 2 < psoas_size**2) & (z < 20) & (z > -260)
+    psoas = (
+        ((x - 26 - 0.6 * psoas_size) ** 2 + (y + 2) ** 2 < psoas_size**2) & (z < 20) & (z > -260)
+    )
     quadratus = (((x - 66) / 24) ** 2 + ((y - 24) / 11) ** 2 < 1) & (z < 0) & (z > -170)
     body = (wall[window] < -1) & tissue_mask(part, (Tissue.FAT, Tissue.LUNG))
     part[(erector | psoas | quadratus) & body] = Tissue.MUSCLE
@@ -198,8 +225,12 @@ def _paint_spine(rng: np.random.Generator, canvas: Canvas, wall: Field) -> None:
     arch_level = (phase > 10) & (phase < 26)
     canal = (np.hypot(x / 11, (y - 27) / 9) - 1) * 9
     lamina = (canal < 6) & (y > 12)
-    spinous = (x < 3.5 + 0.5 * lumbar) & (y > 33) & (y < 60 + 6 * lumbar) & (phase > 4) & (phase < 24)
-    transverse = (x > 12) & (x < 38 + 8 * lumbar) & (np.abs(y - 25) < 5) & (phase > 14) & (phase < 24)
+    spinous = (
+        (x < 3.5 + 0.5 * lumbar) & (y > 33) & (y < 60 + 6 * lumbar) & (phase > 4) & (phase < 24)
+    )
+    transverse = (
+        (x > 12) & (x < 38 + 8 * lumbar) & (np.abs(y - 25) < 5) & (phase > 14) & (phase < 24)
+    )
     facet = (np.hypot(x - 20, y - 32) < 9) & ~arch_level
     part[upright & (vertebral_body < 0)] = Tissue.BONE_CORTEX
     part[upright & (vertebral_body < -1.8) & (phase > 7.5) & (phase < 31.5)] = Tissue.BONE_MARROW
@@ -220,14 +251,23 @@ def _paint_pelvis(canvas: Canvas) -> None:
     if canvas.axes[0].min() - canvas.slack_mm > -140:
         return
     _paint_bone(canvas, ellipsoid((0, 54, -192), (48, 20, 26)), 2.5)
-    _paint_bone(canvas, tube([(0, 44, -178), (0, 66, -210), (0, 84, -245), (0, 84, -275)], [30, 26, 17, 7]), 2.5)
+    _paint_bone(
+        canvas,
+        tube([(0, 44, -178), (0, 66, -210), (0, 84, -245), (0, 84, -275)], [30, 26, 17, 7]),
+        2.5,
+    )
     canvas.paint(ellipsoid((0, -22, -272), (44, 34, 34)), Tissue.SOFT_TISSUE)
     canvas.paint_hollow(
-        tube([(0, 48, -225), (3, 55, -260), (0, 60, -320)], [17, 18, 13]), Tissue.BOWEL_WALL, Tissue.BOWEL_CONTENT, 4, over=(Tissue.FAT,)
+        tube([(0, 48, -225), (3, 55, -260), (0, 60, -320)], [17, 18, 13]),
+        Tissue.BOWEL_WALL,
+        Tissue.BOWEL_CONTENT,
+        4,
+        over=(Tissue.FAT,),
     )
     for side in (-1, 1):
         mirror = np.array([side, 1, 1])
-        for z in np.arange(-255.0, -150.0, 7.0):  # the iliac wing, a thin plate that turns with height
+        # the iliac wing, a thin plate that turns with height
+        for z in np.arange(-255.0, -150.0, 7.0):
             open_ = np.clip((z + 265) / 110, 0, 1)
             front = np.array([92 + 34 * open_, -8 - 30 * np.sin(np.pi * np.clip(open_, 0, 0.8)), z])
             back = np.array([46 + 14 * open_, 66 + 6 * open_, z])
@@ -235,8 +275,26 @@ def _paint_pelvis(canvas: Canvas) -> None:
             _paint_bone(canvas, tube(np.array([front, middle, back]) * mirror, [7.5, 5, 9]), 2.5)
         _paint_bone(canvas, ellipsoid(np.array([84, 2, -288]) * mirror, (36, 38, 36)), 3)
         canvas.paint(ellipsoid(np.array([93, 2, -292]) * mirror, (28, 28, 28)), Tissue.SOFT_TISSUE)
-        _paint_bone(canvas, tube(np.array([(78, -28, -292), (45, -48, -305), (7, -52, -312)]) * mirror, [13, 9, 11]), 2.5)
-        _paint_bone(canvas, tube(np.array([(70, 30, -300), (58, 44, -345), (30, 0, -350), (9, -44, -330)]) * mirror, [15, 15, 8, 8]), 2.5)
+        _paint_bone(
+            canvas,
+            tube(
+                np.array([(78, -28, -292), (45, -48, -305), (7, -52, -312)]) * mirror, [13, 9, 11]
+            ),
+            2.5,
+        )
+        _paint_bone(
+            canvas,
+            tube(
+                np.array([(70, 30, -300), (58, 44, -345), (30, 0, -350), (9, -44, -330)]) * mirror,
+                [15, 15, 8, 8],
+            ),
+            2.5,
+        )
         _paint_bone(canvas, ellipsoid(np.array([92, 2, -292]) * mirror, (24, 24, 24)), 2)
-        femur = np.array([(92, 2, -292), (130, 14, -318), (126, 10, -350), (112, 0, -480), (105, 0, -600)]) * mirror
+        femur = (
+            np.array(
+                [(92, 2, -292), (130, 14, -318), (126, 10, -350), (112, 0, -480), (105, 0, -600)]
+            )
+            * mirror
+        )
         _paint_bone(canvas, tube(femur, [15, 21, 16, 14, 14]), 5)

@@ -72,7 +72,8 @@ class Shape(NamedTuple):
     Attributes:
         low: lower corner of a box that holds it, (x, y, z).
         high: upper corner.
-        distance: signed distance of points (x, y, z) to its surface, negative inside; exact only near the surface.
+        distance: signed distance of points (x, y, z) to its surface, negative inside; exact only
+            near the surface.
     """
 
     low: NDArray[np.float64]
@@ -80,7 +81,9 @@ class Shape(NamedTuple):
     distance: Callable[[Field, Field, Field], Field]
 
 
-def ellipsoid(centre: ArrayLike, radii: ArrayLike, rotation: NDArray[np.float64] | None = None) -> Shape:
+def ellipsoid(
+    centre: ArrayLike, radii: ArrayLike, rotation: NDArray[np.float64] | None = None
+) -> Shape:
     """An ellipsoid; the rows of `rotation` are the directions of its axes."""
     c, r = np.asarray(centre, float), np.asarray(radii, float)
     reach = r if rotation is None else np.abs(rotation.T) @ r
@@ -105,18 +108,35 @@ def tube(points: ArrayLike, radii: ArrayLike) -> Shape:
         for a, b, ra, rb in zip(p[:-1], p[1:], r[:-1], r[1:], strict=True):
             along = (b - a) / max(float((b - a) @ (b - a)), 1e-6)
             dx, dy, dz = x - np.float32(a[0]), y - np.float32(a[1]), z - np.float32(a[2])
-            t = np.clip(np.float32(along[0]) * dx + np.float32(along[1]) * dy + np.float32(along[2]) * dz, 0, 1)
-            ex, ey, ez = (d - t * np.float32(step) for d, step in zip((dx, dy, dz), b - a, strict=True))
-            np.minimum(nearest, np.sqrt(ex * ex + ey * ey + ez * ez) - (np.float32(ra) + t * np.float32(rb - ra)), out=nearest)
+            t = np.clip(
+                np.float32(along[0]) * dx + np.float32(along[1]) * dy + np.float32(along[2]) * dz,
+                0,
+                1,
+            )
+            ex, ey, ez = (
+                d - t * np.float32(step) for d, step in zip((dx, dy, dz), b - a, strict=True)
+            )
+            np.minimum(
+                nearest,
+                np.sqrt(ex * ex + ey * ey + ez * ez) - (np.float32(ra) + t * np.float32(rb - ra)),
+                out=nearest,
+            )
         return nearest
 
     return Shape((p - r[:, None]).min(0), (p + r[:, None]).max(0), distance)
 
 
-def smooth_noise(rng: np.random.Generator, axes: Sequence[Field], low: ArrayLike, high: ArrayLike, scale_mm: float) -> Field:
+def smooth_noise(
+    rng: np.random.Generator,
+    axes: Sequence[Field],
+    low: ArrayLike,
+    high: ArrayLike,
+    scale_mm: float,
+) -> Field:
     """Draw a smooth random field of unit variance: cubic B-splines with normal coefficients on a lattice.
 
-    The lattice is fixed by `low`, `high` and `scale_mm` alone, so one generator state gives one field, whatever grid samples it.
+    The lattice is fixed by `low`, `high` and `scale_mm` alone, so one generator state gives one
+    field, whatever grid samples it.
 
     Args:
         rng: where randomness comes from.
@@ -135,8 +155,10 @@ def smooth_noise(rng: np.random.Generator, axes: Sequence[Field], low: ArrayLike
         knots = start + scale_mm * np.arange(-3, span + 4)
         inside = np.clip(np.asarray(axis, float), knots[3], knots[span + 3])
         weights = BSpline.design_matrix(inside, knots, 3).toarray().astype(np.float32)
-        field = np.tensordot(field, weights, axes=(0, 1))  # contracts the first axis, appends the sampled one
-    return np.asarray(field / np.float32(0.479**1.5), np.float32)  # 0.479: mean sum of squared cubic B-splines
+        # contracts the first axis, appends the sampled one
+        field = np.tensordot(field, weights, axes=(0, 1))
+    # 0.479: mean sum of squared cubic B-splines
+    return np.asarray(field / np.float32(0.479**1.5), np.float32)
 
 
 @dataclass(frozen=True)
@@ -164,9 +186,13 @@ class Canvas:
     def box(self, low: ArrayLike, high: ArrayLike) -> Window:
         """The part of the grid that a box of body coordinates, (x, y, z) mm, can touch, and a voxel around it."""
         starts = [
-            max(np.searchsorted(axis, a - self.slack_mm) - 1, 0) for axis, a in zip(self.axes, np.asarray(low, float)[::-1], strict=True)
+            max(np.searchsorted(axis, a - self.slack_mm) - 1, 0)
+            for axis, a in zip(self.axes, np.asarray(low, float)[::-1], strict=True)
         ]
-        stops = [np.searchsorted(axis, b + self.slack_mm) + 1 for axis, b in zip(self.axes, np.asarray(high, float)[::-1], strict=True)]
+        stops = [
+            np.searchsorted(axis, b + self.slack_mm) + 1
+            for axis, b in zip(self.axes, np.asarray(high, float)[::-1], strict=True)
+        ]
         z, y, x = (slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True))
         return z, y, x
 

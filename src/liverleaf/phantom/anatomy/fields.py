@@ -38,17 +38,29 @@ class SplineField:
         values = self.coefficients
         for axis, step in zip(axes, self.step, strict=True):
             # each turn contracts the first spatial axis and appends its samples last
-            values = np.tensordot(values, _basis(np.asarray(axis) / step, values.shape[1]), axes=(1, 1))
+            values = np.tensordot(
+                values, _basis(np.asarray(axis) / step, values.shape[1]), axes=(1, 1)
+            )
         return values
 
     def at(self, points: ArrayLike) -> NDArray[np.float32]:
         """Values at scattered voxel indices of shape (3, ...), as float32 (C, ...)."""
         knots = np.asarray(points) / np.reshape(self.step, (3, *[1] * (np.ndim(points) - 1))) + 1
-        return np.stack([map_coordinates(c, knots, order=DEGREE, prefilter=False, mode="nearest") for c in self.coefficients])
+        return np.stack(
+            [
+                map_coordinates(c, knots, order=DEGREE, prefilter=False, mode="nearest")
+                for c in self.coefficients
+            ]
+        )
 
 
 def draw_field(
-    rng: np.random.Generator, shape: Sequence[int], spacing_mm: Sequence[float], scale_mm: float, *, count: int = 1
+    rng: np.random.Generator,
+    shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    scale_mm: float,
+    *,
+    count: int = 1,
 ) -> SplineField:
     """Smooth fields of mean 0 and standard deviation 1 in expectation.
 
@@ -63,7 +75,9 @@ def draw_field(
     control = [int(np.ceil((n - 1) / s)) + DEGREE + 1 for n, s in zip(shape, step, strict=True)]
     coefficients = rng.standard_normal((count, *control), dtype=np.float32)
     mean_square = 151 / 315  # of the cubic B-spline's weights, averaged over positions
-    return SplineField(coefficients / np.float32(mean_square ** (3 / 2)), (step[0], step[1], step[2]))
+    return SplineField(
+        coefficients / np.float32(mean_square ** (3 / 2)), (step[0], step[1], step[2])
+    )
 
 
 def _basis(positions: NDArray[np.float64], control: int) -> NDArray[np.float32]:

@@ -78,7 +78,8 @@ class Casting:
         least: at least this many lesions, as far as the liver has room.
         healthy: share of cases without any.
         radius_mm: smallest and largest radius of every lesion; None for those of its type.
-        likeness: range of how much of the liver's own signal and perfusion a lesion has, 0 none to 1 all.
+        likeness: range of how much of the liver's own signal and perfusion a lesion has, 0 none to
+            1 all.
     """
 
     kinds: tuple[LesionType, ...] | None = None
@@ -114,12 +115,15 @@ Compartments: TypeAlias = Callable[[np.random.Generator, Canvas, Blob], NDArray[
 """Fills a blob's window with tissues; what lies outside its mask is not used."""
 
 
-def plan_lesions(rng: np.random.Generator, types: Sequence[LesionType] | None, casting: Casting = USUAL) -> list[tuple[LesionType, float]]:
+def plan_lesions(
+    rng: np.random.Generator, types: Sequence[LesionType] | None, casting: Casting = USUAL
+) -> list[tuple[LesionType, float]]:
     """Choose types and radii (mm), largest first.
 
     Args:
         rng: where randomness comes from.
-        types: one lesion of each of these; None draws up to 8 lesions, mostly of one type or two, all types equally often.
+        types: one lesion of each of these; None draws up to 8 lesions, mostly of one type or two,
+            all types equally often.
         casting: what is drawn.
     """
     planned = _draw_types(rng, casting) if types is None else list(types)
@@ -132,7 +136,9 @@ def plan_lesions(rng: np.random.Generator, types: Sequence[LesionType] | None, c
         elif first and rng.random() < HABITS[kind].giant:
             lesions.append((kind, float(rng.uniform(*GIANT_RADIUS_MM))))
         else:
-            lesions.append((kind, float(np.clip(median * np.exp(0.55 * rng.standard_normal()), low, high))))
+            lesions.append(
+                (kind, float(np.clip(median * np.exp(0.55 * rng.standard_normal()), low, high)))
+            )
     return sorted(lesions, key=lambda lesion: -lesion[1])
 
 
@@ -148,7 +154,10 @@ def _draw_types(rng: np.random.Generator, casting: Casting) -> list[LesionType]:
 
 
 def grow_lesions(
-    rng: np.random.Generator, canvas: Canvas, abdomen: NDArray[np.bool_], planned: Sequence[tuple[LesionType, float]]
+    rng: np.random.Generator,
+    canvas: Canvas,
+    abdomen: NDArray[np.bool_],
+    planned: Sequence[tuple[LesionType, float]],
 ) -> tuple[NDArray[np.uint16], tuple[LesionType, ...]]:
     """Grow lesions in the liver; the larger ones displace what surrounds them.
 
@@ -159,7 +168,8 @@ def grow_lesions(
         planned: type and radius (mm) of each lesion, the largest first, so that it finds room.
 
     Returns:
-        uint16 labels (Z, Y, X) and the type of label 1, 2, 3, ...; lesions for which the liver on this grid has no room are left out.
+        uint16 labels (Z, Y, X) and the type of label 1, 2, 3, ...; lesions for which the liver on
+            this grid has no room are left out.
     """
     labels = np.zeros(canvas.tissue.shape, np.uint16)
     grown: list[LesionType] = []
@@ -176,7 +186,12 @@ def grow_lesions(
 
 
 def _find_room(
-    rng: np.random.Generator, canvas: Canvas, abdomen: NDArray[np.bool_], labels: NDArray[np.uint16], kind: LesionType, radius_mm: float
+    rng: np.random.Generator,
+    canvas: Canvas,
+    abdomen: NDArray[np.bool_],
+    labels: NDArray[np.uint16],
+    kind: LesionType,
+    radius_mm: float,
 ) -> Blob | None:
     """Try places until a lesion lies mostly in the liver and touches no other one."""
     liver = tissue_mask(canvas.tissue, _PARENCHYMA)
@@ -186,23 +201,33 @@ def _find_room(
     low, high = places.min(0), places.max(0) + 1
     box = tuple(slice(max(a - 1, 0), b + 1) for a, b in zip(low, high, strict=True))
     solid = liver[box] | (labels[box] > 0)
-    if radius_mm > 30:  # a giant may bulge into the abdomen, but not into the wall or the chest: there the liver does not end for it
+    # a giant may bulge into the abdomen, but not into the wall or the chest: there the liver does
+    # not end for it
+    if radius_mm > 30:
         solid |= ~abdomen[box]
     depth_mm = ndimage.distance_transform_edt(solid, sampling=canvas.spacing_mm)
-    hanging = radius_mm > 30 and rng.random() < 0.5  # from the lower edge of the liver, most of it outside, on kidney and colon
+    # from the lower edge of the liver, most of it outside, on kidney and colon
+    hanging = radius_mm > 30 and rng.random() < 0.5
     if hanging:
         height = np.broadcast_to(canvas.z, canvas.tissue.shape)[tuple(places.T)]
         places = places[height <= np.quantile(height, 0.25)]
     depths = depth_mm[tuple((places - [b.start for b in box]).T)]
     for attempt in range(12):
         size = radius_mm * 0.88 ** (attempt // 2)
-        low_share, high_share = (0.1, 0.7) if radius_mm > 30 else (0.2, 0.9) if rng.random() < 0.4 else (0.9, 3)
+        low_share, high_share = (
+            (0.1, 0.7) if radius_mm > 30 else (0.2, 0.9) if rng.random() < 0.4 else (0.9, 3)
+        )
         wanted = size * rng.uniform(low_share, high_share)
-        nearest = np.argpartition(np.abs(depths - wanted), len(depths) // 12)[: len(depths) // 12 + 1]
+        nearest = np.argpartition(np.abs(depths - wanted), len(depths) // 12)[
+            : len(depths) // 12 + 1
+        ]
         seat = places[rng.choice(nearest)]
         blob = _blob(rng, canvas, seat, size, HABITS[kind].border)
         room = abdomen[blob.window] & tissue_mask(canvas.tissue[blob.window], _YIELDING)
-        mask = _component((blob.depth_mm > 0) & room, tuple(s - w.start for s, w in zip(seat, blob.window, strict=True)))
+        mask = _component(
+            (blob.depth_mm > 0) & room,
+            tuple(s - w.start for s, w in zip(seat, blob.window, strict=True)),
+        )
         apart = not labels[blob.window][ndimage.binary_dilation(mask, iterations=2)].any()
         if apart and liver[blob.window][mask].mean() > (0.15 if hanging else 0.4):
             return Blob(blob.window, mask, blob.depth_mm, size, blob.offset_mm)
@@ -217,19 +242,31 @@ def _component(mask: NDArray[np.bool_], seat: tuple[int, ...]) -> NDArray[np.boo
     return np.asarray(parts == parts[seat])
 
 
-def _blob(rng: np.random.Generator, canvas: Canvas, seat: NDArray[np.intp], radius_mm: float, border: float) -> Blob:
+def _blob(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    seat: NDArray[np.intp],
+    radius_mm: float,
+    border: float,
+) -> Blob:
     """An ellipsoid of random direction, its border bent by noise of two scales."""
     spacing = np.array(canvas.spacing_mm)
     reach = np.ceil(radius_mm * _PUSH_REACH * 1.25 / spacing).astype(int) + 1
     starts = np.maximum(seat - reach, 0)
     stops = np.minimum(seat + reach + 1, canvas.tissue.shape)
-    axes = [((np.arange(a, b) - s) * h).astype(np.float32) for a, b, s, h in zip(starts, stops, seat, spacing, strict=True)]
+    axes = [
+        ((np.arange(a, b) - s) * h).astype(np.float32)
+        for a, b, s, h in zip(starts, stops, seat, spacing, strict=True)
+    ]
     offset = np.stack(np.meshgrid(*axes, indexing="ij"))
     rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     stretch = np.exp(rng.normal(0, 0.6 * border + 0.03, 3))
     metric = (rotation / stretch).astype(np.float32)
     size = np.sqrt(sum(np.einsum("i,izyx->zyx", row, offset) ** 2 for row in metric.T))
-    bend = border * (local_noise(rng, axes, radius_mm * 0.8) + 0.5 * local_noise(rng, axes, max(radius_mm * 0.3, 2)))
+    bend = border * (
+        local_noise(rng, axes, radius_mm * 0.8)
+        + 0.5 * local_noise(rng, axes, max(radius_mm * 0.3, 2))
+    )
     depth = radius_mm - size - radius_mm * np.clip(bend, -0.5, 0.5)
     window = tuple(slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True))
     return Blob(window, depth > 0, np.asarray(depth, np.float32), radius_mm, offset)  # type: ignore[arg-type]
@@ -241,7 +278,9 @@ def local_noise(rng: np.random.Generator, axes: Sequence[Field], scale_mm: float
     return smooth_noise(rng, axes, (-reach,) * 3, (reach,) * 3, scale_mm)
 
 
-def _push(canvas: Canvas, abdomen: NDArray[np.bool_], labels: NDArray[np.uint16], blob: Blob, share: float) -> None:
+def _push(
+    canvas: Canvas, abdomen: NDArray[np.bool_], labels: NDArray[np.uint16], blob: Blob, share: float
+) -> None:
     """Displace what yields around a lesion away from its centre: tissue from inside comes to lie just outside, fading with distance."""
     part = canvas.tissue[blob.window]
     movable = abdomen[blob.window] & tissue_mask(part, _YIELDING) & (labels[blob.window] == 0)
@@ -255,7 +294,8 @@ def _push(canvas: Canvas, abdomen: NDArray[np.bool_], labels: NDArray[np.uint16]
     source = tuple(np.clip(where + steps, 0, np.array(part.shape)[:, None] - 1))
     moved = movable[source]
     pushed = part[source]
-    pushed[tissue_mask(pushed, _VESSELS) & (away[source] < 0.7)] = Tissue.LIVER  # a vessel from deep inside would be smeared into a shell
+    # a vessel from deep inside would be smeared into a shell
+    pushed[tissue_mask(pushed, _VESSELS) & (away[source] < 0.7)] = Tissue.LIVER
     part[tuple(where[:, moved])] = pushed[moved]
 
 
@@ -280,13 +320,25 @@ def _hcc(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.uin
     """Mosaic with necrosis and septa when large, with a thin capsule in half."""
     everywhere = blob.depth_mm > -np.inf
     large = np.clip((blob.radius_mm - 12) / 30, 0, 1)
-    lumps = 0.85 * _patches(rng, blob, 0.4) + 0.3 * _patches(rng, blob, 0.15) + 0.8 * np.clip(blob.depth_mm / blob.radius_mm, 0, 1)
-    necrosis = (lumps > rng.uniform(0.8, 2.2) - 0.6 * large) & (blob.depth_mm > 0.15 * blob.radius_mm) & (large > 0)
+    lumps = (
+        0.85 * _patches(rng, blob, 0.4)
+        + 0.3 * _patches(rng, blob, 0.15)
+        + 0.8 * np.clip(blob.depth_mm / blob.radius_mm, 0, 1)
+    )
+    necrosis = (
+        (lumps > rng.uniform(0.8, 2.2) - 0.6 * large)
+        & (blob.depth_mm > 0.15 * blob.radius_mm)
+        & (large > 0)
+    )
     septa = (np.abs(_patches(rng, blob, 0.5)) < 0.05) & (rng.random() < 0.5) & (blob.radius_mm > 15)
     rim_mm = max(rng.uniform(1, 3), 1.05 * canvas.spacing_mm[2])
     capsule = (blob.depth_mm < rim_mm) & (rng.random() < 0.5) & (blob.radius_mm > 3 * rim_mm)
     return _layers(
-        blob, (Tissue.HCC, everywhere), (Tissue.HCC_NECROSIS, necrosis), (Tissue.HCC_CAPSULE, septa), (Tissue.HCC_CAPSULE, capsule)
+        blob,
+        (Tissue.HCC, everywhere),
+        (Tissue.HCC_NECROSIS, necrosis),
+        (Tissue.HCC_CAPSULE, septa),
+        (Tissue.HCC_CAPSULE, capsule),
     )
 
 
@@ -299,7 +351,12 @@ def _haemangioma(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArra
     thickness = blob.radius_mm * (rng.uniform(0.2, 0.35) + 0.1 * lumps)
     nodules = (blob.depth_mm < np.maximum(thickness, 2)) & (lumps > rng.uniform(-0.1, 0.5))
     centre = blob.depth_mm > blob.radius_mm * (0.6 + 0.22 * _patches(rng, blob, 0.4))
-    return _layers(blob, (Tissue.HAEMANGIOMA_MIDDLE, everywhere), (Tissue.HAEMANGIOMA_CENTRE, centre), (Tissue.HAEMANGIOMA_NODULE, nodules))
+    return _layers(
+        blob,
+        (Tissue.HAEMANGIOMA_MIDDLE, everywhere),
+        (Tissue.HAEMANGIOMA_CENTRE, centre),
+        (Tissue.HAEMANGIOMA_NODULE, nodules),
+    )
 
 
 def _fnh(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.uint8]:  # noqa: ARG001
@@ -309,19 +366,32 @@ def _fnh(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.uin
         away = np.sqrt((blob.offset_mm**2).sum(0)) / blob.radius_mm
         scar = away < 0.16 + 0.05 * _patches(rng, blob, 0.25)
         for direction in rng.normal(size=(rng.integers(2, 5), 3)):
-            plane = np.abs(np.einsum("i,izyx->zyx", direction / np.linalg.norm(direction), blob.offset_mm))
-            scar |= (plane < 0.06 * blob.radius_mm * (1 + _patches(rng, blob, 0.3))) & (away < rng.uniform(0.4, 0.75))
+            plane = np.abs(
+                np.einsum("i,izyx->zyx", direction / np.linalg.norm(direction), blob.offset_mm)
+            )
+            scar |= (plane < 0.06 * blob.radius_mm * (1 + _patches(rng, blob, 0.3))) & (
+                away < rng.uniform(0.4, 0.75)
+            )
     return _layers(blob, (Tissue.FNH, blob.depth_mm > -np.inf), (Tissue.FNH_SCAR, scar))
 
 
-def _rimmed(rim: Tissue, centre: Tissue, share: tuple[float, float], roughness: float, *, islands: bool = True) -> Compartments:
+def _rimmed(
+    rim: Tissue,
+    centre: Tissue,
+    share: tuple[float, float],
+    roughness: float,
+    *,
+    islands: bool = True,
+) -> Compartments:
     """A rim (a range of shares of the radius) around another centre, with islands of rim tissue in large ones."""
 
     def fill(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.uint8]:
         thickness = blob.radius_mm * (rng.uniform(*share) + roughness * _patches(rng, blob, 0.3))
         rim_mm = np.clip(thickness, max(1.5, 1.05 * canvas.spacing_mm[2]), 12)
         inner = (_patches(rng, blob, 0.3) > rng.uniform(0.9, 2)) & (blob.radius_mm > 18) & islands
-        return _layers(blob, (centre, blob.depth_mm > -np.inf), (rim, inner), (rim, blob.depth_mm < rim_mm))
+        return _layers(
+            blob, (centre, blob.depth_mm > -np.inf), (rim, inner), (rim, blob.depth_mm < rim_mm)
+        )
 
     return fill
 
@@ -338,7 +408,9 @@ def _even(tissue: Tissue) -> Compartments:
 def _angiomyolipoma(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.uint8]:  # noqa: ARG001
     """Islands of fat between vessels and muscle."""
     fat = _patches(rng, blob, 0.3) > rng.uniform(-1.0, 0.6)
-    return _layers(blob, (Tissue.ANGIOMYOLIPOMA, blob.depth_mm > -np.inf), (Tissue.ANGIOMYOLIPOMA_FAT, fat))
+    return _layers(
+        blob, (Tissue.ANGIOMYOLIPOMA, blob.depth_mm > -np.inf), (Tissue.ANGIOMYOLIPOMA_FAT, fat)
+    )
 
 
 def _other(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.uint8]:
@@ -355,7 +427,9 @@ def _other(rng: np.random.Generator, canvas: Canvas, blob: Blob) -> NDArray[np.u
 COMPARTMENTS: Mapping[LesionType, Compartments] = {
     LesionType.HCC: _hcc,
     LesionType.ICC: _rimmed(Tissue.ICC_RIM, Tissue.ICC_CENTRE, (0.1, 0.25), 0.12),
-    LesionType.METASTASIS: _rimmed(Tissue.METASTASIS_RIM, Tissue.METASTASIS_CENTRE, (0.08, 0.22), 0.10),
+    LesionType.METASTASIS: _rimmed(
+        Tissue.METASTASIS_RIM, Tissue.METASTASIS_CENTRE, (0.08, 0.22), 0.10
+    ),
     LesionType.HAEMANGIOMA: _haemangioma,
     LesionType.FNH: _fnh,
     LesionType.CYST: _even(Tissue.CYST),

@@ -37,7 +37,10 @@ def with_trees(rng: np.random.Generator, chest: Chest, hu: Field) -> Field:
     arteries: list[Tree] = []
     veins: list[Tree] = []
     for side in SIDES:
-        for kind, hilum in ((arteries, (side * 42, 8 + 5 * (side > 0), -18)), (veins, (side * 36, 2, -48))):
+        for kind, hilum in (
+            (arteries, (side * 42, 8 + 5 * (side > 0), -18)),
+            (veins, (side * 36, 2, -48)),
+        ):
             root = chest.place([hilum])[0]
             for lobe in (0, 1, 2) if side < 0 else (3, 4):
                 tips = _tips(rng, chest, lobe)
@@ -45,7 +48,10 @@ def with_trees(rng: np.random.Generator, chest: Chest, hu: Field) -> Field:
                     kind.append(_grow(rng, root, np.array([-0.5, 0.2, side * 1.0]), tips))
     bronchi = [_bronchi(tree) for tree in arteries]
     shape = hu.shape
-    outer, lumen = (coverage([t._replace(radius_mm=t.radius_mm * share) for t in bronchi], shape, spacing) for share in (1.0, 0.72))
+    outer, lumen = (
+        coverage([t._replace(radius_mm=t.radius_mm * share) for t in bronchi], shape, spacing)
+        for share in (1.0, 0.72)
+    )
     vessels = coverage([*arteries, *veins, *_scars(rng, chest)], shape, spacing)
     hu = hu + np.maximum(outer - lumen, 0) * (WALL_HU - hu)
     hu += lumen * (AIR_HU - hu)
@@ -53,7 +59,9 @@ def with_trees(rng: np.random.Generator, chest: Chest, hu: Field) -> Field:
     return np.asarray(hu + vessels * (VESSEL_HU - hu), np.float32)
 
 
-def coverage(trees: list[Tree], shape: tuple[int, ...], spacing_mm: tuple[float, float, float]) -> Field:
+def coverage(
+    trees: list[Tree], shape: tuple[int, ...], spacing_mm: tuple[float, float, float]
+) -> Field:
     """Share of each voxel that tubes fill, from points spread over their cross-sections: right for thin tubes, too.
 
     Args:
@@ -72,7 +80,10 @@ def coverage(trees: list[Tree], shape: tuple[int, ...], spacing_mm: tuple[float,
     length = np.linalg.norm(control - start, axis=1) + np.linalg.norm(end - control, axis=1)
     samples = np.ceil(length / step).astype(int) + 1
     branch = np.repeat(np.arange(len(start)), samples)
-    t = ((np.arange(branch.size) - np.repeat(np.cumsum(samples) - samples, samples) + 0.5) / samples[branch])[:, None]
+    t = (
+        (np.arange(branch.size) - np.repeat(np.cumsum(samples) - samples, samples) + 0.5)
+        / samples[branch]
+    )[:, None]
     point = (1 - t) ** 2 * start[branch] + 2 * t * (1 - t) * control[branch] + t**2 * end[branch]
     tangent = (1 - t) * (control - start)[branch] + t * (end - control)[branch]
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-6)
@@ -83,28 +94,48 @@ def coverage(trees: list[Tree], shape: tuple[int, ...], spacing_mm: tuple[float,
     spread = np.maximum(np.ceil(np.pi * (size / step) ** 2), 1).astype(int)
     sample = np.repeat(np.arange(size.size), spread)
     k = np.arange(sample.size) - np.repeat(np.cumsum(spread) - spread, spread)
-    r, angle = size[sample] * np.sqrt((k + 0.5) / spread[sample]), 2.39996 * k + sample  # a sunflower's spiral
-    place = point[sample] + (r * np.cos(angle))[:, None] * u[sample] + (r * np.sin(angle))[:, None] * v[sample]
-    volume = (np.pi * size**2 * length[branch] / samples[branch] / spread)[sample] / np.prod(spacing_mm)
+    # a sunflower's spiral
+    r = size[sample] * np.sqrt((k + 0.5) / spread[sample])
+    angle = 2.39996 * k + sample
+    place = (
+        point[sample]
+        + (r * np.cos(angle))[:, None] * u[sample]
+        + (r * np.sin(angle))[:, None] * v[sample]
+    )
+    volume = (np.pi * size**2 * length[branch] / samples[branch] / spread)[sample] / np.prod(
+        spacing_mm
+    )
     index = np.rint(place / spacing_mm).astype(int)
     inside = ((index >= 0) & (index < shape)).all(1)
-    cover += np.bincount(np.ravel_multi_index(tuple(index[inside].T), shape), volume[inside], cover.size)
+    cover += np.bincount(
+        np.ravel_multi_index(tuple(index[inside].T), shape), volume[inside], cover.size
+    )
     return np.minimum(cover, 1).reshape(shape).astype(np.float32)
 
 
 def _bronchi(arteries: Tree) -> Tree:
     """The airways beside the larger arteries, about as wide."""
-    start, control, end, radius_mm = (column[arteries.radius_mm[:, 1] > 1.15] for column in arteries)
+    start, control, end, radius_mm = (
+        column[arteries.radius_mm[:, 1] > 1.15] for column in arteries
+    )
     offset = np.array([0.35, -0.9, 0.25]) * 2 * radius_mm.mean(1, keepdims=True)
     return Tree(start + offset, control + offset, end + offset, 0.95 * radius_mm)
 
 
 def _tips(rng: np.random.Generator, chest: Chest, lobe: int) -> NDArray[np.float64]:
     """Where the smallest vessels of a lobe end, mm from the first voxel: one per 0.9 ml, off the border and the fissures."""
-    voxels = np.flatnonzero(chest.lung & (chest.lobe == lobe) & (chest.depth_mm > 3.5) & (chest.fissure_mm > 3))
+    voxels = np.flatnonzero(
+        chest.lung & (chest.lobe == lobe) & (chest.depth_mm > 3.5) & (chest.fissure_mm > 3)
+    )
     spacing = np.array(chest.canvas.spacing_mm)
     count = min(int(voxels.size * spacing.prod() / 900) + 1, voxels.size)
-    index = np.stack(np.unravel_index(rng.choice(voxels, count, replace=False), chest.lung.shape), axis=1) if count else np.zeros((0, 3))
+    index = (
+        np.stack(
+            np.unravel_index(rng.choice(voxels, count, replace=False), chest.lung.shape), axis=1
+        )
+        if count
+        else np.zeros((0, 3))
+    )
     return np.asarray((index + rng.uniform(-0.5, 0.5, index.shape)) * spacing)
 
 
@@ -119,14 +150,19 @@ def _grow(rng: np.random.Generator, root: NDArray, heading: NDArray, tips: NDArr
         end = start + (centre - start) * (rng.uniform(0.35, 0.6) if count > 1 else 1.0)
         length = float(np.linalg.norm(end - start))
         control = start + heading * 0.4 * length
-        rows.append((start, control, end, (min(radius[parent], 1.25 * radius[count]), radius[count])))
+        rows.append(
+            (start, control, end, (min(radius[parent], 1.25 * radius[count]), radius[count]))
+        )
         if count > 1:
             offset = cloud - centre
             along = offset @ offset[np.argmax((offset**2).sum(1))]
             order = np.argsort(along, kind="stable")
             cut = min(max(round(count * rng.uniform(0.25, 0.6)), 1), count - 1)
             heading = (end - control) / max(float(np.linalg.norm(end - control)), 1e-6)
-            stack += [(end, heading, cloud[order[:cut]], count), (end, heading, cloud[order[cut:]], count)]
+            stack += [
+                (end, heading, cloud[order[:cut]], count),
+                (end, heading, cloud[order[cut:]], count),
+            ]
     return Tree(*(np.array(column, float) for column in zip(*rows, strict=True)))
 
 

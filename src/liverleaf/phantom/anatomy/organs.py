@@ -76,10 +76,17 @@ def _paint_liver(rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera
     visceral = drop + slope * (x + 80) + 0.35 * (y + 20) - z
     right_part = -_smooth_min(-right.distance(x, y, z), 10 - x - 0.4 * y, 12)
     liver = _smooth_min(right_part, left.distance(x, y, z), 26)
-    liver = -_smooth_min(-liver, -visceral * 0.8, 14) + np.float32(1.2) * noise(rng, canvas.axes, 45)[window]
+    liver = (
+        -_smooth_min(-liver, -visceral * 0.8, 14)
+        + np.float32(1.2) * noise(rng, canvas.axes, 45)[window]
+    )
     liver = _smooth_min(liver, caudate.distance(x, y, z), 10)
-    gap_mm = 2 * noise(rng, canvas.axes, 60)[window] - 0.5  # fat between liver and wall, mostly none
-    liver = np.maximum(liver, np.maximum(trunk.cavity[window] + np.maximum(0, gap_mm), trunk.diaphragm[window] + 0.7))
+    # fat between liver and wall, mostly none
+    gap_mm = 2 * noise(rng, canvas.axes, 60)[window] - 0.5
+    liver = np.maximum(
+        liver,
+        np.maximum(trunk.cavity[window] + np.maximum(0, gap_mm), trunk.diaphragm[window] + 0.7),
+    )
     if severity > 0:
         nodules = np.abs(noise(rng, canvas.axes, 13)[window]) - np.float32(0.65)
         liver = liver - np.float32(3 * severity) * nodules
@@ -95,13 +102,18 @@ def _carve(rng: np.random.Generator, canvas: Canvas) -> None:
     teres = Shape(
         np.array([-25.0, -130.0, -60.0]),
         np.array([40.0, -25.0, 28.0]),
-        lambda x, y, z: np.maximum(np.abs(x - 6 - bend - 0.15 * (y + 50)) - width_mm * np.clip((24 - z) / 20, 0, 1.5), y + 25),
+        lambda x, y, z: np.maximum(
+            np.abs(x - 6 - bend - 0.15 * (y + 50)) - width_mm * np.clip((24 - z) / 20, 0, 1.5),
+            y + 25,
+        ),
     )
     venosum = Shape(
         np.array([-28.0, -30.0, 2.0]),
         np.array([30.0, 0.0, 62.0]),
         lambda x, y, z: np.maximum(
-            np.abs(y + 17 - 0.25 * x - 3 * np.sin(x / 10 + bend)) - width_mm * np.clip((x + 28) / 60, 0, 1) ** 1.5, np.abs(z - 32) - 30
+            np.abs(y + 17 - 0.25 * x - 3 * np.sin(x / 10 + bend))
+            - width_mm * np.clip((x + 28) / 60, 0, 1) ** 1.5,
+            np.abs(z - 32) - 30,
         ),
     )
     for shape in (teres, venosum) if rng.random() < 0.75 else (teres,):
@@ -116,20 +128,42 @@ def _paint_great_vessels(rng: np.random.Generator, canvas: Canvas) -> None:
     over = (Tissue.FAT, Tissue.LUNG, Tissue.SOFT_TISSUE, Tissue.MUSCLE, Tissue.LIVER)
     aorta_x = np.interp(heights, (-140, 40, 90, 220), (3, 8, 14, 22)) + rng.normal(0, 2)
     aorta = np.stack([aorta_x, front - 29 + np.interp(heights, (0, 120), (0, 12)), heights], axis=1)
-    canvas.paint(tube(aorta, radius * np.interp(heights, (-140, 200), (0.8, 1.15))), Tissue.AORTA, over=over)
+    canvas.paint(
+        tube(aorta, radius * np.interp(heights, (-140, 200), (0.8, 1.15))), Tissue.AORTA, over=over
+    )
     cava_y = np.interp(heights, (-140, 0, 60, 110), (4, 2, 6, -8))
     cava = np.stack([np.interp(heights, (-140, 60, 110), (-20, -24, -28)), cava_y, heights], axis=1)
     canvas.paint(tube(cava[2:], rng.uniform(9, 13)), Tissue.VENA_CAVA, over=over)
     coeliac = aorta[3] + np.array([(0, 0, -14), (-2, -20, -12), (-14, -30, -10), (-34, -28, -14)])
     canvas.paint(tube(coeliac, [4.5, 4, 3, 2.5]), Tissue.AORTA, over=over)
-    canvas.paint(tube([coeliac[1], coeliac[1] + [28, 4, 6], coeliac[1] + [62, 26, 20]], [3.5, 3, 2.5]), Tissue.AORTA, over=over)
-    canvas.paint(tube([aorta[4], aorta[4] + [-2, -18, -18], aorta[4] + [-6, -24, -90]], [4.5, 4, 3]), Tissue.AORTA, over=over)
-    canvas.paint(tube([aorta[4] + [0, -22, -20], (8, -30, -110)], [5, 4]), Tissue.PORTAL_VEIN, over=over)
+    canvas.paint(
+        tube([coeliac[1], coeliac[1] + [28, 4, 6], coeliac[1] + [62, 26, 20]], [3.5, 3, 2.5]),
+        Tissue.AORTA,
+        over=over,
+    )
+    canvas.paint(
+        tube([aorta[4], aorta[4] + [-2, -18, -18], aorta[4] + [-6, -24, -90]], [4.5, 4, 3]),
+        Tissue.AORTA,
+        over=over,
+    )
+    canvas.paint(
+        tube([aorta[4] + [0, -22, -20], (8, -30, -110)], [5, 4]), Tissue.PORTAL_VEIN, over=over
+    )
     for side in (-1, 1):
-        canvas.paint(tube([aorta[4] + [0, 0, -22], (side * 45, aorta[4][1] + 14, -32)], 3), Tissue.AORTA, over=over)
-        iliac = np.array([(0, 0, -140), (side * 38, 10, -210), (side * 72, -52, -290), (side * 84, -58, -400)])
+        canvas.paint(
+            tube([aorta[4] + [0, 0, -22], (side * 45, aorta[4][1] + 14, -32)], 3),
+            Tissue.AORTA,
+            over=over,
+        )
+        iliac = np.array(
+            [(0, 0, -140), (side * 38, 10, -210), (side * 72, -52, -290), (side * 84, -58, -400)]
+        )
         canvas.paint(tube(iliac, [7, 6, 5, 4]), Tissue.AORTA, over=over)
-        canvas.paint(tube(iliac + np.array([-side * 2 - 6, 14, 0]), [9, 8, 6, 5]), Tissue.VENA_CAVA, over=over)
+        canvas.paint(
+            tube(iliac + np.array([-side * 2 - 6, 14, 0]), [9, 8, 6, 5]),
+            Tissue.VENA_CAVA,
+            over=over,
+        )
 
 
 def _grow(
@@ -155,8 +189,16 @@ def _paint_liver_vessels(rng: np.random.Generator, canvas: Canvas) -> None:
     """The portal tree from the hilum, the hepatic veins to the vena cava under the dome."""
     hilum, split = np.array([-8.0, -12.0, -26.0]), np.array([-30.0, -6.0, 2.0])
     main_mm = rng.uniform(6, 8)
-    canvas.paint(tube(np.stack([(2, -14, -34), hilum, split]), main_mm), Tissue.PORTAL_VEIN, over=(Tissue.FAT, Tissue.LIVER))
-    canvas.paint(tube([(2, -14, -34), (40, 2, -18), (90, 30, 10)], [main_mm, 5, 4]), Tissue.PORTAL_VEIN, over=(Tissue.FAT,))
+    canvas.paint(
+        tube(np.stack([(2, -14, -34), hilum, split]), main_mm),
+        Tissue.PORTAL_VEIN,
+        over=(Tissue.FAT, Tissue.LIVER),
+    )
+    canvas.paint(
+        tube([(2, -14, -34), (40, 2, -18), (90, 30, 10)], [main_mm, 5, 4]),
+        Tissue.PORTAL_VEIN,
+        over=(Tissue.FAT,),
+    )
     turn = np.array([6.0, -34.0, 20.0])
     portal = [(split, turn, 0.75 * main_mm, 0.65 * main_mm)]
     fork = np.array([-58.0, 2.0, 8.0])
@@ -170,15 +212,32 @@ def _paint_liver_vessels(rng: np.random.Generator, canvas: Canvas) -> None:
         (turn, (34, -14, 14), 0.5),
         (turn, (26, -10, -10), 0.45),
     ):
-        portal += _grow(rng, start, np.array(towards, float) + rng.normal(0, 4, 3), share * main_mm, 3)
+        portal += _grow(
+            rng, start, np.array(towards, float) + rng.normal(0, 4, 3), share * main_mm, 3
+        )
     cava = np.array([-26.0, 4.0, 76.0])
     hepatic = []
-    for towards, radius in (((-46, 16, -26), 5.0), ((-24, -38, -22), 4.5), ((28, -38, -18), 4.0), ((-30, 26, -62), 3.0)):
-        hepatic += _grow(rng, cava, np.array(towards, float) + rng.normal(0, 4, 3), radius * rng.uniform(0.8, 1.2), 3)
+    for towards, radius in (
+        ((-46, 16, -26), 5.0),
+        ((-24, -38, -22), 4.5),
+        ((28, -38, -18), 4.0),
+        ((-30, 26, -62), 3.0),
+    ):
+        hepatic += _grow(
+            rng,
+            cava,
+            np.array(towards, float) + rng.normal(0, 4, 3),
+            radius * rng.uniform(0.8, 1.2),
+            3,
+        )
     if rng.random() < 0.12:  # dilated bile ducts run beside the portal branches
         aside = np.array([0, -6, 2])
         for start, end, first, last in portal:
-            canvas.paint(tube([start + aside, end + aside], [0.7 * first, 0.7 * last]), Tissue.BILE, over=(Tissue.LIVER,))
+            canvas.paint(
+                tube([start + aside, end + aside], [0.7 * first, 0.7 * last]),
+                Tissue.BILE,
+                over=(Tissue.LIVER,),
+            )
     for tissue, branches in ((Tissue.HEPATIC_VEIN, hepatic), (Tissue.PORTAL_VEIN, portal)):
         for start, end, first, last in branches:
             canvas.paint(tube([start, end], [first, last]), tissue, over=(Tissue.LIVER,))
@@ -192,46 +251,74 @@ def _paint_kidneys(rng: np.random.Generator, canvas: Canvas) -> None:
         size = np.array([27, 31, 54]) * rng.uniform(0.88, 1.12)
         lean = np.deg2rad(rng.uniform(8, 18)) * side
         turn = np.deg2rad(rng.uniform(20, 45)) * side
-        upright = np.array([[np.cos(turn), np.sin(turn), 0], [-np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
-        axes = upright @ np.array([[np.cos(lean), 0, np.sin(lean)], [0, 1, 0], [-np.sin(lean), 0, np.cos(lean)]])
+        upright = np.array(
+            [[np.cos(turn), np.sin(turn), 0], [-np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
+        )
+        axes = upright @ np.array(
+            [[np.cos(lean), 0, np.sin(lean)], [0, 1, 0], [-np.sin(lean), 0, np.cos(lean)]]
+        )
         canvas.paint(ellipsoid(centre, size + 4, axes), Tissue.FAT, over=soft)
         kidney = ellipsoid(centre, size, axes)
         canvas.paint(kidney, Tissue.KIDNEY_CORTEX, over=(Tissue.FAT,))
         for level in np.linspace(-0.6, 0.6, 4):
             for angle in np.linspace(-1.3, 1.3, 4):
-                out = np.array([np.cos(angle) * side, np.sin(angle), 0]) * size[:2].mean() * 0.56 * np.sqrt(1 - level**2)
+                out = (
+                    np.array([np.cos(angle) * side, np.sin(angle), 0])
+                    * size[:2].mean()
+                    * 0.56
+                    * np.sqrt(1 - level**2)
+                )
                 where = centre + out @ upright + axes[2] * level * size[2]
-                canvas.paint(ellipsoid(where, (6.5, 6.5, 7.5)), Tissue.KIDNEY_MEDULLA, over=(Tissue.KIDNEY_CORTEX,))
+                canvas.paint(
+                    ellipsoid(where, (6.5, 6.5, 7.5)),
+                    Tissue.KIDNEY_MEDULLA,
+                    over=(Tissue.KIDNEY_CORTEX,),
+                )
         inner = centre - np.array([side, 0, 0]) @ upright * 12
         sinus = ellipsoid(inner, size * [0.62, 0.42, 0.55], axes)
         canvas.paint(sinus, Tissue.FAT, over=(Tissue.KIDNEY_CORTEX, Tissue.KIDNEY_MEDULLA))
-        canvas.paint(ellipsoid(inner, size * [0.35, 0.2, 0.3], axes), Tissue.SOFT_TISSUE, over=(Tissue.FAT,))
+        canvas.paint(
+            ellipsoid(inner, size * [0.35, 0.2, 0.3], axes), Tissue.SOFT_TISSUE, over=(Tissue.FAT,)
+        )
         gland = centre + np.array([-side * 26, -8, size[2] + 4])
         for arm in ((side * 14, 10, -6), (side * 2, 18, -8)):
             canvas.paint(tube([gland, gland + arm], 2.5), Tissue.SOFT_TISSUE, over=(Tissue.FAT,))
 
 
-def _paint_upper_organs(rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera: Viscera) -> None:
+def _paint_upper_organs(
+    rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera: Viscera
+) -> None:
     """Gallbladder, spleen, stomach with gas above its fluid, pancreas."""
     if viscera.gallbladder:
         neck = np.array([-34, -26, -12]) + rng.normal(0, 3, 3)
         fundus = neck + [-22, -40, -34] * rng.uniform(0.6, 1.1, 3)
-        bag = tube([neck, (neck + fundus) / 2, fundus], np.array([5, 12, 14]) * rng.uniform(0.6, 1.2))
+        bag = tube(
+            [neck, (neck + fundus) / 2, fundus], np.array([5, 12, 14]) * rng.uniform(0.6, 1.2)
+        )
         over = (Tissue.FAT, Tissue.LIVER, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN)
         canvas.paint(bag, Tissue.SOFT_TISSUE, over=over, grow_mm=1.5)
         canvas.paint(bag, Tissue.BILE, over=(Tissue.SOFT_TISSUE,))
     s = viscera.spleen
     centre = np.array([112 - 6 * s, 36, 34 - 14 * (s - 1)]) + rng.normal(0, 4, 3)
     tilt = np.deg2rad(rng.uniform(20, 40))
-    axes = np.array([[np.cos(tilt), np.sin(tilt), 0.0], [-np.sin(tilt), np.cos(tilt), 0.0], [0.0, 0.0, 1.0]])
+    axes = np.array(
+        [[np.cos(tilt), np.sin(tilt), 0.0], [-np.sin(tilt), np.cos(tilt), 0.0], [0.0, 0.0, 1.0]]
+    )
     spleen = ellipsoid(centre, np.array([24, 44, 50]) * s, axes)
     canvas.paint(spleen, Tissue.SPLEEN, over=(Tissue.FAT,), within=trunk.abdomen)
     fill = rng.uniform(0.55, 1.15)
-    body = np.array([(58, 26, 62), (62, 0, 40), (56, -36, 14), (34, -58, -16), (2, -50, -32)]) + rng.normal(0, 4, (5, 3))
+    body = np.array(
+        [(58, 26, 62), (62, 0, 40), (56, -36, 14), (34, -58, -16), (2, -50, -32)]
+    ) + rng.normal(0, 4, (5, 3))
     stomach = tube(body, np.array([34, 36, 30, 20, 12]) * fill)
-    canvas.paint_hollow(stomach, *_STOMACH, rng.uniform(3, 6), over=(Tissue.FAT,), within=trunk.abdomen)
+    canvas.paint_hollow(
+        stomach, *_STOMACH, rng.uniform(3, 6), over=(Tissue.FAT,), within=trunk.abdomen
+    )
     _float_gas(canvas, stomach, Tissue.STOMACH_CONTENT, float(body[2, 1] + rng.uniform(-25, 10)))
-    pancreas = tube([(-32, -10, -42), (-8, -30, -30), (24, -30, -14), (62, -2, 8), (88, 18, 20)], [13, 9, 9, 10, 8])
+    pancreas = tube(
+        [(-32, -10, -42), (-8, -30, -30), (24, -30, -14), (62, -2, 8), (88, 18, 20)],
+        [13, 9, 9, 10, 8],
+    )
     canvas.paint(pancreas, Tissue.PANCREAS, over=(Tissue.FAT,))
 
 
@@ -241,7 +328,14 @@ def _float_gas(canvas: Canvas, shape: Shape, content: Tissue, level_y_mm: float)
     canvas.fill(window, inside & (canvas.y[window] < level_y_mm), Tissue.BOWEL_GAS, over=(content,))
 
 
-def _wander(rng: np.random.Generator, start: NDArray, steps: int, step_mm: float, low: Sequence[float], high: Sequence[float]) -> NDArray:
+def _wander(
+    rng: np.random.Generator,
+    start: NDArray,
+    steps: int,
+    step_mm: float,
+    low: Sequence[float],
+    high: Sequence[float],
+) -> NDArray:
     """A smooth random walk in a box, (steps + 1, 3)."""
     points, heading = [start], rng.normal(size=3)
     for _ in range(steps):
@@ -250,19 +344,39 @@ def _wander(rng: np.random.Generator, start: NDArray, steps: int, step_mm: float
     return np.array(points)
 
 
-def _paint_loop(rng: np.random.Generator, canvas: Canvas, loop: Shape, wall_mm: float, gas_share: float) -> None:
+def _paint_loop(
+    rng: np.random.Generator, canvas: Canvas, loop: Shape, wall_mm: float, gas_share: float
+) -> None:
     canvas.paint_hollow(loop, Tissue.BOWEL_WALL, Tissue.BOWEL_CONTENT, wall_mm, over=(Tissue.FAT,))
     if rng.random() < gas_share:
-        _float_gas(canvas, loop, Tissue.BOWEL_CONTENT, float(rng.uniform(loop.low[1] + 8, loop.high[1])))
+        _float_gas(
+            canvas, loop, Tissue.BOWEL_CONTENT, float(rng.uniform(loop.low[1] + 8, loop.high[1]))
+        )
 
 
 def _paint_bowel(rng: np.random.Generator, canvas: Canvas, viscera: Viscera) -> None:
     """Duodenum, colon as a frame with pouches, and loops of small bowel inside it."""
-    duodenum = tube([(-14, -42, -30), (-46, -20, -40), (-50, 0, -75), (-10, 2, -88), (30, -8, -70)], 11)
+    duodenum = tube(
+        [(-14, -42, -30), (-46, -20, -40), (-50, 0, -75), (-10, 2, -88), (30, -8, -70)], 11
+    )
     _paint_loop(rng, canvas, duodenum, 2.5, 0.4)
     transverse_z = rng.uniform(-95, -45)
-    frame = [(-98, 10, -190), (-108, 20, -130), (-104, 0, -85), (-70, -62, transverse_z), (0, -78, transverse_z - 20)]
-    frame += [(64, -66, transverse_z + 15), (104, -20, 0), (112, 24, -50), (108, 34, -130), (86, 10, -195), (36, 0, -215), (0, 40, -228)]
+    frame = [
+        (-98, 10, -190),
+        (-108, 20, -130),
+        (-104, 0, -85),
+        (-70, -62, transverse_z),
+        (0, -78, transverse_z - 20),
+    ]
+    frame += [
+        (64, -66, transverse_z + 15),
+        (104, -20, 0),
+        (112, 24, -50),
+        (108, 34, -130),
+        (86, 10, -195),
+        (36, 0, -215),
+        (0, 40, -228),
+    ]
     course = np.array(frame) + rng.normal(0, 7, (len(frame), 3))
     for a, b in pairwise(course):
         pouches = np.linspace(a, b, 4) + rng.normal(0, 3, (4, 3))
@@ -277,17 +391,36 @@ def _paint_clutter(rng: np.random.Generator, canvas: Canvas, trunk: Trunk) -> No
     """Nodes, masses and mesenteric vessels in the fat around the liver: what is not a lesion but could be taken for one."""
     for _ in range(rng.integers(20, 60)):
         centre = rng.uniform((-130, -90, -120), (110, 60, 80))
-        canvas.paint(ellipsoid(centre, rng.uniform(2, 6, 3) * rng.choice((1, 1, 1.8))), Tissue.SOFT_TISSUE, over=(Tissue.FAT,))
+        canvas.paint(
+            ellipsoid(centre, rng.uniform(2, 6, 3) * rng.choice((1, 1, 1.8))),
+            Tissue.SOFT_TISSUE,
+            over=(Tissue.FAT,),
+        )
     for _ in range(rng.integers(2, 9)):
-        mass = ellipsoid(rng.uniform((-130, -90, -130), (110, 60, 60)), rng.uniform(7, 22) * rng.uniform(0.7, 1.3, 3))
-        tissue = (Tissue.SOFT_TISSUE, Tissue.MUSCLE, Tissue.BOWEL_CONTENT, Tissue.SPLEEN)[rng.integers(4)]
+        mass = ellipsoid(
+            rng.uniform((-130, -90, -130), (110, 60, 60)),
+            rng.uniform(7, 22) * rng.uniform(0.7, 1.3, 3),
+        )
+        tissue = (Tissue.SOFT_TISSUE, Tissue.MUSCLE, Tissue.BOWEL_CONTENT, Tissue.SPLEEN)[
+            rng.integers(4)
+        ]
         canvas.paint(mass, tissue, over=(Tissue.FAT,), within=trunk.abdomen)
     for _ in range(rng.integers(15, 40)):
-        path = _wander(rng, rng.uniform((-80, -60, -220), (80, 20, -20)), 3, 18, (-90, -75, -230), (95, 20, 0))
+        path = _wander(
+            rng, rng.uniform((-80, -60, -220), (80, 20, -20)), 3, 18, (-90, -75, -230), (95, 20, 0)
+        )
         tissue = Tissue.PORTAL_VEIN if rng.random() < 0.6 else Tissue.AORTA
         canvas.paint(tube(path, rng.uniform(1.2, 3)), tissue, over=(Tissue.FAT,))
     fat = tissue_mask(canvas.tissue, (Tissue.FAT,)) & trunk.abdomen
     share = rng.uniform(0.6, 1.7)
-    for scale_mm, tissue in ((17, Tissue.PORTAL_VEIN), (23, Tissue.AORTA), (20, Tissue.SOFT_TISSUE)):  # vessels and strands in all the fat
-        strand = np.hypot(noise(rng, canvas.axes, scale_mm), noise(rng, canvas.axes, scale_mm)) < share * 2.6 / scale_mm
+    # vessels and strands in all the fat
+    for scale_mm, tissue in (
+        (17, Tissue.PORTAL_VEIN),
+        (23, Tissue.AORTA),
+        (20, Tissue.SOFT_TISSUE),
+    ):
+        strand = (
+            np.hypot(noise(rng, canvas.axes, scale_mm), noise(rng, canvas.axes, scale_mm))
+            < share * 2.6 / scale_mm
+        )
         canvas.tissue[strand & fat] = tissue

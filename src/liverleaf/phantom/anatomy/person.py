@@ -17,7 +17,9 @@ from liverleaf.terminology import LesionType
 
 __all__ = ["Anatomy", "Subject", "Tissue", "build_anatomy"]
 
-_LIVER_CENTRE_MM, _LUNG_BASE_MM = 5.0, 140.0  # heights in body coordinates, 0 at the hilum of the liver
+# heights in body coordinates, 0 at the hilum of the liver
+_LIVER_CENTRE_MM = 5.0
+_LUNG_BASE_MM = 140.0
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Subject:
 
     Attributes:
         weight_kg: body weight; doses follow it.
-        cirrhosis: 0 (none) to 1 (severe): nodular surface, small right lobe, large spleen, delayed portal inflow.
+        cirrhosis: 0 (none) to 1 (severe): nodular surface, small right lobe, large spleen, delayed
+            portal inflow.
         steatosis: fat fraction of the liver, 0 to 0.3.
     """
 
@@ -44,7 +47,8 @@ class Anatomy:
         lesions: uint16 instance labels on the same grid, 0 outside lesions.
         lesion_types: the type of label 1, 2, 3, ...
         subject: the person.
-        likeness: per lesion, how much of the liver's own signal and perfusion it has, 0 to 1; empty for nothing.
+        likeness: per lesion, how much of the liver's own signal and perfusion it has, 0 to 1; empty
+            for nothing.
     """
 
     tissue: hd.Volume
@@ -66,32 +70,43 @@ def build_anatomy(
 ) -> Anatomy:
     """Draw a person and label the part of the trunk that a grid covers.
 
-    The grid is axial, Z towards the head, Y towards the back, X towards the patient's left, centred on the trunk but for a few millimetres.
-    The affine's origin is the midline of the body at the height of the hilum of the liver.
+    The grid is axial, Z towards the head, Y towards the back, X towards the patient's left, centred
+    on the trunk but for a few millimetres. The affine's origin is the midline of the body at the
+    height of the hilum of the liver.
 
     Args:
         rng: where randomness comes from; one state gives one anatomy.
         shape: voxels along (Z, Y, X).
         spacing_mm: voxel size along (Z, Y, X).
-        modality: where a slab lies when `centre_z_mm` is None: MR is centred on the liver; CT begins near the base of the lungs when it
-            is longer than 240 mm and else lies around the liver.
-        lesion_types: one lesion for each of these, as far as the liver on this grid has room; None draws 0 to 8 lesions.
+        modality: where a slab lies when `centre_z_mm` is None: MR is centred on the liver; CT
+            begins near the base of the lungs when it is longer than 240 mm and else lies around the
+            liver.
+        lesion_types: one lesion for each of these, as far as the liver on this grid has room; None
+            draws 0 to 8 lesions.
         casting: what is drawn.
-        centre_z_mm: height of the slab's centre over the hilum of the liver; about -300 is the pelvis.
+        centre_z_mm: height of the slab's centre over the hilum of the liver; about -300 is the
+            pelvis.
 
     Raises:
         ValueError: the shape or the spacing is not positive.
     """
     if min(shape) < 1 or min(spacing_mm) <= 0:
-        raise ValueError(f"shape and spacing_mm must be positive, got shape={shape} and spacing_mm={spacing_mm}")
-    scale = np.array([rng.uniform(0.92, 1.08), rng.uniform(0.9, 1.15), rng.uniform(0.88, 1.12)])  # z, y, x
+        raise ValueError(
+            f"shape and spacing_mm must be positive, got shape={shape} and spacing_mm={spacing_mm}"
+        )
+    # z, y, x
+    scale = np.array([rng.uniform(0.92, 1.08), rng.uniform(0.9, 1.15), rng.uniform(0.88, 1.12)])
     skin_fat_mm = float(np.clip(rng.lognormal(2.75, 0.5), 4, 45))
     planned = plan_lesions(rng, lesion_types, casting)
     carcinoma = any(kind is LesionType.HCC for kind, _ in planned)
     cirrhosis = float(rng.uniform(0.15, 1)) if rng.random() < (0.65 if carcinoma else 0.25) else 0.0
-    steatosis = float(rng.uniform(0.05, 0.3)) if rng.random() < 0.25 else float(rng.uniform(0, 0.05))
+    steatosis = (
+        float(rng.uniform(0.05, 0.3)) if rng.random() < 0.25 else float(rng.uniform(0, 0.05))
+    )
     weight_kg = float(np.clip(60 * scale.prod() + 1.1 * skin_fat_mm + rng.normal(0, 3), 40, 160))
-    habitus = Habitus(skin_fat_mm, dome_mm=float(rng.uniform(80, 105)), heart=float(rng.uniform(0.88, 1.15)))
+    habitus = Habitus(
+        skin_fat_mm, dome_mm=float(rng.uniform(80, 105)), heart=float(rng.uniform(0.88, 1.15))
+    )
     viscera = Viscera(
         cirrhosis=cirrhosis,
         right_lobe=float(rng.uniform(0.84, 1.0) - 0.1 * cirrhosis),
@@ -138,11 +153,18 @@ def _stretch_canvas(
 ) -> Canvas:
     """An empty canvas whose body coordinates are scaled to the person and smoothly deformed."""
     axis_z, axis_y, axis_x = (
-        ((o + np.arange(n) * h) / s).astype(np.float32) for o, n, h, s in zip(origin, shape, spacing_mm, scale, strict=True)
+        ((o + np.arange(n) * h) / s).astype(np.float32)
+        for o, n, h, s in zip(origin, shape, spacing_mm, scale, strict=True)
     )
     axes = (axis_z, axis_y, axis_x)
-    shifts: list[Field] = [5 * np.clip(noise(rng, axes, 70), -2.5, 2.5) + 1.2 * np.clip(noise(rng, axes, 22), -2.5, 2.5) for _ in range(3)]
+    shifts: list[Field] = [
+        5 * np.clip(noise(rng, axes, 70), -2.5, 2.5)
+        + 1.2 * np.clip(noise(rng, axes, 22), -2.5, 2.5)
+        for _ in range(3)
+    ]
     slack_mm = max(float(np.abs(shift).max()) for shift in shifts)
     grid = np.meshgrid(*axes, indexing="ij", sparse=True)
-    z, y, x = (np.asarray(line + shift, np.float32) for line, shift in zip(grid, shifts, strict=True))
+    z, y, x = (
+        np.asarray(line + shift, np.float32) for line, shift in zip(grid, shifts, strict=True)
+    )
     return Canvas(axes, x, y, z, slack_mm, spacing_mm, np.zeros(shape, np.uint8))

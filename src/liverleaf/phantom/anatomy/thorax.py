@@ -11,7 +11,8 @@ from scipy import ndimage
 from liverleaf.phantom.anatomy.canvas import Canvas, Field, Shape, Tissue, ellipsoid, tube
 from liverleaf.phantom.anatomy.fields import draw_field
 
-# Body coordinates: 0 is the carina, x to the left, y to the back, z to the head. Half-widths of the muscular wall and of the rib cage.
+# Body coordinates: 0 is the carina, x to the left, y to the back, z to the head. Half-widths of the
+# muscular wall and of the rib cage.
 _HEIGHT_MM = (-220, -150, -100, -50, 0, 40, 70, 95, 112, 124, 150)
 _WALL_X_MM = (150, 154, 157, 158, 160, 166, 178, 180, 160, 130, 90)
 _WALL_Y_MM = (106, 110, 111, 109, 104, 97, 90, 82, 76, 72, 68)
@@ -29,7 +30,8 @@ class Chest:
 
     Attributes:
         canvas: the grid with its tissues.
-        origin_mm: true position of the first voxel, (z, y, x), and `scale` the person's size against the average.
+        origin_mm: true position of the first voxel, (z, y, x), and `scale` the person's size
+            against the average.
         scale: along (z, y, x).
         lung: both lungs with what is in them.
         depth_mm: distance of lung voxels from the border of the lung.
@@ -52,25 +54,44 @@ class Chest:
         place = body * self.scale - self.origin_mm
         for _ in range(3):  # the deformation is small and smooth: its inverse is found by iteration
             index = tuple(np.clip(np.rint(place / spacing), 0, last).astype(int).T)
-            undeformed = np.stack([axis[i] for axis, i in zip(canvas.axes, index, strict=True)], axis=1)
-            shift = np.stack([canvas.z[index], canvas.y[index], canvas.x[index]], axis=1) - undeformed
+            undeformed = np.stack(
+                [axis[i] for axis, i in zip(canvas.axes, index, strict=True)], axis=1
+            )
+            shift = (
+                np.stack([canvas.z[index], canvas.y[index], canvas.x[index]], axis=1) - undeformed
+            )
             place = (body - shift) * self.scale - self.origin_mm
         return place
 
 
-def draw_chest(rng: np.random.Generator, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], *, node_mm: float) -> Chest:
+def draw_chest(
+    rng: np.random.Generator,
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    *,
+    node_mm: float,
+) -> Chest:
     """A person of random size on a grid around the lungs: wall, bones, mediastinum with nodes up to a radius, abdomen, lungs."""
-    scale = np.array([rng.uniform(0.9, 1.06), rng.uniform(0.9, 1.1), rng.uniform(0.9, 1.06)])  # z, y, x
+    # z, y, x
+    scale = np.array([rng.uniform(0.9, 1.06), rng.uniform(0.9, 1.1), rng.uniform(0.9, 1.06)])
     centre = np.array([-36, 4, 0]) * scale + rng.normal(0, (6, 4, 4))
     origin_mm = centre - (np.array(shape) - 1) / 2 * spacing_mm
     axis_z, axis_y, axis_x = (
-        ((o + np.arange(n) * h) / s).astype(np.float32) for o, n, h, s in zip(origin_mm, shape, spacing_mm, scale, strict=True)
+        ((o + np.arange(n) * h) / s).astype(np.float32)
+        for o, n, h, s in zip(origin_mm, shape, spacing_mm, scale, strict=True)
     )
     axes = (axis_z, axis_y, axis_x)
-    fields = draw_field(rng, shape, spacing_mm, 70.0, count=3).on_axes([np.arange(n) for n in shape])
+    fields = draw_field(rng, shape, spacing_mm, 70.0, count=3).on_axes(
+        [np.arange(n) for n in shape]
+    )
     shifts = 4 * np.clip(fields, -2.5, 2.5)
-    z, y, x = (line + shift for line, shift in zip(np.meshgrid(*axes, indexing="ij", sparse=True), shifts, strict=True))
-    canvas = Canvas(axes, x, y, z, float(np.abs(shifts).max()), spacing_mm, np.zeros(shape, np.uint8))
+    z, y, x = (
+        line + shift
+        for line, shift in zip(np.meshgrid(*axes, indexing="ij", sparse=True), shifts, strict=True)
+    )
+    canvas = Canvas(
+        axes, x, y, z, float(np.abs(shifts).max()), spacing_mm, np.zeros(shape, np.uint8)
+    )
     cavity = _paint_wall(rng, canvas)
     _paint_bones(rng, canvas, cavity)
     diaphragm = _above_diaphragm(rng, canvas)
@@ -86,7 +107,11 @@ def draw_chest(rng: np.random.Generator, shape: tuple[int, int, int], spacing_mm
 def noise(rng: np.random.Generator, canvas: Canvas, scale_mm: float) -> Field:
     """A smooth random field of unit variance over the canvas's grid."""
     shape = canvas.tissue.shape
-    return np.asarray(draw_field(rng, shape, canvas.spacing_mm, scale_mm).on_axes([np.arange(n) for n in shape])[0])
+    return np.asarray(
+        draw_field(rng, shape, canvas.spacing_mm, scale_mm).on_axes([np.arange(n) for n in shape])[
+            0
+        ]
+    )
 
 
 def _at(canvas: Canvas, values: tuple[int, ...]) -> Field:
@@ -94,7 +119,9 @@ def _at(canvas: Canvas, values: tuple[int, ...]) -> Field:
     return np.interp(canvas.axes[0], _HEIGHT_MM, values).astype(np.float32)[:, None, None]
 
 
-def _outline(canvas: Canvas, widths_x: tuple[int, ...], widths_y: tuple[int, ...], shift_y: tuple[int, ...]) -> Field:
+def _outline(
+    canvas: Canvas, widths_x: tuple[int, ...], widths_y: tuple[int, ...], shift_y: tuple[int, ...]
+) -> Field:
     """Distance along rays from the axis of the trunk to a superellipse that changes with height, mm."""
     y = canvas.y - _at(canvas, shift_y)
     u, v = np.abs(canvas.x) / _at(canvas, widths_x), np.abs(y) / _at(canvas, widths_y)
@@ -105,7 +132,9 @@ def _outline(canvas: Canvas, widths_x: tuple[int, ...], widths_y: tuple[int, ...
 
 def _from_back(canvas: Canvas) -> Field:
     """0 at the spine, 1 at the sternum, by angle."""
-    return np.asarray(np.arctan2(np.abs(canvas.x), canvas.y - _at(canvas, _CAVITY_SHIFT_Y_MM)) / np.float32(np.pi))
+    return np.asarray(
+        np.arctan2(np.abs(canvas.x), canvas.y - _at(canvas, _CAVITY_SHIFT_Y_MM)) / np.float32(np.pi)
+    )
 
 
 def _paint_wall(rng: np.random.Generator, canvas: Canvas) -> Field:
@@ -113,20 +142,41 @@ def _paint_wall(rng: np.random.Generator, canvas: Canvas) -> Field:
     z, y, x = np.meshgrid(*canvas.axes, indexing="ij", sparse=True)
     x = np.abs(x)
     wall = _outline(canvas, _WALL_X_MM, _WALL_Y_MM, _WALL_SHIFT_Y_MM)
-    cavity = _outline(canvas, _CAVITY_X_MM, _CAVITY_Y_MM, _CAVITY_SHIFT_Y_MM) + 2 * noise(rng, canvas, 50)
+    cavity = _outline(canvas, _CAVITY_X_MM, _CAVITY_Y_MM, _CAVITY_SHIFT_Y_MM) + 2 * noise(
+        rng, canvas, 50
+    )
     skin_fat_mm = float(np.clip(rng.lognormal(2.4, 0.5), 4, 30))
     breast_mm = rng.uniform(12, 42) if rng.random() < 0.5 else rng.uniform(0, 6)
     front, back = np.clip(-y / 50, 0, 1), np.clip(y / 50, 0, 1)
     breast = front * np.exp(-(((x - 78) / 42) ** 2) - ((z + 55) / 42) ** 2)
-    thickness = np.maximum(skin_fat_mm * (0.9 + 0.2 * noise(rng, canvas, 80)) + breast_mm * breast - 8 * np.exp(-((x / 28) ** 2)) * back, 3)
+    thickness = np.maximum(
+        skin_fat_mm * (0.9 + 0.2 * noise(rng, canvas, 80))
+        + breast_mm * breast
+        - 8 * np.exp(-((x / 28) ** 2)) * back,
+        3,
+    )
     canvas.tissue[wall < thickness] = Tissue.FAT
     gland = (breast > 0.25) & (wall > 4) & (wall < thickness - 6) & (noise(rng, canvas, 11) > 0.5)
-    canvas.tissue[gland & (breast_mm > 10) | ((wall < thickness) & (wall > thickness - 2.2))] = Tissue.SOFT_TISSUE
-    pectoral = front * np.exp(-(((x - 75) / 55) ** 2)) * np.clip((z + 75) / 50, 0, 1) * np.clip((x - 8) / 15, 0, 1)
+    canvas.tissue[gland & (breast_mm > 10) | ((wall < thickness) & (wall > thickness - 2.2))] = (
+        Tissue.SOFT_TISSUE
+    )
+    pectoral = (
+        front
+        * np.exp(-(((x - 75) / 55) ** 2))
+        * np.clip((z + 75) / 50, 0, 1)
+        * np.clip((x - 8) / 15, 0, 1)
+    )
     from_back = _from_back(canvas)
     latissimus = 14 * np.exp(-(((from_back - 0.4) / 0.1) ** 2)) * np.clip((z + 130) / 60, 0.2, 1)
     sheet = 4 + 14 * pectoral + latissimus + back * (4 + 12 * np.exp(-((x / 70) ** 2)))
-    scapular = (cavity > 10) & (cavity < 34) & (from_back > 0.13) & (from_back < 0.45) & (z > -75) & (z < 90)
+    scapular = (
+        (cavity > 10)
+        & (cavity < 34)
+        & (from_back > 0.13)
+        & (from_back < 0.45)
+        & (z > -75)
+        & (z < 90)
+    )
     ragged = noise(rng, canvas, 26)
     neck = (z + 0.25 * x + 12 * ragged > 105) & (cavity > 7)
     muscle = (wall < 0) & ((cavity < 9) | (wall > -sheet) | scapular | neck)
@@ -148,17 +198,31 @@ def _paint_bones(rng: np.random.Generator, canvas: Canvas, cavity: Field) -> Non
     tissue[(rib < 0) & ~cartilage] = Tissue.BONE_CORTEX
     tissue[(rib < -0.45) & ~cartilage] = Tissue.BONE_MARROW
     front = np.flatnonzero((x < 28) & (y <= 0) & (cavity > -1) & (cavity < 13))
-    width = np.interp(z.ravel()[front], (-130, -110, -60, 0, 10, 45, 55), (0, 9, 17, 15, 22, 28, 10))
-    sternum = np.cbrt(np.abs((cavity.ravel()[front] - 6) / 6.5) ** 3 + (x.ravel()[front] / np.maximum(width, 0.1)) ** 3) - 1
+    width = np.interp(
+        z.ravel()[front], (-130, -110, -60, 0, 10, 45, 55), (0, 9, 17, 15, 22, 28, 10)
+    )
+    sternum = (
+        np.cbrt(
+            np.abs((cavity.ravel()[front] - 6) / 6.5) ** 3
+            + (x.ravel()[front] / np.maximum(width, 0.1)) ** 3
+        )
+        - 1
+    )
     tissue.flat[front[sternum < 0]] = Tissue.BONE_CORTEX
     tissue.flat[front[sternum < -0.25]] = Tissue.BONE_MARROW
     blade = np.abs((cavity - 20 - 4 * np.cos(12 * from_back)) / 3.2)
     reach = np.clip((z + 70) / 120, 0, 1)  # a triangle that points down
-    scapula = (blade < 1) & (from_back > 0.2) & (from_back < 0.2 + 0.22 * reach) & (z > -70) & (z < 72)
+    scapula = (
+        (blade < 1) & (from_back > 0.2) & (from_back < 0.2 + 0.22 * reach) & (z > -70) & (z < 72)
+    )
     tissue[scapula] = Tissue.BONE_CORTEX
     tissue[scapula & (blade < 0.45)] = Tissue.BONE_MARROW
     for side in SIDES:
-        clavicle = np.array([(20, -62, 52), (55, -58, 66), (100, -30, 84), (150, -10, 100)]) * (side, 1, 1)
+        clavicle = np.array([(20, -62, 52), (55, -58, 66), (100, -30, 84), (150, -10, 100)]) * (
+            side,
+            1,
+            1,
+        )
         shoulder = ellipsoid((side * 168, 14, 96), (24, 24, 24))
         for shape in (tube(clavicle, [9, 6, 6, 8]), shoulder):
             canvas.paint(shape, Tissue.BONE_CORTEX)
@@ -192,7 +256,10 @@ def _above_diaphragm(rng: np.random.Generator, canvas: Canvas) -> Field:
     right = dome_mm - 75 * (((x + 72) / 76) ** 2 + ((y + 8) / depth) ** 2)
     left = dome_mm - rng.uniform(8, 20) - 75 * (((x - 76) / 74) ** 2 + ((y + 8) / depth) ** 2)
     tendon = dome_mm - 18 - 0.004 * (x - 5) ** 2 - 80 * (np.maximum(y + 15, 0) / 80) ** 2
-    return np.asarray(canvas.z - np.maximum(np.maximum(right, left), tendon) + 1.5 * noise(rng, canvas, 40), np.float32)
+    return np.asarray(
+        canvas.z - np.maximum(np.maximum(right, left), tendon) + 1.5 * noise(rng, canvas, 40),
+        np.float32,
+    )
 
 
 def _mediastinal_shapes(rng: np.random.Generator, node_mm: float) -> list[tuple[Shape, Tissue]]:
@@ -202,20 +269,38 @@ def _mediastinal_shapes(rng: np.random.Generator, node_mm: float) -> list[tuple[
     axes = np.array([[0.75, -0.45, -0.48], [0.35, 0.89, -0.29], [0.56, 0.05, 0.83]])
     size = np.array([62, 46, 48]) * heart
     blood, aorta, cava = Tissue.HEART_BLOOD, Tissue.AORTA, Tissue.VENA_CAVA
-    arch = [(-14, -26, -35), (-17, -26, -5), (-10, -20, 20), (4, -4, 31), (18, 16, 31), (25, 34, 18), (24, 42, -10), (20, 40, -80)]
+    arch = [
+        (-14, -26, -35),
+        (-17, -26, -5),
+        (-10, -20, 20),
+        (4, -4, 31),
+        (18, 16, 31),
+        (25, 34, 18),
+        (24, 42, -10),
+        (20, 40, -80),
+    ]
     shapes = [
         (ellipsoid(centre, size, axes), Tissue.MYOCARDIUM),
         (ellipsoid(centre + axes[0] * 12 + 4, size * (0.6, 0.55, 0.55), axes), blood),
         (ellipsoid(centre - axes[0] * 26, size * (0.52, 0.62, 0.75), axes), blood),
         (ellipsoid((-16, -24, -68), np.array([25, 33, 38]) * heart), blood),  # right atrium
-        (tube([(-6, -60, -48), (-20, -46, -72), (-14, -26, -104)], [4, 5, 4]), Tissue.FAT),  # the grooves of the coronary arteries
+        # the grooves of the coronary arteries
+        (tube([(-6, -60, -48), (-20, -46, -72), (-14, -26, -104)], [4, 5, 4]), Tissue.FAT),
         (tube([(18, -68, -48), (48, -64, -82), (66, -48, -112)], [4, 5, 4]), Tissue.FAT),
         (ellipsoid((2, 4, -50), (36, 19, 22)), blood),  # left atrium
-        (tube([(14, -42, -48), (18, -34, -24), (20, -20, -8)], 13 * wide), blood),  # pulmonary trunk and arteries
+        # pulmonary trunk and arteries
+        (tube([(14, -42, -48), (18, -34, -24), (20, -20, -8)], 13 * wide), blood),
         (tube([(18, -18, -10), (-14, -3, -13), (-44, 6, -20)], [12 * wide, 10.5, 8]), blood),
         (tube([(20, -20, -8), (34, 6, -3), (46, 20, -14)], [12 * wide, 10, 8]), blood),
-        *((tube([(s * 26, 4, -48), (s * 44, 4, -50)], [9, 6]), blood) for s in SIDES),  # lower pulmonary veins
-        (tube([*arch, (10, 34, -150), (4, 24, -230)], np.array([15, 15, 13.5, 13, 12.5, 12, 11.5, 11, 11, 11]) * wide), aorta),
+        # lower pulmonary veins
+        *((tube([(s * 26, 4, -48), (s * 44, 4, -50)], [9, 6]), blood) for s in SIDES),
+        (
+            tube(
+                [*arch, (10, 34, -150), (4, 24, -230)],
+                np.array([15, 15, 13.5, 13, 12.5, 12, 11.5, 11, 11, 11]) * wide,
+            ),
+            aorta,
+        ),
         (tube([(-6, -16, 28), (-14, -14, 60), (-32, -6, 95), (-60, 4, 120)], [7, 6, 5, 5]), aorta),
         (tube([(6, -4, 32), (12, -6, 70), (18, -4, 130)], [5, 4, 4]), aorta),
         (tube([(16, 10, 34), (22, 10, 75), (42, 6, 100), (80, 8, 112)], [6, 5, 5, 5]), aorta),
@@ -223,28 +308,47 @@ def _mediastinal_shapes(rng: np.random.Generator, node_mm: float) -> list[tuple[
         (tube([(-24, -20, 48), (4, -30, 56), (32, -26, 78), (40, -14, 110)], [7, 6, 7, 6]), cava),
         (tube([(-24, -20, 48), (-34, -20, 80), (-40, -10, 115)], [8, 8, 6]), cava),
         (tube([(-24, -4, -80), (-24, 0, -120), (-22, 4, -230)], [11, 12, 12]), cava),
-        (tube([(-12, 36, -200), (-10, 40, -20), (-14, 30, 2), (-26, 2, 4)], [3.5, 4, 4, 4]), cava),  # azygos
-        (tube([(3, 24, 130), (5, 28, 30), (2, 26, -40), (6, 24, -90), (16, 14, -140)], [7, 6, 6, 7, 8]), Tissue.SOFT_TISSUE),
+        # azygos
+        (tube([(-12, 36, -200), (-10, 40, -20), (-14, 30, 2), (-26, 2, 4)], [3.5, 4, 4, 4]), cava),
+        (
+            tube(
+                [(3, 24, 130), (5, 28, 30), (2, 26, -40), (6, 24, -90), (16, 14, -140)],
+                [7, 6, 6, 7, 8],
+            ),
+            Tissue.SOFT_TISSUE,
+        ),
         (tube([(0, 4, 140), (-1, 9, 60), (-1, 13, 2)], 9.5 * wide), Tissue.SOFT_TISSUE),
         (tube([(-1, 13, 2), (-18, 15, -16), (-40, 14, -28)], [9, 8.5, 7]), Tissue.SOFT_TISSUE),
         (tube([(-1, 13, 2), (20, 18, -22), (46, 22, -34)], [9, 8, 6.5]), Tissue.SOFT_TISSUE),
     ]
-    air = [tube([(0, 4, 140), (-1, 9, 60), (-1, 13, 2)], 8 * wide), tube([(-1, 13, 2), (-18, 15, -16), (-42, 14, -29)], [7, 6.5, 5])]
+    air = [
+        tube([(0, 4, 140), (-1, 9, 60), (-1, 13, 2)], 8 * wide),
+        tube([(-1, 13, 2), (-18, 15, -16), (-42, 14, -29)], [7, 6.5, 5]),
+    ]
     air += [tube([(-1, 13, 2), (20, 18, -22), (48, 22, -35)], [7, 6, 4.7])]
     if rng.random() < 0.4:
         air.append(ellipsoid((4, 27, rng.uniform(-20, 90)), (3, 2.5, 12)))
     places = rng.normal((-4, -4, 6), (16, 14, 26), (int(rng.integers(6, 16)), 3))
     nodes = [ellipsoid(place, rng.uniform(0.45, 1, 3) * node_mm) for place in places]
-    return [*((node, Tissue.SOFT_TISSUE) for node in nodes), *shapes, *((shape, Tissue.AIR) for shape in air)]
+    return [
+        *((node, Tissue.SOFT_TISSUE) for node in nodes),
+        *shapes,
+        *((shape, Tissue.AIR) for shape in air),
+    ]
 
 
 def _paint_mediastinum(
-    rng: np.random.Generator, canvas: Canvas, cavity: Field, diaphragm: Field, shapes: list[tuple[Shape, Tissue]]
+    rng: np.random.Generator,
+    canvas: Canvas,
+    cavity: Field,
+    diaphragm: Field,
+    shapes: list[tuple[Shape, Tissue]],
 ) -> NDArray[np.bool_]:
     """The lungs, and between them everything in its fat; returns the lungs."""
     x, y, z = np.abs(canvas.x), canvas.y, canvas.z
     fat_mm = rng.uniform(2, 5)
-    half = 1.5 + fat_mm + 4 * np.clip(1 + y / 70, 0, 1) + np.maximum(y - 75, 0) * 1.1  # widest behind and around the hila
+    # widest behind and around the hila
+    half = 1.5 + fat_mm + 4 * np.clip(1 + y / 70, 0, 1) + np.maximum(y - 75, 0) * 1.1
     half += 12 * np.exp(-(((y + 5) / 28) ** 2)) + 12 * np.clip((y - 15) / 25, 0, 1)
     half += 14 * np.clip((z - 20) / 50, 0, 1) * np.exp(-(((y + 5) / 40) ** 2))
     half += 0.35 * np.clip(-50 - y, 0, 40) * np.clip(-(z + 20) / 50, 0, 1)
@@ -252,25 +356,36 @@ def _paint_mediastinum(
     for shape, _ in shapes:
         window, mask = canvas.inside(shape, grow_mm=fat_mm)
         middle[window] |= mask
-    middle = ndimage.gaussian_filter(middle.astype(np.float32), [min(2.5 / s, 3) for s in canvas.spacing_mm], truncate=2.5) > 0.5
+    middle = (
+        ndimage.gaussian_filter(
+            middle.astype(np.float32), [min(2.5 / s, 3) for s in canvas.spacing_mm], truncate=2.5
+        )
+        > 0.5
+    )
     lung = (cavity < -1.5) & (diaphragm > 1.5) & ~middle
     canvas.tissue[lung] = Tissue.LUNG
     canvas.tissue[(cavity < 0) & (np.abs(diaphragm) < 1.5)] = Tissue.MUSCLE
     anywhere = ~lung
     above = anywhere & (diaphragm > 0)
     for shape, tissue in shapes:
-        canvas.paint(shape, tissue, within=anywhere if tissue in (Tissue.AORTA, Tissue.VENA_CAVA) else above)
+        canvas.paint(
+            shape, tissue, within=anywhere if tissue in (Tissue.AORTA, Tissue.VENA_CAVA) else above
+        )
     return lung
 
 
-def _paint_abdomen(rng: np.random.Generator, canvas: Canvas, cavity: Field, diaphragm: Field) -> None:
+def _paint_abdomen(
+    rng: np.random.Generator, canvas: Canvas, cavity: Field, diaphragm: Field
+) -> None:
     """Liver, spleen and a stomach with gas, as far as they lie under the domes."""
     x, y, z = canvas.x, canvas.y, canvas.z
     below = (cavity < -1.5) & (diaphragm < -1.5) & (canvas.tissue == Tissue.FAT)
     edge = 25 + rng.normal(0, 12) + 6 * noise(rng, canvas, 40)
     liver = below & (x + 0.35 * y - 0.4 * (z + 150) < edge) & ((x < -26) | (y < 22))
     canvas.tissue[liver] = Tissue.LIVER
-    spleen = ellipsoid((92, 42, -168 + rng.normal(0, 8)), np.array([40, 34, 52]) * rng.uniform(0.85, 1.15))
+    spleen = ellipsoid(
+        (92, 42, -168 + rng.normal(0, 8)), np.array([40, 34, 52]) * rng.uniform(0.85, 1.15)
+    )
     canvas.paint(spleen, Tissue.SPLEEN, within=below & ~liver)
     stomach = ellipsoid((66, -12, -165), np.array([42, 46, 44]) * rng.uniform(0.8, 1.1))
     canvas.paint(stomach, Tissue.STOMACH_WALL, over=(Tissue.FAT,), within=below)
@@ -286,8 +401,12 @@ def _lobes(rng: np.random.Generator, canvas: Canvas) -> tuple[NDArray[np.uint8],
     oblique = (canvas.z + 62 - slope * (canvas.y + 25) + wave) / np.hypot(1, slope)
     horizontal = canvas.z + 32 - wave + 0.15 * canvas.y
     right, upper = canvas.x < 0, oblique > 0
-    lobe = np.where(right, np.where(upper, np.where(horizontal > 0, 1, 2), 0), np.where(upper, 4, 3)).astype(np.uint8)
-    fissure_mm = np.where(right & upper, np.minimum(np.abs(oblique), np.abs(horizontal)), np.abs(oblique))
+    lobe = np.where(
+        right, np.where(upper, np.where(horizontal > 0, 1, 2), 0), np.where(upper, 4, 3)
+    ).astype(np.uint8)
+    fissure_mm = np.where(
+        right & upper, np.minimum(np.abs(oblique), np.abs(horizontal)), np.abs(oblique)
+    )
     return lobe, np.asarray(fissure_mm, np.float32)
 
 
@@ -296,7 +415,9 @@ def _depth(lung: NDArray[np.bool_], spacing_mm: tuple[float, float, float]) -> F
     steps = [max(int(3 / s), 1) for s in spacing_mm]
     coarse = lung[:: steps[0], :: steps[1], :: steps[2]]
     padded = np.pad(coarse, 1, mode="edge")  # the edge of the grid is no border
-    depth = ndimage.distance_transform_edt(padded, sampling=[n * s for n, s in zip(steps, spacing_mm, strict=True)])[1:-1, 1:-1, 1:-1]
+    depth = ndimage.distance_transform_edt(
+        padded, sampling=[n * s for n, s in zip(steps, spacing_mm, strict=True)]
+    )[1:-1, 1:-1, 1:-1]
     for axis, step in enumerate(steps):
         depth = np.repeat(depth, step, axis)
     z, y, x = lung.shape

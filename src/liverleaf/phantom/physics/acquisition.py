@@ -77,7 +77,8 @@ ORGANS: Mapping[Tissue, Organ] = {
 """Organ by tissue; compartments of lesions count as liver."""
 
 INTERPOLATION_VOXELS = 0.41
-"""What linear interpolation at random places blurs the moved phases by; the phase that does not move gets it as well, lest it stand out."""
+"""What linear interpolation at random places blurs the moved phases by; the phase that does not
+move gets it as well, lest it stand out."""
 
 CODES_PER_LESION = 64
 """A voxel's code is 64 * lesion label + tissue: what every property is looked up by."""
@@ -119,11 +120,20 @@ class Scene:
     def appearance(self, column: int) -> NDArray[np.float32]:
         """The noise-free, unmoved image of a phase."""
         native = self.levels[:, 0]
-        return native[self.codes] + self.texture + (self.levels[:, column] - native)[self.codes] * self.mosaic
+        return (
+            native[self.codes]
+            + self.texture
+            + (self.levels[:, column] - native)[self.codes] * self.mosaic
+        )
 
 
 def acquire(
-    anatomy: Anatomy, protocol: Protocol, rng: np.random.Generator, *, case_id: str = "phantom", own_grids: bool = False
+    anatomy: Anatomy,
+    protocol: Protocol,
+    rng: np.random.Generator,
+    *,
+    case_id: str = "phantom",
+    own_grids: bool = False,
 ) -> tuple[Study, Truth]:
     """Image a body.
 
@@ -132,10 +142,12 @@ def acquire(
         protocol: scanner and examination.
         rng: source of chance; the same state gives the same study.
         case_id: pseudonym of the study.
-        own_grids: give every phase but the reference a grid of its own (other voxel size and origin).
+        own_grids: give every phase but the reference a grid of its own (other voxel size and
+            origin).
 
     Returns:
-        The study with whole-numbered intensities and the truth on the reference grid; curves are means of the noise-free, unmoved image.
+        The study with whole-numbered intensities and the truth on the reference grid; curves are
+            means of the noise-free, unmoved image.
     """
     scene = _draw_scene(anatomy, protocol, rng, case_id)
     coil = draw_field(rng, scene.codes.shape, scene.tissue.spacing, 150.0)
@@ -146,7 +158,12 @@ def acquire(
     voxels = np.maximum(np.bincount(labels, minlength=len(anatomy.lesion_types) + 1), 1)
     liver = np.flatnonzero(scene.codes == Tissue.LIVER)
 
-    blur = tuple(np.hypot(protocol.blur_voxels, np.array([0.0, protocol.kernel_mm, protocol.kernel_mm]) / scene.tissue.spacing))
+    blur = tuple(
+        np.hypot(
+            protocol.blur_voxels,
+            np.array([0.0, protocol.kernel_mm, protocol.kernel_mm]) / scene.tissue.spacing,
+        )
+    )
     images: dict[Phase, PhaseImage] = {}
     curves: dict[Phase, NDArray[np.float64]] = {}
     liver_curve: dict[Phase, float] = {}
@@ -163,10 +180,18 @@ def acquire(
         softness = np.hypot(blur, 0.0 if motion else INTERPOLATION_VOXELS)
         moved = resampled(artefacts.blurred(image, tuple(softness)), axes, motion, scene.tissue)
         middle = (np.array(scene.codes.shape) - 1) / 2
-        places_mm = [(axis - m) * step for axis, m, step in zip(axes, middle, scene.tissue.spacing, strict=True)]
-        stored = _stored(moved, phase, protocol, coil.on_axes(axes)[0], arms, rng, grid.spacing, places_mm)
+        places_mm = [
+            (axis - m) * step
+            for axis, m, step in zip(axes, middle, scene.tissue.spacing, strict=True)
+        ]
+        stored = _stored(
+            moved, phase, protocol, coil.on_axes(axes)[0], arms, rng, grid.spacing, places_mm
+        )
         images[phase] = PhaseImage(
-            grid.with_array(stored), time_s, evidence=("simulated",), description=protocol.descriptions.get(phase, "")
+            grid.with_array(stored),
+            time_s,
+            evidence=("simulated",),
+            description=protocol.descriptions.get(phase, ""),
         )
     study = Study(protocol.modality, images, case_id=case_id, agent=protocol.agent.name)
     organs = scene.tissue.with_array(organ_values()[scene.tissue.array])
@@ -182,38 +207,67 @@ def acquire(
     return study, Truth(scene.lesions, organs, lesion_list, liver_curve, OnDemand(shifts))
 
 
-def _draw_scene(anatomy: Anatomy, protocol: Protocol, rng: np.random.Generator, case_id: str) -> Scene:
+def _draw_scene(
+    anatomy: Anatomy, protocol: Protocol, rng: np.random.Generator, case_id: str
+) -> Scene:
     codes = anatomy.lesions.array.astype(np.uint16) * CODES_PER_LESION + anatomy.tissue.array
     frame = generate_uid(entropy_srcs=[case_id, sha256(codes).hexdigest(), str(protocol)])
-    tissue, lesions = (hd.Volume(v.array, v.affine, "PATIENT", frame) for v in (anatomy.tissue, anatomy.lesions))
+    tissue, lesions = (
+        hd.Volume(v.array, v.affine, "PATIENT", frame) for v in (anatomy.tissue, anatomy.lesions)
+    )
     body = _draw_compartments(codes, anatomy, rng)
     levels = _levels(body, protocol, anatomy.subject, rng)
     texture = draw_texture(codes, body, protocol, levels[:, 0], rng, tissue.spacing)
-    return Scene(tissue, lesions, tuple(body), codes, levels, texture, draw_mosaic(codes, body, rng, tissue.spacing))
+    return Scene(
+        tissue,
+        lesions,
+        tuple(body),
+        codes,
+        levels,
+        texture,
+        draw_mosaic(codes, body, rng, tissue.spacing),
+    )
 
 
-def _draw_compartments(codes: NDArray[np.uint16], anatomy: Anatomy, rng: np.random.Generator) -> list[Compartment]:
+def _draw_compartments(
+    codes: NDArray[np.uint16], anatomy: Anatomy, rng: np.random.Generator
+) -> list[Compartment]:
     counts = np.bincount(codes.ravel())
     body: list[Compartment] = []
     for code in map(int, np.flatnonzero(counts)):
         tissue, subject = Tissue(code % CODES_PER_LESION), anatomy.subject
-        properties, perfusion = draw_properties(tissue, subject, rng), draw_perfusion(tissue, subject, rng)
-        likeness = anatomy.likeness[code // CODES_PER_LESION - 1] if anatomy.likeness and code >= CODES_PER_LESION else 0.0
+        properties = draw_properties(tissue, subject, rng)
+        perfusion = draw_perfusion(tissue, subject, rng)
+        likeness = (
+            anatomy.likeness[code // CODES_PER_LESION - 1]
+            if anatomy.likeness and code >= CODES_PER_LESION
+            else 0.0
+        )
         liver = next((c for c in body if c.code == Tissue.LIVER), None)
         if likeness and liver:
-            properties, perfusion = blended(properties, liver.properties, likeness), blended(perfusion, liver.perfusion, likeness)
-        if tissue is Tissue.FNH and liver:  # its hepatocytes are the person's own, mostly a little more eager
+            properties, perfusion = (
+                blended(properties, liver.properties, likeness),
+                blended(perfusion, liver.perfusion, likeness),
+            )
+        # its hepatocytes are the person's own, mostly a little more eager
+        if tissue is Tissue.FNH and liver:
             taken_up = float(liver.perfusion.uptake_per_min * np.exp(rng.normal(0.15, 0.2)))
             perfusion = replace(perfusion, uptake_per_min=taken_up)
         body.append(Compartment(code, tissue, int(counts[code]), properties, perfusion))
     return body
 
 
-def _levels(body: Sequence[Compartment], protocol: Protocol, subject: Subject, rng: np.random.Generator) -> NDArray[np.float32]:
+def _levels(
+    body: Sequence[Compartment], protocol: Protocol, subject: Subject, rng: np.random.Generator
+) -> NDArray[np.float32]:
     """Intensity by code, without agent (column 0) and at each phase (columns 1, 2, ...)."""
     times_s = list(protocol.times_s.values())
-    inputs = blood_inputs(protocol.agent, draw_circulation(protocol.agent, subject, rng), end_s=max(*times_s, 1.0))
-    outside, hepatocytes = concentrations([c.perfusion for c in body], inputs, protocol.agent, times_s)
+    inputs = blood_inputs(
+        protocol.agent, draw_circulation(protocol.agent, subject, rng), end_s=max(*times_s, 1.0)
+    )
+    outside, hepatocytes = concentrations(
+        [c.perfusion for c in body], inputs, protocol.agent, times_s
+    )
     none = np.zeros((len(body), 1))
     outside, hepatocytes = np.hstack([none, outside]), np.hstack([none, hepatocytes])
     properties = [c.properties for c in body]
@@ -226,14 +280,21 @@ def _levels(body: Sequence[Compartment], protocol: Protocol, subject: Subject, r
     return levels
 
 
-def ct_levels(properties: Sequence[Properties], concentration_mM: NDArray[np.float64], protocol: Protocol) -> NDArray[np.float64]:
+def ct_levels(
+    properties: Sequence[Properties], concentration_mM: NDArray[np.float64], protocol: Protocol
+) -> NDArray[np.float64]:
     """HU of N tissues at concentrations of iodine of shape (N, P); lower voltages are given less of it, as in practice."""
     dose = {100: 0.85}.get(protocol.kilovolt, 1.0)
-    return np.array([[p.hu] for p in properties]) + dose * iodine_hu(concentration_mM, kilovolt=protocol.kilovolt)
+    return np.array([[p.hu] for p in properties]) + dose * iodine_hu(
+        concentration_mM, kilovolt=protocol.kilovolt
+    )
 
 
 def mr_levels(
-    properties: Sequence[Properties], outside_mM: NDArray[np.float64], hepatocytes_mM: NDArray[np.float64], protocol: Protocol
+    properties: Sequence[Properties],
+    outside_mM: NDArray[np.float64],
+    hepatocytes_mM: NDArray[np.float64],
+    protocol: Protocol,
 ) -> NDArray[np.float64]:
     """Spoiled gradient echo signal of N tissues at concentrations outside and inside hepatocytes, both of shape (N, P)."""
     r1, r2 = RELAXIVITY[protocol.agent.name][protocol.field_tesla]
@@ -248,7 +309,9 @@ def mr_levels(
         added_rate_per_s=r1 * outside_mM + HEPATOCYTE_R1[protocol.field_tesla] * hepatocytes_mM,
         decay=np.exp(-protocol.te_s * (1 / t2_star_s + r2 * outside_mM)),
     )
-    lipid = spgr_signal(FAT_T1_S[int(high)], tr_s=protocol.tr_s, flip_deg=protocol.flip_deg) * (0.08 if protocol.fat_suppressed else 1.0)
+    lipid = spgr_signal(FAT_T1_S[int(high)], tr_s=protocol.tr_s, flip_deg=protocol.flip_deg) * (
+        0.08 if protocol.fat_suppressed else 1.0
+    )
     density = np.array([[p.proton_density] for p in properties])
     return protocol.scale * density * ((1 - fat) * water + fat * lipid)
 
@@ -266,11 +329,16 @@ def draw_texture(
     for c in body:
         percent = protocol.modality is Modality.MR
         amplitude[c.code] = c.properties.texture * (native[c.code] / 100 if percent else 1.0)
-    return np.asarray(amplitude[codes] * _two_scales(rng, codes.shape, spacing_mm, fine_mm=3.0, coarse_mm=18.0))
+    return np.asarray(
+        amplitude[codes] * _two_scales(rng, codes.shape, spacing_mm, fine_mm=3.0, coarse_mm=18.0)
+    )
 
 
 def draw_mosaic(
-    codes: NDArray[np.uint16], body: Sequence[Compartment], rng: np.random.Generator, spacing_mm: Sequence[float]
+    codes: NDArray[np.uint16],
+    body: Sequence[Compartment],
+    rng: np.random.Generator,
+    spacing_mm: Sequence[float],
 ) -> NDArray[np.float32]:
     """Relative enhancement inside the tissues, about 1; the larger a lesion, the more uneven."""
     amplitude = np.zeros(max(c.code for c in body) + 1, np.float32)
@@ -283,21 +351,32 @@ def draw_mosaic(
 
 
 def _two_scales(
-    rng: np.random.Generator, shape: Sequence[int], spacing_mm: Sequence[float], *, fine_mm: float, coarse_mm: float
+    rng: np.random.Generator,
+    shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    *,
+    fine_mm: float,
+    coarse_mm: float,
 ) -> NDArray[np.float32]:
     axes = [np.arange(n) for n in shape]
-    fine, coarse = (draw_field(rng, shape, spacing_mm, scale).on_axes(axes)[0] for scale in (fine_mm, coarse_mm))
+    fine, coarse = (
+        draw_field(rng, shape, spacing_mm, scale).on_axes(axes)[0] for scale in (fine_mm, coarse_mm)
+    )
     return np.asarray(np.float32(0.6) * fine + np.float32(0.8) * coarse)
 
 
-def _grid(reference: hd.Volume, rng: np.random.Generator | None) -> tuple[hd.Volume, list[NDArray[np.float64]]]:
+def _grid(
+    reference: hd.Volume, rng: np.random.Generator | None
+) -> tuple[hd.Volume, list[NDArray[np.float64]]]:
     """A phase's grid, inside the reference's, and its voxels' indices on the reference grid per axis; the same grid without a generator."""
     axes = [np.arange(n, dtype=float) for n in reference.spatial_shape]
     if rng is not None:
         for axis, (low, high) in enumerate([(0.8, 1.6), (0.9, 1.2), (0.9, 1.2)]):
             step = rng.uniform(low, high)
             start = rng.uniform(0.0, step)
-            axes[axis] = np.arange(start, axes[axis][-1], step) if axes[axis].size > 1 else axes[axis]
+            axes[axis] = (
+                np.arange(start, axes[axis][-1], step) if axes[axis].size > 1 else axes[axis]
+            )
     steps = [axis[1] - axis[0] if axis.size > 1 else 1.0 for axis in axes]
     placed = np.diag([*steps, 1.0])
     placed[:3, 3] = [axis[0] for axis in axes]
@@ -334,14 +413,18 @@ def _stored(
             overlap_mm=protocol.overlap_mm,
         )
         if arms:
-            noisy += np.where(image > -300, artefacts.streaks(rng, places_mm, protocol.streaks, arms), 0)
+            noisy += np.where(
+                image > -300, artefacts.streaks(rng, places_mm, protocol.streaks, arms), 0
+            )
         return np.asarray(np.rint(np.clip(noisy, -1024, 3071)))
     if phase is Phase.ARTERIAL and protocol.ghost:
         image = artefacts.ghosted(image, protocol.ghost, rng)
     image = image * np.exp(np.float32(protocol.bias) * coil)
     none = np.zeros((1, 1))
     liver = mr_levels([PROPERTIES[Tissue.LIVER]], none, none, protocol)[0, 0]
-    return np.asarray(np.rint(np.clip(artefacts.rician(rng, image, protocol.noise * liver), 0, 32767)))
+    return np.asarray(
+        np.rint(np.clip(artefacts.rician(rng, image, protocol.noise * liver), 0, 32767))
+    )
 
 
 def kinetics_of(compartments: Sequence[Compartment]) -> dict[str, float]:

@@ -33,30 +33,46 @@ def ct_noise(
 ) -> NDArray[np.float32]:
     """Noise of filtered back projection with a soft kernel: coloured in plane, calmer towards the skin, correlated across slices.
 
-    Rays from side to side lose most photons, so part of the noise runs from side to side as fine streaks, bent by a few degrees.
+    Rays from side to side lose most photons, so part of the noise runs from side to side as fine
+    streaks, bent by a few degrees.
 
     Args:
         rng: source of chance.
         shape: (Z, Y, X).
         spacing_mm: of the grid.
-        sd_hu: standard deviation in pixels of `NOISE_PIXEL_MM`; larger pixels average more photons and are calmer, as in practice.
-        grain_mm: standard deviation of what smooths the noise in plane, at least `FINEST_GRAIN` pixels.
+        sd_hu: standard deviation in pixels of `NOISE_PIXEL_MM`; larger pixels average more photons
+            and are calmer, as in practice.
+        grain_mm: standard deviation of what smooths the noise in plane, at least `FINEST_GRAIN`
+            pixels.
         lateral: share of the variance that runs from side to side, 0 to 1.
         overlap_mm: standard deviation of what smooths it across slices.
     """
     pixel_mm = float(np.mean(spacing_mm[1:]))
     calm = _density(pixel_mm, grain_mm) / _density(NOISE_PIXEL_MM, grain_mm)
     grain_mm = max(grain_mm, FINEST_GRAIN * pixel_mm)
-    noise = np.sqrt(np.float32(1 - lateral)) * _smoothed(rng, shape, spacing_mm, (grain_mm, grain_mm))
+    noise = np.sqrt(np.float32(1 - lateral)) * _smoothed(
+        rng, shape, spacing_mm, (grain_mm, grain_mm)
+    )
     if lateral:
         streaked = _smoothed(rng, shape, spacing_mm, (0.8 * grain_mm, 3 * grain_mm))
-        bend = np.rint(rng.normal(0, 0.05, 2)[:, None] * [np.arange(shape[2]), np.arange(shape[2]) ** 2 / shape[2]]).sum(0).astype(int)
+        bend = (
+            np.rint(
+                rng.normal(0, 0.05, 2)[:, None]
+                * [np.arange(shape[2]), np.arange(shape[2]) ** 2 / shape[2]]
+            )
+            .sum(0)
+            .astype(int)
+        )
         rows = (np.arange(shape[1])[:, None] + bend) % shape[1]
         noise += np.sqrt(np.float32(lateral)) * streaked[:, rows, np.arange(shape[2])]
     if shape[0] > 1 and overlap_mm > 0:
         noise = gaussian_filter1d(noise, overlap_mm / spacing_mm[0], axis=0, truncate=3.0)
-    y, x = (((np.arange(n) - (n - 1) / 2) * size / REACH_MM) ** 2 for n, size in zip(shape[1:], spacing_mm[1:], strict=True))
-    noise *= (0.7 + 0.5 * np.exp(-(y[:, None] + x) / 2)).astype(np.float32)  # more photons are lost on the way to the middle
+    y, x = (
+        ((np.arange(n) - (n - 1) / 2) * size / REACH_MM) ** 2
+        for n, size in zip(shape[1:], spacing_mm[1:], strict=True)
+    )
+    # more photons are lost on the way to the middle
+    noise *= (0.7 + 0.5 * np.exp(-(y[:, None] + x) / 2)).astype(np.float32)
     return np.asarray(noise * np.float32(sd_hu * calm / max(float(noise.std()), 1e-6)), np.float32)
 
 
@@ -64,11 +80,16 @@ def _density(pixel_mm: float, grain_mm: float) -> float:
     """Variance per axis of white noise of density 1 that is averaged over pixels and smoothed: over two axes its standard deviation."""
     impulse = np.zeros(101)
     impulse[50] = 1.0
-    return float((gaussian_filter1d(impulse, max(grain_mm / pixel_mm, FINEST_GRAIN)) ** 2).sum() / pixel_mm)
+    return float(
+        (gaussian_filter1d(impulse, max(grain_mm / pixel_mm, FINEST_GRAIN)) ** 2).sum() / pixel_mm
+    )
 
 
 def _smoothed(
-    rng: np.random.Generator, shape: Sequence[int], spacing_mm: Sequence[float], sd_mm: tuple[float, float]
+    rng: np.random.Generator,
+    shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    sd_mm: tuple[float, float],
 ) -> NDArray[np.float32]:
     """White noise smoothed in plane (rows, columns); standard deviation 1."""
     noise = rng.standard_normal(tuple(shape), dtype=np.float32)
@@ -117,12 +138,15 @@ def draw_arms(rng: np.random.Generator) -> tuple[Shadow, ...]:
 
 
 def streaks(
-    rng: np.random.Generator, places_mm: Sequence[NDArray[np.floating]], peak_hu: float, shadows: Sequence[Shadow]
+    rng: np.random.Generator,
+    places_mm: Sequence[NDArray[np.floating]],
+    peak_hu: float,
+    shadows: Sequence[Shadow],
 ) -> NDArray[np.float32]:
     """What two arms beside the trunk do to CT: a dark band along the line that joins them, bright beside it, and fine streaks around.
 
-    Photons are starved, and hardened, along the rays through both bones. The band is the arms', the same in every phase; the fine
-    streaks are chance, new in every slice of every phase.
+    Photons are starved, and hardened, along the rays through both bones. The band is the arms', the
+    same in every phase; the fine streaks are chance, new in every slice of every phase.
 
     Args:
         rng: source of chance.
@@ -138,13 +162,17 @@ def streaks(
     for shadow in shadows:
         height_mm = shadow.height_mm + shadow.height_per_mm * z
         slope = shadow.slope + shadow.slope_per_mm * z
-        across = y[None, :, None] - height_mm[:, None, None] - slope[:, None, None] * x[None, None, :]
+        across = (
+            y[None, :, None] - height_mm[:, None, None] - slope[:, None, None] * x[None, None, :]
+        )
         depth = np.clip(1 + shadow.share_per_mm * z, 0.3, 1.7)[:, None, None]
         lines = rng.standard_normal((z.size, 96)).astype(np.float32)  # fine streaks, 2 mm apart
         position = np.clip(across / 2 + 48, 0, 94.999)
         below = position.astype(np.intp)
         rows = np.arange(z.size)[:, None, None]
-        fine = lines[rows, below] + (position - below) * (lines[rows, below + 1] - lines[rows, below])
+        fine = lines[rows, below] + (position - below) * (
+            lines[rows, below + 1] - lines[rows, below]
+        )
         scaled = (across / shadow.width_mm) ** 2
         band = -(1 - 0.7 * scaled) * np.exp(-scaled / 2) + 0.35 * fine * np.exp(-scaled / 8)
         result += np.float32(shadow.share * peak_hu) * depth * band
@@ -160,7 +188,9 @@ def rician(rng: np.random.Generator, image: NDArray[np.float32], sd: float) -> N
     return np.asarray(np.hypot(image + real, imaginary))
 
 
-def ghosted(image: NDArray[np.float32], amplitude: float, rng: np.random.Generator) -> NDArray[np.float32]:
+def ghosted(
+    image: NDArray[np.float32], amplitude: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
     """Breathing during the acquisition: fainter copies along the phase-encoding direction (rows), partly in opposite phase."""
     period = int(image.shape[1] * rng.uniform(0.08, 0.25)) + 1
     result = image.copy()

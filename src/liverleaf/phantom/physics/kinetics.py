@@ -55,13 +55,15 @@ class Perfusion:
     where `input` mixes the arterial and the portal blood and `*` is convolution.
 
     Attributes:
-        arterial_fraction: share of the inflow that comes from the artery, in [0, 1]; the rest comes from the portal vein.
+        arterial_fraction: share of the inflow that comes from the artery, in [0, 1]; the rest comes
+            from the portal vein.
         fast_volume: size of the fast space, ml per ml of tissue.
         transit_s: mean transit time of the fast space.
         slow_volume: size of the slow space, ml per ml.
         exchange_s: time in which the slow space fills.
         delay_s: delay of the inflow after the aorta.
-        uptake_per_min: rate at which hepatocytes extract gadoxetate from the fast space, per minute.
+        uptake_per_min: rate at which hepatocytes extract gadoxetate from the fast space, per
+            minute.
         residence_s: mean time that gadoxetate stays in hepatocytes before it leaves with the bile.
     """
 
@@ -110,9 +112,16 @@ PERFUSION: Mapping[Tissue, Perfusion] = {
     Tissue.ANGIOMYOLIPOMA_FAT: Perfusion(1.0, 0.03, 10, 0.02, 92),
     Tissue.LYMPHOMA: Perfusion(0.8, 0.01, 12, 0.25, 78),
 }
-"""Tissues that enhance; the numbers reproduce `TYPICAL_HU` of `bench/realism.py` for iodine at 120 kV."""
+"""Tissues that enhance; the numbers reproduce `TYPICAL_HU` of `bench/realism.py` for iodine at 120
+kV."""
 
-_BLOOD = (Tissue.HEART_BLOOD, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN, Tissue.AORTA, Tissue.VENA_CAVA)
+_BLOOD = (
+    Tissue.HEART_BLOOD,
+    Tissue.PORTAL_VEIN,
+    Tissue.HEPATIC_VEIN,
+    Tissue.AORTA,
+    Tissue.VENA_CAVA,
+)
 
 ATYPICAL: Mapping[Tissue, tuple[tuple[float, Mapping[str, float]], ...]] = {
     Tissue.HCC: (
@@ -122,24 +131,27 @@ ATYPICAL: Mapping[Tissue, tuple[tuple[float, Mapping[str, float]], ...]] = {
     ),
     Tissue.METASTASIS_RIM: ((0.15, {"fast_volume": 0.38}),),  # neuroendocrine, renal
     Tissue.METASTASIS_CENTRE: ((0.10, {"fast_volume": 0.20}),),
-    Tissue.HAEMANGIOMA_CENTRE: ((0.15, {"exchange_s": 90.0}), (0.10, {"slow_volume": 0.1})),  # flash filling; hyalinised
+    # flash filling; hyalinised
+    Tissue.HAEMANGIOMA_CENTRE: ((0.15, {"exchange_s": 90.0}), (0.10, {"slow_volume": 0.1})),
     Tissue.FNH_SCAR: ((0.15, {"slow_volume": 0.3}),),
 }
-"""Per lesion compartment: probability and the parameters of its atypical looks; at most one of them applies."""
+"""Per lesion compartment: probability and the parameters of its atypical looks; at most one of them
+applies."""
 
 
 @dataclass(frozen=True)
 class Circulation:
     """How one person's blood carries a bolus.
 
-    The defaults are Parker's population, but for the tail: his single exponential, fitted over about 5 minutes, becomes two that equal it
-    at 1 and at 3 minutes and fall more slowly later.
+    The defaults are Parker's population, but for the tail: his single exponential, fitted over
+    about 5 minutes, becomes two that equal it at 1 and at 3 minutes and fall more slowly later.
 
     Attributes:
         arrival_s: from the arm to the aorta.
         first_pass: area of the first pass, relative.
         width: duration of the first pass, relative; it rises by as much as it gets shorter.
-        tail_fast, tail_slow: blood concentrations of the two decaying parts that follow, mM after 0.1 mmol/kg.
+        tail_fast, tail_slow: blood concentrations of the two decaying parts that follow, mM after
+            0.1 mmol/kg.
         slow_per_min: rate at which the slow part decays; the fast one does at `TAIL_FAST_PER_MIN`.
         portal_share: area of the portal input over that of the arterial one.
         portal_delay_s: from the aorta to the portal vein.
@@ -159,9 +171,18 @@ class Circulation:
 
 TAIL_FAST_PER_MIN = 0.352
 FITTED_DOSE, SATURATING_DOSE = 0.00625, 0.02
-"""Doses of gadoxetate (mmol/kg): the one that uptake rates stand for, and one at which transport into hepatocytes is halved (assumed)."""
-VOLUNTEERS = Circulation(first_pass=0.95, width=0.78, tail_fast=0.76, tail_slow=0.54, portal_share=1.06, portal_dispersion_s=12.0)
-"""Medians that put simulated curves on those of 14 healthy volunteers after small doses of gadoxetate (`bench/realism.py`)."""
+"""Doses of gadoxetate (mmol/kg): the one that uptake rates stand for, and one at which transport
+into hepatocytes is halved (assumed)."""
+VOLUNTEERS = Circulation(
+    first_pass=0.95,
+    width=0.78,
+    tail_fast=0.76,
+    tail_slow=0.54,
+    portal_share=1.06,
+    portal_dispersion_s=12.0,
+)
+"""Medians that put simulated curves on those of 14 healthy volunteers after small doses of
+gadoxetate (`bench/realism.py`)."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +208,11 @@ def parker(time_s: ArrayLike) -> NDArray[np.float64]:
     """
     seconds = np.asarray(time_s, float)
     minutes = np.maximum(seconds, 0.0) / 60
-    return np.where(seconds >= 0, _first_passes(minutes) + 1.050 * np.exp(-0.1685 * minutes) * _onset(minutes), 0.0)
+    return np.where(
+        seconds >= 0,
+        _first_passes(minutes) + 1.050 * np.exp(-0.1685 * minutes) * _onset(minutes),
+        0.0,
+    )
 
 
 def arterial_blood(time_s: ArrayLike, circulation: Circulation) -> NDArray[np.float64]:
@@ -199,9 +224,9 @@ def arterial_blood(time_s: ArrayLike, circulation: Circulation) -> NDArray[np.fl
     """
     seconds = np.asarray(time_s, float)
     minutes = np.maximum(seconds, 0.0) / 60
-    tail = circulation.tail_fast * np.exp(-TAIL_FAST_PER_MIN * minutes) + circulation.tail_slow * np.exp(
-        -circulation.slow_per_min * minutes
-    )
+    tail = circulation.tail_fast * np.exp(
+        -TAIL_FAST_PER_MIN * minutes
+    ) + circulation.tail_slow * np.exp(-circulation.slow_per_min * minutes)
     first = circulation.first_pass * _first_passes(minutes, width=circulation.width)
     return np.asarray(np.where(seconds >= 0, first + tail * _onset(minutes), 0.0))
 
@@ -209,7 +234,10 @@ def arterial_blood(time_s: ArrayLike, circulation: Circulation) -> NDArray[np.fl
 def _first_passes(minutes: NDArray[np.float64], *, width: float = 1.0) -> NDArray[np.float64]:
     """Parker's two Gaussians: the first pass, whose duration may differ, and the recirculation."""
     peaks = ((0.809, 0.17046 * width, 0.0563 * width), (0.330, 0.365, 0.132))
-    passes = [area / (sd * np.sqrt(2 * np.pi)) * np.exp(-((minutes - centre) ** 2) / (2 * sd**2)) for area, centre, sd in peaks]
+    passes = [
+        area / (sd * np.sqrt(2 * np.pi)) * np.exp(-((minutes - centre) ** 2) / (2 * sd**2))
+        for area, centre, sd in peaks
+    ]
     return np.asarray(np.sum(passes, axis=0))
 
 
@@ -218,11 +246,14 @@ def _onset(minutes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-38.078 * (minutes - 0.483))))
 
 
-def blood_inputs(agent: Agent, circulation: Circulation = Circulation(), *, end_s: float) -> BloodInputs:
+def blood_inputs(
+    agent: Agent, circulation: Circulation = Circulation(), *, end_s: float
+) -> BloodInputs:
     """Arterial and portal input functions of one injection.
 
-    `arterial_blood` is taken as the response to a short injection; longer ones are its convolution with a box of the remaining duration.
-    The portal input is the arterial one delayed and dispersed by the bowel and the spleen.
+    `arterial_blood` is taken as the response to a short injection; longer ones are its convolution
+    with a box of the remaining duration. The portal input is the arterial one delayed and dispersed
+    by the bowel and the spleen.
 
     Args:
         agent: what is injected.
@@ -232,8 +263,15 @@ def blood_inputs(agent: Agent, circulation: Circulation = Circulation(), *, end_
     time_s = np.arange(0.0, end_s + STEP_S, STEP_S)
     box = np.ones(max(1, round((agent.injection_s - PARKER_INJECTION_S) / STEP_S)))
     scale = agent.dose_mmol_per_kg / PARKER_DOSE_MMOL_PER_KG
-    arterial = scale * np.convolve(arterial_blood(time_s - circulation.arrival_s, circulation), box / box.size)[: time_s.size]
-    portal = circulation.portal_share * _exponential(_delayed(arterial, circulation.portal_delay_s), circulation.portal_dispersion_s)
+    arterial = (
+        scale
+        * np.convolve(arterial_blood(time_s - circulation.arrival_s, circulation), box / box.size)[
+            : time_s.size
+        ]
+    )
+    portal = circulation.portal_share * _exponential(
+        _delayed(arterial, circulation.portal_delay_s), circulation.portal_dispersion_s
+    )
     return BloodInputs(arterial, portal)
 
 
@@ -249,21 +287,35 @@ def concentrations(
         times_s: P times after the start of the injection.
 
     Returns:
-        Concentration per volume of tissue (mM), outside and inside hepatocytes, two arrays of shape (N, P).
+        Concentration per volume of tissue (mM), outside and inside hepatocytes, two arrays of shape
+            (N, P).
     """
     times_s = np.asarray(times_s, float)
     extracellular = np.empty((len(perfusions), times_s.size))
     hepatocytes = np.zeros_like(extracellular)
     time_s = np.arange(inputs.arterial.size) * STEP_S
-    saturation = (1 + FITTED_DOSE / SATURATING_DOSE) / (1 + agent.dose_mmol_per_kg / SATURATING_DOSE)
+    saturation = (1 + FITTED_DOSE / SATURATING_DOSE) / (
+        1 + agent.dose_mmol_per_kg / SATURATING_DOSE
+    )
     for row, tissue in enumerate(perfusions):
-        blood = tissue.arterial_fraction * inputs.arterial + (1 - tissue.arterial_fraction) * inputs.portal
+        blood = (
+            tissue.arterial_fraction * inputs.arterial
+            + (1 - tissue.arterial_fraction) * inputs.portal
+        )
         blood = _delayed(blood, tissue.delay_s)
         fast = _exponential(blood, tissue.transit_s)
         slow = _exponential(blood, tissue.exchange_s)
-        extracellular[row] = np.interp(times_s, time_s, tissue.fast_volume * fast + tissue.slow_volume * slow)
+        extracellular[row] = np.interp(
+            times_s, time_s, tissue.fast_volume * fast + tissue.slow_volume * slow
+        )
         if agent.hepatic and tissue.uptake_per_min:
-            taken_up = saturation * tissue.uptake_per_min / 60 * tissue.residence_s * _exponential(fast, tissue.residence_s)
+            taken_up = (
+                saturation
+                * tissue.uptake_per_min
+                / 60
+                * tissue.residence_s
+                * _exponential(fast, tissue.residence_s)
+            )
             hepatocytes[row] = np.interp(times_s, time_s, taken_up)
     return extracellular, hepatocytes
 
@@ -272,7 +324,9 @@ def draw_circulation(agent: Agent, subject: Subject, rng: np.random.Generator) -
     """One person's circulation: around `VOLUNTEERS` for gadolinium, around Parker's for iodine; cirrhosis delays the portal vein."""
     usual, spread = (Circulation(), 0.4) if agent.name == "iodine" else (VOLUNTEERS, 1.0)
     arrival_s = float(np.clip(rng.normal(usual.arrival_s, 2.0), 10.0, 22.0))
-    first_pass, width, tail, slow, portal = np.exp(spread * rng.normal(0.0, [0.35, 0.27, 0.31, 0.37, 0.36]))
+    first_pass, width, tail, slow, portal = np.exp(
+        spread * rng.normal(0.0, [0.35, 0.27, 0.31, 0.37, 0.36])
+    )
     return Circulation(
         arrival_s=arrival_s,
         first_pass=float(usual.first_pass * first_pass),
@@ -281,8 +335,12 @@ def draw_circulation(agent: Agent, subject: Subject, rng: np.random.Generator) -
         tail_slow=float(usual.tail_slow * tail),
         slow_per_min=float(usual.slow_per_min * slow),
         portal_share=float(usual.portal_share * portal),
-        portal_delay_s=float(np.clip(rng.normal(usual.portal_delay_s, 2.0) + 4.0 * subject.cirrhosis, 3.0, 15.0)),
-        portal_dispersion_s=float(usual.portal_dispersion_s * np.exp(rng.normal(0.0, 0.4)) * (1 + 0.5 * subject.cirrhosis)),
+        portal_delay_s=float(
+            np.clip(rng.normal(usual.portal_delay_s, 2.0) + 4.0 * subject.cirrhosis, 3.0, 15.0)
+        ),
+        portal_dispersion_s=float(
+            usual.portal_dispersion_s * np.exp(rng.normal(0.0, 0.4)) * (1 + 0.5 * subject.cirrhosis)
+        ),
     )
 
 
@@ -298,11 +356,14 @@ def draw_perfusion(tissue: Tissue, subject: Subject, rng: np.random.Generator) -
         usual = replace(
             usual,
             arterial_fraction=usual.arterial_fraction + 0.15 * subject.cirrhosis,
-            slow_volume=usual.slow_volume * (1 + 0.3 * subject.cirrhosis),  # fibrosis widens the interstitium
+            # fibrosis widens the interstitium
+            slow_volume=usual.slow_volume * (1 + 0.3 * subject.cirrhosis),
             uptake_per_min=usual.uptake_per_min * (1 - 0.6 * subject.cirrhosis),
         )
     size = 0.07 if tissue in _BLOOD else 0.15
-    volume, transit, exchange, uptake, residence = np.exp(rng.normal(0.0, [size, 0.15, 0.15, 0.35, 0.2]))
+    volume, transit, exchange, uptake, residence = np.exp(
+        rng.normal(0.0, [size, 0.15, 0.15, 0.35, 0.2])
+    )
     return Perfusion(
         arterial_fraction=float(np.clip(usual.arterial_fraction + rng.normal(0.0, 0.03), 0.0, 1.0)),
         fast_volume=float(min(usual.fast_volume * volume, 1.0)),

@@ -19,13 +19,32 @@ USUAL_AGENTS: Mapping[Modality, tuple[str, ...]] = {
 DESCRIPTIONS: Mapping[Modality, Mapping[str, tuple[str, ...]]] = {
     Modality.CT: {
         "SIEMENS": ("Abdomen nativ 3.0", "Leber art. 3.0", "Abdomen pv 3.0", "Abdomen spaet 3.0"),
-        "GE MEDICAL SYSTEMS": ("WITHOUT CONTRAST", "LIVER ARTERIAL", "PORTAL VENOUS", "3 MIN DELAY"),
+        "GE MEDICAL SYSTEMS": (
+            "WITHOUT CONTRAST",
+            "LIVER ARTERIAL",
+            "PORTAL VENOUS",
+            "3 MIN DELAY",
+        ),
         "Philips": ("ABD PRE", "LIVER ART 35s", "ABD PV 70s", "ABD DELAY 180s"),
     },
     Modality.MR: {
-        "SIEMENS": tuple(f"t1_vibe_fs_tra_bh_{name}" for name in ("pre", "art", "por", "del", "hb_20min")),
-        "GE MEDICAL SYSTEMS": ("LAVA PRE", "LAVA ARTERIAL", "LAVA PORTAL", "LAVA DELAYED", "LAVA 20 MIN HBP"),
-        "Philips": ("THRIVE NATIVE", "THRIVE ART", "THRIVE PV", "THRIVE DELAYED", "THRIVE HEPATOBILIARY"),
+        "SIEMENS": tuple(
+            f"t1_vibe_fs_tra_bh_{name}" for name in ("pre", "art", "por", "del", "hb_20min")
+        ),
+        "GE MEDICAL SYSTEMS": (
+            "LAVA PRE",
+            "LAVA ARTERIAL",
+            "LAVA PORTAL",
+            "LAVA DELAYED",
+            "LAVA 20 MIN HBP",
+        ),
+        "Philips": (
+            "THRIVE NATIVE",
+            "THRIVE ART",
+            "THRIVE PV",
+            "THRIVE DELAYED",
+            "THRIVE HEPATOBILIARY",
+        ),
     },
 }
 """Series descriptions in the order of the phases, by manufacturer."""
@@ -48,7 +67,8 @@ class Protocol:
     Attributes:
         modality: CT or MR.
         agent: what is injected.
-        times_s: the phases and the centre of each, seconds after the start of the injection; negative before it.
+        times_s: the phases and the centre of each, seconds after the start of the injection;
+            negative before it.
         manufacturer: of the scanner.
         descriptions: series description by phase.
         kilovolt: CT tube voltage, 100 or 120; the iodine dose falls with it.
@@ -57,10 +77,13 @@ class Protocol:
         te_s: MR echo time.
         flip_deg: MR flip angle.
         fat_suppressed: whether MR fat is saturated.
-        noise: standard deviation, in HU of 0.7 mm pixels for CT and as a share of native liver for MR.
+        noise: standard deviation, in HU of 0.7 mm pixels for CT and as a share of native liver for
+            MR.
         blur_voxels: standard deviation of the point spread (slice, row, column).
-        kernel_mm: further standard deviation in plane, of CT's focal spot, detector and kernel or of MR's acquired matrix.
-        grain_mm: standard deviation of what smooths CT noise; finer than `kernel_mm`, as the kernel sharpens what the detector blurred.
+        kernel_mm: further standard deviation in plane, of CT's focal spot, detector and kernel or
+            of MR's acquired matrix.
+        grain_mm: standard deviation of what smooths CT noise; finer than `kernel_mm`, as the kernel
+            sharpens what the detector blurred.
         lateral_noise: share of the variance of CT noise that runs from side to side.
         overlap_mm: standard deviation of what correlates CT noise across slices.
         scale: MR units per unit of equilibrium magnetisation.
@@ -70,7 +93,8 @@ class Protocol:
         deformation_sd_mm: spread of the smooth deformation between phases.
         body_part: DICOM's Body Part Examined.
         flaws: what is wrong with the DICOM headers, names from `FLAWS`.
-        streaks: largest dark or bright band (HU) that arms beside the body cast through it on CT, 0 with arms raised.
+        streaks: largest dark or bright band (HU) that arms beside the body cast through it on CT, 0
+            with arms raised.
         spin_echo: MR fast spin echo (T2-weighted) instead of spoiled gradient echo.
         other: the settings of further sequences of the session, by the name in `Study.other`.
     """
@@ -124,7 +148,8 @@ def draw_protocol(
         rng: source of chance.
         modality: CT or MR.
         agents: names from `kinetics.AGENTS` to choose from; None for the usual ones.
-        missing: probability that a phase was not acquired; the portal phase stays if nothing else does.
+        missing: probability that a phase was not acquired; the portal phase stays if nothing else
+            does.
         field_tesla: of an MR scanner, 1.5 or 3; None for either.
         poor: strong motion, a badly timed bolus and much noise.
     """
@@ -135,7 +160,8 @@ def draw_protocol(
     common: dict[str, Any] = {
         "times_s": _draw_times(rng, modality, agent, missing or {}, poor=poor),
         "manufacturer": manufacturer,
-        "descriptions": dict(zip(Phase, DESCRIPTIONS[modality][manufacturer], strict=False)),  # CT has no hepatobiliary phase
+        # CT has no hepatobiliary phase
+        "descriptions": dict(zip(Phase, DESCRIPTIONS[modality][manufacturer], strict=False)),
         "blur_voxels": blur,
         "shift_sd_mm": float(worse * rng.uniform(1.0, 6.0)),
         "deformation_sd_mm": float(worse * rng.uniform(0.5, 2.0)),
@@ -182,10 +208,17 @@ def _draw_flaws(rng: np.random.Generator) -> frozenset[str]:
 
 
 def _draw_times(
-    rng: np.random.Generator, modality: Modality, agent: Agent, missing: Mapping[Phase, float], *, poor: bool
+    rng: np.random.Generator,
+    modality: Modality,
+    agent: Agent,
+    missing: Mapping[Phase, float],
+    *,
+    poor: bool,
 ) -> dict[Phase, float]:
     """The phases that were acquired and their times; the arterial one is often a little early or late, a poor one far off."""
-    arterial = np.clip(rng.normal(34, 4.5) if modality is Modality.CT else rng.normal(25, 3.5), 17, 42)
+    arterial = np.clip(
+        rng.normal(34, 4.5) if modality is Modality.CT else rng.normal(25, 3.5), 17, 42
+    )
     if poor and rng.random() < 0.7:
         arterial = rng.uniform(14, 20) if rng.random() < 0.5 else rng.uniform(44, 54)
     times = {
@@ -197,5 +230,9 @@ def _draw_times(
     if agent.hepatic:
         times[Phase.HEPATOBILIARY] = rng.uniform(1080, 1320)
     chances = {phase: rng.random() for phase in times}
-    kept = {phase: round(float(time), 1) for phase, time in times.items() if chances[phase] >= missing.get(phase, 0.0)}
+    kept = {
+        phase: round(float(time), 1)
+        for phase, time in times.items()
+        if chances[phase] >= missing.get(phase, 0.0)
+    }
     return kept or {Phase.PORTAL: round(float(times[Phase.PORTAL]), 1)}

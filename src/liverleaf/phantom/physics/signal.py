@@ -26,7 +26,8 @@ RELAXIVITY: Mapping[str, Mapping[float, tuple[float, float]]] = {
     "gadoterate": {1.5: (3.6, 4.3), 3.0: (3.5, 4.9)},
     "gadoxetate": {1.5: (6.9, 8.7), 3.0: (6.2, 11.0)},
 }
-"""r1 and r2 in blood plasma at 37 degrees C (/s/mM) by field strength. Reference: Rohrer et al., Invest Radiol 2005;40:715-724."""
+"""r1 and r2 in blood plasma at 37 degrees C (/s/mM) by field strength. Reference: Rohrer et al.,
+Invest Radiol 2005;40:715-724."""
 
 HEPATOCYTE_R1: Mapping[float, float] = {1.5: 14.6, 3.0: 9.8}
 """r1 of gadoxetate inside hepatocytes (/s/mM), where its concentration is per volume of liver."""
@@ -67,7 +68,9 @@ PROPERTIES: Mapping[Tissue, Properties] = {
     Tissue.AIR: _AIR,
     Tissue.FAT: Properties(-102, FAT_T1_S, 0.060, 0.90, 0.95, hu_sd=6, texture=14, mosaic=0),
     Tissue.MUSCLE: Properties(55, (1.010, 1.420), 0.030, 0.75, texture=7),
-    Tissue.BONE_CORTEX: Properties(650, (0.900, 1.000), 0.001, 0.12, hu_sd=90, texture=80, mosaic=0),
+    Tissue.BONE_CORTEX: Properties(
+        650, (0.900, 1.000), 0.001, 0.12, hu_sd=90, texture=80, mosaic=0
+    ),
     Tissue.BONE_MARROW: Properties(150, (0.550, 0.600), 0.012, 0.60, 0.45, hu_sd=45, texture=35),
     Tissue.LUNG: Properties(-850, (1.200, 1.300), 0.0015, 0.15, hu_sd=25, texture=25, mosaic=0),
     Tissue.MYOCARDIUM: Properties(45, (1.030, 1.230), 0.035, 0.80),
@@ -81,32 +84,54 @@ PROPERTIES: Mapping[Tissue, Properties] = {
     Tissue.KIDNEY_CORTEX: Properties(34, (0.966, 1.140), 0.060, 0.85),
     Tissue.KIDNEY_MEDULLA: Properties(32, (1.410, 1.550), 0.060, 0.90),
     Tissue.STOMACH_WALL: Properties(40, (0.950, 1.150), 0.030, 0.80),
-    Tissue.STOMACH_CONTENT: Properties(15, (2.000, 2.200), 0.080, 0.90, hu_sd=12, t1_sd=0.3, texture=12, mosaic=0),
+    Tissue.STOMACH_CONTENT: Properties(
+        15, (2.000, 2.200), 0.080, 0.90, hu_sd=12, t1_sd=0.3, texture=12, mosaic=0
+    ),
     Tissue.BOWEL_WALL: Properties(40, (0.950, 1.150), 0.030, 0.80),
-    Tissue.BOWEL_CONTENT: Properties(20, (1.500, 1.700), 0.050, 0.80, hu_sd=15, t1_sd=0.4, texture=18, mosaic=0),
+    Tissue.BOWEL_CONTENT: Properties(
+        20, (1.500, 1.700), 0.050, 0.80, hu_sd=15, t1_sd=0.4, texture=18, mosaic=0
+    ),
     Tissue.BOWEL_GAS: replace(_AIR, hu=-950, hu_sd=20),
     Tissue.BILE: replace(_WATER, hu=10, t1_s=(2.2, 2.4), t1_sd=0.3),
     Tissue.PANCREAS: Properties(40, (0.580, 0.750), 0.035, 0.80, texture=8, mosaic=0.10),
     Tissue.SOFT_TISSUE: Properties(38, (0.950, 1.200), 0.030, 0.75, texture=8),
     Tissue.HCC: Properties(50, (0.870, 1.150), 0.032, 0.85, texture=4, mosaic=0.25, t1_sd=0.1),
-    Tissue.HCC_NECROSIS: Properties(25, (1.400, 1.700), 0.050, 0.90, hu_sd=5, texture=5, mosaic=0.3, t1_sd=0.15),
+    Tissue.HCC_NECROSIS: Properties(
+        25, (1.400, 1.700), 0.050, 0.90, hu_sd=5, texture=5, mosaic=0.3, t1_sd=0.15
+    ),
     Tissue.HCC_CAPSULE: Properties(46, (0.900, 1.150), 0.028, 0.75, t1_sd=0.1),
     Tissue.HAEMANGIOMA_NODULE: Properties(40, (1.350, 1.700), 0.080, 0.90, t1_sd=0.1, mosaic=0.10),
     Tissue.HAEMANGIOMA_MIDDLE: Properties(40, (1.350, 1.700), 0.080, 0.90, t1_sd=0.1, mosaic=0.18),
     Tissue.HAEMANGIOMA_CENTRE: Properties(40, (1.350, 1.700), 0.080, 0.90, t1_sd=0.1, mosaic=0.18),
     Tissue.FNH: Properties(52, (0.680, 0.900), 0.030, 0.80, t1_sd=0.08, mosaic=0.08),
     Tissue.FNH_SCAR: Properties(40, (1.000, 1.300), 0.035, 0.85, t1_sd=0.1),
-    Tissue.METASTASIS_RIM: Properties(40, (0.950, 1.250), 0.035, 0.85, t1_sd=0.1, texture=4, mosaic=0.25),
-    Tissue.METASTASIS_CENTRE: Properties(40, (1.000, 1.300), 0.035, 0.85, hu_sd=5, t1_sd=0.15, texture=5, mosaic=0.35),
+    Tissue.METASTASIS_RIM: Properties(
+        40, (0.950, 1.250), 0.035, 0.85, t1_sd=0.1, texture=4, mosaic=0.25
+    ),
+    Tissue.METASTASIS_CENTRE: Properties(
+        40, (1.000, 1.300), 0.035, 0.85, hu_sd=5, t1_sd=0.15, texture=5, mosaic=0.35
+    ),
     Tissue.ICC_RIM: Properties(42, (0.950, 1.250), 0.032, 0.85, t1_sd=0.1, texture=4, mosaic=0.20),
-    Tissue.ICC_CENTRE: Properties(42, (1.000, 1.300), 0.032, 0.85, t1_sd=0.1, texture=4, mosaic=0.22),
+    Tissue.ICC_CENTRE: Properties(
+        42, (1.000, 1.300), 0.032, 0.85, t1_sd=0.1, texture=4, mosaic=0.22
+    ),
     Tissue.CYST: _WATER,
-    Tissue.CALCIFICATION: Properties(350, (0.900, 1.000), 0.003, 0.25, hu_sd=110, texture=40, mosaic=0),
+    Tissue.CALCIFICATION: Properties(
+        350, (0.900, 1.000), 0.003, 0.25, hu_sd=110, texture=40, mosaic=0
+    ),
     Tissue.ABSCESS_RIM: Properties(36, (0.950, 1.250), 0.035, 0.85, t1_sd=0.1, mosaic=0.2),
-    Tissue.ABSCESS_CENTRE: Properties(20, (1.800, 2.100), 0.060, 0.95, hu_sd=5, t1_sd=0.15, texture=4),
-    Tissue.ADENOMA: Properties(48, (0.620, 0.850), 0.030, 0.80, 0.08, hu_sd=7, t1_sd=0.12, texture=4, mosaic=0.15),
-    Tissue.ANGIOMYOLIPOMA: Properties(40, (0.900, 1.150), 0.035, 0.85, 0.10, hu_sd=8, t1_sd=0.12, texture=8, mosaic=0.2),
-    Tissue.ANGIOMYOLIPOMA_FAT: Properties(-75, FAT_T1_S, 0.050, 0.90, 0.85, hu_sd=12, texture=12, mosaic=0.2),
+    Tissue.ABSCESS_CENTRE: Properties(
+        20, (1.800, 2.100), 0.060, 0.95, hu_sd=5, t1_sd=0.15, texture=4
+    ),
+    Tissue.ADENOMA: Properties(
+        48, (0.620, 0.850), 0.030, 0.80, 0.08, hu_sd=7, t1_sd=0.12, texture=4, mosaic=0.15
+    ),
+    Tissue.ANGIOMYOLIPOMA: Properties(
+        40, (0.900, 1.150), 0.035, 0.85, 0.10, hu_sd=8, t1_sd=0.12, texture=8, mosaic=0.2
+    ),
+    Tissue.ANGIOMYOLIPOMA_FAT: Properties(
+        -75, FAT_T1_S, 0.050, 0.90, 0.85, hu_sd=12, texture=12, mosaic=0.2
+    ),
     Tissue.LYMPHOMA: Properties(40, (0.950, 1.200), 0.035, 0.85, t1_sd=0.1, mosaic=0.15),
 }
 
@@ -136,11 +161,23 @@ def spgr_signal(
     """
     e1 = np.exp(-tr_s * (1 / np.asarray(t1_s) + np.asarray(added_rate_per_s)))
     angle = np.deg2rad(flip_deg)
-    return np.asarray(np.asarray(proton_density) * np.asarray(decay) * np.sin(angle) * (1 - e1) / (1 - np.cos(angle) * e1))
+    return np.asarray(
+        np.asarray(proton_density)
+        * np.asarray(decay)
+        * np.sin(angle)
+        * (1 - e1)
+        / (1 - np.cos(angle) * e1)
+    )
 
 
 def spgr_concentration(
-    signal: ArrayLike, baseline: ArrayLike, *, t1_s: ArrayLike, tr_s: float, flip_deg: float, r1_per_s_per_mM: float
+    signal: ArrayLike,
+    baseline: ArrayLike,
+    *,
+    t1_s: ArrayLike,
+    tr_s: float,
+    flip_deg: float,
+    r1_per_s_per_mM: float,
 ) -> NDArray[np.float64]:
     """The inverse of `spgr_signal`: concentration (mM) from a signal and the signal without agent, T2* ignored.
 
@@ -168,7 +205,9 @@ def blended(own: Values, other: Values, share: float) -> Values:
     def between(a: Any, b: Any) -> Any:
         return tuple(map(between, a, b)) if isinstance(a, tuple) else (1 - share) * a + share * b
 
-    return replace(own, **{f.name: between(getattr(own, f.name), getattr(other, f.name)) for f in fields(own)})
+    return replace(
+        own, **{f.name: between(getattr(own, f.name), getattr(other, f.name)) for f in fields(own)}
+    )
 
 
 def draw_properties(tissue: Tissue, subject: Subject, rng: np.random.Generator) -> Properties:
@@ -189,4 +228,9 @@ def draw_properties(tissue: Tissue, subject: Subject, rng: np.random.Generator) 
     if tissue in (Tissue.METASTASIS_CENTRE, Tissue.HCC_NECROSIS) and rng.random() < 0.3:
         hu -= rng.uniform(5, 20)  # liquefied
     t1_low, t1_high = usual.t1_s
-    return replace(usual, hu=float(hu), t1_s=(float(t1_low * t1_scale), float(t1_high * t1_scale)), fat_fraction=float(fat))
+    return replace(
+        usual,
+        hu=float(hu),
+        t1_s=(float(t1_low * t1_scale), float(t1_high * t1_scale)),
+        fat_fraction=float(fat),
+    )

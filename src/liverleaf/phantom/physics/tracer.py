@@ -1,7 +1,8 @@
 """Arterial input functions, models of tracer exchange and T1 from flip angles: what measured curves are compared with and fitted to.
 
-Every model takes the arterial plasma concentration (blood over one minus the haematocrit) on a time grid, even or uneven, takes it for
-linear between the samples and for zero before the first one, and convolves it exactly.
+Every model takes the arterial plasma concentration (blood over one minus the haematocrit) on a time
+grid, even or uneven, takes it for linear between the samples and for zero before the first one, and
+convolves it exactly.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from liverleaf.phantom.physics.signal import spgr_signal
 
 GEORGIOU_MM, GEORGIOU_PER_MIN = (0.374322, 0.331184, 10.06123), (0.112701, 1.174646, 16.01996)
 GEORGIOU_ALPHA, GEORGIOU_BETA_MIN, GEORGIOU_TAU_MIN = 5.266989, 0.03207883, 0.128556
-"""The paper prints these nine to two or three decimals, which puts the rise up to 4 % off the curve published with it; the digits here
-were fitted to that curve, and give it within 3e-5 mM."""
+"""The paper prints these nine to two or three decimals, which puts the rise up to 4 % off the curve
+published with it; the digits here were fitted to that curve, and give it within 3e-5 mM."""
 SHORTEST_T1_S, LONGEST_T1_S = 0.001, 30.0
 SERIES_BELOW = 1e-3
 
@@ -45,7 +46,8 @@ RANGES: Mapping[str, Range] = {
 def georgiou(time_s: ArrayLike) -> NDArray[np.float64]:
     """Arterial blood concentration (mM) of a representative person after 0.1 mmol/kg of a gadolinium chelate.
 
-        C = sum_i A_i exp(-m_i t) * sum_j gamma density(t - j tau; shape (j + 1)(alpha + 1), scale beta),  j = 0, 1, ... while j tau < t
+        C = sum_i A_i exp(-m_i t) * sum_j gamma density(t - j tau; shape (j + 1)(alpha + 1), scale
+        beta),  j = 0, 1, ... while j tau < t
 
     Args:
         time_s: seconds after the bolus reaches the artery, any shape; 0 mM before.
@@ -53,7 +55,13 @@ def georgiou(time_s: ArrayLike) -> NDArray[np.float64]:
     Reference: Georgiou et al., Magn Reson Med 2019;81:1955-1963.
     """
     minutes = np.maximum(np.asarray(time_s, float), 0.0) / 60
-    decay = np.sum([height * np.exp(-rate * minutes) for height, rate in zip(GEORGIOU_MM, GEORGIOU_PER_MIN, strict=True)], axis=0)
+    decay = np.sum(
+        [
+            height * np.exp(-rate * minutes)
+            for height, rate in zip(GEORGIOU_MM, GEORGIOU_PER_MIN, strict=True)
+        ],
+        axis=0,
+    )
     passes = np.zeros_like(minutes)
     for number in range(int(minutes.max(initial=0.0) / GEORGIOU_TAU_MIN) + 1):
         later = minutes - number * GEORGIOU_TAU_MIN
@@ -64,7 +72,9 @@ def georgiou(time_s: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(decay * passes)
 
 
-def tofts(time_s: ArrayLike, plasma_mM: ArrayLike, *, ktrans_per_min: float, ve: float) -> NDArray[np.float64]:
+def tofts(
+    time_s: ArrayLike, plasma_mM: ArrayLike, *, ktrans_per_min: float, ve: float
+) -> NDArray[np.float64]:
     """Tissue whose blood volume is negligible.
 
         C = Ktrans plasma * exp(-t Ktrans / ve)
@@ -94,7 +104,9 @@ def tofts(time_s: ArrayLike, plasma_mM: ArrayLike, *, ktrans_per_min: float, ve:
     return ktrans_per_min / 60 * _convolved(time_s, plasma, ktrans_per_min / ve / 60)
 
 
-def extended_tofts(time_s: ArrayLike, plasma_mM: ArrayLike, *, ktrans_per_min: float, ve: float, vp: float) -> NDArray[np.float64]:
+def extended_tofts(
+    time_s: ArrayLike, plasma_mM: ArrayLike, *, ktrans_per_min: float, ve: float, vp: float
+) -> NDArray[np.float64]:
     """`tofts` with a plasma volume that fills at once.
 
         C = vp plasma + Ktrans plasma * exp(-t Ktrans / ve)
@@ -115,10 +127,14 @@ def extended_tofts(time_s: ArrayLike, plasma_mM: ArrayLike, *, ktrans_per_min: f
     Reference: Tofts, J Magn Reson Imaging 1997;7:91-101.
     """
     _check_parameters(not_negative={"vp": vp})
-    return vp * np.asarray(plasma_mM, float) + tofts(time_s, plasma_mM, ktrans_per_min=ktrans_per_min, ve=ve)
+    return vp * np.asarray(plasma_mM, float) + tofts(
+        time_s, plasma_mM, ktrans_per_min=ktrans_per_min, ve=ve
+    )
 
 
-def patlak(time_s: ArrayLike, plasma_mM: ArrayLike, *, ps_per_min: float, vp: float) -> NDArray[np.float64]:
+def patlak(
+    time_s: ArrayLike, plasma_mM: ArrayLike, *, ps_per_min: float, vp: float
+) -> NDArray[np.float64]:
     """Tissue from which nothing returns to the blood.
 
         C = vp plasma + PS * integral of plasma
@@ -143,14 +159,20 @@ def patlak(time_s: ArrayLike, plasma_mM: ArrayLike, *, ps_per_min: float, vp: fl
 
 
 def two_compartment_exchange(
-    time_s: ArrayLike, plasma_mM: ArrayLike, *, fp_ml_per_ml_per_min: float, ps_per_min: float, ve: float, vp: float
+    time_s: ArrayLike,
+    plasma_mM: ArrayLike,
+    *,
+    fp_ml_per_ml_per_min: float,
+    ps_per_min: float,
+    ve: float,
+    vp: float,
 ) -> NDArray[np.float64]:
     """Plasma that is filled by a finite flow and exchanges with the interstitium (2CXM).
 
         vp dcp/dt = Fp (plasma - cp) - PS (cp - ce),  ve dce/dt = PS (cp - ce),  C = vp cp + ve ce
 
-    which is solved by C = Fp plasma * ((1 - E) exp(-t K+) + E exp(-t K-)), where K+ and K- are the eigenvalues and
-    E = (K+ - Fp / vp) / (K+ - K-).
+    which is solved by C = Fp plasma * ((1 - E) exp(-t K+) + E exp(-t K-)), where K+ and K- are the
+    eigenvalues and E = (K+ - Fp / vp) / (K+ - K-).
 
     Args:
         time_s: as for `tofts`.
@@ -169,26 +191,40 @@ def two_compartment_exchange(
     Reference: Sourbron and Buckley, Phys Med Biol 2012;57:R1-R33.
     """
     time_s, plasma = _checked(time_s, plasma_mM)
-    _check_parameters(positive={"fp_ml_per_ml_per_min": fp_ml_per_ml_per_min, "ve": ve, "vp": vp}, not_negative={"ps_per_min": ps_per_min})
+    _check_parameters(
+        positive={"fp_ml_per_ml_per_min": fp_ml_per_ml_per_min, "ve": ve, "vp": vp},
+        not_negative={"ps_per_min": ps_per_min},
+    )
     flow, exchange = fp_ml_per_ml_per_min / 60, ps_per_min / 60
     out_of_plasma, into_plasma = (flow + exchange) / vp, exchange / ve
     root = np.sqrt((out_of_plasma - into_plasma) ** 2 + 4 * into_plasma * exchange / vp)
     fast = (out_of_plasma + into_plasma + root) / 2
     slow = into_plasma * flow / vp / fast  # their product; the difference would cancel
     share = (fast - flow / vp) / (fast - slow)
-    return np.asarray(flow * ((1 - share) * _convolved(time_s, plasma, fast) + share * _convolved(time_s, plasma, slow)))
+    return np.asarray(
+        flow
+        * (
+            (1 - share) * _convolved(time_s, plasma, fast)
+            + share * _convolved(time_s, plasma, slow)
+        )
+    )
 
 
 MODELS: Mapping[str, tuple[Callable[..., NDArray[np.float64]], tuple[str, ...]]] = {
     "tofts": (tofts, ("ktrans_per_min", "ve")),
     "extended_tofts": (extended_tofts, ("ktrans_per_min", "ve", "vp")),
     "patlak": (patlak, ("ps_per_min", "vp")),
-    "two_compartment_exchange": (two_compartment_exchange, ("fp_ml_per_ml_per_min", "ps_per_min", "ve", "vp")),
+    "two_compartment_exchange": (
+        two_compartment_exchange,
+        ("fp_ml_per_ml_per_min", "ps_per_min", "ve", "vp"),
+    ),
 }
 """Each model with the parameters that `fit` looks for."""
 
 
-def fit(model: str, time_s: ArrayLike, plasma_mM: ArrayLike, tissue_mM: ArrayLike) -> dict[str, float]:
+def fit(
+    model: str, time_s: ArrayLike, plasma_mM: ArrayLike, tissue_mM: ArrayLike
+) -> dict[str, float]:
     """Parameters of a model by least squares within `RANGES`, every sample with the same weight.
 
     Args:
@@ -201,7 +237,8 @@ def fit(model: str, time_s: ArrayLike, plasma_mM: ArrayLike, tissue_mM: ArrayLik
         The model's parameters by name.
 
     Raises:
-        ValueError: there is no such model, the curves do not fit together or are not finite, or the fit does not converge.
+        ValueError: there is no such model, the curves do not fit together or are not finite, or the
+            fit does not converge.
     """
     if model not in MODELS:
         raise ValueError(f"model is {model!r}: give one of {', '.join(MODELS)}")
@@ -213,7 +250,9 @@ def fit(model: str, time_s: ArrayLike, plasma_mM: ArrayLike, tissue_mM: ArrayLik
     def residual(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return function(time_s, plasma, **dict(zip(names, values, strict=True))) - tissue
 
-    found = least_squares(residual, start, bounds=(low, high), x_scale=start, xtol=1e-10, ftol=1e-12, gtol=1e-12)
+    found = least_squares(
+        residual, start, bounds=(low, high), x_scale=start, xtol=1e-10, ftol=1e-12, gtol=1e-12
+    )
     if not found.success:
         raise ValueError(f"tissue_mM: the fit of {model} did not converge: {found.message}")
     return {name: float(value) for name, value in zip(names, found.x, strict=True)}
@@ -222,9 +261,10 @@ def fit(model: str, time_s: ArrayLike, plasma_mM: ArrayLike, tissue_mM: ArrayLik
 def vfa_t1_s(signals: ArrayLike, flip_deg: ArrayLike, tr_s: float) -> NDArray[np.float64]:
     """T1 from spoiled gradient echoes of several flip angles, by the nonlinear fit of `spgr_signal`.
 
-    The proton density that fits best at each T1 is known in closed form; T1 is then searched for alone, over a grid between
-    `SHORTEST_T1_S` and `LONGEST_T1_S` and between the neighbours of its best point. The straight line through S / sin a against S / tan a,
-    often used instead, weighs the noise by the angle and errs by more where T1 is long.
+    The proton density that fits best at each T1 is known in closed form; T1 is then searched for
+    alone, over a grid between `SHORTEST_T1_S` and `LONGEST_T1_S` and between the neighbours of its
+    best point. The straight line through S / sin a against S / tan a, often used instead, weighs
+    the noise by the angle and errs by more where T1 is long.
 
     Args:
         signals: last axis over the flip angles, (..., A), A at least 2; any unit.
@@ -232,7 +272,8 @@ def vfa_t1_s(signals: ArrayLike, flip_deg: ArrayLike, tr_s: float) -> NDArray[np
         tr_s: repetition time, > 0.
 
     Returns:
-        T1 (s), (...); NaN where no T1 between the limits fits best, as for signals without any magnetisation.
+        T1 (s), (...); NaN where no T1 between the limits fits best, as for signals without any
+            magnetisation.
 
     Raises:
         ValueError: the arguments are not as above.
@@ -241,11 +282,19 @@ def vfa_t1_s(signals: ArrayLike, flip_deg: ArrayLike, tr_s: float) -> NDArray[np
     """
     signals, angles = np.asarray(signals, float), np.asarray(flip_deg, float)
     if angles.ndim != 1 or len(np.unique(angles)) < 2 or not ((angles > 0) & (angles < 180)).all():
-        raise ValueError(f"flip_deg is {angles.tolist()}: give at least two different angles between 0 and 180 degrees")
+        raise ValueError(
+            f"flip_deg is {angles.tolist()}: give at least two different angles between 0 and 180"
+            " degrees"
+        )
     if signals.shape[-1:] != angles.shape:
-        raise ValueError(f"signals has shape {signals.shape}: its last axis must hold the {len(angles)} flip angles")
+        raise ValueError(
+            f"signals has shape {signals.shape}: its last axis must hold the {len(angles)} flip"
+            " angles"
+        )
     _check_parameters(positive={"tr_s": tr_s})
-    return np.array([_t1_s(row, angles, tr_s) for row in signals.reshape(-1, len(angles))]).reshape(signals.shape[:-1])
+    return np.array([_t1_s(row, angles, tr_s) for row in signals.reshape(-1, len(angles))]).reshape(
+        signals.shape[:-1]
+    )
 
 
 def _t1_s(measured: NDArray[np.float64], flip_deg: NDArray[np.float64], tr_s: float) -> float:
@@ -254,7 +303,10 @@ def _t1_s(measured: NDArray[np.float64], flip_deg: NDArray[np.float64], tr_s: fl
         return np.nan
 
     def misfit(log_t1: ArrayLike) -> NDArray[np.float64]:
-        expected = np.stack([spgr_signal(np.exp(log_t1), tr_s=tr_s, flip_deg=float(angle)) for angle in flip_deg], axis=-1)
+        expected = np.stack(
+            [spgr_signal(np.exp(log_t1), tr_s=tr_s, flip_deg=float(angle)) for angle in flip_deg],
+            axis=-1,
+        )
         density = expected @ measured / (expected**2).sum(-1)
         return np.asarray(((measured - density[..., None] * expected) ** 2).sum(-1) / size**2)
 
@@ -263,37 +315,57 @@ def _t1_s(measured: NDArray[np.float64], flip_deg: NDArray[np.float64], tr_s: fl
     if best in (0, len(grid) - 1):
         return np.nan
     around = (grid[best - 1], grid[best + 1])
-    found = minimize_scalar(lambda log_t1: float(misfit(log_t1)), bounds=around, method="bounded", options={"xatol": 1e-8})
+    found = minimize_scalar(
+        lambda log_t1: float(misfit(log_t1)),
+        bounds=around,
+        method="bounded",
+        options={"xatol": 1e-8},
+    )
     return float(np.exp(found.x))
 
 
-def _convolved(time_s: NDArray[np.float64], curve: NDArray[np.float64], rate_per_s: float) -> NDArray[np.float64]:
+def _convolved(
+    time_s: NDArray[np.float64], curve: NDArray[np.float64], rate_per_s: float
+) -> NDArray[np.float64]:
     """Integral over u < t of curve(u) exp(-rate (t - u)), exact for a curve that is linear between the samples; (N,).
 
-    Each sample keeps exp(-rate step) of the one before and gains what the curve adds in between: two diagonals of linear equations.
+    Each sample keeps exp(-rate step) of the one before and gains what the curve adds in between:
+    two diagonals of linear equations.
     """
     step_s = np.diff(time_s)
     decay = rate_per_s * step_s
     safe = np.maximum(decay, SERIES_BELOW)
     small = decay < SERIES_BELOW
     both = step_s * np.where(small, 1 - decay / 2 + decay**2 / 6, -np.expm1(-safe) / safe)
-    later = step_s * np.where(small, 1 / 2 - decay / 6 + decay**2 / 24, (safe + np.expm1(-safe)) / safe**2)
+    later = step_s * np.where(
+        small, 1 / 2 - decay / 6 + decay**2 / 24, (safe + np.expm1(-safe)) / safe**2
+    )
     gained = np.concatenate([[0.0], (both - later) * curve[:-1] + later * curve[1:]])
     diagonals = np.ones((2, len(curve)))
     diagonals[1, :-1] = -np.exp(-decay)
     return np.asarray(solve_banded((1, 0), diagonals, gained))
 
 
-def _checked(time_s: ArrayLike, curve: ArrayLike, name: str = "plasma_mM") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _checked(
+    time_s: ArrayLike, curve: ArrayLike, name: str = "plasma_mM"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     time_s, curve = np.asarray(time_s, float), np.asarray(curve, float)
     if time_s.ndim != 1 or len(time_s) < 2 or not (np.diff(time_s) > 0).all():
-        raise ValueError(f"time_s has shape {time_s.shape}: give at least two times in one row, each later than the one before")
+        raise ValueError(
+            f"time_s has shape {time_s.shape}: give at least two times in one row, each later than"
+            " the one before"
+        )
     if curve.shape != time_s.shape or not np.isfinite(curve).all():
-        raise ValueError(f"{name} has shape {curve.shape}: give one finite concentration for each of the {len(time_s)} times")
+        raise ValueError(
+            f"{name} has shape {curve.shape}: give one finite concentration for each of the"
+            f" {len(time_s)} times"
+        )
     return time_s, curve
 
 
-def _check_parameters(*, positive: Mapping[str, float] | None = None, not_negative: Mapping[str, float] | None = None) -> None:
+def _check_parameters(
+    *, positive: Mapping[str, float] | None = None, not_negative: Mapping[str, float] | None = None
+) -> None:
     for name, value in (positive or {}).items():
         if not value > 0:
             raise ValueError(f"{name} is {value}: it must be above 0")

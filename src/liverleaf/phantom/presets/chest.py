@@ -23,7 +23,11 @@ from liverleaf.study import LesionTruth, Modality, Phase, PhaseImage, Study, Tru
 from liverleaf.terminology import LesionType, Organ
 
 DIAGNOSES = ("normal", "covid-19", "lung cancer")
-DESCRIPTIONS = {"SIEMENS": "THORAX 1.0 B60f", "GE MEDICAL SYSTEMS": "CHEST LUNG", "Philips": "THORAX YB"}
+DESCRIPTIONS = {
+    "SIEMENS": "THORAX 1.0 B60f",
+    "GE MEDICAL SYSTEMS": "CHEST LUNG",
+    "Philips": "THORAX YB",
+}
 """Series description by manufacturer."""
 
 
@@ -38,56 +42,89 @@ class Findings(NamedTuple):
 
 
 def chest_case(
-    rng: np.random.Generator, *, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], case_id: str
+    rng: np.random.Generator,
+    *,
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    case_id: str,
 ) -> tuple[Study, Truth, Protocol]:
     """Draw one person's chest CT without contrast agent.
 
-    The three diagnoses "normal", "covid-19" and "lung cancer" are equally frequent. Normal lungs may hold emphysema, scars, granulomas or
-    dependent density. A grid without room for a lesion, for instance one without lung, gives "normal". Opacities that touch are one lesion.
+    The three diagnoses "normal", "covid-19" and "lung cancer" are equally frequent. Normal lungs
+    may hold emphysema, scars, granulomas or dependent density. A grid without room for a lesion,
+    for instance one without lung, gives "normal". Opacities that touch are one lesion.
 
     Args:
         rng: source of chance; one state gives one case.
         shape: voxels along (Z, Y, X).
-        spacing_mm: voxel size along (Z, Y, X). The grid is axial, Z towards the head, Y towards the back, X towards the patient's left,
-            with its centre a little below the carina.
+        spacing_mm: voxel size along (Z, Y, X). The grid is axial, Z towards the head, Y towards the
+            back, X towards the patient's left, with its centre a little below the carina.
         case_id: pseudonym of the study.
 
     Returns:
-        The study with whole-numbered HU; its truth: lesion voxels are Organ.LUNG, curves are noise-free means in HU; the protocol.
+        The study with whole-numbered HU; its truth: lesion voxels are Organ.LUNG, curves are
+            noise-free means in HU; the protocol.
 
     Raises:
         ValueError: the shape or the spacing is not positive.
 
-    Reference: Simpson et al., RSNA expert consensus on reporting chest CT findings related to COVID-19, Radiol Cardiothorac Imaging
-        2020;2:e200152; Hansell et al., Fleischner Society glossary of terms, Radiology 2008;246:697-722.
+    Reference: Simpson et al., RSNA expert consensus on reporting chest CT findings related to
+    COVID-19, Radiol Cardiothorac Imaging
+        2020;2:e200152; Hansell et al., Fleischner Society glossary of terms, Radiology
+        2008;246:697-722.
     """
     if min(shape) < 1 or min(spacing_mm) <= 0:
-        raise ValueError(f"shape and spacing_mm must be positive, got shape={shape} and spacing_mm={spacing_mm}")
+        raise ValueError(
+            f"shape and spacing_mm must be positive, got shape={shape} and spacing_mm={spacing_mm}"
+        )
     diagnosis = str(rng.choice(DIAGNOSES))
-    chest = draw_chest(rng, shape, spacing_mm, node_mm=rng.uniform(5, 10) if diagnosis == "lung cancer" and rng.random() < 0.4 else 4.5)
+    chest = draw_chest(
+        rng,
+        shape,
+        spacing_mm,
+        node_mm=rng.uniform(5, 10) if diagnosis == "lung cancer" and rng.random() < 0.4 else 4.5,
+    )
     hu, emphysema = _parenchyma(rng, chest)
-    findings = {"normal": _nothing, "covid-19": _pneumonia, "lung cancer": _cancer}[diagnosis](rng, chest)
+    findings = {"normal": _nothing, "covid-19": _pneumonia, "lung cancer": _cancer}[diagnosis](
+        rng, chest
+    )
     hu += findings.haze * (findings.haze_hu - hu)
     hu = with_trees(rng, chest, hu)
     hu += findings.solid * (findings.solid_hu - hu)
     image = np.where(chest.lung, hu, _tissue_hu(rng, chest)).astype(np.float32)
     protocol = _draw_protocol(rng)
-    noisy = artefacts.blurred(image, protocol.blur_voxels) + artefacts.ct_noise(rng, shape, spacing_mm, protocol.noise)
+    noisy = artefacts.blurred(image, protocol.blur_voxels) + artefacts.ct_noise(
+        rng, shape, spacing_mm, protocol.noise
+    )
     affine = np.eye(4)
     affine[:3, :3] = np.diag(spacing_mm)[::-1]
     affine[:3, 3] = chest.origin_mm[::-1]
-    frame = generate_uid(entropy_srcs=[case_id, str(shape), str(spacing_mm), str(float(image.sum(dtype=np.float64)))])
-    volume = hd.Volume(np.rint(np.clip(noisy, -1024, 3071)).astype(np.float32), affine, "PATIENT", frame)
-    stored = PhaseImage(volume, None, evidence=("simulated",), description=protocol.descriptions[Phase.PRE])
+    frame = generate_uid(
+        entropy_srcs=[case_id, str(shape), str(spacing_mm), str(float(image.sum(dtype=np.float64)))]
+    )
+    volume = hd.Volume(
+        np.rint(np.clip(noisy, -1024, 3071)).astype(np.float32), affine, "PATIENT", frame
+    )
+    stored = PhaseImage(
+        volume, None, evidence=("simulated",), description=protocol.descriptions[Phase.PRE]
+    )
     sizes = np.bincount(findings.labels.ravel())
     curves = np.bincount(findings.labels.ravel(), image.ravel()) / np.maximum(sizes, 1)
-    involved, emphysematous = (100 * float(n) / max(int(chest.lung.sum()), 1) for n in (sizes[1:].sum(), emphysema.sum()))
+    involved, emphysematous = (
+        100 * float(n) / max(int(chest.lung.sum()), 1) for n in (sizes[1:].sum(), emphysema.sum())
+    )
     truth = Truth(
         volume.with_array(findings.labels),
         volume.with_array(_organs(chest)),
-        tuple(LesionTruth(i, LesionType.OTHER, {Phase.PRE: float(curves[i])}) for i in range(1, sizes.size)),
+        tuple(
+            LesionTruth(i, LesionType.OTHER, {Phase.PRE: float(curves[i])})
+            for i in range(1, sizes.size)
+        ),
         diagnosis=diagnosis if sizes.size > 1 else "normal",
-        markers={"involved_lung_percent": round(involved, 2), "emphysema_percent": round(emphysematous, 2)},
+        markers={
+            "involved_lung_percent": round(involved, 2),
+            "emphysema_percent": round(emphysematous, 2),
+        },
     )
     return Study(Modality.CT, {Phase.PRE: stored}, case_id=case_id), truth, protocol
 
@@ -111,12 +148,24 @@ def _parenchyma(rng: np.random.Generator, chest: Chest) -> tuple[Field, NDArray[
     """HU of the lung without vessels, with natural variation, and where it is emphysematous."""
     canvas, depth = chest.canvas, chest.depth_mm
     hu = rng.normal(-868, 18) + 9 * noise(rng, canvas, 6) + 9 * noise(rng, canvas, 22)
-    hu += rng.uniform(15, 75) * np.clip((canvas.y + 40) / 130, -0.3, 1.2) ** 2 + 14 * np.exp(-depth / 3)
+    hu += rng.uniform(15, 75) * np.clip((canvas.y + 40) / 130, -0.3, 1.2) ** 2 + 14 * np.exp(
+        -depth / 3
+    )
     if rng.random() < 0.3:  # dependent density along the back
-        hu += rng.uniform(120, 380) * np.clip((canvas.y - rng.uniform(50, 66)) / 20, 0, 1) * np.exp(-depth / rng.uniform(3, 8))
+        hu += (
+            rng.uniform(120, 380)
+            * np.clip((canvas.y - rng.uniform(50, 66)) / 20, 0, 1)
+            * np.exp(-depth / rng.uniform(3, 8))
+        )
     rise = 1 / np.sqrt(2.0)  # of a typical fissure: how much of its thickness lies along z
     sd_mm = np.hypot(0.7, 0.29 * rise * canvas.spacing_mm[0])
-    hu += 750 * 0.6 / (2.5 * sd_mm) * np.clip(0.8 + noise(rng, canvas, 40), 0, 1.3) * np.exp(-0.5 * (chest.fissure_mm / sd_mm) ** 2)
+    hu += (
+        750
+        * 0.6
+        / (2.5 * sd_mm)
+        * np.clip(0.8 + noise(rng, canvas, 40), 0, 1.3)
+        * np.exp(-0.5 * (chest.fissure_mm / sd_mm) ** 2)
+    )
     emphysema = np.zeros(chest.lung.shape, bool)
     if rng.random() < 0.25:
         upper = rng.uniform(0.2, 1.0) + np.clip((canvas.z - 20) / 90, -1, 1)
@@ -132,13 +181,17 @@ def _nothing(rng: np.random.Generator, chest: Chest) -> Findings:  # noqa: ARG00
     return Findings(none, none, none, none, np.zeros(none.shape, np.uint16))
 
 
-def _seat(rng: np.random.Generator, chest: Chest, weight: Field, wanted: NDArray[np.bool_]) -> NDArray[np.intp] | None:
+def _seat(
+    rng: np.random.Generator, chest: Chest, weight: Field, wanted: NDArray[np.bool_]
+) -> NDArray[np.intp] | None:
     """A random lung voxel with probability by weight; anywhere in the lung where none is wanted, None without lung."""
     for where in (chest.lung & wanted, chest.lung):
         voxels = np.flatnonzero(where)
         if voxels.size:
             total = np.cumsum(weight.ravel()[voxels].astype(float) + 1e-9)
-            chosen = voxels[min(int(np.searchsorted(total, rng.random() * total[-1])), voxels.size - 1)]
+            chosen = voxels[
+                min(int(np.searchsorted(total, rng.random() * total[-1])), voxels.size - 1)
+            ]
             return np.array(np.unravel_index(chosen, chest.lung.shape))
     return None
 
@@ -148,7 +201,10 @@ def _around(chest: Chest, seat: NDArray[np.intp], reach_mm: float) -> tuple[Wind
     spacing = np.array(chest.canvas.spacing_mm)
     low = np.maximum(seat - np.ceil(reach_mm / spacing).astype(int), 0)
     high = np.minimum(seat + np.ceil(reach_mm / spacing).astype(int) + 1, chest.lung.shape)
-    lines = [(np.arange(a, b) - s) * np.float32(h) for a, b, s, h in zip(low, high, seat, spacing, strict=True)]
+    lines = [
+        (np.arange(a, b) - s) * np.float32(h)
+        for a, b, s, h in zip(low, high, seat, spacing, strict=True)
+    ]
     window = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
     return window, list(np.meshgrid(*lines, indexing="ij", sparse=True))
 
@@ -168,25 +224,36 @@ def _pneumonia(rng: np.random.Generator, chest: Chest) -> Findings:
         window, offsets = _around(chest, seat, 2.2 * radius)
         stretch = rng.uniform(0.75, 1.35, 3)
         layer = (depth[window] - depth[tuple(seat)]) / (0.7 * radius)  # they hug the pleura
-        rho = np.sqrt(sum((d / (radius * s)) ** 2 for d, s in zip(offsets, stretch, strict=True)) + layer**2)
+        rho = np.sqrt(
+            sum((d / (radius * s)) ** 2 for d, s in zip(offsets, stretch, strict=True)) + layer**2
+        )
         inner = 1 - rho + 0.28 * cloud[window] + 0.1 * fine[window]
-        atoll = 0.5 * np.clip((inner - 0.45) * 3, 0, 1) if radius > 14 and rng.random() < 0.15 else 0
+        atoll = (
+            0.5 * np.clip((inner - 0.45) * 3, 0, 1) if radius > 14 and rng.random() < 0.15 else 0
+        )
         np.maximum(haze[window], np.clip(0.5 + inner / (2 * soft), 0, 1) - atoll, out=haze[window])
         if rng.random() < 0.15 + 0.5 * severity:
             np.maximum(
-                core[window], np.clip((0.6 * inner + 0.15 * fine[window] + 0.25 * cloud[window] - 0.45) * 2.2, 0, 1), out=core[window]
+                core[window],
+                np.clip(
+                    (0.6 * inner + 0.15 * fine[window] + 0.25 * cloud[window] - 0.45) * 2.2, 0, 1
+                ),
+                out=core[window],
             )
     labels = _components(haze * lung > 0.5, canvas.spacing_mm)
     near = ndimage.maximum_filter(labels, size=[2 * int(6 / s) + 1 for s in canvas.spacing_mm]) > 0
     haze, core = haze * near, core * near
-    lines = np.clip(1 - np.abs(noise(rng, canvas, 6)) / 0.22, 0, 1) * rng.uniform(0, 1)  # crazy paving
+    # crazy paving
+    lines = np.clip(1 - np.abs(noise(rng, canvas, 6)) / 0.22, 0, 1) * rng.uniform(0, 1)
     hu = rng.uniform(-690, -520) + 45 * cloud + 30 * fine + 190 * lines
     hu += core * (rng.uniform(-120, 10) + 20 * fine - hu)
     none = np.zeros(lung.shape, np.float32)
     return Findings(haze, hu.astype(np.float32), none, none, labels)
 
 
-def _components(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], *, least_ml: float = 0.15) -> NDArray[np.uint16]:
+def _components(
+    mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], *, least_ml: float = 0.15
+) -> NDArray[np.uint16]:
     """Number what hangs together, without crumbs; the largest stays in any case."""
     labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
@@ -200,7 +267,13 @@ def _cancer(rng: np.random.Generator, chest: Chest) -> Findings:
     """One to three tumours, most of them spiculated; some strands reach the pleura."""
     canvas, shape = chest.canvas, chest.lung.shape
     haze, solid, hu = (np.zeros(shape, np.float32) for _ in range(3))
-    found = Findings(haze, rng.uniform(-650, -480) + 40 * noise(rng, canvas, 10), solid, hu, np.zeros(shape, np.uint16))
+    found = Findings(
+        haze,
+        rng.uniform(-650, -480) + 40 * noise(rng, canvas, 10),
+        solid,
+        hu,
+        np.zeros(shape, np.uint16),
+    )
     bumps, fine = noise(rng, canvas, 10), noise(rng, canvas, 4)
     rays: list[Tree] = []
     for number in range(1, 2 + int(rng.choice(3, p=[0.75, 0.17, 0.08]))):
@@ -229,9 +302,13 @@ def _add_tumour(
     """Draw a lobulated tumour at a seat, with radius (mm) and stretch; some are necrotic, hollow or rimmed by ground glass."""
     seat, radius, stretch = place
     window, offsets = _around(chest, seat, 1.8 * radius + 8)
-    bumps, fine, lung, labels = noise[0][window], noise[1][window], chest.lung[window], found.labels[window]
+    bumps = noise[0][window]
+    fine = noise[1][window]
+    lung = chest.lung[window]
+    labels = found.labels[window]
     rho = np.sqrt(sum((d / (radius * s)) ** 2 for d, s in zip(offsets, stretch, strict=True)))
-    inner = (1 - rho + rng.uniform(0.05, 0.16) * bumps + 0.04 * fine) * radius  # mm under the surface
+    # mm under the surface
+    inner = (1 - rho + rng.uniform(0.05, 0.16) * bumps + 0.04 * fine) * radius
     value = rng.uniform(22, 55) + 4 * fine
     if radius > 11 and rng.random() < 0.4:
         hollow = np.clip(inner / radius - rng.uniform(0.35, 0.6) + 0.15 * bumps, 0, 0.15) / 0.15
@@ -268,7 +345,8 @@ def _tissue_hu(rng: np.random.Generator, chest: Chest) -> Field:
         properties = draw_properties(Tissue(int(tissue)), subject, rng)
         levels[tissue], amplitude[tissue] = properties.hu, properties.texture
     levels[[Tissue.AORTA, Tissue.VENA_CAVA, Tissue.HEART_BLOOD]] = blood
-    levels[Tissue.STOMACH_CONTENT] = min(levels[Tissue.STOMACH_CONTENT], 60)  # few drink contrast agent before a chest CT
+    # few drink contrast agent before a chest CT
+    levels[Tissue.STOMACH_CONTENT] = min(levels[Tissue.STOMACH_CONTENT], 60)
     hu = levels[canvas.tissue] + amplitude[canvas.tissue] * noise(rng, canvas, 3)
     x, y = canvas.axes[2], canvas.axes[1][:, None]
     table = np.abs(y - 134 + 0.0012 * x**2) < 1.6

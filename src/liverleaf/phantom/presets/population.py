@@ -19,7 +19,8 @@ class Population:
         shape: of the reference grid (Z, Y, X).
         spacing_mm: of the reference grid.
         casting: which lesions a case has.
-        subjects: how many subjects have each type as their main one, dealt in shuffled blocks of all; empty for the usual mixture.
+        subjects: how many subjects have each type as their main one, dealt in shuffled blocks of
+            all; empty for the usual mixture.
         agents: names from `kinetics.AGENTS` to choose from; None for the usual ones.
         missing: probability, per phase, that it was not acquired.
         field_tesla: MR field strength; None for 1.5 or 3 at random.
@@ -44,7 +45,12 @@ class Population:
 
 
 PRESETS: Mapping[str, Population] = {
-    "mr": Population(Modality.MR, about="the usual mixture: 0 to 8 lesions of eight types, MR at 1.5 and 3 T with three agents"),
+    "mr": Population(
+        Modality.MR,
+        about=(
+            "the usual mixture: 0 to 8 lesions of eight types, MR at 1.5 and 3 T with three agents"
+        ),
+    ),
     "ct": Population(Modality.CT, about="the same people on CT"),
     "mti-net": Population(
         Modality.MR,
@@ -52,13 +58,19 @@ PRESETS: Mapping[str, Population] = {
         agents=("gadobutrol",),
         field_tesla=3.0,
         cases=238,
-        about="138 subjects with HCC, 100 with haemangioma; MR at 3 T, gadobutrol 0.1 mmol/kg, four phases of 256 x 256 slices",
+        about=(
+            "138 subjects with HCC, 100 with haemangioma; MR at 3 T, gadobutrol 0.1 mmol/kg, four"
+            " phases of 256 x 256 slices"
+        ),
     ),
     "lidia": Population(
         Modality.CT,
         casting=Casting(least=2, healthy=0.0),
         missing={Phase.DELAYED: 1 / 3},
-        about="CT with several lesions a case, of eight types in all; a third of the cases without the delayed phase",
+        about=(
+            "CT with several lesions a case, of eight types in all; a third of the cases without"
+            " the delayed phase"
+        ),
     ),
     "hard": Population(
         Modality.MR,
@@ -66,15 +78,25 @@ PRESETS: Mapping[str, Population] = {
         missing={Phase.PRE: 0.1, Phase.DELAYED: 0.2},
         poor=True,
         other_modality=True,
-        about="small lesions that nearly look like liver, strong motion, badly timed boluses, noise",
+        about=(
+            "small lesions that nearly look like liver, strong motion, badly timed boluses, noise"
+        ),
     ),
     "rat-hcc": Population(
         Modality.MR,
         (32, 192, 192),
         (1.0, 0.35, 0.35),
-        about="rats with HCC in four treatment arms, imaged weekly: T1w before and after contrast, T2w; simulated histology",
+        about=(
+            "rats with HCC in four treatment arms, imaged weekly: T1w before and after contrast,"
+            " T2w; simulated histology"
+        ),
     ),
-    "chest": Population(Modality.CT, (80, 256, 256), (4.0, 1.5, 1.5), about="chest CT: normal, COVID-19 and lung cancer, equally often"),
+    "chest": Population(
+        Modality.CT,
+        (80, 256, 256),
+        (4.0, 1.5, 1.5),
+        about="chest CT: normal, COVID-19 and lung cancer, equally often",
+    ),
 }
 
 
@@ -94,5 +116,7 @@ def find_population(preset: str, modality: Modality | None = None) -> Population
     if modality in (None, found.modality):
         return found
     if not found.other_modality:
-        raise InputError(f"the preset {preset} is {found.modality}, not {modality}: leave the modality out")
+        raise InputError(
+            f"the preset {preset} is {found.modality}, not {modality}: leave the modality out"
+        )
     return replace(found, modality=modality)

@@ -42,12 +42,17 @@ WEEKS: Final = 4
 """Sessions of each animal: baseline (week 0) and weeks 1, 2 and 3."""
 ARMS: Final = ("control", "sorafenib", "nk cells", "combination")
 RESPONSE: Final = 0.5
-"""Responders are animals whose viable tumour volume at the last week is below this share of that at baseline."""
+"""Responders are animals whose viable tumour volume at the last week is below this share of that at
+baseline."""
 
-CIRCULATION: Final = Circulation(arrival_s=4.0, width=0.27, slow_per_min=0.039, portal_delay_s=2.0, portal_dispersion_s=2.5)
-"""A rat's circulation: blood goes round in about 13 s against 55 s in a man (cardiac output and blood volume: Brown et al., Toxicol Ind
-Health 1997;13:407-484), so what happens in a first pass takes a quarter of the time. Gadobutrol leaves the extracellular space (0.23 l/kg:
-Vogler et al., Eur J Radiol 1995;21:1-10) at a glomerular filtration of about 9 ml/min/kg, with a half-life of 18 min."""
+CIRCULATION: Final = Circulation(
+    arrival_s=4.0, width=0.27, slow_per_min=0.039, portal_delay_s=2.0, portal_dispersion_s=2.5
+)
+"""A rat's circulation: blood goes round in about 13 s against 55 s in a man (cardiac output and
+blood volume: Brown et al., Toxicol Ind Health 1997;13:407-484), so what happens in a first pass
+takes a quarter of the time. Gadobutrol leaves the extracellular space (0.23 l/kg: Vogler et al.,
+Eur J Radiol 1995;21:1-10) at a glomerular filtration of about 9 ml/min/kg, with a half-life of 18
+min."""
 PACE: Final = 0.25
 """Transit times and delays of a rat's tissues against a man's, for the same reason."""
 
@@ -69,13 +74,21 @@ T2_S: Final[Mapping[Tissue, float]] = {
     Tissue.HCC: 0.058,
     Tissue.HCC_NECROSIS: 0.105,
 }
-"""T2 at 3 T, 0.04 s for what is not listed. Normal tissues: de Bazelaire et al., Radiology 2004;230:652-659. Fat is longer than measured by
-single echoes because trains of echoes undo its J-coupling: Henkelman et al., J Magn Reson Imaging 1992;2:533-540. Tumour: about twice that
-of liver where it lives, longer where it has become liquid."""
+"""T2 at 3 T, 0.04 s for what is not listed. Normal tissues: de Bazelaire et al., Radiology
+2004;230:652-659. Fat is longer than measured by single echoes because trains of echoes undo its
+J-coupling: Henkelman et al., J Magn Reson Imaging 1992;2:533-540. Tumour: about twice that of liver
+where it lives, longer where it has become liquid."""
 FLOW_VOID: Final = 0.2
 """Share of its signal that flowing blood keeps in a spin echo."""
-_BLOOD = (Tissue.HEART_BLOOD, Tissue.PORTAL_VEIN, Tissue.HEPATIC_VEIN, Tissue.AORTA, Tissue.VENA_CAVA)
-_HUMAN_SIZE: Final = 5.0  # lengths of a man's organs over a rat's: textures are drawn as if voxels were this much larger
+_BLOOD = (
+    Tissue.HEART_BLOOD,
+    Tissue.PORTAL_VEIN,
+    Tissue.HEPATIC_VEIN,
+    Tissue.AORTA,
+    Tissue.VENA_CAVA,
+)
+# lengths of a man's organs over a rat's: textures are drawn as if voxels were this much larger
+_HUMAN_SIZE: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -87,11 +100,14 @@ class Course:
         volume_mm3: of all tumours with their necrosis and swelling, (WEEKS,).
         viable_mm3: living tumour, (WEEKS,).
         necrosis: share of the volume that is dead, in [0, 1], (WEEKS,).
-        vascularity: perfusion of the living part against that before treatment, in (0, 1], (WEEKS,).
+        vascularity: perfusion of the living part against that before treatment, in (0, 1],
+            (WEEKS,).
         swelling: volume over what it were without inflammation, from 1, (WEEKS,).
-        effect: latent effect of the treatment, minus the logarithm of the change of `viable_mm3` from first to last week.
+        effect: latent effect of the treatment, minus the logarithm of the change of `viable_mm3`
+            from first to last week.
         responder: whether the viable volume fell below `RESPONSE` of its first.
-        viability_percent: living share in sections stained with haematoxylin and eosin after the last week.
+        viability_percent: living share in sections stained with haematoxylin and eosin after the
+            last week.
         apoptosis_percent: TUNEL-positive cells after the last week.
     """
 
@@ -109,21 +125,27 @@ class Course:
 
 def draw_arm(seed: int, animal: int) -> str:
     """The arm of an animal: every block of four animals holds each arm once, in an order of its own."""
-    order = np.random.default_rng(np.random.SeedSequence((seed, animal // len(ARMS)), spawn_key=(len(ARMS),))).permutation(len(ARMS))
+    order = np.random.default_rng(
+        np.random.SeedSequence((seed, animal // len(ARMS)), spawn_key=(len(ARMS),))
+    ).permutation(len(ARMS))
     return ARMS[int(order[animal % len(ARMS)])]
 
 
 def draw_course(rng: np.random.Generator, arm: str) -> Course:
     """Draw how one animal's tumour grows and responds, day by day from the first session on.
 
-    Living tumour v grows logistically, treatment (k, from its onset on) and lack of oxygen kill it, and the dead part n is cleared:
+    Living tumour v grows logistically, treatment (k, from its onset on) and lack of oxygen kill it,
+    and the dead part n is cleared:
 
-        dv/dt = v (s ln2 / T (1 - (v + n) / K) - k - h),  dn/dt = v (k + h) - c n,  h = 0.05 (v + n) / K per day
+        dv/dt = v (s ln2 / T (1 - (v + n) / K) - k - h),  dn/dt = v (k + h) - c n,  h = 0.05 (v + n)
+        / K per day
 
-    with a doubling time T of about 6 days, s < 1 under sorafenib, K = 2600 mm3 and 1 / c about 18 days. Baseline diameters are 4 to 8 mm.
-    A quarter become resistant (k fades after the first week); 3 % regress by themselves. Sorafenib lowers the perfusion of what lives.
-    Under NK cells some tumours swell, most in week 1 (pseudo-progression). Histology follows the truth with a section's sampling error:
-    over animals of all arms Spearman's correlation with `effect` is about -0.88 for viability and 0.82 for apoptosis.
+    with a doubling time T of about 6 days, s < 1 under sorafenib, K = 2600 mm3 and 1 / c about 18
+    days. Baseline diameters are 4 to 8 mm. A quarter become resistant (k fades after the first
+    week); 3 % regress by themselves. Sorafenib lowers the perfusion of what lives. Under NK cells
+    some tumours swell, most in week 1 (pseudo-progression). Histology follows the truth with a
+    section's sampling error: over animals of all arms Spearman's correlation with `effect` is about
+    -0.88 for viability and 0.82 for apoptosis.
 
     Args:
         rng: source of chance.
@@ -136,11 +158,18 @@ def draw_course(rng: np.random.Generator, arm: str) -> Course:
         raise ValueError(f"arm must be one of {ARMS}, got {arm!r}")
     sorafenib, cells = arm in ("sorafenib", "combination"), arm in ("nk cells", "combination")
     start_mm3, dead = np.pi / 6 * rng.uniform(4, 8) ** 3, rng.uniform(0.02, 0.2)
-    doubling_d, clearance_d, onset_d = 6 * np.exp(rng.normal(0, 0.12)), 18 * np.exp(rng.normal(0, 0.4)), rng.uniform(1, 5)
-    kill = max(0.0, 0.08 * sorafenib + 0.15 * cells + rng.normal(0, 0.012 + 0.05 * sorafenib + 0.05 * cells))
+    doubling_d = 6 * np.exp(rng.normal(0, 0.12))
+    clearance_d = 18 * np.exp(rng.normal(0, 0.4))
+    onset_d = rng.uniform(1, 5)
+    kill = max(
+        0.0,
+        0.08 * sorafenib + 0.15 * cells + rng.normal(0, 0.012 + 0.05 * sorafenib + 0.05 * cells),
+    )
     kill += 0.25 * (rng.random() < 0.03)
     resistance_d = rng.uniform(5, 12) if rng.random() < 0.25 else np.inf
-    slowing, drop = (rng.uniform(0.5, 0.9), rng.uniform(0.3, 0.6)) if sorafenib else (1.0, rng.uniform(0, 0.1))
+    slowing, drop = (
+        (rng.uniform(0.5, 0.9), rng.uniform(0.3, 0.6)) if sorafenib else (1.0, rng.uniform(0, 0.1))
+    )
     viable, necrotic = [start_mm3 * (1 - dead)], [start_mm3 * dead]
     for day in range(7 * (WEEKS - 1)):
         v, n = viable[-1], necrotic[-1]
@@ -169,12 +198,18 @@ def draw_course(rng: np.random.Generator, arm: str) -> Course:
 
 
 def rat_case(
-    seed: int, index: int, *, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], case_id: str
+    seed: int,
+    index: int,
+    *,
+    shape: tuple[int, int, int],
+    spacing_mm: tuple[float, float, float],
+    case_id: str,
 ) -> tuple[Study, Truth, Protocol]:
     """Simulate one session of one animal: T1w before and after gadobutrol, and T2w (`Study.other`), on one grid.
 
-    Anatomy, arm, tumours and fate follow from the seed and the animal; positioning, filling of stomach and bowel, motion and noise from
-    the week too. The slab is axial, Z towards the head, Y towards the back, X towards the animal's left, centred on the liver.
+    Anatomy, arm, tumours and fate follow from the seed and the animal; positioning, filling of
+    stomach and bowel, motion and noise from the week too. The slab is axial, Z towards the head, Y
+    towards the back, X towards the animal's left, centred on the liver.
 
     Args:
         seed: of the cohort, from 0.
@@ -184,8 +219,10 @@ def rat_case(
         case_id: pseudonym of the session.
 
     Returns:
-        The study with whole-numbered float32 intensities; the truth on its grid, "responder" or "non-responder" as diagnosis (the same in
-        all weeks), and as markers arm, histology after the last week, and this week's tumour volume and necrosis; the protocol.
+        The study with whole-numbered float32 intensities; the truth on its grid, "responder" or
+            "non-responder" as diagnosis (the same in
+        all weeks), and as markers arm, histology after the last week, and this week's tumour volume
+            and necrosis; the protocol.
 
     Raises:
         IndexError: a negative index.
@@ -194,7 +231,9 @@ def rat_case(
     if index < 0:
         raise IndexError(f"case numbers start at 0, got {index}")
     if min(shape) < 1 or min(spacing_mm) <= 0:
-        raise ValueError(f"shape and spacing_mm must be positive, got shape={shape} and spacing_mm={spacing_mm}")
+        raise ValueError(
+            f"shape and spacing_mm must be positive, got shape={shape} and spacing_mm={spacing_mm}"
+        )
     animal, week = divmod(index, WEEKS)
     streams = np.random.SeedSequence((seed, animal)).spawn(4 + WEEKS)
     body, fate, matter, examination = map(np.random.default_rng, streams[:4])
@@ -204,7 +243,9 @@ def rat_case(
     grid, canvas = draw_grid(body, session, shape, spacing_mm, case_id)
     labels = paint_rat(body, session, canvas, tumours, float(course.necrosis[week]))
     protocol = _draw_protocol(examination, session)
-    study, truth = _image(session, grid, labels, _draw_matter(matter, course, week), protocol, case_id)
+    study, truth = _image(
+        session, grid, labels, _draw_matter(matter, course, week), protocol, case_id
+    )
     markers: dict[str, float | str] = {
         "arm": course.arm,
         "viability_percent": round(course.viability_percent, 1),
@@ -212,7 +253,9 @@ def rat_case(
         "tumour_volume_mm3": round(float(course.volume_mm3[week]), 1),
         "necrosis_percent": round(100 * float(course.necrosis[week]), 1),
     }
-    study = replace(study, subject_id=f"phantom-rat-hcc-{seed}-animal-{animal:04d}", week=float(week))
+    study = replace(
+        study, subject_id=f"phantom-rat-hcc-{seed}-animal-{animal:04d}", week=float(week)
+    )
     diagnosis = "responder" if course.responder else "non-responder"
     return study, replace(truth, diagnosis=diagnosis, markers=markers), protocol
 
@@ -220,10 +263,18 @@ def rat_case(
 def _place_tumours(rng: np.random.Generator, course: Course, week: int) -> list[Tumour]:
     """One tumour, sometimes two, in the left lateral or median lobe; every week in the same seats."""
     first = int(rng.integers(2))
-    seats = [np.add(LOBES[lobe][0], rng.uniform(-0.3, 0.3, 3) * LOBES[lobe][1]) for lobe in (first, 1 - first)]
+    seats = [
+        np.add(LOBES[lobe][0], rng.uniform(-0.3, 0.3, 3) * LOBES[lobe][1])
+        for lobe in (first, 1 - first)
+    ]
     second = rng.uniform(0.1, 0.35) if rng.random() < 0.2 else 0.0
-    volumes_mm3 = [share * float(course.volume_mm3[week]) for share in (1 - second, second) if share]
-    return [Tumour(seat, (3 * volume / (4 * np.pi)) ** (1 / 3)) for seat, volume in zip(seats, volumes_mm3, strict=False)]
+    volumes_mm3 = [
+        share * float(course.volume_mm3[week]) for share in (1 - second, second) if share
+    ]
+    return [
+        Tumour(seat, (3 * volume / (4 * np.pi)) ** (1 / 3))
+        for seat, volume in zip(seats, volumes_mm3, strict=False)
+    ]
 
 
 def _draw_protocol(examination: np.random.Generator, session: np.random.Generator) -> Protocol:
@@ -231,7 +282,10 @@ def _draw_protocol(examination: np.random.Generator, session: np.random.Generato
     t1w = Protocol(
         Modality.MR,
         AGENTS["gadobutrol"],
-        {Phase.PRE: -round(float(session.uniform(60, 300)), 1), Phase.PORTAL: round(float(session.uniform(60, 90)), 1)},
+        {
+            Phase.PRE: -round(float(session.uniform(60, 300)), 1),
+            Phase.PORTAL: round(float(session.uniform(60, 90)), 1),
+        },
         descriptions={Phase.PRE: "t1_fl3d_tra_rat_pre", Phase.PORTAL: "t1_fl3d_tra_rat_gd"},
         tr_s=float(examination.uniform(0.012, 0.016)),
         te_s=float(examination.uniform(0.0024, 0.0034)),
@@ -259,10 +313,13 @@ def _draw_protocol(examination: np.random.Generator, session: np.random.Generato
     return replace(t1w, other={"t2w": t2w})
 
 
-def _draw_matter(rng: np.random.Generator, course: Course, week: int) -> tuple[list[Compartment], NDArray[np.float64]]:
+def _draw_matter(
+    rng: np.random.Generator, course: Course, week: int
+) -> tuple[list[Compartment], NDArray[np.float64]]:
     """The tissues of an animal and their T2 (s): the same every week but for what treatment does to the tumours.
 
-    Sorafenib lowers the blood and the exchange of what lives; inflammation brings water, so T1 and T2 of a swollen tumour are longer.
+    Sorafenib lowers the blood and the exchange of what lives; inflammation brings water, so T1 and
+    T2 of a swollen tumour are longer.
     """
     subject = Subject(weight_kg=0.3, cirrhosis=0.0, steatosis=float(rng.uniform(0, 0.04)))
     wet = 1 + 0.3 * (float(course.swelling[week]) - 1)
@@ -270,45 +327,77 @@ def _draw_matter(rng: np.random.Generator, course: Course, week: int) -> tuple[l
     kinds += [(label, tissue) for label in (1, 2) for tissue in (Tissue.HCC, Tissue.HCC_NECROSIS)]
     compartments, t2_s = [], []
     for label, tissue in kinds:
-        properties, usual = draw_properties(tissue, subject, rng), draw_perfusion(tissue, subject, rng)
-        perfusion = replace(usual, transit_s=PACE * usual.transit_s, delay_s=PACE * usual.delay_s, exchange_s=0.5 * usual.exchange_s)
+        properties = draw_properties(tissue, subject, rng)
+        usual = draw_perfusion(tissue, subject, rng)
+        perfusion = replace(
+            usual,
+            transit_s=PACE * usual.transit_s,
+            delay_s=PACE * usual.delay_s,
+            exchange_s=0.5 * usual.exchange_s,
+        )
         t2 = T2_S.get(tissue, 0.04) * np.exp(rng.normal(0, 0.10 if label else 0.05))
         if tissue is Tissue.HCC:
             flow = float(course.vascularity[week])
             perfusion = replace(
-                perfusion, fast_volume=0.7 * flow * perfusion.fast_volume, slow_volume=flow * (perfusion.slow_volume + 0.10)
+                perfusion,
+                fast_volume=0.7 * flow * perfusion.fast_volume,
+                slow_volume=flow * (perfusion.slow_volume + 0.10),
             )
-            properties, t2 = replace(properties, t1_s=(wet * properties.t1_s[0], wet * properties.t1_s[1])), wet * t2
-        compartments.append(Compartment(label * CODES_PER_LESION + tissue, tissue, 0, properties, perfusion))
+            properties, t2 = (
+                replace(properties, t1_s=(wet * properties.t1_s[0], wet * properties.t1_s[1])),
+                wet * t2,
+            )
+        compartments.append(
+            Compartment(label * CODES_PER_LESION + tissue, tissue, 0, properties, perfusion)
+        )
         t2_s.append(t2)
     return compartments, np.array(t2_s)
 
 
-def _spin_echo_levels(compartments: Sequence[Compartment], t2_s: NDArray[np.float64], protocol: Protocol) -> NDArray[np.float64]:
+def _spin_echo_levels(
+    compartments: Sequence[Compartment], t2_s: NDArray[np.float64], protocol: Protocol
+) -> NDArray[np.float64]:
     """Fast spin echo signal of N tissues without agent, from the T2 (N,) of their water; fat adds to it, flowing blood loses most."""
     properties = [c.properties for c in compartments]
     t1_s = np.array([p.t1_s[int(protocol.field_tesla == 3.0)] for p in properties])
-    density, fat = (np.array([getattr(p, name) for p in properties]) for name in ("proton_density", "fat_fraction"))
+    density, fat = (
+        np.array([getattr(p, name) for p in properties])
+        for name in ("proton_density", "fat_fraction")
+    )
     flow = np.where([c.tissue in _BLOOD for c in compartments], FLOW_VOID, 1.0)
     water = flow * (1 - np.exp(-protocol.tr_s / t1_s)) * np.exp(-protocol.te_s / t2_s)
-    return np.asarray(protocol.scale * density * ((1 - fat) * water + fat * np.exp(-protocol.te_s / T2_S[Tissue.FAT])))
+    return np.asarray(
+        protocol.scale
+        * density
+        * ((1 - fat) * water + fat * np.exp(-protocol.te_s / T2_S[Tissue.FAT]))
+    )
 
 
 def _levels(
-    rng: np.random.Generator, body: Sequence[Compartment], t2_s: NDArray[np.float64], protocol: Protocol
+    rng: np.random.Generator,
+    body: Sequence[Compartment],
+    t2_s: NDArray[np.float64],
+    protocol: Protocol,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Intensity by code: spoiled gradient echo, (codes, phases), and T2-weighted, (codes, 1)."""
     times_s = list(protocol.times_s.values())
     rise, tail = np.exp(rng.normal(0, 0.12, 2))
-    circulation = replace(CIRCULATION, width=CIRCULATION.width * rise, tail_fast=CIRCULATION.tail_fast * tail)
+    circulation = replace(
+        CIRCULATION, width=CIRCULATION.width * rise, tail_fast=CIRCULATION.tail_fast * tail
+    )
     inputs = blood_inputs(protocol.agent, circulation, end_s=max(times_s))
-    outside, hepatocytes = concentrations([c.perfusion for c in body], inputs, protocol.agent, times_s)
+    outside, hepatocytes = concentrations(
+        [c.perfusion for c in body], inputs, protocol.agent, times_s
+    )
     values = (
         mr_levels([c.properties for c in body], outside, hepatocytes, protocol),
         _spin_echo_levels(body, t2_s, protocol.other["t2w"]),
     )
     codes = [c.code for c in body]
-    levels = np.zeros((max(codes) + 1, len(times_s)), np.float32), np.zeros((max(codes) + 1, 1), np.float32)
+    levels = (
+        np.zeros((max(codes) + 1, len(times_s)), np.float32),
+        np.zeros((max(codes) + 1, 1), np.float32),
+    )
     levels[0][codes], levels[1][codes] = values[0], values[1][:, None]
     return levels
 
@@ -327,8 +416,12 @@ def _image(
     body = [replace(c, voxels=int(counts[c.code])) for c in matter[0]]
     t1w, t2w = _levels(rng, body, matter[1], protocol)
     large = tuple(_HUMAN_SIZE * s for s in grid.spacing)
-    texture, mosaic = draw_texture(codes, body, protocol, t1w[:, 0], rng, large), draw_mosaic(codes, body, rng, large)
-    clean = {phase: t1w[codes, 0] + texture + (t1w[:, n] - t1w[:, 0])[codes] * mosaic for n, phase in enumerate(protocol.times_s)}
+    texture = draw_texture(codes, body, protocol, t1w[:, 0], rng, large)
+    mosaic = draw_mosaic(codes, body, rng, large)
+    clean = {
+        phase: t1w[codes, 0] + texture + (t1w[:, n] - t1w[:, 0])[codes] * mosaic
+        for n, phase in enumerate(protocol.times_s)
+    }
     spin = t2w[codes, 0] + draw_texture(codes, body, protocol, t2w[:, 0], rng, large)
 
     coil = draw_field(rng, codes.shape, grid.spacing, 35.0)
@@ -341,7 +434,16 @@ def _image(
         noise = protocol.noise * float(t1w[Tissue.LIVER, 0])
         images[phase] = _stored(rng, image, phase, grid, motion, coil, protocol, noise)
     moved = draw_motion(grid, protocol, Phase.PRE, rng)
-    other = _stored(rng, spin, Phase.PRE, grid, moved, coil, protocol.other["t2w"], protocol.noise * float(t2w[Tissue.LIVER, 0]))
+    other = _stored(
+        rng,
+        spin,
+        Phase.PRE,
+        grid,
+        moved,
+        coil,
+        protocol.other["t2w"],
+        protocol.noise * float(t2w[Tissue.LIVER, 0]),
+    )
     lesion_list = tuple(
         LesionTruth(
             label,
@@ -352,9 +454,19 @@ def _image(
         for label in range(1, int(labels.max()) + 1)
     )
     liver = codes == Tissue.LIVER
-    liver_curve = {phase: float(image[liver].mean()) for phase, image in clean.items() if liver.any()}
-    study = Study(Modality.MR, images, case_id=case_id, agent=protocol.agent.name, other={"t2w": other})
-    truth = Truth(grid.with_array(labels), grid.with_array(organ_values()[grid.array]), lesion_list, liver_curve, OnDemand(shifts))
+    liver_curve = {
+        phase: float(image[liver].mean()) for phase, image in clean.items() if liver.any()
+    }
+    study = Study(
+        Modality.MR, images, case_id=case_id, agent=protocol.agent.name, other={"t2w": other}
+    )
+    truth = Truth(
+        grid.with_array(labels),
+        grid.with_array(organ_values()[grid.array]),
+        lesion_list,
+        liver_curve,
+        OnDemand(shifts),
+    )
     return study, truth
 
 
@@ -371,6 +483,13 @@ def _stored(
     """One image as the scanner stores it: moved, blurred, with ghosts of breathing, uneven and noisy, in whole numbers."""
     axes = [np.arange(n, dtype=float) for n in grid.spatial_shape]
     seen = resampled(artefacts.blurred(image, protocol.blur_voxels), axes, motion, grid)
-    seen = artefacts.ghosted(seen, protocol.ghost, rng) * np.exp(np.float32(protocol.bias) * coil.on_axes(axes)[0])
+    seen = artefacts.ghosted(seen, protocol.ghost, rng) * np.exp(
+        np.float32(protocol.bias) * coil.on_axes(axes)[0]
+    )
     stored = np.rint(np.clip(artefacts.rician(rng, seen, noise), 0, 32767)).astype(np.float32)
-    return PhaseImage(grid.with_array(stored), protocol.times_s[phase], evidence=("simulated",), description=protocol.descriptions[phase])
+    return PhaseImage(
+        grid.with_array(stored),
+        protocol.times_s[phase],
+        evidence=("simulated",),
+        description=protocol.descriptions[phase],
+    )
