@@ -11,7 +11,7 @@ import numpy as np
 
 from liverleaf.ingest.reader import read_study
 from liverleaf.storage.case_folder import save_case
-from liverleaf.study import Truth
+from liverleaf.study import Annotation
 from liverleaf.terminology import Organ
 
 
@@ -21,7 +21,9 @@ def main(source: Path, organ_map: Path, liver: int, case: Path) -> None:
     values = read_study(organ_map).grid.match_geometry(study.grid).array
     organs = np.where(np.rint(values) == liver, Organ.LIVER, Organ.BACKGROUND).astype(np.uint8)
     none = np.zeros(organs.shape, np.uint16)
-    save_case(case, study, Truth(study.grid.with_array(none), study.grid.with_array(organs), ()))
+    save_case(
+        case, study, Annotation(study.grid.with_array(none), study.grid.with_array(organs), ())
+    )
 
 
 if __name__ == "__main__":

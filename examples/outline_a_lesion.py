@@ -12,7 +12,7 @@ from skimage.draw import polygon2mask
 
 from liverleaf.ingest.reader import read_study
 from liverleaf.storage.case_folder import save_case
-from liverleaf.study import LesionTruth, Truth
+from liverleaf.study import Annotation, LesionAnnotation
 from liverleaf.terminology import LesionType
 
 
@@ -25,10 +25,10 @@ def main(source: Path, outlines: Path, case: Path) -> None:
         for z, corners_xy in lesion["slices"].items():
             labels[int(z)][polygon2mask(labels.shape[1:], np.array(corners_xy)[:, ::-1])] = label
     lesions = tuple(
-        LesionTruth(label, LesionType[entry["type"].upper()], {})
+        LesionAnnotation(label, LesionType[entry["type"].upper()], {})
         for label, entry in enumerate(drawn["lesions"], start=1)
     )
-    save_case(case, study, Truth(study.grid.with_array(labels), None, lesions))
+    save_case(case, study, Annotation(study.grid.with_array(labels), None, lesions))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage
 
 from liverleaf.cohort.index import Cohort
 from liverleaf.storage.case_folder import save_case
-from liverleaf.study import LesionTruth, Modality, Phase, PhaseImage, Study, Truth
+from liverleaf.study import Annotation, LesionAnnotation, Modality, Phase, PhaseImage, Study
 from liverleaf.terminology import LesionType, Organ
 
 if TYPE_CHECKING:  # most tests do without torch
@@ -56,7 +56,7 @@ def make_case(
     types: Sequence[LesionType] | None = None,
     affine: np.ndarray = AXIAL_5_4_4,
     noise: float = 2.0,
-) -> tuple[Study, Truth]:
+) -> tuple[Study, Annotation]:
     """A study and its truth.
 
     The body is an ellipse, the liver an ellipsoid of 350 ml to the right of its middle. Each lesion
@@ -92,7 +92,7 @@ def make_case(
         }
         for phase in phases:
             images[phase][inside] = curve[phase]
-        truths.append(LesionTruth(label, kind, curve))
+        truths.append(LesionAnnotation(label, kind, curve))
     if modality is Modality.MR:
         images = {p: np.maximum(image, 0) for p, image in images.items()}
     frame = "1.2.3.4"
@@ -111,7 +111,7 @@ def make_case(
         case_id=f"case-{seed:02d}",
     )
     grid = study.grid
-    return study, Truth(
+    return study, Annotation(
         grid.with_array(lesions),
         grid.with_array(organs),
         tuple(truths),
@@ -132,7 +132,7 @@ def make_cohort(directory: Path, cases: int, **settings: object) -> Cohort:
 
 
 @pytest.fixture(scope="session")
-def tiny_case() -> Callable[..., tuple[Study, Truth]]:
+def tiny_case() -> Callable[..., tuple[Study, Annotation]]:
     """`make_case`."""
     return make_case
 

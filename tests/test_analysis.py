@@ -22,10 +22,12 @@ from liverleaf import analysis
 from liverleaf.analysis import analyze
 from liverleaf.findings import Findings
 from liverleaf.phantom.generator import Phantom, write_cohort
+from liverleaf.prediction import LesionPrediction, Prediction
 from liverleaf.registration.align import Registration
+from liverleaf.segmentation import Segmentation
 from liverleaf.storage.case_folder import save_case
-from liverleaf.study import InputError, LesionPrediction, Phase, Prediction, Study
-from liverleaf.terminology import LesionType
+from liverleaf.study import InputError, Phase, Study
+from liverleaf.terminology import LesionType, Organ
 
 LESION_HU = 150.0
 """Lesions of `tiny_case` are brighter than this in the portal phase, and nothing else is."""
@@ -40,22 +42,17 @@ def look(study: Study, *, progress: object = None) -> Prediction:
     lesions = tuple(
         LesionPrediction(
             int(label),
+            0.9,
             {LesionType.HCC: 0.75, LesionType.CYST: 0.25},
             (LesionType.HCC,),
             {study.reference: 180.0},
-            0.9,
         )
         for label in np.unique(labels[labels > 0])
     )
     patient = {LesionType.HCC: 0.7, LesionType.CYST: 0.2}
-    return Prediction(
-        study.grid.with_array(image > 80),
-        study.grid.with_array(labels),
-        lesions,
-        patient,
-        0.7,
-        "bright",
-    )
+    liver = study.grid.with_array(image > 80)
+    segmentation = Segmentation(study.grid.with_array(labels), {Organ.LIVER: liver}, "bright")
+    return Prediction("bright", segmentation, lesions, patient, 0.7)
 
 
 def untouched(study: Study) -> Registration:

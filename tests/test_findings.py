@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from liverleaf import findings as module
-from liverleaf.findings import Findings, Record, phase_name, type_name
+from liverleaf.findings import Findings, Record
 from liverleaf.measure.enhancement import FEATURES
 from liverleaf.study import Phase
 from liverleaf.terminology import LesionType
@@ -57,8 +57,8 @@ def test_names_are_those_of_the_enumerations() -> None:
     schema = json.loads(Findings.json_schema())
     curve = schema["$defs"]["CurveRecord"]["properties"]["mean"]
     lesion = schema["$defs"]["LesionRecord"]["properties"]["type_set"]
-    assert curve["propertyNames"]["enum"] == [phase_name(phase) for phase in Phase]
-    assert lesion["items"]["enum"] == [type_name(lesion_type) for lesion_type in LesionType]
+    assert curve["propertyNames"]["enum"] == [phase.key for phase in Phase]
+    assert lesion["items"]["enum"] == [lesion_type.key for lesion_type in LesionType]
 
 
 def test_the_schema_lets_later_minor_versions_pass() -> None:

@@ -21,8 +21,9 @@ from liverleaf.models import checkpoint
 from liverleaf.models.mti_net.predict import Predictor
 from liverleaf.registration.align import register_phases
 from liverleaf.registration.quality import judged
+from liverleaf.segmentation import Segmentation
 from liverleaf.storage.volumes import save_volume
-from liverleaf.study import InputError, Prediction, Study
+from liverleaf.study import InputError, Study
 from liverleaf.system import provenance
 from liverleaf.system.files import check_writable, new_directory, replaced_directory
 from liverleaf.system.memory import forget_peak, resident_mb
@@ -112,29 +113,26 @@ def analyze(
         study = registration.study
     with stages.stage("predicting"):
         prediction = predictor(study, progress=progress)
+    segmentation = prediction.segmentation
     stages.seconds["network"] = predictor.network_s
     stages.seconds["predicting"] -= predictor.network_s
     with stages.stage("measuring"):
-        study = judged(registration, prediction.liver)
-        findings = measure(study, prediction)
+        if segmentation is not None and segmentation.liver is not None:
+            study = judged(registration, segmentation.liver)
+        findings = measure(study, segmentation, prediction)
     with replaced_directory(out) if replacing else new_directory(out) as folder:
         with stages.stage("writing masks"):
-            labels = prediction.lesions.array
-            labels = labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
-            save_volume(folder / "lesions.nii.gz", prediction.lesions.with_array(labels))
-            save_volume(
-                folder / "liver.nii.gz",
-                prediction.liver.with_array(prediction.liver.array.astype(np.uint8)),
-            )
-            if study.phases[study.reference].headers:
-                findings = _write_dicom(folder, study, prediction, findings)
+            if segmentation is not None:
+                _write_masks(folder, segmentation)
+                if study.phases[study.reference].headers:
+                    findings = _write_dicom(folder, study, segmentation, findings)
         origin = _origin(predictor)
         with stages.stage("writing the report"):
             findings = findings.model_copy(
                 update={"provenance": Provenance(**origin, **stages.so_far())}
             )
             write_report(
-                folder / "report.html", study=study, prediction=prediction, findings=findings
+                folder / "report.html", study=study, segmentation=segmentation, findings=findings
             )
         findings = findings.model_copy(
             update={"provenance": Provenance(**origin, **stages.so_far())}
@@ -166,18 +164,21 @@ def _check_place(out: Path, *, overwrite: bool) -> bool:
     return True
 
 
+def _write_masks(folder: Path, segmentation: Segmentation) -> None:
+    labels = segmentation.lesions.array
+    labels = labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
+    save_volume(folder / "lesions.nii.gz", segmentation.lesions.with_array(labels))
+    if segmentation.liver is not None:
+        liver = segmentation.liver.array.astype(np.uint8)
+        save_volume(folder / "liver.nii.gz", segmentation.liver.with_array(liver))
+
+
 def _write_dicom(
-    folder: Path, study: Study, prediction: Prediction, findings: Findings
+    folder: Path, study: Study, segmentation: Segmentation, findings: Findings
 ) -> Findings:
-    """Write the DICOM SEG; where the input's headers do not allow one, say so in the findings instead of failing the rest."""
+    """Write the DICOM SEG; where the input's headers allow none, say so instead of failing."""
     try:
-        write_seg(
-            folder / SEG_FILE,
-            study=study,
-            liver=prediction.liver,
-            lesions=prediction.lesions,
-            model=prediction.model,
-        )
+        write_seg(folder / SEG_FILE, study=study, segmentation=segmentation)
     except InputError as error:
         return findings.model_copy(
             update={"warnings": (*findings.warnings, f"no DICOM SEG was written: {error}")}

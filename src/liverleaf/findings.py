@@ -6,13 +6,12 @@ The schema is described field by field in docs/findings.md.
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from liverleaf.study import Phase
-from liverleaf.terminology import LesionType
+from liverleaf.terminology import PhaseName, TypeName
 
 RESEARCH_USE_ONLY = "For research only. Not a medical device; not for diagnosis or treatment."
 
@@ -34,10 +33,6 @@ Probability = Annotated[
     AfterValidator(lambda value: min(max(round(value, 4), 0.0), 1.0)),
 ]
 Intensity = Annotated[float, AfterValidator(lambda value: float(f"{value:.5g}") + 0.0)]
-PhaseName = Literal["pre", "arterial", "portal", "delayed", "hepatobiliary"]
-TypeName = Literal[
-    "hcc", "icc", "metastasis", "haemangioma", "fnh", "cyst", "calcification", "other"
-]
 Point = tuple[Millimetres, Millimetres, Millimetres]
 Span = tuple[int, int]
 
@@ -124,16 +119,18 @@ class LesionRecord(Record):
     capsule_distance_mm: Millimetres | None
     """Shortest way from the lesion to the liver's outermost voxels, mm; 0 at the surface or
     outside, null without a liver."""
-    score: Probability
-    """Mean predicted probability of being lesion over its voxels of a half or more, 0 to 1."""
-    type_probabilities: dict[TypeName, Probability]
-    """Predicted probability per type, 0 to 1; they sum to 1."""
-    type_set: tuple[TypeName, ...]
-    """The types that hold the true one with 90 % coverage, most probable first."""
+    score: Probability | None = None
+    """Mean predicted probability of being lesion over its voxels of a half or more, 0 to 1; null
+    where no model said it."""
+    type_probabilities: dict[TypeName, Probability] | None = None
+    """Predicted probability per type, 0 to 1; they sum to 1. Null where no model typed the lesion."""
+    type_set: tuple[TypeName, ...] | None = None
+    """The types that hold the true one with 90 % coverage, most probable first; null where no
+    model typed the lesion."""
     curve: CurveRecord
     """Mean over the lesion's voxels per trusted phase, measured in the images."""
-    predicted_curve: CurveRecord
-    """The same as the network regressed it."""
+    predicted_curve: CurveRecord | None = None
+    """The same as a network regressed it; null where none did."""
     liver_curve: CurveRecord | None
     """Median over the parenchyma away from lesions per trusted phase; null where there is too
     little of it."""
@@ -216,7 +213,7 @@ class LiverRecord(Record):
     """The liver with its lesions."""
 
     volume_ml: Millilitres
-    """Volume with the lesions, ml; 0 when no liver was found."""
+    """Volume with the lesions, ml; 0 when a liver was looked for and none was found."""
 
 
 class PatientRecord(Record):
@@ -226,8 +223,45 @@ class PatientRecord(Record):
     """Per type, the largest score x probability over the lesions, 0 to 1: there is at least one
     such lesion at least this probably."""
     malignant_probability: Probability
-    """The same for being malignant: the lesion's probabilities of the malignant types taken
-    together."""
+    """The same for being malignant: the lesion's probabilities of the malignant types together."""
+
+
+class ScoreRecord(Record):
+    """A number that a model says of the whole study."""
+
+    name: str
+    """What it is, in lower case with underscores, as "fat_fraction"."""
+    value: Intensity
+    """The number."""
+    unit: str
+    """Its unit, "" for none."""
+
+
+class ClassRecord(Record):
+    """A class that a model gives the whole study."""
+
+    name: str
+    """What is told apart, in lower case with underscores, as "response"."""
+    probabilities: dict[str, Probability]
+    """Probability per class, 0 to 1; they sum to 1."""
+
+
+class CaseRecord(Record):
+    """What a model says of the whole study."""
+
+    scores: tuple[ScoreRecord, ...] = ()
+    """Numbers."""
+    classes: tuple[ClassRecord, ...] = ()
+    """Classes with probabilities."""
+
+
+class SegmentationRecord(Record):
+    """Whose masks were measured."""
+
+    source: str
+    """Who drew them: the name of a model or a program, or "manual"."""
+    organs: tuple[str, ...]
+    """The organs that were outlined, in lower case, as "liver"."""
 
 
 class Provenance(Record):
@@ -250,20 +284,28 @@ class Provenance(Record):
 class Findings(Record):
     """Everything that was found in one study."""
 
-    schema_version: Literal["1.0"] = "1.0"
+    schema_version: Literal["2.0"] = "2.0"
     """Version of this schema."""
     research_use_only: str = RESEARCH_USE_ONLY
     """What these findings must not be used for."""
-    model: str
-    """Name of the model."""
+    model: str | None = None
+    """Name of the model; null where masks were measured without one."""
     study: StudyRecord
     """What was read."""
-    liver: LiverRecord
-    """The liver with its lesions."""
-    patient: PatientRecord
-    """The patient as a whole."""
+    segmentation: SegmentationRecord | None = None
+    """Whose masks were measured; null where a model outlines nothing."""
+    liver: LiverRecord | None = None
+    """The liver with its lesions; null where nobody outlined it."""
+    patient: PatientRecord | None = None
+    """The patient as a whole; null where lesions are not typed."""
+    case: CaseRecord | None = None
+    """What a model says of the whole study; null where it says nothing."""
     lesions: tuple[LesionRecord, ...]
-    """The lesions, largest first; empty when none was found."""
+    """The lesions, largest first; empty when there is none."""
+    li_rads: None = None
+    """Room for a LI-RADS category per lesion; null in this version."""
+    follow_up: None = None
+    """Room for a comparison with earlier studies; null in this version."""
     warnings: tuple[str, ...]
     """What makes the findings as a whole doubtful, one plain sentence each."""
     provenance: Provenance | None = None
@@ -300,13 +342,3 @@ def _without_limits(schema: Any) -> Any:
             if (key, value) != ("additionalProperties", False)
         }
     return [_without_limits(value) for value in schema] if isinstance(schema, list) else schema
-
-
-def phase_name(phase: Phase) -> PhaseName:
-    """The name of a phase in the findings."""
-    return cast(PhaseName, phase.name.lower())
-
-
-def type_name(lesion_type: LesionType) -> TypeName:
-    """The name of a lesion type in the findings."""
-    return cast(TypeName, lesion_type.name.lower())

@@ -1,4 +1,4 @@
-"""The nouns of the project: phases, studies, truth and predictions, as frozen values on voxel grids.
+"""The nouns of the project: phases, studies and their annotations, as frozen values on voxel grids.
 
 A voxel grid is a `highdicom.Volume`: an array of shape (Z, Y, X) and an affine from voxel indices
 (z, y, x) to LPS millimetres. `volume.with_array(new)` puts another array on the same grid.
@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from liverleaf.terminology import LesionType
+from liverleaf.terminology import LesionType, PhaseName
 
 
 class InputError(ValueError):
@@ -59,6 +59,20 @@ class Modality(StrEnum):
         return "HU" if self is Modality.CT else "a.u."
 
 
+class BodyPart(StrEnum):
+    """What a study shows, which decides which models may read it."""
+
+    ABDOMEN = "abdomen"
+    CHEST = "chest"
+
+
+class Species(StrEnum):
+    """Who was scanned."""
+
+    HUMAN = "human"
+    RAT = "rat"
+
+
 class Phase(IntEnum):
     """Contrast phases in the order in which the bolus passes."""
 
@@ -71,7 +85,23 @@ class Phase(IntEnum):
     @property
     def title(self) -> str:
         """The name as people read it."""
-        return {"PRE": "pre-contrast", "PORTAL": "portal venous"}.get(self.name, self.name.lower())
+        return {"PRE": "pre-contrast", "PORTAL": "portal venous"}.get(self.name, self.key)
+
+    @property
+    def key(self) -> PhaseName:
+        """The name in files, tables and options, as "portal"."""
+        return cast(PhaseName, self.name.lower())
+
+    @classmethod
+    def parse(cls, text: str) -> Phase:
+        """The phase of a `key`, in any case of letters.
+
+        Raises:
+            ValueError: there is no such phase.
+        """
+        if text.upper() not in cls.__members__:
+            raise ValueError(f"{text!r} is no phase; use {', '.join(phase.key for phase in cls)}")
+        return cls[text.upper()]
 
 
 REFERENCE_ORDER = (Phase.PORTAL, Phase.DELAYED, Phase.ARTERIAL, Phase.HEPATOBILIARY, Phase.PRE)
@@ -158,6 +188,8 @@ class Study:
             `case_id`.
         week: weeks since the subject's first study, None where nobody follows it over time.
         other: images of the same session that are no contrast phase, by sequence: "t2w", ...
+        body_part: the part of the body that was scanned.
+        species: who was scanned.
     """
 
     modality: Modality
@@ -168,6 +200,8 @@ class Study:
     subject_id: str = ""
     week: float | None = None
     other: Mapping[str, PhaseImage] = field(default_factory=dict)
+    body_part: BodyPart = BodyPart.ABDOMEN
+    species: Species = Species.HUMAN
 
     def __post_init__(self) -> None:
         if not self.phases:
@@ -207,11 +241,11 @@ def same_grid(
 
 
 @dataclass(frozen=True)
-class LesionTruth:
+class LesionAnnotation:
     """What is true of one phantom or annotated lesion.
 
     Attributes:
-        label: its value in `Truth.lesions`, from 1.
+        label: its value in `Annotation.lesions`, from 1.
         type: its type.
         curve: noise-free mean intensity per phase, in the image's own unit.
         kinetics: parameters of the kinetic model by name with unit, for instance
@@ -225,7 +259,7 @@ class LesionTruth:
 
 
 @dataclass(frozen=True)
-class Truth:
+class Annotation:
     """The truth of a study, on the reference phase's grid.
 
     Attributes:
@@ -243,53 +277,8 @@ class Truth:
 
     lesions: hd.Volume
     organs: hd.Volume | None
-    lesion_list: tuple[LesionTruth, ...]
+    lesion_list: tuple[LesionAnnotation, ...]
     liver_curve: Mapping[Phase, float] = field(default_factory=dict)
     displacement_mm: Mapping[Phase, NDArray[np.float32]] = field(default_factory=dict, repr=False)
     diagnosis: str = ""
     markers: Mapping[str, float | str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class LesionPrediction:
-    """What the network says of one lesion.
-
-    Attributes:
-        label: its value in `Prediction.lesions`, from 1.
-        type_probabilities: per type, summing to 1.
-        type_set: the types that hold the true one with 90 % coverage (split conformal), most
-            probable first.
-        curve: the regressed mean intensity per phase, in the image's own unit.
-        score: mean probability of being lesion over its voxels of a half or more, in [0, 1].
-    """
-
-    label: int
-    type_probabilities: Mapping[LesionType, float]
-    type_set: tuple[LesionType, ...]
-    curve: Mapping[Phase, float]
-    score: float
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a network says of a study, on the reference phase's grid.
-
-    Attributes:
-        liver: bool, the liver with its lesions.
-        lesions: uint16 instance labels.
-        lesion_list: one entry per label.
-        patient: per type, the largest score x probability over the lesions (LIDIA's LiverMax),
-            which the probability that the patient has at least one such lesion is not below; types
-            are not exclusive.
-        malignant: the same for the malignant types taken together.
-        model: name of the model.
-        warnings: what makes this prediction doubtful, one plain sentence each.
-    """
-
-    liver: hd.Volume
-    lesions: hd.Volume
-    lesion_list: tuple[LesionPrediction, ...]
-    patient: Mapping[LesionType, float]
-    malignant: float
-    model: str
-    warnings: tuple[str, ...] = ()

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple, cast
+
+PhaseName = Literal["pre", "arterial", "portal", "delayed", "hepatobiliary"]
+TypeName = Literal[
+    "hcc", "icc", "metastasis", "haemangioma", "fnh", "cyst", "calcification", "other"
+]
+
+SMALLEST_SCORED_MM3 = 113.0
+"""A ball of 6 mm across: the smallest lesion that detection is scored on."""
 
 
 class LesionType(IntEnum):
@@ -22,6 +30,24 @@ class LesionType(IntEnum):
     def title(self) -> str:
         """The name as people read it."""
         return TITLES[self]
+
+    @property
+    def key(self) -> TypeName:
+        """The name in files, tables and options, as "hcc"."""
+        return cast(TypeName, self.name.lower())
+
+    @classmethod
+    def parse(cls, text: str) -> LesionType:
+        """The type of a `key`, in any case of letters.
+
+        Raises:
+            ValueError: there is no such type.
+        """
+        if text.upper() not in cls.__members__:
+            raise ValueError(
+                f"{text!r} is no lesion type; use {', '.join(kind.key for kind in cls)}"
+            )
+        return cls[text.upper()]
 
     @property
     def malignant(self) -> bool:

@@ -295,7 +295,7 @@ def test_a_changed_table_is_heard_and_a_missing_one_is_not(
         return collect([first], out, with_dicom=True, phases=tmp_path / "phases.csv")
 
     for phase in (Phase.DELAYED, Phase.ARTERIAL):
-        done = say(phase.name.lower())
+        done = say(phase.key)
         assert (done.kept, done.again) == (0, 1)
         assert phases_of(out) == [{phase}]
     assert say("arterial").kept == 1

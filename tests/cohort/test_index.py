@@ -22,13 +22,13 @@ from liverleaf.storage.case_folder import (
 )
 from liverleaf.study import (
     Alignment,
+    Annotation,
     InputError,
-    LesionTruth,
+    LesionAnnotation,
     Modality,
     Phase,
     PhaseImage,
     Study,
-    Truth,
     same_grid,
 )
 from liverleaf.system.files import new_directory
@@ -53,7 +53,7 @@ def volume(array: np.ndarray, affine: np.ndarray = STRAIGHT) -> hd.Volume:
     return hd.Volume(array, affine, "PATIENT", "1.2.3")
 
 
-def case(affine: np.ndarray = STRAIGHT, case_id: str = "a") -> tuple[Study, Truth]:
+def case(affine: np.ndarray = STRAIGHT, case_id: str = "a") -> tuple[Study, Annotation]:
     rng = np.random.default_rng(0)
     whole = np.rint(rng.normal(50, 200, SHAPE)).astype(np.float32)
     fine = rng.normal(0, 1, (3, 5, 5)).astype(np.float32)
@@ -75,10 +75,10 @@ def case(affine: np.ndarray = STRAIGHT, case_id: str = "a") -> tuple[Study, Trut
     )
     lesions = np.zeros(SHAPE, np.uint16)
     lesions[1, 2, 3] = 1
-    truth = Truth(
+    truth = Annotation(
         volume(lesions, affine),
         volume(np.full(SHAPE, 7, np.uint8), affine),
-        (LesionTruth(1, LesionType.FNH, {Phase.PORTAL: 115.5}, {"fnh.transit_s": 6.0}),),
+        (LesionAnnotation(1, LesionType.FNH, {Phase.PORTAL: 115.5}, {"fnh.transit_s": 6.0}),),
         {Phase.PORTAL: 110.0},
         {Phase.PRE: rng.normal(0, 3, (*SHAPE, 3)).astype(np.float32)},
         diagnosis="responder",
@@ -226,8 +226,7 @@ def test_a_cohort_needs_cases_of_different_names(tmp_path: Path) -> None:
 def cohort_of(cases: list[tuple[str, tuple[LesionType, ...]]]) -> Cohort:
     def record(number: int, subject: str, types: tuple[LesionType, ...]) -> CaseRecord:
         lesions = tuple(
-            LesionRecord(label=k, type=t.name.lower(), curve={})
-            for k, t in enumerate(types, start=1)
+            LesionRecord(label=k, type=t.key, curve={}) for k, t in enumerate(types, start=1)
         )
         truth = TruthRecord(lesions="truth/lesions.nii.gz", lesion_list=lesions)
         phases = {"portal": PhaseRecord(file="portal.nii.gz")}

@@ -232,7 +232,7 @@ def test_phases_are_left_out_after_registration(
     record = evaluate(model, cohort, tmp_path / "out", phases=[phase], device="cpu")
     assert registered == [[Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED]] * 4
     assert record["figures"]["lesion_dice"]["mean"] == 1.0
-    assert record["phases"] == [phase.name.lower()]
+    assert record["phases"] == [phase.key]
     with pytest.raises(InputError, match="none of the phases hepatobiliary"):
         evaluate(model, cohort, tmp_path / "other", phases=[Phase.HEPATOBILIARY], device="cpu")
     assert not (tmp_path / "other").exists()

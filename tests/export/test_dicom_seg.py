@@ -119,7 +119,7 @@ def written(path: Path, source: Study) -> hd.seg.Segmentation:
     liver, lesions = masks(source.grid)
     return hd.seg.segread(
         write_seg(
-            path, study=source, liver=liver, lesions=lesions, model="mti-net", model_version="1.2"
+            path, study=source, segmentation=drawn(liver, lesions, "mti-net"), model_version="1.2"
         )
     )
 
@@ -230,9 +230,7 @@ def test_without_lesions_there_is_one_segment(tmp_path: Path) -> None:
     path = write_seg(
         tmp_path / "seg.dcm",
         study=source,
-        liver=liver,
-        lesions=lesions.with_array(lesions.array * 0),
-        model="m",
+        segmentation=drawn(liver, lesions.with_array(lesions.array * 0), "m"),
     )
     assert hd.seg.segread(path).number_of_segments == 1
 
@@ -316,14 +314,14 @@ def test_unusable_headers_are_refused_in_one_line(
 def test_empty_masks_are_refused(tmp_path: Path) -> None:
     empty = grid().with_array(np.zeros(SHAPE, np.uint16))
     with pytest.raises(InputError, match="nothing to segment"):
-        write_seg(tmp_path / "seg.dcm", study=ct_study(), liver=empty, lesions=empty, model="m")
+        write_seg(tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn(empty, empty, "m"))
 
 
 def test_masks_on_another_grid_are_a_programming_error(tmp_path: Path) -> None:
     liver, lesions = masks(grid())
     with pytest.raises(ValueError, match="lesions must lie on the reference phase's grid"):
         write_seg(
-            tmp_path / "seg.dcm", study=ct_study(), liver=liver, lesions=lesions[1:], model="m"
+            tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn(liver, lesions[1:], "m")
         )
 
 

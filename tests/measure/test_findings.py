@@ -9,16 +9,10 @@ import pytest
 
 from liverleaf.findings import Findings, Provenance, WashIn, WashOut
 from liverleaf.measure.findings import measure
-from liverleaf.study import (
-    Alignment,
-    LesionPrediction,
-    Modality,
-    Phase,
-    PhaseImage,
-    Prediction,
-    Study,
-)
-from liverleaf.terminology import LesionType
+from liverleaf.prediction import LesionPrediction, Prediction
+from liverleaf.segmentation import Segmentation
+from liverleaf.study import Alignment, Modality, Phase, PhaseImage, Study
+from liverleaf.terminology import LesionType, Organ
 
 SHAPE, SPACING = (16, 40, 44), (3.0, 1.5, 1.5)
 LIVER = {Phase.PRE: 55.0, Phase.ARTERIAL: 70.0, Phase.PORTAL: 110.0, Phase.DELAYED: 95.0}
@@ -77,13 +71,13 @@ def prediction_of(liver=None, labels=None, **changes) -> Prediction:
         )
         for label in np.unique(labels[labels > 0])
     )
+    segmentation = Segmentation(volume(labels), {Organ.LIVER: volume(liver)}, "phantom-ct")
     made = Prediction(
-        volume(liver),
-        volume(labels),
+        "phantom-ct",
+        segmentation,
         listed,
         {LesionType.HCC: 0.95},
         0.95,
-        "phantom-ct",
         warnings=("From the model.",),
     )
     return replace(made, **changes)

@@ -152,7 +152,7 @@ def inspect(
         write_phase_table(found.series, phases_out)
     if as_json:
         named = [
-            asdict(s) | {"phase": s.phase.name.lower() if s.phase is not None else None}
+            asdict(s) | {"phase": s.phase.key if s.phase is not None else None}
             for s in found.series
         ]
         print_json(named)
@@ -349,11 +349,11 @@ def export(
 
     assert format_ == "nnunet"
     if strange := [name for name in phase or () if name.upper() not in Phase.__members__]:
-        known = ", ".join(phase.name.lower() for phase in Phase)
+        known = ", ".join(phase.key for phase in Phase)
         raise typer.BadParameter(
             f"{strange[0]!r} is no phase: use {known}.", param_hint="'--phase'"
         )
-    wanted = [Phase[name.upper()] for name in phase or ()]
+    wanted = [Phase.parse(name) for name in phase or ()]
     with progress_bars() as progress:
         done = run(
             Cohort.open(cohort), out, phases=wanted, regions=regions, seed=seed, progress=progress
@@ -467,7 +467,7 @@ def _print_findings(findings: "Findings", out: Path) -> None:
     study = findings.study
     table = new_table("lesion", "type", "volume (ml)", "axes (mm)", "curve", "wash-in", "wash-out")
     for lesion in findings.lesions:
-        ranked = sorted(lesion.type_probabilities.items(), key=lambda item: -item[1])
+        ranked = sorted((lesion.type_probabilities or {}).items(), key=lambda item: -item[1])
         kind = "\n".join(f"{name} {p:.0%}" for name, p in ranked[:2])
         curve = "  ".join(f"{phase} {value:.0f}" for phase, value in lesion.curve.mean.items())
         wash_in = (
@@ -483,10 +483,12 @@ def _print_findings(findings: "Findings", out: Path) -> None:
             table, str(lesion.id), kind, f"{lesion.volume_ml:.1f}", axes, curve, wash_in, wash_out
         )
     phases = ", ".join(record.phase for record in study.phases)
-    typer.echo(
-        f"{study.modality} study {study.case_id}, phases: {phases}; liver"
-        f" {findings.liver.volume_ml:.0f} ml; model {findings.model}"
-    )
+    said = [f"{study.modality} study {study.case_id}, phases: {phases}"]
+    if findings.liver is not None:
+        said.append(f"liver {findings.liver.volume_ml:.0f} ml")
+    if findings.model is not None:
+        said.append(f"model {findings.model}")
+    typer.echo("; ".join(said))
     if findings.lesions:
         print_table(table)
     else:

@@ -124,7 +124,7 @@ def evaluate(
         if calibrate:
             typer.echo(fit(str(run), Cohort.open(cohort), device=device, progress=progress))
             return
-        kept = (Phase[phase.upper()],) if phase else ()
+        kept = (Phase.parse(phase),) if phase else ()
         result = measure(
             str(run),
             Cohort.open(cohort),
@@ -228,7 +228,7 @@ def models(as_json: AsJson = False) -> None:
             )
         ]
         view = card.input_config
-        phases = ", ".join(phase.name.lower() for phase in view.phases)
+        phases = ", ".join(phase.key for phase in view.phases)
         add_row(
             table,
             card.name,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from liverleaf.storage.case_folder import CASE_FILE, CaseRecord, load_case, read_case_record
-from liverleaf.study import InputError, Study, Truth
+from liverleaf.study import Annotation, InputError, Study
 
 
 class Split(NamedTuple):
@@ -70,7 +70,7 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> tuple[Study, Truth | None]:
+    def __getitem__(self, index: int) -> tuple[Study, Annotation | None]:
         return load_case(self.directories[index])
 
     @property

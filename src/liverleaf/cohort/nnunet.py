@@ -17,7 +17,7 @@ from liverleaf.ingest.collections.nnunet import DATASET_FILE, LiverleafRecord
 from liverleaf.registration.align import register
 from liverleaf.storage.case_folder import load_case
 from liverleaf.storage.volumes import save_volume
-from liverleaf.study import InputError, Modality, Phase, Truth
+from liverleaf.study import Annotation, InputError, Modality, Phase
 from liverleaf.system.files import new_directory
 from liverleaf.terminology import Organ
 
@@ -91,7 +91,7 @@ def export(
     chosen = [
         index
         for index, record in enumerate(cohort.records)
-        if {phase.name.lower() for phase in channels} <= set(record.phases)
+        if {phase.key for phase in channels} <= set(record.phases)
     ]
     if not chosen:
         raise InputError(f"no case has all of {_titles(channels)}; ask for other phases")
@@ -157,8 +157,7 @@ def _channels(cohort: Cohort, wanted: Sequence[Phase]) -> tuple[tuple[Phase, ...
     if wanted:
         return tuple(sorted(set(wanted))), []
     counts = {
-        phase: sum(phase.name.lower() in record.phases for record in cohort.records)
-        for phase in Phase
+        phase: sum(phase.key in record.phases for record in cohort.records) for phase in Phase
     }
     shared = tuple(phase for phase in Phase if counts[phase] == len(cohort))
     if not shared:
@@ -178,7 +177,7 @@ def _titles(phases: Sequence[Phase]) -> str:
     return ", ".join(phase.title for phase in phases)
 
 
-def _label_map(truth: Truth | None) -> NDArray[np.uint8] | None:
+def _label_map(truth: Annotation | None) -> NDArray[np.uint8] | None:
     """Liver and lesions as one map of labels, None where one of them was not outlined; lesions of other organs do not count."""
     if truth is None or truth.organs is None or not (truth.organs.array == Organ.LIVER).any():
         return None
@@ -211,7 +210,7 @@ def _dataset(
     """`dataset.json`. A channel called CT is normalised as CT, whatever its phase, so CT phases are named in a part of our own."""
     records = [cohort.records[index] for index in chosen]
     modality = records[0].modality
-    names = {str(number): phase.name.lower() for number, phase in enumerate(channels)}
+    names: dict[str, str] = {str(number): phase.key for number, phase in enumerate(channels)}
     return json.dumps(
         {
             "channel_names": dict.fromkeys(names, "CT") if modality is Modality.CT else names,

@@ -74,7 +74,7 @@ class CaseRow(BaseModel):
             status="read",
             modality=study.modality.value,
             phases={
-                p.name.lower(): PhaseCell(time_s=i.time_s, confidence=i.confidence)
+                p.key: PhaseCell(time_s=i.time_s, confidence=i.confidence)
                 for p, i in study.phases.items()
             },
             agent=study.agent or "",

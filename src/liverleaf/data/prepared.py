@@ -25,7 +25,7 @@ from liverleaf.data.network_input import (
     resize_labels,
 )
 from liverleaf.storage.case_folder import CASE_FILE
-from liverleaf.study import InputError, Study, Truth
+from liverleaf.study import Annotation, InputError, Study
 from liverleaf.system.files import new_directory, remove_partial
 from liverleaf.terminology import Organ
 
@@ -122,13 +122,13 @@ def data_fingerprint(cohort: Cohort, cases: Sequence[int]) -> str:
     return digest.hexdigest()
 
 
-def liver_mask(truth: Truth) -> NDArray[np.bool_]:
+def liver_mask(truth: Annotation) -> NDArray[np.bool_]:
     """The liver with its vessels and lesions; without an organ map, the lesions alone."""
     lesions = truth.lesions.array > 0
     return lesions if truth.organs is None else np.isin(truth.organs.array, LIVER_ORGANS) | lesions
 
 
-def _write_prepared(directory: Path, study: Study, truth: Truth, config: InputConfig) -> None:
+def _write_prepared(directory: Path, study: Study, truth: Annotation, config: InputConfig) -> None:
     if not study.on_one_grid:
         raise InputError(
             f"case {study.case_id}: its phases lie on different grids; register them first"
@@ -155,8 +155,7 @@ def _write_prepared(directory: Path, study: Study, truth: Truth, config: InputCo
     present = [phase in study.phases for phase in config.phases]
     if not any(present):
         raise InputError(
-            f"case {study.case_id} has none of the phases"
-            f" {', '.join(p.name.lower() for p in config.phases)}"
+            f"case {study.case_id} has none of the phases {', '.join(p.key for p in config.phases)}"
         )
     labels = np.stack(
         [

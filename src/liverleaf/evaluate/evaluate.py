@@ -25,8 +25,9 @@ from liverleaf.models import card as model_card
 from liverleaf.models import checkpoint
 from liverleaf.models.calibration import fit_temperature, set_threshold
 from liverleaf.models.mti_net.predict import Predictor, with_phases
+from liverleaf.prediction import Prediction
 from liverleaf.registration.align import register
-from liverleaf.study import InputError, Phase, Prediction, Study, Truth
+from liverleaf.study import Annotation, InputError, Phase, Study
 from liverleaf.system import provenance
 from liverleaf.system.files import new_directory
 from liverleaf.terminology import LesionType
@@ -104,7 +105,6 @@ def evaluate(
     """
     predictor = Predictor(_find(model, cohort), device=device)
     _refuse_training_data(predictor.card, cohort)
-    outlines_liver = predictor.card.network_config.masks == 2
     commit = provenance.commit()  # of the code that runs, whatever is committed meanwhile
     results = []
     with new_directory(out) as folder:
@@ -120,7 +120,6 @@ def evaluate(
                     truth,
                     predictor(study),
                     cohort.records[index].subject_id,
-                    outlines_liver=outlines_liver,
                 )
             )
         types = predictor.card.input_config.types
@@ -131,13 +130,13 @@ def evaluate(
             "versions": provenance.versions(),
             "cohort": data_fingerprint(cohort, range(len(cohort))),
             "cases": len(results),
-            "phases": [phase.name.lower() for phase in phases] or "all",
+            "phases": [phase.key for phase in phases] or "all",
             "seed": SEED,
             "figures": {
                 name: asdict(estimate) for name, estimate in figures(results, types).items()
             },
             "confusion": {
-                "types": [t.name.lower() for t in types],
+                "types": [t.key for t in types],
                 "counts": _confusion(results, types).tolist(),
             },
         }
@@ -148,7 +147,7 @@ def evaluate(
             folder / "lesions.csv", index=False
         )
     if card:
-        key = "+".join(phase.name.lower() for phase in phases) or "all phases"
+        key = "+".join(phase.key for phase in phases) or "all phases"
         kept = {
             name: record[name] for name in ("cases", "commit", "cohort", "figures", "confusion")
         }
@@ -308,7 +307,7 @@ def _refuse_training_data(card: checkpoint.ModelCard, cohort: Cohort) -> None:
         )
 
 
-def _cases(cohort: Cohort, progress: Progress | None) -> Iterator[tuple[int, Study, Truth]]:
+def _cases(cohort: Cohort, progress: Progress | None) -> Iterator[tuple[int, Study, Annotation]]:
     for index in range(len(cohort)):
         study, truth = cohort[index]
         if truth is None:
@@ -325,38 +324,44 @@ def _only(study: Study, phases: Sequence[Phase]) -> Study:
     if not kept:
         raise InputError(
             f"case {study.case_id} has none of the phases"
-            f" {', '.join(phase.name.lower() for phase in phases)}"
+            f" {', '.join(phase.key for phase in phases)}"
         )
     return with_phases(study, kept)
 
 
 def _compare(
-    study: Study, truth: Truth, prediction: Prediction, subject_id: str, *, outlines_liver: bool
+    study: Study,
+    truth: Annotation,
+    prediction: Prediction,
+    subject_id: str,
 ) -> CaseResult:
-    true, found = truth.lesions.array, prediction.lesions.array
+    segmentation = prediction.segmentation
+    assert segmentation is not None
+    true, found = truth.lesions.array, segmentation.lesions.array
     detection = detect(found, true, study.grid.spacing)
-    by_label = {lesion.label: lesion for lesion in prediction.lesion_list}
+    by_label = {lesion.label: lesion for lesion in prediction.lesions}
     rows: list[LesionRow] = []
     for true_label, label in detection.pairs:
         lesion, kind = by_label[label], _type_of(truth, true_label)
-        if kind is None:
+        if kind is None or lesion.type_probabilities is None:
             continue
+        probabilities = lesion.type_probabilities
         curve = next(t.curve for t in truth.lesion_list if t.label == true_label)
         errors = {
             phase: abs(value - curve[phase])
-            for phase, value in lesion.curve.items()
+            for phase, value in (lesion.curve or {}).items()
             if phase in curve
         }
-        ranked = max(lesion.type_probabilities, key=lambda k: lesion.type_probabilities[k])
+        ranked = max(probabilities, key=lambda k: probabilities[k])
         rows.append(
             {
                 "true_label": true_label,
-                "true_type": kind.name.lower(),
-                "predicted_type": ranked.name.lower(),
-                "probability": lesion.type_probabilities[ranked],
+                "true_type": kind.key,
+                "predicted_type": ranked.key,
+                "probability": probabilities[ranked],
                 "right": ranked is kind,
-                "covered": kind in lesion.type_set,
-                "set_size": len(lesion.type_set),
+                "covered": kind in (lesion.type_set or ()),
+                "set_size": len(lesion.type_set or ()),
                 "curve_mae": _mean(list(errors.values())),
                 "curve_mae_percent_of_liver": _mean(
                     [
@@ -367,13 +372,13 @@ def _compare(
                 ),
             }
         )
-    types = list(prediction.patient)
+    types = list(prediction.patient or ())
     return CaseResult(
         case_id=study.case_id,
         subject_id=subject_id,
         liver_dice=(
-            dice(prediction.liver.array, liver_mask(truth))
-            if outlines_liver and truth.organs is not None
+            dice(segmentation.liver.array, liver_mask(truth))
+            if segmentation.liver is not None and truth.organs is not None
             else None
         ),
         lesion_dice=dice(found > 0, true > 0) if true.any() else None,
@@ -381,17 +386,17 @@ def _compare(
         detection=detection,
         lesions=tuple(rows),
         patient_truth=tuple(any(t.type is kind for t in truth.lesion_list) for kind in types),
-        patient_score=tuple(prediction.patient[kind] for kind in types),
+        patient_score=tuple((prediction.patient or {})[kind] for kind in types),
     )
 
 
-def _type_of(truth: Truth, label: int) -> LesionType | None:
+def _type_of(truth: Annotation, label: int) -> LesionType | None:
     """None for a lesion that was outlined without being named."""
     return next((lesion.type for lesion in truth.lesion_list if lesion.label == label), None)
 
 
 def _confusion(results: Sequence[CaseResult], types: Sequence[LesionType]) -> NDArray[np.int64]:
-    names = [t.name.lower() for t in types]
+    names: list[str] = [t.key for t in types]
     rows = [row for r in results for row in r.lesions if row["true_type"] in names]
     if not rows:
         return np.zeros((len(names), len(names)), np.int64)

@@ -18,6 +18,7 @@ from pydicom.uid import UID, CTImageStorage, MRImageStorage
 
 from liverleaf import __version__
 from liverleaf import terminology as labels
+from liverleaf.segmentation import Segmentation
 from liverleaf.study import InputError, Modality, Phase, Study, same_grid
 from liverleaf.system.files import whole_file
 
@@ -50,9 +51,7 @@ def write_seg(
     path: Path,
     *,
     study: Study,
-    liver: hd.Volume,
-    lesions: hd.Volume,
-    model: str,
+    segmentation: Segmentation,
     model_version: str = __version__,
     series_number: int = 9001,
 ) -> Path:
@@ -65,10 +64,8 @@ def write_seg(
     Args:
         path: the file to write; its folder exists. The file appears whole or not at all.
         study: the study that was segmented; its reference phase has DICOM headers.
-        liver: bool (Z, Y, X) on `study.grid`.
-        lesions: instance labels (Z, Y, X) on `study.grid`, 0 outside lesions.
-        model: name of the model that made the masks.
-        model_version: its version.
+        segmentation: masks on `study.grid`.
+        model_version: version of what drew them.
         series_number: number of the new series within the DICOM study.
 
     Returns:
@@ -78,33 +75,34 @@ def write_seg(
         ValueError: a mask is not on the reference phase's grid.
         InputError: both masks are empty, or the source headers cannot carry a segmentation.
     """
-    for name, mask in (("liver", liver), ("lesions", lesions)):
-        if not same_grid(mask, study.grid):
-            raise ValueError(
-                f"{name} must lie on the reference phase's grid {study.grid.spatial_shape}, got"
-                f" {mask.spatial_shape}"
-            )
-    slices = np.flatnonzero((liver.array.astype(bool) | (lesions.array > 0)).any(axis=(1, 2)))
+    lesions = segmentation.lesions
+    if not same_grid(lesions, study.grid):
+        raise ValueError(
+            f"masks must lie on the reference phase's grid {study.grid.spatial_shape}, got"
+            f" {lesions.spatial_shape}"
+        )
+    instances = segmentation.labels
+    masks = [lesions.array == label for label in instances]
+    if segmentation.liver is not None:
+        masks.insert(0, segmentation.liver.array)
+    slices = np.flatnonzero(np.logical_or.reduce([mask.any(axis=(1, 2)) for mask in masks]))
     if not len(slices):
         raise InputError(
             f"{path.name}: neither liver nor lesions were found, so there is nothing to segment;"
             " check that the liver is imaged"
         )
-    instances = np.unique(lesions.array[lesions.array > 0]).tolist()
     part = slice(slices[0], slices[-1] + 1)
-    masks = np.stack(
-        [liver.array[part] > 0, *(lesions.array[part] == label for label in instances)], axis=-1
-    )
-    segmentation = _segmentation(
-        masks,
+    written = _segmentation(
+        np.stack([mask[part] for mask in masks], axis=-1),
         study.grid[part],
         instances,
         study,
-        f"liverleaf {model}",
+        f"liverleaf {segmentation.source}",
         model_version,
         series_number,
+        liver=segmentation.liver is not None,
     )
-    return _save(segmentation, path)
+    return _save(written, path)
 
 
 def complete_headers(study: Study) -> tuple[Dataset, ...]:
@@ -211,6 +209,8 @@ def _segmentation(
     algorithm: str,
     version: str,
     series_number: int,
+    *,
+    liver: bool,
 ) -> hd.seg.Segmentation:
     """The DICOM object, in memory."""
     headers = complete_headers(study)
@@ -225,7 +225,7 @@ def _segmentation(
                 source_images=headers,
                 pixel_array=_segment_volume(masks_ZYXS, grid, headers[0].FrameOfReferenceUID),
                 segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-                segment_descriptions=_descriptions(instances, identification),
+                segment_descriptions=_descriptions(instances, identification, liver=liver),
                 series_instance_uid=hd.UID(),
                 series_number=series_number,
                 sop_instance_uid=hd.UID(),
@@ -270,11 +270,11 @@ def _segment_volume(
 
 
 def _descriptions(
-    instances: Sequence[int], algorithm: hd.AlgorithmIdentificationSequence
+    instances: Sequence[int], algorithm: hd.AlgorithmIdentificationSequence, *, liver: bool
 ) -> list[hd.seg.SegmentDescription]:
-    """Segment 1 the liver, then one segment per lesion."""
+    """Segment 1 the liver, where it was outlined, then one segment per lesion."""
     automatic = hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC
-    liver = hd.seg.SegmentDescription(
+    whole = hd.seg.SegmentDescription(
         segment_number=1,
         segment_label="Liver",
         segmented_property_category=Code(*labels.ORGAN_CATEGORY),
@@ -298,9 +298,9 @@ def _descriptions(
                 labels.LESION_COLOURS[(label - 1) % len(labels.LESION_COLOURS)]
             ),
         )
-        for number, label in enumerate(instances, start=2)
+        for number, label in enumerate(instances, start=2 if liver else 1)
     ]
-    return [liver, *lesions]
+    return [whole, *lesions] if liver else lesions
 
 
 def _save(dataset: Dataset, path: Path) -> Path:

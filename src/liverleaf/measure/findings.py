@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal, cast
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from liverleaf.findings import (
     AlignmentRecord,
+    CaseRecord,
+    ClassRecord,
     CurveRecord,
     FeatureRecord,
     Findings,
@@ -19,92 +22,116 @@ from liverleaf.findings import (
     PhaseRecord,
     Point,
     Provenance,
+    ScoreRecord,
+    SegmentationRecord,
     Span,
     StudyRecord,
-    TypeName,
     WashIn,
     WashOut,
-    phase_name,
-    type_name,
 )
 from liverleaf.measure import enhancement, lesions
-from liverleaf.study import LesionPrediction, Phase, PhaseImage, Prediction, Study, same_grid
-from liverleaf.terminology import LesionType
+from liverleaf.prediction import LesionPrediction, Prediction
+from liverleaf.segmentation import Segmentation
+from liverleaf.study import Phase, PhaseImage, Study, same_grid
+from liverleaf.terminology import SMALLEST_SCORED_MM3, LesionType, TypeName
 
-SMALLEST_SCORED_ML = 0.113
 PLAUSIBLE_LIVER_ML = (400.0, 5000.0)
 """Volumes of adult livers, with tumours; outside, the outline or the image is doubtful."""
 
 
 def measure(
-    study: Study, prediction: Prediction, *, provenance: Provenance | None = None
+    study: Study,
+    segmentation: Segmentation | None,
+    prediction: Prediction | None = None,
+    *,
+    provenance: Provenance | None = None,
 ) -> Findings:
-    """Measure a prediction in the images it was made from.
+    """Measure the masks of anybody in the images of a study, beside what a model says of it.
 
     Phases whose registration is not trusted are left out of every measurement, with a warning. A
-    provenance that is known only later is put in by `findings.model_copy(update={"provenance":
-    provenance})`.
+    provenance that is known only later is put in by
+    `findings.model_copy(update={"provenance": provenance})`.
 
     Args:
         study: all phases on the reference phase's grid.
-        prediction: on the same grid.
+        segmentation: masks on the same grid; None where there are none, and nothing is measured.
+        prediction: what a model says of these masks and of the study, None without a model.
         provenance: where the numbers come from.
 
     Raises:
-        ValueError: the phases or the masks lie on different grids, or masks and lesion list name
-            different lesions.
+        ValueError: the phases or the masks lie on different grids, or the model says something of
+            other lesions than those of the masks.
     """
-    boxes = {
-        label: box
-        for label, box in enumerate(lesions.boxes(prediction.lesions.array), start=1)
-        if box
-    }
-    _check(study, prediction, set(boxes))
-    labels, liver = prediction.lesions.array, np.asarray(prediction.liver.array, bool)
-    spacing_mm = study.grid.spacing
-    images = {phase: image.volume.array for phase, image in study.phases.items() if _trusted(image)}
-    background = (
-        enhancement.liver_background(images, liver, labels, spacing_mm) if liver.any() else None
-    )
-    depths_mm = lesions.capsule_distances_mm(labels, liver, spacing_mm)
-    liver_ml = lesions.volume_ml(liver, spacing_mm)
+    if not study.on_one_grid:
+        raise ValueError("the phases lie on different grids: register the study first")
+    said = {} if prediction is None else {lesion.label: lesion for lesion in prediction.lesions}
+    measured = _Measured() if segmentation is None else _measure_masks(study, segmentation, said)
     return Findings(
-        model=prediction.model,
+        model=None if prediction is None else prediction.model,
         study=_study_record(study),
-        liver=LiverRecord(volume_ml=liver_ml),
-        patient=PatientRecord(
-            type_probabilities=_by_type(prediction.patient),
-            malignant_probability=prediction.malignant,
+        segmentation=None if segmentation is None else _segmentation_record(segmentation),
+        liver=measured.liver,
+        patient=None if prediction is None else _patient_record(prediction),
+        case=None if prediction is None else _case_record(prediction),
+        lesions=measured.lesions,
+        warnings=(
+            *(() if prediction is None else prediction.warnings),
+            *_untrusted_warnings(study),
+            *measured.warnings,
         ),
-        lesions=tuple(
-            _lesion_record(
-                study,
-                images,
-                labels,
-                boxes[lesion.label],
-                lesion,
-                background,
-                depths_mm.get(lesion.label),
-            )
-            for lesion in sorted(prediction.lesion_list, key=lambda lesion: lesion.label)
-        ),
-        warnings=(*prediction.warnings, *_warnings(study, liver, liver_ml, background)),
         provenance=provenance,
     )
 
 
-def _check(study: Study, prediction: Prediction, present: set[int]) -> None:
-    if not study.on_one_grid:
-        raise ValueError("the phases lie on different grids: register the study first")
-    for name, volume in (("liver", prediction.liver), ("lesions", prediction.lesions)):
-        if not same_grid(volume, study.grid):
-            raise ValueError(
-                f"the {name} mask does not lie on the grid of the {study.reference.title} phase"
-            )
-    listed = {lesion.label for lesion in prediction.lesion_list}
-    if present != listed:
+@dataclass(frozen=True)
+class _Measured:
+    """What is measured under the masks of a study."""
+
+    liver: LiverRecord | None = None
+    lesions: tuple[LesionRecord, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def _measure_masks(
+    study: Study, segmentation: Segmentation, said: Mapping[int, LesionPrediction]
+) -> _Measured:
+    labels = segmentation.lesions.array
+    boxes = {label: box for label, box in enumerate(lesions.boxes(labels), start=1) if box}
+    _check(study, segmentation, set(boxes), set(said))
+    spacing_mm = study.grid.spacing
+    images = {phase: image.volume.array for phase, image in study.phases.items() if _trusted(image)}
+    if segmentation.liver is None:
+        background, depths_mm, liver_ml = None, dict[int, float](), None
+        warnings = ["No liver mask was given: lesions are not compared with the liver."]
+    else:
+        liver = segmentation.liver.array
+        background = enhancement.liver_background(images, liver, labels, spacing_mm)
+        depths_mm = lesions.capsule_distances_mm(labels, liver, spacing_mm)
+        liver_ml = lesions.volume_ml(liver, spacing_mm)
+        warnings = _liver_warnings(liver, liver_ml, background)
+    records = tuple(
+        _lesion_record(
+            study,
+            images,
+            labels,
+            boxes[label],
+            said.get(label, LesionPrediction(label)),
+            background,
+            depths_mm.get(label),
+        )
+        for label in sorted(boxes)
+    )
+    return _Measured(
+        None if liver_ml is None else LiverRecord(volume_ml=liver_ml), records, tuple(warnings)
+    )
+
+
+def _check(study: Study, segmentation: Segmentation, present: set[int], said: set[int]) -> None:
+    if not same_grid(segmentation.lesions, study.grid):
+        raise ValueError(f"the masks do not lie on the grid of the {study.reference.title} phase")
+    if said and present != said:
         raise ValueError(
-            f"the lesion mask holds labels {sorted(present)}, the lesion list {sorted(listed)}"
+            f"the lesion mask holds labels {sorted(present)}, the prediction {sorted(said)}"
         )
 
 
@@ -112,17 +139,41 @@ def _trusted(image: PhaseImage) -> bool:
     return image.alignment is None or image.alignment.trusted
 
 
+def _segmentation_record(segmentation: Segmentation) -> SegmentationRecord:
+    organs = tuple(organ.name.lower() for organ in sorted(segmentation.organs))
+    return SegmentationRecord(source=segmentation.source, organs=organs)
+
+
+def _patient_record(prediction: Prediction) -> PatientRecord | None:
+    if prediction.patient is None or prediction.malignant is None:
+        return None
+    return PatientRecord(
+        type_probabilities=_by_type(prediction.patient),
+        malignant_probability=prediction.malignant,
+    )
+
+
+def _case_record(prediction: Prediction) -> CaseRecord | None:
+    if not prediction.case_scores and not prediction.case_classes:
+        return None
+    return CaseRecord(
+        scores=tuple(ScoreRecord(**vars(score)) for score in prediction.case_scores),
+        classes=tuple(
+            ClassRecord(name=told.name, probabilities=dict(told.probabilities))
+            for told in prediction.case_classes
+        ),
+    )
+
+
 def _by_type(probabilities: Mapping[LesionType, float]) -> dict[TypeName, float]:
-    return {
-        type_name(lesion_type): probabilities[lesion_type] for lesion_type in sorted(probabilities)
-    }
+    return {lesion_type.key: probabilities[lesion_type] for lesion_type in sorted(probabilities)}
 
 
 def _curve_record(mean: Mapping[Phase, float], study: Study) -> CurveRecord:
     unit = cast(Literal["HU", "a.u."], study.modality.unit)
     return CurveRecord(
         unit=unit,
-        mean={phase_name(phase): mean[phase] for phase in sorted(mean) if np.isfinite(mean[phase])},
+        mean={phase.key: mean[phase] for phase in sorted(mean) if np.isfinite(mean[phase])},
     )
 
 
@@ -131,14 +182,14 @@ def _study_record(study: Study) -> StudyRecord:
         case_id=study.case_id,
         modality=study.modality.value,
         agent=study.agent,
-        reference_phase=phase_name(study.reference),
+        reference_phase=study.reference.key,
         shape=study.grid.spatial_shape,
         spacing_mm=cast(
             tuple[float, float, float], tuple(round(size, 4) for size in study.grid.spacing)
         ),
         phases=tuple(
             PhaseRecord(
-                phase=phase_name(phase),
+                phase=phase.key,
                 time_s=image.time_s,
                 confidence=image.confidence,
                 evidence=image.evidence,
@@ -183,10 +234,12 @@ def _lesion_record(
         short_axis_mm=size.short_axis_mm,
         capsule_distance_mm=depth_mm,
         score=lesion.score,
-        type_probabilities=_by_type(lesion.type_probabilities),
-        type_set=tuple(type_name(lesion_type) for lesion_type in lesion.type_set),
+        type_probabilities=None
+        if lesion.type_probabilities is None
+        else _by_type(lesion.type_probabilities),
+        type_set=None if lesion.type_set is None else tuple(kind.key for kind in lesion.type_set),
         curve=_curve_record(curve.mean, study),
-        predicted_curve=_curve_record(lesion.curve, study),
+        predicted_curve=None if lesion.curve is None else _curve_record(lesion.curve, study),
         liver_curve=None if background is None else _curve_record(background.mean, study),
         wash_in=_wash_in(curve, background, study),
         wash_out=None if late is None else _wash_out(curve, background, late, study),
@@ -226,7 +279,7 @@ def _wash_out(
         return None
     unit = cast(Literal["HU", "fraction of liver"], enhancement.contrast_unit(study.modality))
     return WashOut(
-        phase=phase_name(late),
+        phase=late.key,
         share_lost=share_lost,
         against_liver=against,
         unit=unit,
@@ -234,19 +287,23 @@ def _wash_out(
     )
 
 
-def _warnings(
-    study: Study, liver_ZYX: lesions.Mask, liver_ml: float, background: enhancement.Curve | None
-) -> list[str]:
-    warnings = [
+def _untrusted_warnings(study: Study) -> list[str]:
+    return [
         f"The {phase.title} phase could not be aligned reliably: it is left out of all curves and"
         " features."
         for phase, image in study.phases.items()
         if not _trusted(image)
     ]
+
+
+def _liver_warnings(
+    liver_ZYX: lesions.Mask, liver_ml: float, background: enhancement.Curve | None
+) -> list[str]:
     if liver_ml == 0:
-        return [*warnings, "No liver was found: this may not be an image of the liver."]
-    if not PLAUSIBLE_LIVER_ML[0] <= liver_ml <= PLAUSIBLE_LIVER_ML[1]:
-        low, high = PLAUSIBLE_LIVER_ML
+        return ["No liver was found: this may not be an image of the liver."]
+    warnings = []
+    low, high = PLAUSIBLE_LIVER_ML
+    if not low <= liver_ml <= high:
         warnings.append(
             f"A liver of {liver_ml:.0f} ml is hardly plausible ({low:.0f} to {high:.0f} ml): look"
             " at its outline first."
@@ -288,8 +345,8 @@ def _lesion_warnings(
         warnings.append(
             "The lesion reaches the edge of the images: its size is that of the part shown."
         )
-    if volume_ml < SMALLEST_SCORED_ML:
+    if 1000 * volume_ml < SMALLEST_SCORED_MM3:
         warnings.append(
-            "The lesion is smaller than 113 mm3, the smallest for which detection is evaluated."
+            f"The lesion is smaller than {SMALLEST_SCORED_MM3:.0f} mm3, the smallest for which detection is evaluated."
         )
     return tuple(warnings)

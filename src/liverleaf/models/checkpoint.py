@@ -87,8 +87,8 @@ def save_model(directory: Path, card: ModelCard, network: torch.nn.Module) -> No
 def save_card(directory: Path, card: ModelCard) -> None:
     """Write `model.json` alone."""
     record = {"schema_version": SCHEMA_VERSION, **asdict(card)}
-    record["input_config"]["phases"] = [phase.name.lower() for phase in card.input_config.phases]
-    record["input_config"]["types"] = [kind.name.lower() for kind in card.input_config.types]
+    record["input_config"]["phases"] = [phase.key for phase in card.input_config.phases]
+    record["input_config"]["types"] = [kind.key for kind in card.input_config.types]
     with whole_file(directory / "model.json") as part:
         part.write_text(json.dumps(record, indent=2) + "\n")
 
@@ -118,8 +118,8 @@ def load_card(directory: Path) -> ModelCard:
                 **{
                     **config,
                     "modality": Modality(config["modality"]),
-                    "phases": tuple(Phase[name.upper()] for name in config["phases"]),
-                    "types": tuple(LesionType[name.upper()] for name in config["types"]),
+                    "phases": tuple(Phase.parse(name) for name in config["phases"]),
+                    "types": tuple(LesionType.parse(name) for name in config["types"]),
                 },
             ),
             curve_mean=tuple(record["curve_mean"]),

@@ -14,16 +14,16 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from liverleaf.storage.case_folder import COHORT_FILE, save_case
-from liverleaf.study import InputError, Study, Truth
+from liverleaf.study import Annotation, InputError, Study
 from liverleaf.system.files import PARTIAL
 from liverleaf.system.workers import end_with_parent
 
-SaveCase = Callable[[Path, Study, Truth | None], None]
+SaveCase = Callable[[Path, Study, Annotation | None], None]
 Progress = Callable[[int, int], None]
 
 
 def write_cases(
-    make: Callable[[int], tuple[Study, Truth | None]],
+    make: Callable[[int], tuple[Study, Annotation | None]],
     cases: int,
     out: Path,
     *,
@@ -71,7 +71,7 @@ def write_cases(
 
 
 def _write_case(
-    make: Callable[[int], tuple[Study, Truth | None]], save: SaveCase, index: int, target: Path
+    make: Callable[[int], tuple[Study, Annotation | None]], save: SaveCase, index: int, target: Path
 ) -> None:
     # processes share the work; threads under each would only stand in the others' way
     with threadpool_limits(1):

@@ -13,8 +13,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from liverleaf.phantom.physics.protocol import Protocol
-from liverleaf.storage.case_folder import save_truth
-from liverleaf.study import Modality, Phase, PhaseImage, Study, Truth
+from liverleaf.storage.case_folder import save_annotation
+from liverleaf.study import Annotation, Modality, Phase, PhaseImage, Study
 from liverleaf.system.files import new_directory
 
 INJECTION = datetime(2024, 1, 15, 10, 0, 0)
@@ -109,7 +109,7 @@ def write_dicom(study: Study, out: Path) -> None:
         dcmwrite(out / f"IM{number:05d}", file, enforce_file_format=True)
 
 
-def save_dicom_case(directory: Path, study: Study, truth: Truth | None) -> None:
+def save_dicom_case(directory: Path, study: Study, truth: Annotation | None) -> None:
     """Write a case folder with the series in `dicom` and the truth as NIfTI in `truth` and `truth.json`; whole or not at all.
 
     Raises:
@@ -119,7 +119,7 @@ def save_dicom_case(directory: Path, study: Study, truth: Truth | None) -> None:
         (partial_directory / "dicom").mkdir()
         write_dicom(study, partial_directory / "dicom")
         if truth:
-            record = save_truth(partial_directory, truth)
+            record = save_annotation(partial_directory, truth)
             (partial_directory / "truth.json").write_text(
                 record.model_dump_json(indent=1) + "\n", encoding="utf-8"
             )

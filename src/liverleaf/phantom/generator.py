@@ -20,7 +20,7 @@ from liverleaf.phantom.presets.chest import chest_case
 from liverleaf.phantom.presets.population import PRESETS, Population, find_population
 from liverleaf.phantom.presets.rat import rat_case
 from liverleaf.storage.case_folder import save_case
-from liverleaf.study import InputError, Modality, Phase, Study, Truth
+from liverleaf.study import Annotation, InputError, Modality, Phase, Study
 from liverleaf.terminology import LesionType
 
 __all__ = ["PRESETS", "Phantom", "write_cohort"]
@@ -120,7 +120,7 @@ class Phantom:
             found, **{name: value for name, value in changes.items() if value is not None}
         )
 
-    def __getitem__(self, index: int) -> tuple[Study, Truth]:
+    def __getitem__(self, index: int) -> tuple[Study, Annotation]:
         if index < 0:
             raise IndexError(f"case numbers start at 0, got {index}")
         people = self.population
@@ -129,7 +129,9 @@ class Phantom:
         study, truth, protocol = self._image(people, index, case_id)
         return (with_headers(study, protocol) if self.headers else study), truth
 
-    def _image(self, people: Population, index: int, case_id: str) -> tuple[Study, Truth, Protocol]:
+    def _image(
+        self, people: Population, index: int, case_id: str
+    ) -> tuple[Study, Annotation, Protocol]:
         chance = np.random.SeedSequence((self.seed, index))
         if self.preset == "chest":
             return chest_case(
@@ -171,9 +173,9 @@ class Phantom:
             "seed": self.seed,
             "shape": people.shape,
             "spacing_mm": people.spacing_mm,
-            "lesion_types": self.lesion_types and [kind.name.lower() for kind in self.lesion_types],
+            "lesion_types": self.lesion_types and [kind.key for kind in self.lesion_types],
             "agents": people.agents,
-            "missing": {phase.name.lower(): chance for phase, chance in people.missing.items()},
+            "missing": {phase.key: chance for phase, chance in people.missing.items()},
             "own_grids": self.own_grids,
             "headers": self.headers,
         }

@@ -19,14 +19,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from liverleaf.storage.volumes import load_field, load_volume, save_field, save_volume
 from liverleaf.study import (
     Alignment,
+    Annotation,
+    BodyPart,
     InputError,
-    LesionTruth,
+    LesionAnnotation,
     Modality,
     OnDemand,
     Phase,
     PhaseImage,
+    Species,
     Study,
-    Truth,
 )
 from liverleaf.system.files import new_directory
 from liverleaf.terminology import LesionType
@@ -85,19 +87,21 @@ class CaseRecord(_Record):
     phases: dict[str, PhaseRecord]
     other: dict[str, PhaseRecord] = {}
     week: float | None = None
+    body_part: BodyPart = BodyPart.ABDOMEN
+    species: Species = Species.HUMAN
     truth: TruthRecord | None = None
 
     @property
     def lesion_types(self) -> frozenset[LesionType]:
         """The types of lesion in this case; empty without lesions or without truth."""
         return (
-            frozenset(LesionType[lesion.type.upper()] for lesion in self.truth.lesion_list)
+            frozenset(LesionType.parse(lesion.type) for lesion in self.truth.lesion_list)
             if self.truth
             else frozenset()
         )
 
 
-def save_case(directory: Path, study: Study, truth: Truth | None = None) -> None:
+def save_case(directory: Path, study: Study, truth: Annotation | None = None) -> None:
     """Write one case folder; it appears whole or not at all. DICOM headers are not kept.
 
     Args:
@@ -116,7 +120,7 @@ def save_case(directory: Path, study: Study, truth: Truth | None = None) -> None
             agent=study.agent,
             warnings=study.warnings,
             phases={
-                _name(phase): _save_image(partial_directory, _name(phase), image)
+                phase.key: _save_image(partial_directory, phase.key, image)
                 for phase, image in study.phases.items()
             },
             other={
@@ -124,7 +128,9 @@ def save_case(directory: Path, study: Study, truth: Truth | None = None) -> None
                 for name, image in study.other.items()
             },
             week=study.week,
-            truth=save_truth(partial_directory, truth) if truth else None,
+            body_part=study.body_part,
+            species=study.species,
+            truth=save_annotation(partial_directory, truth) if truth else None,
         )
         (partial_directory / CASE_FILE).write_text(
             record.model_dump_json(indent=1) + "\n", encoding="utf-8"
@@ -145,16 +151,16 @@ def _save_image(directory: Path, name: str, image: PhaseImage) -> PhaseRecord:
     )
 
 
-def save_truth(directory: Path, truth: Truth) -> TruthRecord:
+def save_annotation(directory: Path, truth: Annotation) -> TruthRecord:
     """Write the truth's volumes into `directory`/truth and return their record."""
     (directory / "truth").mkdir()
     save_volume(directory / "truth/lesions.nii.gz", truth.lesions)
     if truth.organs is not None:
         save_volume(directory / "truth/organs.nii.gz", truth.organs)
-    fields = {}
+    fields: dict[str, str] = {}
     for phase, field_mm in truth.displacement_mm.items():
-        fields[_name(phase)] = f"truth/displacement_{_name(phase)}.nii.gz"
-        save_field(directory / fields[_name(phase)], field_mm, truth.lesions)
+        fields[phase.key] = f"truth/displacement_{phase.key}.nii.gz"
+        save_field(directory / fields[phase.key], field_mm, truth.lesions)
     return TruthRecord(
         lesions="truth/lesions.nii.gz",
         organs="truth/organs.nii.gz" if truth.organs is not None else None,
@@ -162,7 +168,7 @@ def save_truth(directory: Path, truth: Truth) -> TruthRecord:
         lesion_list=tuple(
             LesionRecord(
                 label=t.label,
-                type=t.type.name.lower(),
+                type=t.type.key,
                 curve=_by_name(t.curve),
                 kinetics=dict(t.kinetics),
             )
@@ -174,7 +180,7 @@ def save_truth(directory: Path, truth: Truth) -> TruthRecord:
     )
 
 
-def load_case(directory: Path) -> tuple[Study, Truth | None]:
+def load_case(directory: Path) -> tuple[Study, Annotation | None]:
     """Read one case folder.
 
     Raises:
@@ -183,12 +189,14 @@ def load_case(directory: Path) -> tuple[Study, Truth | None]:
     record = read_case_record(directory)
     study = Study(
         record.modality,
-        {_phase(name): _load_image(directory, entry) for name, entry in record.phases.items()},
+        {Phase.parse(name): _load_image(directory, entry) for name, entry in record.phases.items()},
         record.case_id,
         record.agent,
         record.warnings,
         subject_id=record.subject_id,
         week=record.week,
+        body_part=record.body_part,
+        species=record.species,
         other={name: _load_image(directory, entry) for name, entry in record.other.items()},
     )
     return study, _load_truth(directory, record.truth, study.grid) if record.truth else None
@@ -237,18 +245,20 @@ def _check_names(file: Path, record: CaseRecord) -> None:
     ]
     for name in used:
         if name.upper() not in Phase.__members__:
-            raise InputError(f"{file}: {name!r} is no phase; use {', '.join(map(_name, Phase))}")
+            raise InputError(
+                f"{file}: {name!r} is no phase; use {', '.join(phase.key for phase in Phase)}"
+            )
     for lesion in lesions:
         if lesion.type.upper() not in LesionType.__members__:
             raise InputError(
                 f"{file}: {lesion.type!r} is no lesion type; use"
-                f" {', '.join(t.name.lower() for t in LesionType)}"
+                f" {', '.join(t.key for t in LesionType)}"
             )
     if not record.phases:
         raise InputError(f"{file}: phases: a study needs at least one")
 
 
-def _load_truth(directory: Path, record: TruthRecord, grid: hd.Volume) -> Truth:
+def _load_truth(directory: Path, record: TruthRecord, grid: hd.Volume) -> Annotation:
     lesions = load_volume(directory / record.lesions, np.uint16, grid.frame_of_reference_uid)
     organs = (
         load_volume(directory / record.organs, np.uint8, grid.frame_of_reference_uid)
@@ -262,16 +272,16 @@ def _load_truth(directory: Path, record: TruthRecord, grid: hd.Volume) -> Truth:
                 f" {grid.spatial_shape}"
             )
     fields = {
-        _phase(name): partial(load_field, directory / file, grid.spatial_shape)
+        Phase.parse(name): partial(load_field, directory / file, grid.spatial_shape)
         for name, file in record.displacement.items()
     }
     lesion_list = tuple(
-        LesionTruth(
-            entry.label, LesionType[entry.type.upper()], _by_phase(entry.curve), entry.kinetics
+        LesionAnnotation(
+            entry.label, LesionType.parse(entry.type), _by_phase(entry.curve), entry.kinetics
         )
         for entry in record.lesion_list
     )
-    return Truth(
+    return Annotation(
         lesions,
         organs,
         lesion_list,
@@ -282,17 +292,9 @@ def _load_truth(directory: Path, record: TruthRecord, grid: hd.Volume) -> Truth:
     )
 
 
-def _name(phase: Phase) -> str:
-    return phase.name.lower()
-
-
-def _phase(name: str) -> Phase:
-    return Phase[name.upper()]
-
-
 def _by_name(curve: Mapping[Phase, float]) -> dict[str, float]:
-    return {_name(phase): value for phase, value in curve.items()}
+    return {phase.key: value for phase, value in curve.items()}
 
 
 def _by_phase(curve: Mapping[str, float]) -> dict[Phase, float]:
-    return {_phase(name): value for name, value in curve.items()}
+    return {Phase.parse(name): value for name, value in curve.items()}

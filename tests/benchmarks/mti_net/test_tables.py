@@ -46,7 +46,15 @@ from liverleaf.cohort.index import Cohort
 from liverleaf.data.network_input import InputConfig
 from liverleaf.models.registry import NETWORKS, name_of
 from liverleaf.storage.case_folder import save_case
-from liverleaf.study import InputError, LesionTruth, Modality, Phase, PhaseImage, Study, Truth
+from liverleaf.study import (
+    Annotation,
+    InputError,
+    LesionAnnotation,
+    Modality,
+    Phase,
+    PhaseImage,
+    Study,
+)
 from liverleaf.terminology import LesionType
 from liverleaf.train.loop import FOLDS
 
@@ -81,7 +89,7 @@ def made_up(folder: Path, subjects: int, *, shuffled: bool = False) -> Cohort:
             {p: PhaseImage(volume.with_array(a.astype(np.float32))) for p, a in images.items()},
             f"case-{index:02d}",
         )
-        truth = Truth(volume, None, (LesionTruth(1, said, dict.fromkeys(PHASES, level)),))
+        truth = Annotation(volume, None, (LesionAnnotation(1, said, dict.fromkeys(PHASES, level)),))
         save_case(folder / study.case_id, study, truth)
     return Cohort.open(folder)
 

@@ -16,7 +16,7 @@ from liverleaf.benchmarks.phantom.threshold_rule import (
     markdown,
     threshold_rule,
 )
-from liverleaf.study import LesionTruth, Modality, Phase, PhaseImage, Study, Truth
+from liverleaf.study import Annotation, LesionAnnotation, Modality, Phase, PhaseImage, Study
 from liverleaf.terminology import LesionType, Organ
 
 SHAPE, SPACING_MM = (6, 64, 64), (5.0, 2.0, 2.0)
@@ -33,7 +33,7 @@ def case(
     kind: LesionType = LesionType.HCC,
     *,
     lesion: bool = True,
-) -> tuple[Study, Truth]:
+) -> tuple[Study, Annotation]:
     """A square liver of 100 HU with noise of 5 HU and one lesion of 60 mm across every slice."""
     rng = np.random.default_rng(number)
     organs = np.zeros(SHAPE, np.uint8)
@@ -50,8 +50,8 @@ def case(
         )
         for phase, rise in contrast.items()
     }
-    truths = (LesionTruth(1, kind, {}),) if lesion else ()
-    return Study(Modality.CT, images, case_id=f"case-{number}"), Truth(
+    truths = (LesionAnnotation(1, kind, {}),) if lesion else ()
+    return Study(Modality.CT, images, case_id=f"case-{number}"), Annotation(
         volume(disc.astype(np.uint16)), volume(organs), truths
     )
 
@@ -142,4 +142,4 @@ def test_too_few_cases_and_cases_without_organs_are_named() -> None:
         threshold_rule([case(i, {Phase.PORTAL: 80}) for i in range(3)], seed=0)
     study, truth = case(0, {Phase.PORTAL: 80})
     with pytest.raises(ValueError, match="case-0 needs organs"):
-        threshold_rule([(study, Truth(truth.lesions, None, truth.lesion_list))], seed=0)
+        threshold_rule([(study, Annotation(truth.lesions, None, truth.lesion_list))], seed=0)

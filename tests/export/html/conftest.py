@@ -8,16 +8,10 @@ import pytest
 
 from liverleaf.findings import Findings, Provenance
 from liverleaf.measure.findings import measure
-from liverleaf.study import (
-    Alignment,
-    LesionPrediction,
-    Modality,
-    Phase,
-    PhaseImage,
-    Prediction,
-    Study,
-)
-from liverleaf.terminology import LesionType
+from liverleaf.prediction import LesionPrediction, Prediction
+from liverleaf.segmentation import Segmentation
+from liverleaf.study import Alignment, Modality, Phase, PhaseImage, Study
+from liverleaf.terminology import LesionType, Organ
 
 LIVER_CURVE = {
     Phase.PRE: 55.0,
@@ -106,21 +100,16 @@ def make_case() -> Callable[..., Case]:
         predictions = tuple(
             LesionPrediction(
                 label,
+                0.8,
                 types,
                 (LesionType.HCC, LesionType.FNH),
                 {phase: LESION_CURVE[phase] + 5 for phase in phases},
-                0.8,
             )
             for label in range(1, lesions + 1)
         )
+        segmentation = Segmentation(volume(labels), {Organ.LIVER: volume(liver)}, "tiny-net")
         prediction = Prediction(
-            volume(liver),
-            volume(labels),
-            predictions,
-            types,
-            0.7,
-            "tiny-net",
-            ("The model is doubtful.",),
+            "tiny-net", segmentation, predictions, types, 0.7, warnings=("The model is doubtful.",)
         )
         provenance = Provenance(
             versions={"liverleaf": "0.1.0"},

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from liverleaf.export.html import figures
-from liverleaf.study import Modality, Phase, PhaseImage, Prediction, Study
+from liverleaf.prediction import Prediction
+from liverleaf.segmentation import Segmentation
+from liverleaf.study import Modality, Phase, PhaseImage, Study
+from liverleaf.terminology import Organ
 
 AFFINE = np.array([[0, 0, 4.0, -80], [0, 3.0, 0, -70], [5.0, 0, 0, 10], [0, 0, 0, 1]])
 
@@ -21,8 +24,8 @@ def _one_voxel_lesion() -> tuple[Study, Prediction]:
     image, labels = np.zeros((4, 10, 20), np.float32), np.zeros((4, 10, 20), np.uint16)
     image[2, 3, 5], labels[2, 3, 5] = 500.0, 1
     grid = hd.Volume(image, AFFINE, "PATIENT")
-    return Study(Modality.CT, {Phase.PORTAL: PhaseImage(grid)}), Prediction(
-        grid.with_array(labels > 0), grid.with_array(labels), (), {}, 0.0, "none"
+    return Study(Modality.CT, {Phase.PORTAL: PhaseImage(grid)}), Segmentation(
+        grid.with_array(labels), {Organ.LIVER: grid.with_array(labels > 0)}, "none"
     )
 
 
@@ -70,10 +73,12 @@ def test_any_orientation_is_shown_alike(make_case, orientation: str) -> None:
 
 def test_a_lesion_is_shown_in_its_middle_and_where_it_is_largest(make_case) -> None:
     study, prediction, _ = make_case()
-    labels = prediction.lesions.array.copy()
+    labels = prediction.segmentation.lesions.array.copy()
     labels[8, 13:15, 7:9] = 1  # a smaller cap above slices 5 to 7
     view = figures.lesion_view(
-        figures.display(study, replace(prediction, lesions=prediction.lesions.with_array(labels))),
+        figures.display(
+            study, replace(prediction, lesions=prediction.segmentation.lesions.with_array(labels))
+        ),
         1,
     )
     assert view.position == "Axial, z = 35 mm"  # slice 5
@@ -113,7 +118,7 @@ def test_other_grids_are_refused_by_name(make_case) -> None:
     study, prediction, _ = make_case()
     shifted = AFFINE.copy()
     shifted[0, 3] += 2.0
-    moved = hd.Volume(prediction.lesions.array, shifted, "PATIENT")
+    moved = hd.Volume(prediction.segmentation.lesions.array, shifted, "PATIENT")
     with pytest.raises(
         ValueError, match="lesions mask does not lie on the grid of the portal venous phase"
     ):

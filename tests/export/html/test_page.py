@@ -170,7 +170,9 @@ def test_no_lesion_is_said_plainly_and_the_liver_shown(tmp_path: Path, make_case
 
 def test_no_liver_is_said_plainly(tmp_path: Path, make_case) -> None:
     study, prediction, findings = make_case(0)
-    nothing = prediction.liver.with_array(np.zeros_like(prediction.liver.array))
+    nothing = prediction.segmentation.liver.with_array(
+        np.zeros_like(prediction.segmentation.liver.array)
+    )
     findings = findings.model_copy(
         update={"liver": findings.liver.model_copy(update={"volume_ml": 0.0}), "provenance": None}
     )

@@ -92,15 +92,20 @@ def test_what_is_there_is_found_and_measured(
         predict, "first_guess", lambda _image, *, phase, **_: 0.9 * truth.liver_curve[phase]
     )
     prediction = seer(modality=modality)(study)
-    np.testing.assert_array_equal(prediction.lesions.array > 0, truth.lesions.array > 0)
-    np.testing.assert_array_equal(prediction.liver.array, liver_mask(truth))
-    assert (prediction.lesions.array.dtype, prediction.liver.array.dtype) == (np.uint16, bool)
-    assert (
-        [lesion.label for lesion in prediction.lesion_list]
-        == [1, 2]
-        == np.unique(prediction.lesions.array)[1:].tolist()
+    np.testing.assert_array_equal(
+        prediction.segmentation.lesions.array > 0, truth.lesions.array > 0
     )
-    for lesion in prediction.lesion_list:
+    np.testing.assert_array_equal(prediction.segmentation.liver.array, liver_mask(truth))
+    assert (
+        prediction.segmentation.lesions.array.dtype,
+        prediction.segmentation.liver.array.dtype,
+    ) == (np.uint16, bool)
+    assert (
+        [lesion.label for lesion in prediction.lesions]
+        == [1, 2]
+        == np.unique(prediction.segmentation.lesions.array)[1:].tolist()
+    )
+    for lesion in prediction.lesions:
         assert list(lesion.curve) == list(study.phases)
         for phase, intensity in lesion.curve.items():
             assert intensity == pytest.approx(truth.lesion_list[0].curve[phase], rel=0.03)
@@ -127,10 +132,13 @@ def test_masks_lie_on_the_studys_own_axes(name: str, tiny_case: Callable, seer: 
     study, truth = tiny_case(2, types=[LesionType.HCC])
     other = turned(study, TURNS[name])
     prediction = seer()(other)
-    np.testing.assert_allclose(prediction.lesions.affine, other.grid.affine)
-    np.testing.assert_array_equal(prediction.lesions.array, TURNS[name](truth.lesions).array)
+    np.testing.assert_allclose(prediction.segmentation.lesions.affine, other.grid.affine)
     np.testing.assert_array_equal(
-        prediction.liver.array, TURNS[name](truth.lesions.with_array(liver_mask(truth))).array
+        prediction.segmentation.lesions.array, TURNS[name](truth.lesions).array
+    )
+    np.testing.assert_array_equal(
+        prediction.segmentation.liver.array,
+        TURNS[name](truth.lesions.with_array(liver_mask(truth))).array,
     )
 
 
@@ -140,9 +148,11 @@ def test_masks_lie_on_oblique_grids(
 ) -> None:
     study, truth = tiny_case(2, types=[LesionType.HCC], affine=oblique(*angles_deg))
     prediction = seer()(study)
-    np.testing.assert_allclose(prediction.lesions.affine, study.grid.affine, atol=1e-6)
-    np.testing.assert_array_equal(prediction.lesions.array, truth.lesions.array)
-    assert prediction.lesions.frame_of_reference_uid == study.grid.frame_of_reference_uid
+    np.testing.assert_allclose(prediction.segmentation.lesions.affine, study.grid.affine, atol=1e-6)
+    np.testing.assert_array_equal(prediction.segmentation.lesions.array, truth.lesions.array)
+    assert (
+        prediction.segmentation.lesions.frame_of_reference_uid == study.grid.frame_of_reference_uid
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,9 +165,9 @@ def test_masks_lie_on_the_studys_grid_whatever_the_networks(
 ) -> None:
     study, truth = tiny_case(1, types=[LesionType.HCC])
     prediction = seer(**view)(study)
-    assert prediction.lesions.array.shape == (6, 48, 48)
-    assert dice(prediction.lesions.array > 0, truth.lesions.array > 0) > 0.8
-    assert dice(prediction.liver.array, liver_mask(truth)) > 0.93
+    assert prediction.segmentation.lesions.array.shape == (6, 48, 48)
+    assert dice(prediction.segmentation.lesions.array > 0, truth.lesions.array > 0) > 0.8
+    assert dice(prediction.segmentation.liver.array, liver_mask(truth)) > 0.93
 
 
 def test_a_lesion_smaller_than_the_networks_pixel_gets_an_answer(
@@ -169,7 +179,7 @@ def test_a_lesion_smaller_than_the_networks_pixel_gets_an_answer(
     dot[2, 17, 21] = 1
     liver = liver_mask(truth)
     monkeypatch.setattr(Predictor, "_separate", lambda *_: (liver, dot, [0.9], [0.95]))
-    (lesion,) = predictor(study).lesion_list
+    (lesion,) = predictor(study).lesions
     assert sum(lesion.type_probabilities.values()) == pytest.approx(1.0)
     assert np.isfinite(list(lesion.curve.values())).all()
 
@@ -180,8 +190,8 @@ def test_a_shift_of_all_intensities_is_calibrated_away(
 ) -> None:
     study, truth = tiny_case(1, types=[LesionType.HCC])
     prediction = seer()(shifted(study, hu))
-    np.testing.assert_array_equal(prediction.lesions.array, truth.lesions.array)
-    for phase, intensity in prediction.lesion_list[0].curve.items():
+    np.testing.assert_array_equal(prediction.segmentation.lesions.array, truth.lesions.array)
+    for phase, intensity in prediction.lesions[0].curve.items():
         assert intensity == pytest.approx(truth.lesion_list[0].curve[phase] + hu, abs=4.0)
 
 
@@ -191,10 +201,10 @@ def test_one_phase_is_enough_and_said_to_be_doubtful(
 ) -> None:
     study, truth = tiny_case(1, types=[LesionType.HCC])
     prediction = seer()(with_phases(study, {phase}))
-    np.testing.assert_array_equal(prediction.lesions.array, truth.lesions.array)
-    assert list(prediction.lesion_list[0].curve) == [phase]
+    np.testing.assert_array_equal(prediction.segmentation.lesions.array, truth.lesions.array)
+    assert list(prediction.lesions[0].curve) == [phase]
     # nothing is promised for one phase
-    assert prediction.lesion_list[0].type_set == (LesionType.HCC, LesionType.CYST)
+    assert prediction.lesions[0].type_set == (LesionType.HCC, LesionType.CYST)
     assert any("only one phase" in warning for warning in prediction.warnings)
     assert any("no contrast-enhanced phase" in warning for warning in prediction.warnings) is (
         phase is Phase.PRE
@@ -214,7 +224,7 @@ def test_sets_are_those_fitted_for_as_many_phases_or_fewer(
 ) -> None:
     study, _ = tiny_case(1, types=[LesionType.HCC])
     sizes = [
-        len(seer()(with_phases(study, set(list(Phase)[:count]))).lesion_list[0].type_set)
+        len(seer()(with_phases(study, set(list(Phase)[:count]))).lesions[0].type_set)
         for count in (1, 2, 3, 4)
     ]
     assert sizes == [2, 2, 1, 1]
@@ -227,7 +237,7 @@ def test_a_phase_the_network_does_not_know_is_named_and_not_used(
         1, types=[LesionType.HCC], phases=[Phase.PORTAL, Phase.DELAYED, Phase.HEPATOBILIARY]
     )
     prediction = seer()(study)
-    assert list(prediction.lesion_list[0].curve) == [Phase.PORTAL, Phase.DELAYED]
+    assert list(prediction.lesions[0].curve) == [Phase.PORTAL, Phase.DELAYED]
     assert any(
         "does not look at the hepatobiliary phase" in warning for warning in prediction.warnings
     )
@@ -235,7 +245,7 @@ def test_a_phase_the_network_does_not_know_is_named_and_not_used(
 
 def test_no_lesion_is_no_lesion(tiny_case: Callable, seer: Callable) -> None:
     prediction = seer()(tiny_case(1, types=[])[0])
-    assert prediction.lesion_list == () and not prediction.lesions.array.any()
+    assert prediction.lesions == () and not prediction.segmentation.lesions.array.any()
     assert (
         prediction.patient == {LesionType.CYST: 0.0, LesionType.HCC: 0.0}
         and prediction.malignant == 0.0
@@ -247,7 +257,7 @@ def test_an_image_without_a_liver_is_said_to_be_one(tiny_case: Callable, seer: C
     prediction = seer()(
         turned(study, lambda volume: volume.with_array(np.full_like(volume.array, -900.0)))
     )
-    assert not prediction.liver.array.any() and prediction.lesion_list == ()
+    assert not prediction.segmentation.liver.array.any() and prediction.lesions == ()
     assert [warning.split(",")[0] for warning in prediction.warnings] == [
         "little or no liver was found",
     ]
@@ -326,14 +336,17 @@ def test_a_saved_network_answers_for_any_phases(
     study, _ = tiny_case(1)
     for kept in ({Phase.PORTAL}, {Phase.PRE, Phase.DELAYED}, set(study.phases)):
         prediction = predictor(with_phases(study, kept))
-        (lesion,) = prediction.lesion_list
-        assert prediction.lesions.array.all() and prediction.liver.array.all()
+        (lesion,) = prediction.lesions
+        assert (
+            prediction.segmentation.lesions.array.all()
+            and prediction.segmentation.liver.array.all()
+        )
         assert lesion.score == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-3)
         assert sum(lesion.type_probabilities.values()) == pytest.approx(1.0)
         assert set(lesion.curve) == kept and np.isfinite(list(lesion.curve.values())).all()
         assert set(lesion.type_set) <= set(TYPES)
         again = predictor(with_phases(study, kept))
-        assert again.lesion_list == prediction.lesion_list
+        assert again.lesions == prediction.lesions
     assert any("does not outline the liver" in warning for warning in prediction.warnings) is (
         predictor.card.network_config.masks == 1
     )
@@ -345,9 +358,9 @@ def test_the_same_lesion_gets_the_same_answer_whichever_way_the_volume_lies(
 ) -> None:
     predictor = all_lesion("lesion heads", tmp_path)
     study, _ = tiny_case(1)
-    expected = predictor(study).lesion_list[0]
+    expected = predictor(study).lesions[0]
     for turn in TURNS.values():
-        (lesion,) = predictor(turned(study, turn)).lesion_list
+        (lesion,) = predictor(turned(study, turn)).lesions
         assert lesion.type_probabilities == pytest.approx(expected.type_probabilities, abs=1e-5)
         assert lesion.curve == pytest.approx(expected.curve, rel=1e-4)
 

@@ -7,7 +7,7 @@ import pytest
 
 from liverleaf.phantom.physics.protocol import Protocol
 from liverleaf.phantom.presets.chest import DIAGNOSES, chest_case
-from liverleaf.study import Modality, Phase, Study, Truth, same_grid
+from liverleaf.study import Annotation, Modality, Phase, Study, same_grid
 from liverleaf.terminology import LesionType, Organ
 
 SHAPE, SPACING_MM = (32, 64, 64), (9.0, 5.5, 5.5)
@@ -15,19 +15,19 @@ SEEDS = (1, 2, 11, 14)
 
 
 @cache
-def case(seed: int) -> tuple[Study, Truth, Protocol]:
+def case(seed: int) -> tuple[Study, Annotation, Protocol]:
     return chest_case(
         np.random.default_rng(seed), shape=SHAPE, spacing_mm=SPACING_MM, case_id=f"chest-{seed}"
     )
 
 
-def cases(diagnosis: str) -> list[tuple[Study, Truth, Protocol]]:
+def cases(diagnosis: str) -> list[tuple[Study, Annotation, Protocol]]:
     found = [case(seed) for seed in SEEDS if case(seed)[1].diagnosis == diagnosis]
     assert found, f"none of the seeds gives {diagnosis}"
     return found
 
 
-def organs(truth: Truth) -> np.ndarray:
+def organs(truth: Annotation) -> np.ndarray:
     assert truth.organs is not None
     return np.asarray(truth.organs.array)
 

@@ -17,14 +17,14 @@ from liverleaf.phantom.presets.rat import (
     draw_course,
     rat_case,
 )
-from liverleaf.study import Modality, Phase, Study, Truth
+from liverleaf.study import Annotation, Modality, Phase, Study
 from liverleaf.terminology import LesionType, Organ
 
 SMALL, COARSE_MM = (16, 64, 64), (2.0, 1.0, 1.0)
 
 
 @cache
-def session(index: int) -> tuple[Study, Truth, Protocol]:
+def session(index: int) -> tuple[Study, Annotation, Protocol]:
     return rat_case(3, index, shape=SMALL, spacing_mm=COARSE_MM, case_id=f"case-{index}")
 
 

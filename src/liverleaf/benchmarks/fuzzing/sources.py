@@ -126,7 +126,7 @@ def _enhanced(study: Study, compression: UID | None = None) -> Source:
         dataset = _multi_frame(image.headers, image.volume.array, study.modality)
         if compression:
             dataset.compress(compression, generate_instance_uid=False)
-        files[f"{phase.name.lower()}.dcm"] = _bytes(dataset)
+        files[f"{phase.key}.dcm"] = _bytes(dataset)
     return Source(
         "compressed dicom" if compression else "dicom", files, [[name] for name in files], study
     )
@@ -208,7 +208,7 @@ def _nifti(study: Study, ending: str) -> Source:
             volume = image.volume.with_array(
                 image.volume.array.astype(np.int16)
             ).permute_spatial_axes([2, 1, 0])
-            nib.save(volume.to_nibabel(), folder / f"{phase.name.lower()}{ending}")
+            nib.save(volume.to_nibabel(), folder / f"{phase.key}{ending}")
 
     with _written(write) as folder:
         files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

@@ -418,7 +418,7 @@ def _write_cases(
     cases = pd.DataFrame(
         [{"method": method, **vars(case)} for method, found in scores.items() for case in found]
     )
-    names = {index: kind.name.lower() for index, kind in enumerate(types)}
+    names = {index: kind.key for index, kind in enumerate(types)}
     cases = cases.drop(columns=["curve", "true_curve"]).assign(
         **{key: cases[key].map(names) for key in ("type", "answered")}
     )
@@ -469,7 +469,7 @@ def _confusions(counts: Mapping[str, Any], types: Sequence[LesionType]) -> Figur
     """Percent of the true type, a matrix per method, as Figure 4 of the paper."""
     drawn = Figure(figsize=(2.6 * len(counts), 3.1), dpi=130, layout="constrained")
     # HCC, ICC and FNH are abbreviations
-    names = [kind.name if len(kind.name) == 3 else kind.name.lower() for kind in types]
+    names = [kind.name if len(kind.name) == 3 else kind.key for kind in types]
     for panel, (name, matrix) in zip(
         drawn.subplots(1, len(counts), squeeze=False)[0], counts.items(), strict=True
     ):

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
 from liverleaf.benchmarks.phantom.gallery_examples import ENTRIES, Example, find_example
-from liverleaf.study import Modality, Phase, Study, Truth
+from liverleaf.study import Annotation, Modality, Phase, Study
 from liverleaf.system import provenance
 from liverleaf.terminology import LESION_COLOURS
 
@@ -133,7 +133,7 @@ def show(example: Example) -> Row:
 
 
 def _follow(
-    study: Study, truth: Truth, phase: Phase, centre: NDArray[np.float64]
+    study: Study, truth: Annotation, phase: Phase, centre: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], tuple[float, float]]:
     """The plane of a phase in which a place (z, y, x) of the reference phase lies, and its (y, x) there."""
     shift_mm = truth.displacement_mm.get(phase)

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from liverleaf.phantom.generator import Phantom
-from liverleaf.study import LesionTruth, Modality, Phase, Study, Truth
+from liverleaf.study import Annotation, LesionAnnotation, Modality, Phase, Study
 from liverleaf.terminology import LesionType, Organ
 
 SHAPE, SPACING_MM = (40, 256, 256), (4.0, 1.4, 1.4)
@@ -27,7 +27,7 @@ class Entry:
         title: its name.
         type: its lesion type.
         pattern: the textbook pattern in one line.
-        needs: compartments that the lesion must have, as `LesionTruth.kinetics` names them: a scar
+        needs: compartments that the lesion must have, as `LesionAnnotation.kinetics` names them: a scar
             that is not there cannot be shown.
         diameter_mm: smallest and largest diameter of a sphere of its volume.
     """
@@ -135,10 +135,10 @@ class Example:
     entry: Entry
     case: int
     study: Study
-    truth: Truth
-    lesion: LesionTruth
+    truth: Annotation
+    lesion: LesionAnnotation
     diameter_mm: float
-    hepatobiliary: tuple[Study, Truth] | None = None
+    hepatobiliary: tuple[Study, Annotation] | None = None
 
 
 def find_example(
@@ -206,7 +206,7 @@ def _phantom(
     )
 
 
-def _fit_diameter_mm(entry: Entry, truth: Truth, lesion: LesionTruth) -> float:
+def _fit_diameter_mm(entry: Entry, truth: Annotation, lesion: LesionAnnotation) -> float:
     """Diameter of a lesion, 0 where it is not fit to show the entry."""
     mask = truth.lesions.array == lesion.label
     diameter_mm = float((6 * mask.sum() * np.prod(truth.lesions.spacing) / np.pi) ** (1 / 3))
@@ -225,7 +225,7 @@ def _fit_diameter_mm(entry: Entry, truth: Truth, lesion: LesionTruth) -> float:
     return diameter_mm if np.isin(truth.organs.array[around], LIVER_ORGANS).mean() > 0.8 else 0.0
 
 
-def _well_timed(truth: Truth) -> bool:
+def _well_timed(truth: Annotation) -> bool:
     pre, arterial, portal = (
         truth.liver_curve.get(phase, np.nan) for phase in (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL)
     )

@@ -40,7 +40,7 @@ from liverleaf.phantom.physics.signal import (
     iodine_hu,
     spgr_signal,
 )
-from liverleaf.study import Study, Truth
+from liverleaf.study import Annotation, Study
 from liverleaf.system import provenance
 
 FIELD_TESLA = 3.0
@@ -180,7 +180,7 @@ def _rule(
     """What a plain threshold finds in the first cases of a preset, on a coarse grid."""
     phantom = Phantom(preset, seed, shape=RULE_SHAPE, spacing_mm=RULE_SPACING_MM)
 
-    def made() -> Iterator[tuple[Study, Truth]]:
+    def made() -> Iterator[tuple[Study, Annotation]]:
         for index in range(cases):
             if progress:
                 progress(f"making cases of {preset}", index, cases)

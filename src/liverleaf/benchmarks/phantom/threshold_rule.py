@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 from liverleaf.evaluate.stats import bootstrap_mean, wilson
 from liverleaf.measure.lesions import extent
-from liverleaf.study import Study, Truth
+from liverleaf.study import Annotation, Study
 from liverleaf.terminology import LesionType, Organ
 
 SMOOTHING_MM = 3.0
@@ -52,7 +52,7 @@ class Scores(NamedTuple):
     types: dict[Rule, dict[LesionType, tuple[float, float, int]]]
 
 
-def threshold_rule(cases: Iterable[tuple[Study, Truth]], seed: int) -> dict[str, Any]:
+def threshold_rule(cases: Iterable[tuple[Study, Annotation]], seed: int) -> dict[str, Any]:
     """Choose the best plain rule on half of the cases that have lesions and evaluate it on the other half.
 
     The rule is given the true liver with its lesions and without its vessels, and smooths inside it
@@ -218,7 +218,7 @@ def figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
     return drawn
 
 
-def _scores(study: Study, truth: Truth) -> Scores:
+def _scores(study: Study, truth: Annotation) -> Scores:
     """Dice of every rule of the family in one case."""
     if truth.organs is None or not study.on_one_grid:
         raise ValueError(
@@ -251,7 +251,7 @@ def _scores(study: Study, truth: Truth) -> Scores:
 
 def _images(study: Study) -> Iterator[tuple[str, NDArray[np.float32]]]:
     """Every phase and every difference of two."""
-    arrays = {phase.name.lower(): image.volume.array for phase, image in study.phases.items()}
+    arrays = {phase.key: image.volume.array for phase, image in study.phases.items()}
     yield from arrays.items()
     for (early, a), (late, b) in combinations(arrays.items(), 2):
         yield f"{late} - {early}", b - a

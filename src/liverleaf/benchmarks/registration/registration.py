@@ -26,7 +26,7 @@ from liverleaf.phantom.generator import Phantom
 from liverleaf.registration.align import Registration, correlation, edges, register_phases
 from liverleaf.registration.mind import folded
 from liverleaf.registration.quality import judged, on_search_grid, surroundings
-from liverleaf.study import Phase, Study, Truth
+from liverleaf.study import Annotation, Phase, Study
 from liverleaf.system import provenance
 from liverleaf.system.provenance import hardware
 from liverleaf.terminology import Organ
@@ -131,7 +131,7 @@ def _foreign(study: Study, other: Study) -> Study:
 
 
 def measure(
-    study: Study, truth: Truth, foreign: Study, methods: Mapping[str, Callable[[Scene], Field]]
+    study: Study, truth: Annotation, foreign: Study, methods: Mapping[str, Callable[[Scene], Field]]
 ) -> tuple[list[Row], list[Row]]:
     """Errors of each method per phase, and what the flag says of good and bad alignments.
 
@@ -172,7 +172,7 @@ def measure(
             rows.append(
                 {
                     **case,
-                    "phase": phase.name.lower(),
+                    "phase": phase.key,
                     "method": name,
                     **score,
                     "seconds": seconds,
@@ -191,7 +191,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return result, process_time() - start
 
 
-def _targets(liver: NDArray[np.bool_], study: Study, truth: Truth) -> Targets:
+def _targets(liver: NDArray[np.bool_], study: Study, truth: Annotation) -> Targets:
     some = tuple(slice(None, None, step) for step in STEP)
     index = np.argwhere(liver[some]) * STEP
     affine = study.grid.affine
@@ -270,7 +270,7 @@ def _flags(
                     )
                 )
             yield {
-                "phase": phase.name.lower(),
+                "phase": phase.key,
                 "kind": kind,
                 "median_mm": error_mm,
                 "match": image.alignment.liver_match,

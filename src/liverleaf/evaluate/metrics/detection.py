@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from liverleaf.terminology import SMALLEST_SCORED_MM3
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -54,7 +56,7 @@ def detect(
     spacing_mm: Sequence[float],
     *,
     minimum_iou: float = 0.1,
-    minimum_volume_mm3: float = 113.0,
+    minimum_volume_mm3: float = SMALLEST_SCORED_MM3,
 ) -> Detection:
     """Match predicted with true lesions one to one, at the largest sum of IoU, and count.
 

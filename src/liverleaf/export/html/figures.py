@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
 from liverleaf.measure.lesions import extent
-from liverleaf.study import Modality, Phase, Prediction, Study, same_grid
+from liverleaf.segmentation import Segmentation
+from liverleaf.study import Modality, Phase, Study, same_grid
 from liverleaf.terminology import LESION_COLOURS, LIVER_COLOUR
 
 TILE_WIDTH = 400
@@ -141,8 +142,8 @@ def lesion_colour(label: int) -> str:
     return LESION_COLOURS[(label - 1) % len(LESION_COLOURS)]
 
 
-def display(study: Study, prediction: Prediction) -> Display:
-    """Turn a registered study and its masks for display.
+def display(study: Study, segmentation: Segmentation | None) -> Display:
+    """Turn a registered study and its masks for display; without masks, everything is background.
 
     Raises:
         ValueError: phases or masks do not share the reference phase's grid.
@@ -151,21 +152,25 @@ def display(study: Study, prediction: Prediction) -> Display:
         raise ValueError(
             "the phases lie on different grids: register the study before reporting it"
         )
-    for name, mask in (("liver", prediction.liver), ("lesions", prediction.lesions)):
-        if not same_grid(mask, study.grid):
-            raise ValueError(
-                f"the {name} mask does not lie on the grid of the {study.reference.title} phase"
-            )
     upright = {
         phase: image.volume.to_patient_orientation("HPL") for phase, image in study.phases.items()
     }
     grid = upright[study.reference]
     images = {phase: volume.array for phase, volume in upright.items()}
-    liver = prediction.liver.to_patient_orientation("HPL").array.astype(bool)
+    liver = np.zeros(grid.spatial_shape, bool)
+    lesions = np.zeros(grid.spatial_shape, np.uint16)
+    if segmentation is not None:
+        if not same_grid(segmentation.lesions, study.grid):
+            raise ValueError(
+                f"the masks do not lie on the grid of the {study.reference.title} phase"
+            )
+        lesions = segmentation.lesions.to_patient_orientation("HPL").array
+        if segmentation.liver is not None:
+            liver = segmentation.liver.to_patient_orientation("HPL").array
     return Display(
         images=images,
         liver=liver,
-        lesions=prediction.lesions.to_patient_orientation("HPL").array,
+        lesions=lesions,
         spacing_mm=grid.spacing,
         affine=grid.affine,
         window=_window(study.modality, images, liver),

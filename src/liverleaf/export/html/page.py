@@ -22,9 +22,9 @@ from liverleaf.findings import (
     PhaseRecord,
     WashIn,
     WashOut,
-    phase_name,
 )
-from liverleaf.study import Phase, Prediction, Study
+from liverleaf.segmentation import Segmentation
+from liverleaf.study import Phase, Study
 from liverleaf.terminology import LesionType
 
 FULL_CARDS = 12
@@ -60,12 +60,12 @@ class Card:
     @property
     def types(self) -> dict[str, float]:
         """Probability per type, the most probable first."""
-        return _descending(self.lesion.type_probabilities)
+        return _descending(self.lesion.type_probabilities or {})
 
     @property
     def type_set(self) -> str:
         """The 90 % set in words."""
-        return ", ".join(map(_type_title, self.lesion.type_set)) or "none"
+        return ", ".join(map(_type_title, self.lesion.type_set or ())) or "none"
 
     @property
     def wash_in(self) -> str:
@@ -97,7 +97,7 @@ class Card:
                 f"{_number(lesion.long_axis_mm, 1)} × {_number(lesion.short_axis_mm, 1)} mm"
             ),
             "Centre (L, P, H)": f"{_number(x)}, {_number(y)}, {_number(z)} mm",
-            "Detection score": _percent(lesion.score),
+            "Detection score": "" if lesion.score is None else _percent(lesion.score),
             "Wash-in": self.wash_in,
             "Wash-out": self.wash_out,
         }
@@ -108,9 +108,9 @@ class Card:
     def intensities(self, phase: Phase) -> str:
         """The lesion's and the liver's measured intensity at one phase, in words."""
         parts = [
-            f"{name} {_number(curve.mean[phase_name(phase)])}"
+            f"{name} {_number(curve.mean[phase.key])}"
             for name, curve in (("lesion", self.lesion.curve), ("liver", self.lesion.liver_curve))
-            if curve is not None and phase_name(phase) in curve.mean
+            if curve is not None and phase.key in curve.mean
         ]
         return f"{', '.join(parts)} {self.lesion.curve.unit}" if parts else "not measured"
 
@@ -119,7 +119,7 @@ def write_report(
     path: Path,
     *,
     study: Study,
-    prediction: Prediction,
+    segmentation: Segmentation | None,
     findings: Findings,
     analysed_at: datetime | None = None,
 ) -> Path:
@@ -132,7 +132,7 @@ def write_report(
     Args:
         path: the page to write, for instance `out/report.html`.
         study: all phases on the reference phase's grid.
-        prediction: on the same grid; its masks are drawn.
+        segmentation: on the same grid; its masks are drawn.
         findings: what was measured of them; everything that the page says.
         analysed_at: when, now by default.
 
@@ -142,7 +142,7 @@ def write_report(
     Raises:
         ValueError: phases or masks do not share the reference phase's grid.
     """
-    shown = figures.display(study, prediction)
+    shown = figures.display(study, segmentation)
     pictured = {
         lesion.id
         for lesion in sorted(findings.lesions, key=lambda lesion: -lesion.volume_ml)[:FULL_CARDS]
@@ -183,7 +183,7 @@ def _context(
     analysed_at: datetime,
 ) -> dict[str, Any]:
     """Everything the template names."""
-    records = {Phase[record.phase.upper()]: record for record in findings.study.phases}
+    records = {Phase.parse(record.phase): record for record in findings.study.phases}
     expected = {
         *ROUTINE_PHASES,
         *records,
@@ -200,7 +200,9 @@ def _context(
         "reference": study.reference,
         "doubts": list(dict.fromkeys((*findings.study.warnings, *findings.warnings))),
         "summary": _summary(findings),
-        "patient_types": _descending(findings.patient.type_probabilities),
+        "patient_types": _descending(
+            findings.patient.type_probabilities if findings.patient else {}
+        ),
         "window": _window_text(window, study.modality.unit),
         "ct": findings.study.modality == "CT",
         "analysed_at": analysed_at.strftime("%Y-%m-%d %H:%M %Z").strip(),
@@ -250,12 +252,13 @@ def _summary(findings: Findings) -> str:
     lesions = (
         "No lesions were found" if not count else "1 lesion" if count == 1 else f"{count} lesions"
     )
-    if not findings.liver.volume_ml:
-        return f"{lesions}; no liver was found"
-    return (
-        f"{lesions} in a liver of {_number(findings.liver.volume_ml)} ml; "
-        f"probability of a malignant lesion {_percent(findings.patient.malignant_probability)}"
-    )
+    if findings.liver is not None:
+        size = f"in a liver of {_number(findings.liver.volume_ml)} ml"
+        lesions += f" {size}" if findings.liver.volume_ml else "; no liver was found"
+    if findings.patient is None:
+        return lesions
+    malignant = _percent(findings.patient.malignant_probability)
+    return f"{lesions}; probability of a malignant lesion {malignant}"
 
 
 def _window_text(window: figures.Window, unit: str) -> str:
@@ -271,7 +274,7 @@ def _against_liver(wash_in: WashIn | None, wash_out: WashOut | None) -> dict[str
     if wash_in is not None and wash_in.against_liver is not None:
         listed["Wash-in above liver"] = _signed(wash_in.against_liver, wash_in.unit)
     if wash_out is not None:
-        listed["Wash-out read at"] = f"{Phase[wash_out.phase.upper()].title} phase"
+        listed["Wash-out read at"] = f"{Phase.parse(wash_out.phase).title} phase"
         if wash_out.against_liver is not None:
             listed["Loss of contrast to liver"] = _signed(wash_out.against_liver, wash_out.unit)
         if wash_out.liver_to_lesion_percent is not None:
@@ -280,9 +283,7 @@ def _against_liver(wash_in: WashIn | None, wash_out: WashOut | None) -> dict[str
 
 
 def _by_phase(curve: CurveRecord | None) -> dict[Phase, float]:
-    return (
-        {} if curve is None else {Phase[name.upper()]: value for name, value in curve.mean.items()}
-    )
+    return {} if curve is None else {Phase.parse(name): value for name, value in curve.mean.items()}
 
 
 def _descending(probabilities: Mapping[Any, float]) -> dict[str, float]:
@@ -290,7 +291,7 @@ def _descending(probabilities: Mapping[Any, float]) -> dict[str, float]:
 
 
 def _type_title(name: str) -> str:
-    return LesionType[name.upper()].title
+    return LesionType.parse(name).title
 
 
 def _number(value: float, decimals: int = 0) -> str:

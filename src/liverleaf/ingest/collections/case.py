@@ -11,7 +11,7 @@ import highdicom as hd
 from pydantic import BaseModel, ConfigDict
 
 from liverleaf.storage.volumes import save_volume
-from liverleaf.study import Study, Truth
+from liverleaf.study import Annotation, Study
 from liverleaf.terminology import LesionType
 
 ANNOTATIONS_FILE = "annotations.json"
@@ -48,11 +48,11 @@ class Annotated:
             lesions are not.
         boxes: lesions that have a box and no outline.
         diagnosis: of the whole case, where there is no truth to hold it.
-        markers: as in `Truth`, where there is no truth to hold them.
+        markers: as in `Annotation`, where there is no truth to hold them.
     """
 
     study: Study
-    truth: Truth | None = None
+    truth: Annotation | None = None
     organs: hd.Volume | None = None
     boxes: tuple[LesionBox, ...] = ()
     diagnosis: str = ""
@@ -119,7 +119,7 @@ def _plain(name: str) -> str:
 
 def type_name(lesion_type: LesionType | None) -> str:
     """A lesion type as files name it, "" where it is not known."""
-    return "" if lesion_type is None else lesion_type.name.lower()
+    return "" if lesion_type is None else lesion_type.key
 
 
 def save_annotations(directory: Path, annotated: Annotated) -> None:

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from liverleaf.ingest.collections.case import Annotated
 from liverleaf.measure.enhancement import curve, liver_background
-from liverleaf.study import InputError, LesionTruth, Phase, PhaseImage, Study, Truth, same_grid
+from liverleaf.study import (
+    Annotation,
+    InputError,
+    LesionAnnotation,
+    Phase,
+    PhaseImage,
+    Study,
+    same_grid,
+)
 from liverleaf.terminology import LesionType, Organ
 
 Labels = NDArray[np.uint8]
@@ -103,10 +111,11 @@ def annotate(
         ()
         if lesion_type is None
         else tuple(
-            LesionTruth(int(label), lesion_type, {}) for label in range(1, int(labels.max()) + 1)
+            LesionAnnotation(int(label), lesion_type, {})
+            for label in range(1, int(labels.max()) + 1)
         )
     )
-    truth = Truth(
+    truth = Annotation(
         study.grid.with_array(labels),
         None if organ_map is None else study.grid.with_array(organ_map),
         listed,
@@ -198,7 +207,7 @@ def _one_each(
     return labels
 
 
-def with_curves(study: Study, truth: Truth) -> Truth:
+def with_curves(study: Study, truth: Annotation) -> Annotation:
     """The truth with the mean intensity of each lesion, and the median of the liver around them, in every phase that may be trusted.
 
     A phase that does not show all of a lesion is not in that lesion's curve.

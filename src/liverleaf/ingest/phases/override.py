@@ -15,7 +15,7 @@ from liverleaf.study import InputError, Phase
 NONE = "none"
 """What the table calls a series that is no contrast phase."""
 
-PHASES: dict[str, Phase | None] = {**{phase.name.lower(): phase for phase in Phase}, NONE: None}
+PHASES: dict[str, Phase | None] = {**{phase.key: phase for phase in Phase}, NONE: None}
 SAID = "said by the user's table"
 
 
@@ -176,9 +176,7 @@ def write_phase_table(reports: Sequence[SeriesReport], file: Path) -> None:
             table = csv.writer(stream)
             table.writerow(("study", "series", "number", "description", "phase", "confidence"))
             for report in reports:
-                phase = (
-                    report.phase.name.lower() if report.used and report.phase is not None else NONE
-                )
+                phase = report.phase.key if report.used and report.phase is not None else NONE
                 table.writerow(
                     (
                         report.study,

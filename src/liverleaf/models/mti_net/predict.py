@@ -10,7 +10,7 @@ types.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -42,8 +42,10 @@ from liverleaf.models.calibration import type_set
 from liverleaf.models.checkpoint import load_model
 from liverleaf.models.ensemble import Ensemble
 from liverleaf.models.mti_net.network import Features, MTINet
-from liverleaf.study import InputError, LesionPrediction, Phase, Prediction, Study
-from liverleaf.terminology import MALIGNANT, LesionType
+from liverleaf.prediction import LesionPrediction, Prediction
+from liverleaf.segmentation import Segmentation
+from liverleaf.study import InputError, Phase, Study
+from liverleaf.terminology import MALIGNANT, LesionType, Organ
 
 SLICES_AT_ONCE = 4
 CALIBRATION_SLICES = 16
@@ -189,16 +191,22 @@ class Predictor:
             warnings.append(
                 "no contrast-enhanced phase: lesion calls from a native phase alone are doubtful"
             )
-        patient, malignant = _patient(entries, config.types)
+        patient, malignant = liver_max(entries, config.types)
         return Prediction(
-            liver=_back(found.liver, found.view.grid, study.grid),
-            lesions=_back(found.lesions, found.view.grid, study.grid),
-            lesion_list=tuple(entries),
+            model=self.card.name,
+            segmentation=self._segmentation(found, study),
+            lesions=tuple(entries),
             patient=patient,
             malignant=malignant,
-            model=self.card.name,
             warnings=tuple(warnings),
         )
+
+    def _segmentation(self, found: Looked, study: Study) -> Segmentation:
+        organs = {}
+        if self.card.network_config.masks == 2:
+            organs[Organ.LIVER] = _back(found.liver, found.view.grid, study.grid)
+        lesions = _back(found.lesions, found.view.grid, study.grid)
+        return Segmentation(lesions, organs, source=self.card.name)
 
     def _view(self, study: Study) -> View:
         config = self.card.input_config
@@ -479,26 +487,26 @@ def _fitted(thresholds: Mapping[int, float], scanned: int) -> float:
     return thresholds[max(fitted)] if fitted else 0.0
 
 
-def _patient(
-    lesions: list[LesionPrediction], types: tuple[LesionType, ...]
+def liver_max(
+    lesions: Sequence[LesionPrediction], types: Sequence[LesionType]
 ) -> tuple[dict[LesionType, float], float]:
-    """Per type the largest score x probability over the lesions, after LIDIA's LiverMax; and the same for being malignant.
+    """Per type the largest score x probability over the lesions; and the same for being malignant.
 
-    The probability that the patient has at least one such lesion is no smaller; how much larger
-    depends on how far lesions err together.
+    After LIDIA's LiverMax (Huang et al., MICCAI 2024), which takes the largest probability in a
+    probability map of the liver. The probability that the patient has at least one such lesion is
+    no smaller; how much larger depends on how far lesions err together.
     """
-    patient = {
-        kind: max((e.score * e.type_probabilities[kind] for e in lesions), default=0.0)
-        for kind in types
-    }
-    malignant = max(
-        (
-            e.score * sum(e.type_probabilities[kind] for kind in types if kind in MALIGNANT)
-            for e in lesions
-        ),
-        default=0.0,
-    )
-    return patient, malignant
+
+    def largest(kinds: Sequence[LesionType]) -> float:
+        return max(
+            (
+                (lesion.score or 0.0) * sum((lesion.type_probabilities or {})[k] for k in kinds)
+                for lesion in lesions
+            ),
+            default=0.0,
+        )
+
+    return {kind: largest([kind]) for kind in types}, largest([k for k in types if k in MALIGNANT])
 
 
 def _back(array: NDArray, canonical_grid: hd.Volume, grid: hd.Volume) -> hd.Volume:

@@ -38,13 +38,13 @@ from liverleaf.phantom.physics.signal import (
 )
 from liverleaf.study import (
     REFERENCE_ORDER,
-    LesionTruth,
+    Annotation,
+    LesionAnnotation,
     Modality,
     OnDemand,
     Phase,
     PhaseImage,
     Study,
-    Truth,
 )
 from liverleaf.terminology import Organ
 
@@ -134,7 +134,7 @@ def acquire(
     *,
     case_id: str = "phantom",
     own_grids: bool = False,
-) -> tuple[Study, Truth]:
+) -> tuple[Study, Annotation]:
     """Image a body.
 
     Args:
@@ -196,7 +196,7 @@ def acquire(
     study = Study(protocol.modality, images, case_id=case_id, agent=protocol.agent.name)
     organs = scene.tissue.with_array(organ_values()[scene.tissue.array])
     lesion_list = tuple(
-        LesionTruth(
+        LesionAnnotation(
             label,
             lesion_type,
             {phase: float(means[label]) for phase, means in curves.items()},
@@ -204,7 +204,7 @@ def acquire(
         )
         for label, lesion_type in enumerate(anatomy.lesion_types, start=1)
     )
-    return study, Truth(scene.lesions, organs, lesion_list, liver_curve, OnDemand(shifts))
+    return study, Annotation(scene.lesions, organs, lesion_list, liver_curve, OnDemand(shifts))
 
 
 def _draw_scene(

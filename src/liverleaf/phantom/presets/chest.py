@@ -19,7 +19,7 @@ from liverleaf.phantom.physics.acquisition import ORGANS
 from liverleaf.phantom.physics.kinetics import AGENTS
 from liverleaf.phantom.physics.protocol import Protocol
 from liverleaf.phantom.physics.signal import draw_properties
-from liverleaf.study import LesionTruth, Modality, Phase, PhaseImage, Study, Truth
+from liverleaf.study import Annotation, LesionAnnotation, Modality, Phase, PhaseImage, Study
 from liverleaf.terminology import LesionType, Organ
 
 DIAGNOSES = ("normal", "covid-19", "lung cancer")
@@ -47,7 +47,7 @@ def chest_case(
     shape: tuple[int, int, int],
     spacing_mm: tuple[float, float, float],
     case_id: str,
-) -> tuple[Study, Truth, Protocol]:
+) -> tuple[Study, Annotation, Protocol]:
     """Draw one person's chest CT without contrast agent.
 
     The three diagnoses "normal", "covid-19" and "lung cancer" are equally frequent. Normal lungs
@@ -113,11 +113,11 @@ def chest_case(
     involved, emphysematous = (
         100 * float(n) / max(int(chest.lung.sum()), 1) for n in (sizes[1:].sum(), emphysema.sum())
     )
-    truth = Truth(
+    truth = Annotation(
         volume.with_array(findings.labels),
         volume.with_array(_organs(chest)),
         tuple(
-            LesionTruth(i, LesionType.OTHER, {Phase.PRE: float(curves[i])})
+            LesionAnnotation(i, LesionType.OTHER, {Phase.PRE: float(curves[i])})
             for i in range(1, sizes.size)
         ),
         diagnosis=diagnosis if sizes.size > 1 else "normal",

@@ -35,7 +35,15 @@ from liverleaf.phantom.physics.kinetics import (
 from liverleaf.phantom.physics.motion import draw_motion, forward_shift_mm, resampled
 from liverleaf.phantom.physics.protocol import Protocol
 from liverleaf.phantom.physics.signal import PROPERTIES, draw_properties
-from liverleaf.study import LesionTruth, Modality, OnDemand, Phase, PhaseImage, Study, Truth
+from liverleaf.study import (
+    Annotation,
+    LesionAnnotation,
+    Modality,
+    OnDemand,
+    Phase,
+    PhaseImage,
+    Study,
+)
 from liverleaf.terminology import LesionType
 
 WEEKS: Final = 4
@@ -204,7 +212,7 @@ def rat_case(
     shape: tuple[int, int, int],
     spacing_mm: tuple[float, float, float],
     case_id: str,
-) -> tuple[Study, Truth, Protocol]:
+) -> tuple[Study, Annotation, Protocol]:
     """Simulate one session of one animal: T1w before and after gadobutrol, and T2w (`Study.other`), on one grid.
 
     Anatomy, arm, tumours and fate follow from the seed and the animal; positioning, filling of
@@ -409,7 +417,7 @@ def _image(
     matter: tuple[list[Compartment], NDArray[np.float64]],
     protocol: Protocol,
     case_id: str,
-) -> tuple[Study, Truth]:
+) -> tuple[Study, Annotation]:
     """Put a painted body through the scanner; curves are means of the noise-free, unmoved images."""
     codes = labels * np.uint16(CODES_PER_LESION) + grid.array
     counts = np.bincount(codes.ravel(), minlength=3 * CODES_PER_LESION)
@@ -445,7 +453,7 @@ def _image(
         protocol.noise * float(t2w[Tissue.LIVER, 0]),
     )
     lesion_list = tuple(
-        LesionTruth(
+        LesionAnnotation(
             label,
             LesionType.HCC,
             {phase: float(image[labels == label].mean()) for phase, image in clean.items()},
@@ -460,7 +468,7 @@ def _image(
     study = Study(
         Modality.MR, images, case_id=case_id, agent=protocol.agent.name, other={"t2w": other}
     )
-    truth = Truth(
+    truth = Annotation(
         grid.with_array(labels),
         grid.with_array(organ_values()[grid.array]),
         lesion_list,
