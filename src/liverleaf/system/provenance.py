@@ -22,7 +22,11 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the source tree this package is imported from, "+" when it was changed since; None outside a checkout."""
+    """The commit of the source tree that this package is imported from.
+
+    Returns:
+        Its first 12 digits, with "+" when the tree was changed since; None outside a checkout.
+    """
     source = Path(__file__).parents[1]
     if not _git(source, "ls-files", "--error-unmatch", "__init__.py"):
         return None  # an installed copy that happens to lie inside somebody's repository
