@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
     plasma = parker(time_s - 10) / 0.58
     for name, model in MODEL_FILES.items():
         true = {p.name: 0.3 if "fp" in p.name else 0.1 for p in model.parameters}
-        row = {sought.column: true[sought.name] / sought.unit for sought in model.sought}
+        row = {p.column: true[p.name] / p.unit for p in model.parameters}
         tissue = MODELS[model.model][0](time_s, plasma, **true)
         tables[name] = [
             row | {"t": joined(time_s), model.tissue: joined(tissue), model.plasma: joined(plasma)}
