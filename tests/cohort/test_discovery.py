@@ -218,7 +218,7 @@ def test_other_files_are_counted_by_what_they_are(
         "a zip: there is neither a DICOM nor a NIfTI image in it (files: 1 zip to be unpacked"
         " first)"
     ]
-    assert (refused[0].case_id, str(tmp_path / "tree/outer.zip")) in index.places()
+    assert (refused[0].case_id, str(tmp_path / "tree/outer.zip")) in index.locations()
 
 
 def test_an_input_must_exist(tmp_path: Path) -> None:

@@ -92,6 +92,20 @@ def test_what_nnunet_asks_for(tmp_path: Path, tiny_cohort: Callable[..., Cohort]
     assert set(np.unique(sitk.GetArrayFromImage(labels))) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("name", ["liverleaf", "hepatica"])
+def test_what_version_0_1_wrote_is_read_too(
+    tmp_path: Path, tiny_cohort: Callable[..., Cohort], name: str
+) -> None:
+    cohort = tiny_cohort(tmp_path / "cohort", 2, phases=TWO)
+    export(cohort, out := tmp_path / "Dataset501_Liver")
+    dataset = json.loads((out / "dataset.json").read_text())
+    dataset[name] = dataset.pop("liverleaf")  # version 0.1 wrote it as hepatica
+    (out / "dataset.json").write_text(json.dumps(dataset))
+    case = next(iter(cases_of("nnunet", out)))
+    assert tuple(case.read().study.phases) == TWO
+    assert case.subject_id.endswith(cohort.records[0].subject_id)
+
+
 def test_splits_keep_subjects_together(tmp_path: Path, tiny_cohort: Callable[..., Cohort]) -> None:
     cohort = tiny_cohort(tmp_path / "cohort", 7, phases=TWO)
     export(cohort, tmp_path / "Dataset501_Liver", seed=3)
@@ -105,7 +119,9 @@ def test_splits_keep_subjects_together(tmp_path: Path, tiny_cohort: Callable[...
         }
 
 
-def test_missing_phases_truth_and_subjects_are_told(tmp_path: Path, tiny_case: Callable) -> None:
+def test_missing_phases_annotations_and_subjects_are_warned_of(
+    tmp_path: Path, tiny_case: Callable
+) -> None:
     for seed, phases in enumerate([TWO, TWO, (Phase.PORTAL,)]):
         study, truth = tiny_case(seed, phases=phases)
         save_case(tmp_path / f"cohort/case-{seed:02d}", study, None if seed == 1 else truth)
@@ -122,7 +138,9 @@ def test_missing_phases_truth_and_subjects_are_told(tmp_path: Path, tiny_case: C
     assert any(
         "1 of 2 cases lack an outlined liver or its lesions" in note for note in done.warnings
     )
-    assert any("5 folds need 5 subjects with truth, there are 1" in note for note in done.warnings)
+    assert any(
+        "5 folds need 5 subjects with an annotation, there are 1" in note for note in done.warnings
+    )
     assert not (tmp_path / "Dataset001_B/splits_final.json").exists()
     (unlabelled,) = (
         case for case in cases_of("nnunet", tmp_path / "Dataset001_B") if "case-01" in case.case_id
@@ -214,7 +232,7 @@ def test_datasets_of_others(tmp_path: Path, dataset: dict, phases: tuple[Phase, 
     assert any("taken for portal venous" in note for note in read.study.warnings) == guessed
 
 
-def test_channels_that_are_no_phase_are_told(tmp_path: Path) -> None:
+def test_channels_that_are_no_phase_are_warned_of(tmp_path: Path) -> None:
     write_raw(
         tmp_path / "Dataset003_Liver",
         {"channel_names": {"0": "portal", "1": "ADC"}, "labels": PLAIN},
@@ -263,8 +281,8 @@ def test_the_command(tmp_path: Path, tiny_cohort: Callable[..., Cohort]) -> None
         app, ["export", str(tmp_path / "cohort"), "--out", str(out), "--phase", "portal"]
     )
     assert done.exit_code == 0, done.output
-    assert done.output.startswith("2 cases to train on and 0 without truth")
-    assert "warning: 5 folds need 5 subjects with truth, there are 1" in done.output
+    assert done.output.startswith("2 cases to train on and 0 without annotation")
+    assert "warning: 5 folds need 5 subjects with an annotation, there are 1" in done.output
 
 
 def test_lesions_of_another_organ_are_no_labels(

@@ -1,4 +1,7 @@
-"""Folders, zips and files in any mix in; an index on disk of the studies in them, each with its files and its pseudonyms, out."""
+"""Discovery of the studies in folders, zips and files in any mix.
+
+An index on disk comes out: each study with its files, under its pseudonyms.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ from liverleaf.ingest.dicom.frames import DAMAGED, DICOMDIR, check_begins_as_dic
 from liverleaf.ingest.nifti import is_mask, is_nifti
 from liverleaf.storage.case_folder import CASE_FILE
 from liverleaf.study import InputError
+from liverleaf.system.progress import Progress, silent
 
 HEADER_BYTES = 2**20
 """What is read of a file inside a zip: the attributes needed stand in its beginning."""
@@ -31,23 +35,27 @@ HEADER_BYTES = 2**20
 READ_TAGS = [
     tag
     for keyword in (
-        *(
-            "SpecificCharacterSet",
-            "ImageType",
-            "SOPClassUID",
-            "Modality",
-            "SeriesDescription",
-            "PatientName",
-            "PatientID",
-        ),
-        *("StudyInstanceUID", "SOPInstanceUID", "BurnedInAnnotation", "DirectoryRecordSequence"),
+        "SpecificCharacterSet",
+        "ImageType",
+        "SOPClassUID",
+        "Modality",
+        "SeriesDescription",
+        "PatientName",
+        "PatientID",
+        "StudyInstanceUID",
+        "SOPInstanceUID",
+        "BurnedInAnnotation",
+        "DirectoryRecordSequence",
     )
     if (tag := tag_for_keyword(keyword)) is not None
 ]
 TRUTH_FILE = "truth.json"
-TOO_FAR = 0x00280302
+"""What the phantom writes beside its DICOM series."""
+
+FIRST_TAG_UNREAD = 0x00280302
+"""Reading a header stops here: the tag after BurnedInAnnotation, the last one needed."""
+
 NO_IMAGE = "there is neither a DICOM nor a NIfTI image in it"
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -87,17 +95,24 @@ class FoundStudy:
 
 
 class StudyIndex:
-    """The studies found so far, in a file: memory does not grow with their number. It holds paths and pseudonyms, no patient's data."""
+    """The studies found so far, in a file, so that memory does not grow with their number.
+
+    It holds paths and pseudonyms, no patient's data.
+    """
 
     def __init__(self, file: Path) -> None:
         self._database = sqlite3.connect(file, isolation_level=None)
         self._database.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4096; BEGIN;CREATE"
-            " TABLE study(case_id TEXT PRIMARY KEY, subject_id TEXT) WITHOUT ROWID;CREATE TABLE"
-            " place(case_id TEXT, path TEXT, PRIMARY KEY(case_id, path)) WITHOUT ROWID;CREATE TABLE"
-            " file(case_id TEXT, archive TEXT, name TEXT, image TEXT, size INT, PRIMARY"
-            " KEY(case_id, archive, name))WITHOUT ROWID;CREATE TABLE left_out(case_id TEXT, reason"
-            " TEXT, files INT, PRIMARY KEY(case_id, reason)) WITHOUT ROWID;"
+            """
+            PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4096; BEGIN;
+            CREATE TABLE study(case_id TEXT PRIMARY KEY, subject_id TEXT) WITHOUT ROWID;
+            CREATE TABLE location(case_id TEXT, path TEXT, PRIMARY KEY(case_id, path))
+                WITHOUT ROWID;
+            CREATE TABLE file(case_id TEXT, archive TEXT, name TEXT, image TEXT, size INT,
+                PRIMARY KEY(case_id, archive, name)) WITHOUT ROWID;
+            CREATE TABLE left_out(case_id TEXT, reason TEXT, files INT,
+                PRIMARY KEY(case_id, reason)) WITHOUT ROWID;
+            """
         )
         self.ignored = Counter[str]()
         """Number of files that are neither DICOM nor NIfTI images, by what they are instead."""
@@ -106,14 +121,22 @@ class StudyIndex:
         self,
         case_id: str,
         subject_id: str,
-        place: PurePath,
+        folder: PurePath,
         source: Source | None,
         left_out: str = "",
     ) -> None:
-        """Note a file of a study and the folder it lies in, or, with a reason, that one was left out."""
+        """Note a file of a study and the folder or zip it lies in.
+
+        Args:
+            case_id: pseudonym of the study.
+            subject_id: pseudonym of the patient.
+            folder: where the file lies.
+            source: the file, None for one that is left out.
+            left_out: why it is.
+        """
         self._database.execute("INSERT OR IGNORE INTO study VALUES(?, ?)", (case_id, subject_id))
         self._database.execute(
-            "INSERT OR IGNORE INTO place VALUES(?, ?)", (case_id, os.fsencode(place))
+            "INSERT OR IGNORE INTO location VALUES(?, ?)", (case_id, os.fsencode(folder))
         )
         if source is not None:
             row = (
@@ -155,37 +178,37 @@ class StudyIndex:
                 (case_id,),
             )
             left_out = Counter(dict(reasons.fetchall()))
-            said = in_words(left_out)
-            if sources:
-                notes = (
-                    (
-                        (
-                            f"left out {left_out.total()} of {len(sources) + left_out.total()}"
-                            f" files: {said}"
-                        ),
-                    )
-                    if left_out
-                    else ()
-                )
-                yield FoundStudy(case_id, subject_id, sources, notes)
-            else:
-                one = (
-                    next(iter(left_out))
-                    if left_out.total() == 1
-                    else f"none of its files can be used: {said}"
-                )
-                yield FoundStudy(case_id, subject_id, (), refused=one)
+            yield _found_study(case_id, subject_id, sources, left_out)
 
-    def places(self) -> Iterator[tuple[str, str]]:
-        """The pseudonym of every study, those that are refused included, with each folder or zip that holds files of it."""
+    def locations(self) -> Iterator[tuple[str, str]]:
+        """The pseudonym of every study with each folder or zip that holds files of it.
+
+        Studies that are refused are included.
+        """
         for case_id, path in self._database.execute(
-            "SELECT case_id, path FROM place ORDER BY case_id, path"
+            "SELECT case_id, path FROM location ORDER BY case_id, path"
         ):
             yield case_id, os.fsdecode(path)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._database.close()
+
+
+def _found_study(
+    case_id: str, subject_id: str, sources: tuple[Source, ...], left_out: Counter[str]
+) -> FoundStudy:
+    """A study with a note of the files that were left out, or refused where all were."""
+    reasons = counts_in_words(left_out)
+    if not sources:
+        only_one = left_out.total() == 1
+        reason = next(iter(left_out)) if only_one else f"none of its files can be used: {reasons}"
+        return FoundStudy(case_id, subject_id, (), refused=reason)
+    if not left_out:
+        return FoundStudy(case_id, subject_id, sources)
+    files = len(sources) + left_out.total()
+    note = f"left out {left_out.total()} of {files} files: {reasons}"
+    return FoundStudy(case_id, subject_id, sources, (note,))
 
 
 def discover(
@@ -194,7 +217,7 @@ def discover(
     pseudonyms: Pseudonyms,
     *,
     skip: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Find the studies in any mix of folders (nested), zips and files.
 
@@ -207,12 +230,12 @@ def discover(
         index: where the studies go.
         pseudonyms: of studies and patients.
         skip: a folder that is not looked into.
-        progress: called with the number of files seen.
+        progress: called with (what, files seen, 0).
 
     Raises:
         InputError: an input does not exist.
     """
-    finder = _Finder(index, pseudonyms, progress or _silent)
+    finder = _Finder(index, pseudonyms, progress)
     for path in inputs:
         if not path.exists():
             raise InputError(f"{path} does not exist; give folders, zips or files")
@@ -230,7 +253,7 @@ def discover(
 
 @dataclass
 class _Finder:
-    """Puts files into the index; `seen` counts them."""
+    """Puts the files it is given into the index; `seen` counts them."""
 
     index: StudyIndex
     pseudonyms: Pseudonyms
@@ -284,7 +307,7 @@ class _Finder:
             self._nifti(folder, sources)
         ignored = self.index.ignored - before
         if ignored.total() == self.seen - seen:
-            self.refuse(archive, f"a zip: {NO_IMAGE} (files: {in_words(ignored)})")
+            self.refuse(archive, f"a zip: {NO_IMAGE} (files: {counts_in_words(ignored)})")
 
     def _source(self, file: PurePath, size: int, archive: Path | None = None) -> Source:
         return Source(str(file), archive, self.pseudonyms.image(f"name {file.name}"), size)
@@ -318,7 +341,7 @@ class _Finder:
     def _count(self) -> None:
         self.seen += 1
         if self.seen % 100 == 0:
-            self.progress(self.seen)
+            self.progress("looking for studies", self.seen, 0)
 
 
 def _folders(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[str]]]:
@@ -350,7 +373,7 @@ def _header_of(file: Path) -> Dataset:
 
 
 def _header(stream: BinaryIO) -> Dataset:
-    """The attributes that tell study, patient and kind of object.
+    """The attributes that identify study, patient and kind of object.
 
     Raises:
         InputError: this is no DICOM object; the message is what it is instead.
@@ -360,7 +383,7 @@ def _header(stream: BinaryIO) -> Dataset:
     try:
         header = read_partial(
             stream,
-            lambda tag, _vr, _length: tag >= TOO_FAR,
+            lambda tag, _vr, _length: tag >= FIRST_TAG_UNREAD,
             force=True,
             specific_tags=list(READ_TAGS),
         )
@@ -376,18 +399,14 @@ def _header(stream: BinaryIO) -> Dataset:
     return header
 
 
-def in_words(counts: Counter[str]) -> str:
+def counts_in_words(counts: Counter[str]) -> str:
     """Kinds of files as words: "2 not DICOM, 1 DICOMDIR"."""
     return ", ".join(f"{files} {kind}" for kind, files in counts.most_common()) or "none"
 
 
 def _bids_subject(folder: PurePath) -> str:
-    """What identifies a subject in a tree that is ordered as BIDS wants it (sub-01/ses-02/anat), "" elsewhere."""
+    """What identifies a subject in a BIDS tree (sub-01/ses-02/anat), "" elsewhere."""
     for depth, part in enumerate(folder.parts):
         if re.fullmatch(r"sub-[A-Za-z0-9]+", part):
             return f"path {PurePath(*folder.parts[: depth + 1])}"
     return ""
-
-
-def _silent(_seen: int) -> None:
-    """No progress wanted."""
