@@ -20,7 +20,7 @@ from liverleaf.measure.findings import measure
 from liverleaf.models import checkpoint
 from liverleaf.models.mti_net.predict import Predictor
 from liverleaf.registration.align import register_phases
-from liverleaf.registration.quality import judged
+from liverleaf.registration.quality import assess_alignment
 from liverleaf.segmentation import Segmentation
 from liverleaf.storage.volumes import save_volume
 from liverleaf.study import InputError, Study
@@ -118,7 +118,7 @@ def analyze(
     stages.seconds["predicting"] -= predictor.network_s
     with stages.stage("measuring"):
         if segmentation is not None and segmentation.liver is not None:
-            study = judged(registration, segmentation.liver)
+            study = assess_alignment(registration, within=segmentation.liver)
         findings = measure(study, segmentation, prediction)
     with replaced_directory(out) if replacing else new_directory(out) as folder:
         with stages.stage("writing masks"):

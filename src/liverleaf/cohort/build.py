@@ -39,7 +39,7 @@ from liverleaf.ingest.deidentify.dicom import (
     write_key,
 )
 from liverleaf.ingest.reader import PhaseRow, read_phase_table, read_study
-from liverleaf.registration.align import register
+from liverleaf.registration.align import register_phases
 from liverleaf.storage.case_folder import COHORT_FILE, save_case
 from liverleaf.study import InputError, Study
 from liverleaf.system.files import PARTIAL
@@ -397,9 +397,10 @@ def _imported(found: CollectionCase, case: Path) -> tuple[Study, int]:
     """Write the case folder of a collection's study: its phases on one grid, with its truth or what is known of it."""
     annotated = found.read()
     notes = (*found.notes, *annotated.study.warnings)
-    study = register(
-        replace(annotated.study, case_id=found.case_id, subject_id=found.subject_id, warnings=notes)
+    named = replace(
+        annotated.study, case_id=found.case_id, subject_id=found.subject_id, warnings=notes
     )
+    study = register_phases(named).study
     save_case(case, study, None if annotated.truth is None else with_curves(study, annotated.truth))
     save_annotations(case, annotated)
     return study, 0
