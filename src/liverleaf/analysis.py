@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from liverleaf.measure.findings import measure
 from liverleaf.models import checkpoint
 from liverleaf.models.mti_net.predict import Predictor
 from liverleaf.registration.align import register_phases
-from liverleaf.registration.quality import judged
+from liverleaf.registration.quality import assess_alignment
 from liverleaf.segmentation import Segmentation
 from liverleaf.storage.volumes import save_volume
 from liverleaf.study import InputError, Study
@@ -34,6 +35,9 @@ WRITTEN = frozenset(
     {"findings.json", "lesions.nii.gz", "liver.nii.gz", SEG_FILE, "report.html", "figures"}
 )
 """All that a finished folder may hold."""
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -60,6 +64,7 @@ class Stages:
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
+        logger.info("%s took %.1f s", name, self.seconds[name])
         if measurable:
             self.memory_mb[name] = resident_mb("VmHWM")
 
@@ -118,7 +123,7 @@ def analyze(
     stages.seconds["predicting"] -= predictor.network_s
     with stages.stage("measuring"):
         if segmentation is not None and segmentation.liver is not None:
-            study = judged(registration, segmentation.liver)
+            study = assess_alignment(registration, within=segmentation.liver)
         findings = measure(study, segmentation, prediction)
     with replaced_directory(out) if replacing else new_directory(out) as folder:
         with stages.stage("writing masks"):

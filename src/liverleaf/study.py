@@ -20,7 +20,10 @@ from liverleaf.terminology import LesionType, PhaseName
 
 
 class InputError(ValueError):
-    """Something is wrong with what the user gave; the message says what, where and what to do, in one line, and names no patient."""
+    """Something is wrong with what the user gave.
+
+    The message says what, where and what to do, in one line, and names no patient.
+    """
 
 
 Key = TypeVar("Key")
@@ -105,7 +108,7 @@ class Phase(IntEnum):
 
 
 REFERENCE_ORDER = (Phase.PORTAL, Phase.DELAYED, Phase.ARTERIAL, Phase.HEPATOBILIARY, Phase.PRE)
-"""The first of these that a study has is its reference phase: masks lie on that phase's own grid."""
+"""The first of these that a study has is its reference phase: masks lie on its own grid."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,7 @@ class Study:
 
     @property
     def on_one_grid(self) -> bool:
-        """Whether every phase has the reference's shape and affine, to 0.01 mm over the whole volume."""
+        """Whether every phase has the reference's shape and affine, to 0.01 mm everywhere."""
         return all(same_grid(image.volume, self.grid) for image in self.phases.values())
 
 
@@ -230,7 +233,7 @@ def same_grid(
     *,
     tolerance_mm: float = 0.01,
 ) -> bool:
-    """Whether two grids have one shape and put every voxel in one place, to `tolerance_mm` at the far corner."""
+    """Whether two grids have one shape and put every voxel in one place, to `tolerance_mm`."""
     if a.spatial_shape != b.spatial_shape:
         return False
     far = np.array([*a.spatial_shape, 1.0])
@@ -264,7 +267,7 @@ class Annotation:
 
     Attributes:
         lesions: uint16 instance labels, 0 outside lesions.
-        organs: uint8 values of `labels.Organ`; lesion voxels are Organ.LIVER.
+        organs: uint8 values of `terminology.Organ`; lesion voxels are Organ.LIVER.
         lesion_list: one entry per label.
         liver_curve: noise-free mean intensity of the lesion-free liver parenchyma per phase.
         displacement_mm: per phase, the (Z, Y, X, 3) float32 LPS shift from a point of the reference

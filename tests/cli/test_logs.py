@@ -67,6 +67,25 @@ def test_the_log_of_a_cohort_names_nobody(
     assert not any(secret in written for secret in secrets)
 
 
+def test_the_log_of_an_analysis_tells_its_stages_and_names_nobody(
+    liverleaf: Callable[..., Any],
+    study: Path,
+    models: Path,
+    one_phase: None,
+    tmp_path: Path,
+    secrets: tuple[str, ...],
+) -> None:
+    log = tmp_path / "run.log"
+    out = tmp_path / "out"
+    done = liverleaf("analyze", study, "--out", out, "--model", models / "ct", "--log-file", log)
+    assert done.code == 0
+    written = log.read_text(encoding="utf-8").lower()
+    stages = ("reading", "registering", "predicting", "measuring", "writing masks")
+    assert all(f"{stage} took " in written for stage in stages)
+    assert "ct study, 1 phases, model tiny-ct: " in written
+    assert not any(secret in written for secret in secrets)
+
+
 def test_a_log_that_cannot_be_written_is_explained(
     liverleaf: Callable[..., Any], assert_one_line: Callable[..., None], tmp_path: Path
 ) -> None:

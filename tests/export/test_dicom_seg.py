@@ -20,7 +20,9 @@ from liverleaf.export.dicom_seg import (
     complete_headers,
     write_seg,
 )
+from liverleaf.segmentation import Segmentation
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study, same_grid
+from liverleaf.terminology import Organ
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 SHAPE = (5, 12, 9)
@@ -113,6 +115,10 @@ def masks(volume: hd.Volume) -> tuple[hd.Volume, hd.Volume]:
     lesions[2, 3, 2:4] = 1
     lesions[2:4, 6:9, 4:7] = 4
     return volume.with_array(liver), volume.with_array(lesions)
+
+
+def drawn(liver: hd.Volume, lesions: hd.Volume, source: str) -> Segmentation:
+    return Segmentation(lesions, {Organ.LIVER: liver}, source)
 
 
 def written(path: Path, source: Study) -> hd.seg.Segmentation:
@@ -312,16 +318,19 @@ def test_unusable_headers_are_refused_in_one_line(
 
 
 def test_empty_masks_are_refused(tmp_path: Path) -> None:
-    empty = grid().with_array(np.zeros(SHAPE, np.uint16))
+    nothing = (
+        grid().with_array(np.zeros(SHAPE, bool)),
+        grid().with_array(np.zeros(SHAPE, np.uint16)),
+    )
     with pytest.raises(InputError, match="nothing to segment"):
-        write_seg(tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn(empty, empty, "m"))
+        write_seg(tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn(*nothing, "m"))
 
 
 def test_masks_on_another_grid_are_a_programming_error(tmp_path: Path) -> None:
     liver, lesions = masks(grid())
-    with pytest.raises(ValueError, match="lesions must lie on the reference phase's grid"):
+    with pytest.raises(ValueError, match="masks must lie on the reference phase's grid"):
         write_seg(
-            tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn(liver, lesions[1:], "m")
+            tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn(liver[1:], lesions[1:], "m")
         )
 
 

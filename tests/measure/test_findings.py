@@ -64,10 +64,10 @@ def prediction_of(liver=None, labels=None, **changes) -> Prediction:
     listed = tuple(
         LesionPrediction(
             label=int(label),
+            score=0.87654321,
             type_probabilities={LesionType.CYST: 0.1, LesionType.HCC: 0.9},
             type_set=(LesionType.HCC, LesionType.FNH),
             curve={Phase.PORTAL: 101.23456, Phase.ARTERIAL: np.nan},
-            score=0.87654321,
         )
         for label in np.unique(labels[labels > 0])
     )
@@ -83,8 +83,15 @@ def prediction_of(liver=None, labels=None, **changes) -> Prediction:
     return replace(made, **changes)
 
 
+def measured(
+    study: Study, prediction: Prediction, provenance: Provenance | None = None
+) -> Findings:
+    """What a model outlined, measured."""
+    return measure(study, prediction.segmentation, prediction, provenance=provenance)
+
+
 def test_a_carcinoma_measured() -> None:
-    found = measure(study_of(agent="iodine"), prediction_of())
+    found = measured(study_of(agent="iodine"), prediction_of())
     lesion = found.lesions[0]
     assert lesion.curve.mean == {"pre": 45.0, "arterial": 105.0, "portal": 100.0, "delayed": 75.0}
     assert lesion.curve.unit == "HU"
@@ -118,20 +125,20 @@ def test_a_carcinoma_measured() -> None:
 
 def test_sizes_and_places() -> None:
     liver, labels = masks()
-    ball, voxel = measure(study_of(), prediction_of()).lesions
+    ball, voxel = measured(study_of(), prediction_of()).lesions
     assert ball.bbox == ((5, 12), (14, 27), (10, 23))
     assert ball.volume_ml == round(np.sum(labels == 1) * 6.75 / 1000, 3)
     assert ball.long_axis_mm == pytest.approx(18, abs=1.5)
     assert ball.centroid_mm == tuple(np.round(affine() @ [8, 20, 16, 1], 1)[:3])
     assert (voxel.long_axis_mm, voxel.short_axis_mm, voxel.volume_ml) == (1.5, 1.5, 0.007)
     assert voxel.capsule_distance_mm == 7.5  # column 36; the liver's last is 41
-    assert measure(study_of(), prediction_of()).liver.volume_ml == round(
+    assert measured(study_of(), prediction_of()).liver.volume_ml == round(
         liver.sum() * 6.75 / 1000, 3
     )
 
 
 def test_mr_is_relative() -> None:
-    lesion = measure(study_of(modality=Modality.MR), prediction_of()).lesions[0]
+    lesion = measured(study_of(modality=Modality.MR), prediction_of()).lesions[0]
     assert lesion.curve.unit == "a.u."
     assert lesion.wash_in == WashIn(
         enhancement=60 / 45, against_liver=60 / 45 - 15 / 55, unit="fraction of pre"
@@ -142,7 +149,7 @@ def test_mr_is_relative() -> None:
 
 def test_gadoxetate_is_read_in_the_portal_phase() -> None:
     wash_out = (
-        measure(study_of(modality=Modality.MR, agent="gadoxetate"), prediction_of())
+        measured(study_of(modality=Modality.MR, agent="gadoxetate"), prediction_of())
         .lesions[0]
         .wash_out
     )
@@ -187,13 +194,13 @@ def reaching_the_border() -> Prediction:
     ids=["no arterial", "no pre", "one phase", "distrusted", "border"],
 )
 def test_lesions_are_warned_about(study, prediction, warning) -> None:
-    assert any(warning in text for text in measure(study, prediction).lesions[0].warnings)
+    assert any(warning in text for text in measured(study, prediction).lesions[0].warnings)
 
 
 def test_a_small_lesion_is_warned_about() -> None:
     assert [
         any("smaller than 113 mm3" in text for text in lesion.warnings)
-        for lesion in measure(study_of(), prediction_of()).lesions
+        for lesion in measured(study_of(), prediction_of()).lesions
     ] == [
         False,
         True,
@@ -201,7 +208,7 @@ def test_a_small_lesion_is_warned_about() -> None:
 
 
 def test_a_distrusted_phase_is_left_out_of_everything_measured() -> None:
-    found = measure(distrusted(), prediction_of())
+    found = measured(distrusted(), prediction_of())
     lesion = found.lesions[0]
     assert "arterial" not in lesion.curve.mean
     assert lesion.liver_curve is not None
@@ -218,27 +225,27 @@ def test_a_phase_that_does_not_cover_the_lesion() -> None:
     cut = study.phases[Phase.DELAYED].volume.array.copy()
     cut[:9] = np.nan
     phases = {**study.phases, Phase.DELAYED: PhaseImage(volume(cut))}
-    lesion = measure(replace(study, phases=phases), prediction_of()).lesions[0]
+    lesion = measured(replace(study, phases=phases), prediction_of()).lesions[0]
     assert list(lesion.curve.mean) == ["pre", "arterial", "portal"]
     assert any("delayed phase does not cover the lesion" in text for text in lesion.warnings)
 
 
 def test_one_phase_has_no_wash_in_or_wash_out_invented() -> None:
-    lesion = measure(study_of((Phase.ARTERIAL,)), prediction_of()).lesions[0]
+    lesion = measured(study_of((Phase.ARTERIAL,)), prediction_of()).lesions[0]
     assert lesion.wash_in is None
     assert lesion.wash_out is None
 
 
 def test_nothing_found_is_a_result() -> None:
     nothing = np.zeros(SHAPE, bool)
-    found = measure(study_of(), prediction_of(nothing, nothing.astype(np.uint16)))
+    found = measured(study_of(), prediction_of(nothing, nothing.astype(np.uint16)))
     assert found.lesions == ()
     assert found.liver.volume_ml == 0
     assert any("No liver was found" in text for text in found.warnings)
 
 
 def test_lesions_without_a_liver_are_still_measured() -> None:
-    lesion = measure(study_of(), prediction_of(np.zeros(SHAPE, bool))).lesions[0]
+    lesion = measured(study_of(), prediction_of(np.zeros(SHAPE, bool))).lesions[0]
     assert lesion.liver_curve is None
     assert lesion.capsule_distance_mm is None
     assert lesion.wash_in is not None
@@ -248,7 +255,7 @@ def test_lesions_without_a_liver_are_still_measured() -> None:
 
 
 def test_a_liver_cut_by_the_images_is_warned_about() -> None:
-    found = measure(study_of(), prediction_of(np.ones(SHAPE, bool)))
+    found = measured(study_of(), prediction_of(np.ones(SHAPE, bool)))
     assert any("The liver reaches the edge" in text for text in found.warnings)
 
 
@@ -256,37 +263,46 @@ def test_a_liver_cut_by_the_images_is_warned_about() -> None:
     ("prediction", "message"),
     [
         (
-            prediction_of(
-                lesions=hd.Volume(array=masks()[1], affine=np.eye(4), coordinate_system="PATIENT")
+            Prediction(
+                "elsewhere",
+                Segmentation(
+                    hd.Volume(masks()[1], np.eye(4), "PATIENT"), organs={}, source="elsewhere"
+                ),
             ),
-            "lesions mask does not lie",
+            "do not lie on the grid of the portal venous phase",
         ),
-        (prediction_of(lesion_list=()), r"labels \[1, 2\], the lesion list \[\]"),
+        (
+            prediction_of(lesions=(LesionPrediction(1), LesionPrediction(3))),
+            r"labels \[1, 2\], the prediction \[1, 3\]",
+        ),
     ],
+    ids=["another grid", "other lesions"],
 )
 def test_what_does_not_belong_together_is_refused(prediction, message) -> None:
     with pytest.raises(ValueError, match=message):
-        measure(study_of(), prediction)
+        measured(study_of(), prediction)
 
 
 def test_phases_on_other_grids_are_refused() -> None:
     study = study_of()
     moved = hd.Volume(array=study.grid.array, affine=np.eye(4), coordinate_system="PATIENT")
     with pytest.raises(ValueError, match="register the study first"):
-        measure(
+        measured(
             replace(study, phases={**study.phases, Phase.PRE: PhaseImage(moved)}), prediction_of()
         )
 
 
 def test_measuring_again_gives_the_same_text() -> None:
     provenance = Provenance(versions={"liverleaf": "0.1.0"}, seconds={"read": 1.234})
-    first, again = (measure(distrusted(), prediction_of(), provenance=provenance) for _ in range(2))
+    first, again = (
+        measured(distrusted(), prediction_of(), provenance=provenance) for _ in range(2)
+    )
     assert first.to_json() == again.to_json()
     assert Findings.model_validate_json(first.to_json()) == first
 
 
 def test_provenance_can_come_later() -> None:
-    found = measure(study_of(), prediction_of())
+    found = measured(study_of(), prediction_of())
     assert found.provenance is None
     later = found.model_copy(update={"provenance": Provenance(versions={})})
     assert json.loads(later.to_json())["provenance"]["versions"] == {}

@@ -1,6 +1,7 @@
 """The commands about one study: `liverleaf analyze` and `liverleaf inspect`."""
 
 # Without `from __future__ import annotations`, as in app.py.
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,8 @@ from liverleaf.cli.console import (
 if TYPE_CHECKING:
     from liverleaf.findings import Findings, LesionRecord
     from liverleaf.ingest.dicom.series import SeriesReport
+
+logger = logging.getLogger(__name__)
 
 analyze_commands = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -80,6 +83,14 @@ def analyze(
             phases=phases,
             progress=progress,
         )
+    logger.info(
+        "%s study, %d phases, model %s: %d lesions, %d warnings",
+        findings.study.modality,
+        len(findings.study.phases),
+        findings.model,
+        len(findings.lesions),
+        len(findings.study.warnings) + len(findings.warnings),
+    )
     if as_json:
         typer.echo(findings.to_json(), nl=False)
     else:

@@ -26,7 +26,7 @@ from liverleaf.ingest.collections.case import save_annotations
 from liverleaf.ingest.collections.truth import with_curves
 from liverleaf.ingest.deidentify.dicom import deidentify, without_identity
 from liverleaf.ingest.reader import read_study
-from liverleaf.registration.align import register
+from liverleaf.registration.align import register_phases
 from liverleaf.storage.case_folder import save_case
 from liverleaf.study import InputError, Study
 from liverleaf.system.files import PARTIAL
@@ -125,9 +125,9 @@ def _write_collection_case(found: CollectionCase, case: Path) -> Study:
     """Write the case folder of a collection's study: its phases on one grid, its annotation."""
     annotated = found.read()
     notes = (*found.notes, *annotated.study.warnings)
-    study = register(
+    study = register_phases(
         replace(annotated.study, case_id=found.case_id, subject_id=found.subject_id, warnings=notes)
-    )
+    ).study
     save_case(case, study, None if annotated.truth is None else with_curves(study, annotated.truth))
     save_annotations(case, annotated)
     return study

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from liverleaf.cohort.index import Cohort
 from liverleaf.ingest.collections.nnunet import DATASET_FILE, LiverleafRecord
-from liverleaf.registration.align import register
+from liverleaf.registration.align import register_phases
 from liverleaf.storage.case_folder import load_case
 from liverleaf.storage.volumes import save_volume
 from liverleaf.study import Annotation, InputError, Modality, Phase
@@ -149,7 +149,7 @@ def _write_case(case: Path, channels: Sequence[Phase], folder: Path) -> tuple[bo
         study, phases={phase: study.phases[phase] for phase in study.phases if phase in needed}
     )
     if not study.on_one_grid:
-        study = register(study)
+        study = register_phases(study).study
     labels = _label_map(annotation)
     if labels is not None:
         save_volume(folder / f"labelsTr/{study.case_id}.nii.gz", study.grid.with_array(labels))

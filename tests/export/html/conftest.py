@@ -37,7 +37,7 @@ TIMES_S = {
 ALL_FOUR = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
 SHAPE = (20, 48, 44)
 
-Case = tuple[Study, Prediction, Findings]
+Case = tuple[Study, Segmentation, Findings]
 
 
 def axial_affine(spacing_mm: tuple[float, float, float] = (5.0, 3.0, 4.0)) -> np.ndarray:
@@ -60,7 +60,7 @@ def _labels(count: int) -> np.ndarray:
 
 @pytest.fixture
 def make_case() -> Callable[..., Case]:
-    """Build a study, a prediction and findings; `volume` turns an array into a `highdicom.Volume`."""
+    """Build a study, a segmentation and findings; `volume` turns an array into a `highdicom.Volume`."""
 
     def make(
         lesions: int = 2,
@@ -117,6 +117,6 @@ def make_case() -> Callable[..., Case]:
             weights_sha256="f" * 64,
             seconds={"network": 1.5},
         )
-        return study, prediction, measure(study, prediction, provenance=provenance)
+        return study, segmentation, measure(study, segmentation, prediction, provenance=provenance)
 
     return make

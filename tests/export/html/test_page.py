@@ -1,6 +1,7 @@
 """The page holds all that was found and doubted, loads nothing, and stands any text and any number of lesions."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ from liverleaf.export.html import page
 from liverleaf.export.html.page import write_report
 from liverleaf.findings import Findings
 from liverleaf.study import Modality, Phase
+from liverleaf.terminology import Organ
 
 WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 VOID = {"meta", "input", "img", "br", "hr"}
@@ -44,11 +46,11 @@ class _Balance(HTMLParser):
 
 
 def _write(path: Path, case: tuple) -> str:
-    study, prediction, findings = case
+    study, segmentation, findings = case
     written = write_report(
         path / "report.html",
         study=study,
-        prediction=prediction,
+        segmentation=segmentation,
         findings=findings,
         analysed_at=WHEN,
     )
@@ -169,16 +171,13 @@ def test_no_lesion_is_said_plainly_and_the_liver_shown(tmp_path: Path, make_case
 
 
 def test_no_liver_is_said_plainly(tmp_path: Path, make_case) -> None:
-    study, prediction, findings = make_case(0)
-    nothing = prediction.segmentation.liver.with_array(
-        np.zeros_like(prediction.segmentation.liver.array)
-    )
+    study, segmentation, findings = make_case(0)
+    grid = study.grid
+    nothing = {Organ.LIVER: grid.with_array(np.zeros(grid.spatial_shape, bool))}
     findings = findings.model_copy(
         update={"liver": findings.liver.model_copy(update={"volume_ml": 0.0}), "provenance": None}
     )
-    html = _write(
-        tmp_path, (study, type(prediction)(**{**vars(prediction), "liver": nothing}), findings)
-    )
+    html = _write(tmp_path, (study, replace(segmentation, organs=nothing), findings))
     _check(html)
     assert "No lesions were found; no liver was found" in _text(html)
 

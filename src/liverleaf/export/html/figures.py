@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import find_contours
 
-from liverleaf.measure.lesions import extent
+from liverleaf.measure.lesions import bounding_box
 from liverleaf.segmentation import Segmentation
 from liverleaf.study import Modality, Phase, Study, same_grid
 from liverleaf.terminology import LESION_COLOURS, LIVER_COLOUR
@@ -239,7 +239,7 @@ def _window(
     """One window for all phases: fixed for CT, robust percentiles of the box around the liver for MR."""
     if modality is Modality.CT:
         return Window(*CT_WINDOW_HU)
-    box = extent(liver) or (slice(None),) * 3
+    box = bounding_box(liver) or (slice(None),) * 3
     pooled = np.concatenate([image[box][:, ::2, ::2].ravel() for image in images.values()])
     low, high = np.nanpercentile(pooled, MR_WINDOW_PERCENTILES)
     return Window(float(low), float(max(high, low + 1e-6)))
