@@ -236,7 +236,7 @@ def test_without_dask_one_line_says_what_to_install(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(InputError, match=r"pip install 'liverleaf\[dask\]'"):
+    with pytest.raises(InputError, match=r"pip install '\.\[dask\]'"):
         build_cohort([archive], tmp_path / "cohort", scheduler="tcp://here:1")
     assert not list(tmp_path.iterdir())
 
