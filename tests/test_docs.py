@@ -124,7 +124,7 @@ def test_fidelity_counts_parameters_with_a_command_that_runs() -> None:
 
 
 @pytest.mark.parametrize("name", ["CITATION.cff", "CHANGELOG.md"])
-def test_the_version_is_told(name: str) -> None:
+def test_the_version_is_stated(name: str) -> None:
     assert re.search(
         rf"^(version: |## \[){re.escape(liverleaf.__version__)}\b",
         (ROOT / name).read_text(encoding="utf-8"),

@@ -309,9 +309,7 @@ def test_inspect_prints_descriptions_as_they_are(
     assert ":smile:" in done.out
 
 
-def test_inspect_tells_machines_what_it_tells_people(
-    liverleaf: Callable[..., Any], study: Path
-) -> None:
+def test_inspect_prints_the_same_for_machines(liverleaf: Callable[..., Any], study: Path) -> None:
     done = liverleaf("inspect", study, "--json")
     assert (done.code, done.err) == (0, "")
     assert {entry["phase"] for entry in json.loads(done.out)} == {
@@ -322,7 +320,7 @@ def test_inspect_tells_machines_what_it_tells_people(
     }
 
 
-def test_inspect_tells_of_files_that_were_left_out(
+def test_inspect_warns_of_files_that_were_left_out(
     liverleaf: Callable[..., Any], study: Path
 ) -> None:
     file = sorted(study.iterdir())[0]

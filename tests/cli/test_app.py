@@ -127,7 +127,7 @@ def test_the_program_exits_as_the_function_does(
     assert "Traceback" not in done.stderr
 
 
-def test_a_stop_from_the_keyboard_is_told(
+def test_a_stop_from_the_keyboard_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def stopped(**_: object) -> None:
@@ -139,7 +139,7 @@ def test_a_stop_from_the_keyboard_is_told(
     assert capsys.readouterr().err == "liverleaf: stopped before it was done\n"
 
 
-def test_what_the_system_refuses_is_told_in_words(
+def test_what_the_system_refuses_is_explained_in_words(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refused(**_: object) -> None:

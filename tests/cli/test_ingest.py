@@ -40,8 +40,8 @@ def test_ingest_says_what_was_kept_read_again_and_ignored(
         "1 study found, 1 read (1 kept from before), 0 refused\n"
         in liverleaf("ingest", study, "--out", out).out
     )
-    told = json.loads(liverleaf("ingest", whole, "--out", out, "--json").out)
-    assert (told["kept"], told["again"], told["ignored"], told["warnings"]) == (
+    summary = json.loads(liverleaf("ingest", whole, "--out", out, "--json").out)
+    assert (summary["kept"], summary["again"], summary["ignored"], summary["warnings"]) == (
         1,
         0,
         {"not DICOM": 1},
@@ -58,8 +58,8 @@ def test_ingest_makes_a_cohort_of_many_studies(
         shutil.copy(file, tmp_path / "mustermann")
     done = liverleaf("ingest", tmp_path / "mustermann", "--out", tmp_path / "cohort", "--json")
     assert done.code == 0, done
-    said = json.loads(done.out)
-    assert (said["found"], said["read"], said["refused"]) == (1, 1, {})
+    summary = json.loads(done.out)
+    assert (summary["found"], summary["read"], summary["refused"]) == (1, 1, {})
     assert len(Cohort.open(tmp_path / "cohort")) == 1
     again = liverleaf("ingest", tmp_path / "mustermann", "--out", tmp_path / "cohort")
     assert "1 read (1 kept from before), 0 refused" in again.out

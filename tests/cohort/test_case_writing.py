@@ -13,8 +13,8 @@ import pytest
 from liverleaf.cohort import case_writing as module
 from liverleaf.cohort.build import IngestSummary
 from liverleaf.cohort.case_writing import ingest_study
-from liverleaf.cohort.discovery import FoundStudy, Source
 from liverleaf.cohort.index import Cohort
+from liverleaf.cohort.study_index import FoundStudy, Source
 from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.deidentify.dicom import Pseudonyms
 from liverleaf.ingest.reader import read_study

@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from liverleaf.cohort.discovery import FoundStudy, StudyIndex, discover
+from liverleaf.cohort.discovery import discover
+from liverleaf.cohort.study_index import FoundStudy, StudyIndex
 from liverleaf.ingest.deidentify.dicom import Pseudonyms
 from liverleaf.study import InputError
 
@@ -147,13 +148,14 @@ def test_what_cannot_be_used_is_a_refused_study_with_a_reason(
     with zipfile.ZipFile(tree / "empty.zip", "w") as archive:
         archive.writestr("a.txt", "nothing")
     studies, _ = find(tmp_path, tree)
-    said = " | ".join(sorted(study.refused for study in studies))
+    reasons = " | ".join(sorted(study.refused for study in studies))
     assert len(studies) == 4
     assert not any(study.sources for study in studies)
     assert all(
-        word in said for word in ("burned", "case folder", "damaged", "neither a DICOM nor a NIfTI")
+        word in reasons
+        for word in ("burned", "case folder", "damaged", "neither a DICOM nor a NIfTI")
     )
-    assert "mustermann" not in said
+    assert "mustermann" not in reasons
 
 
 def test_the_cohort_itself_hidden_files_and_damaged_ones_are_passed_over(

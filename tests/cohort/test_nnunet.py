@@ -258,10 +258,10 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize(("said", "dataset"), BAD.items(), ids=BAD)
-def test_datasets_that_tell_too_little(tmp_path: Path, said: str, dataset: dict) -> None:
+@pytest.mark.parametrize(("message", "dataset"), BAD.items(), ids=BAD)
+def test_datasets_that_say_too_little(tmp_path: Path, message: str, dataset: dict) -> None:
     write_raw(tmp_path / "Dataset003_Liver", dataset)
-    with pytest.raises(InputError, match=said) as raised:
+    with pytest.raises(InputError, match=message) as raised:
         list(cases_of("nnunet", tmp_path))
     assert "\n" not in str(raised.value)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from liverleaf.cohort.build import IngestSummary, build_cohort
-from liverleaf.cohort.discovery import FoundStudy, Source
 from liverleaf.cohort.provenance import (
     Origin,
     Refresh,
@@ -17,6 +16,7 @@ from liverleaf.cohort.provenance import (
     refresh,
     write_origin,
 )
+from liverleaf.cohort.study_index import FoundStudy, Source
 from liverleaf.ingest.deidentify.dicom import Pseudonyms
 from liverleaf.ingest.phases.override import PhaseRow
 from liverleaf.study import InputError, Phase

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from liverleaf.cohort.discovery import FoundStudy, Source
 from liverleaf.cohort.provenance import Refresh, write_origin
+from liverleaf.cohort.study_index import FoundStudy, Source
 from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.collections.case import CollectionCase
 from liverleaf.ingest.deidentify.dicom import Pseudonyms

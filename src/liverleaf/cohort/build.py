@@ -15,11 +15,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from liverleaf.cohort.case_writing import ingest_study, refused_row
-from liverleaf.cohort.discovery import StudyIndex, counts_in_words, discover
+from liverleaf.cohort.discovery import discover
 from liverleaf.cohort.folder import COLLECTION, INGEST, check_folder, claim_folder
 from liverleaf.cohort.overview import warn, write_summary
 from liverleaf.cohort.page import CaseRow
 from liverleaf.cohort.provenance import Refresh, note_locations
+from liverleaf.cohort.study_index import StudyIndex, counts_in_words
 from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.collections import cases_of
 from liverleaf.ingest.deidentify.dicom import Pseudonyms, new_key, read_key, write_key

@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 
-from liverleaf.cohort.discovery import FoundStudy
 from liverleaf.cohort.overview import ROWS, kept_row, save_row, warn
 from liverleaf.cohort.page import CaseRow, thumbnail
 from liverleaf.cohort.provenance import Refresh, write_origin
+from liverleaf.cohort.study_index import FoundStudy
 from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.archive import unpacked
 from liverleaf.ingest.collections import CollectionCase

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from liverleaf.cohort.discovery import FoundStudy
 from liverleaf.cohort.provenance import Origin, Refresh, read_origin, refresh
+from liverleaf.cohort.study_index import FoundStudy
 from liverleaf.ingest.collections import CollectionCase
 from liverleaf.ingest.deidentify.dicom import Pseudonyms
 from liverleaf.ingest.reader import PhaseRow
