@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -296,3 +297,26 @@ def test_the_key_lies_beside_the_cohort(built: tuple[Path, IngestSummary]) -> No
     out, done = built
     assert done.key == out.parent / "pseudonyms.key"
     read_key(done.key)
+
+
+def test_a_cohort_begun_by_version_0_1_is_continued_with_its_key(
+    archive: Path, built: tuple[Path, IngestSummary], tmp_path: Path
+) -> None:
+    out = tmp_path / "cohort"
+    shutil.copytree(built[0], out)
+    shutil.copy(built[1].key, tmp_path / "pseudonyms.key")
+    begun = json.loads((out / "cohort.json").read_text()) | {"made_by": "hepatica ingest"}
+    (out / "cohort.json").write_text(json.dumps(begun, indent=1) + "\n")
+    shutil.rmtree(next(out.glob("case-*")))
+    done = build_cohort([archive], out, with_dicom=True)
+    assert (done.read, done.kept) == (3, 2)
+    assert rows(out) == rows(built[0])
+
+
+def test_a_key_of_version_0_1_gives_the_same_pseudonyms(tmp_path: Path) -> None:
+    (tmp_path / "pseudonyms.key").write_text(bytes(range(32)).hex() + "\n")
+    pseudonyms = read_key(tmp_path / "pseudonyms.key")
+    # as version 0.1 made them with this key
+    assert pseudonyms.case_id("uid 1.2.3") == "case-c239e6263202"
+    assert pseudonyms.subject_id("id 4711") == "subject-de4b80acdfae"
+    assert pseudonyms.check == "2206cc73f0275cf2"
