@@ -200,7 +200,8 @@ def test_one_phase_alone_is_analysed_with_a_warning_per_lesion(
 
 
 @pytest.mark.parametrize(
-    "stage", ["read_study", "register_phases", "measure", "write_report", "save_volume", "_origin"]
+    "stage",
+    ["read_study", "register_phases", "measure", "write_report", "save_volume", "Provenance"],
 )
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError("no space left"), MemoryError])
 def test_an_interrupted_analysis_leaves_nothing(
@@ -272,5 +273,5 @@ def test_a_seg_that_cannot_be_written_is_a_warning_and_the_rest_is_written(
     monkeypatch.setattr(analysis, "write_seg", refuse)
     analyze(dicom, tmp_path / "out")
     record = json.loads((tmp_path / "out/findings.json").read_text())
-    assert record["warnings"][-1] == "no DICOM SEG was written: no headers"
+    assert record["warnings"][-1] == "No DICOM SEG was written: no headers"
     assert "seg.dcm" not in tree(tmp_path / "out")

@@ -66,7 +66,7 @@ def prediction_of(liver=None, labels=None, **changes) -> Prediction:
             label=int(label),
             score=0.87654321,
             type_probabilities={LesionType.CYST: 0.1, LesionType.HCC: 0.9},
-            type_set=(LesionType.HCC, LesionType.FNH),
+            type_set=(LesionType.HCC, LesionType.CYST),
             curve={Phase.PORTAL: 101.23456, Phase.ARTERIAL: np.nan},
         )
         for label in np.unique(labels[labels > 0])
@@ -120,7 +120,7 @@ def test_a_carcinoma_measured() -> None:
     assert [warning[:26] for warning in found.warnings[1:]] == ["A liver of 117 ml is hardl"]
     assert lesion.score == 0.8765
     assert list(lesion.type_probabilities) == ["hcc", "cyst"]
-    assert lesion.type_set == ("hcc", "fnh")
+    assert lesion.type_set == ("hcc", "cyst")
 
 
 def test_sizes_and_places() -> None:
