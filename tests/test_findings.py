@@ -142,7 +142,7 @@ def test_what_are_no_findings_is_refused_in_one_line(
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nowhere.json cannot be read"):
+    with pytest.raises(InputError, match=r"nowhere\.json cannot be read"):
         Findings.read(tmp_path / "nowhere.json")
 
 
