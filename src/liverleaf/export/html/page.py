@@ -24,8 +24,8 @@ from liverleaf.findings import (
     WashIn,
     WashOut,
 )
-from liverleaf.segmentation import MANUAL_SOURCE, Method, Segmentation
-from liverleaf.study import BodyPart, Phase, Study
+from liverleaf.segmentation import MANUAL_SOURCE, Segmentation
+from liverleaf.study import Phase, Study
 from liverleaf.terminology import SMALLEST_SCORED_MM3, LesionType
 
 FULL_CARDS = 12
@@ -36,7 +36,7 @@ ROUTINE_PHASES = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
 allowed it."""
 
 
-TITLES = {BodyPart.ABDOMEN: "Liver study", BodyPart.CHEST: "Chest study", None: "Study"}
+TITLES = {"abdomen": "Liver study", "chest": "Chest study", None: "Study"}
 """What the page is called, by what was scanned."""
 
 
@@ -198,9 +198,7 @@ def _context(
         "title": TITLES[findings.study.body_part],
         "findings": findings,
         "outlined": _outlined(findings),
-        "automatic": bool(
-            findings.segmentation and findings.segmentation.method == Method.AUTOMATIC
-        ),
+        "automatic": bool(findings.segmentation and findings.segmentation.method == "automatic"),
         "typed": any(card.types for card in cards),
         "regressed": any(lesion.predicted_curve for lesion in findings.lesions),
         "most": "lesion" if cards else "liver" if _liver_ml(findings) else "",
@@ -279,7 +277,7 @@ def _summary(findings: Findings) -> str:
     if findings.segmentation is None:
         return "Nothing was outlined in this study"
     count = len(findings.lesions)
-    found = "found" if findings.segmentation.method == Method.AUTOMATIC else "marked"
+    found = "found" if findings.segmentation.method == "automatic" else "marked"
     lesions = (
         "1 lesion" if count == 1 else f"{count} lesions" if count else f"No lesions were {found}"
     )
