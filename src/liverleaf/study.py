@@ -144,6 +144,22 @@ class Alignment:
 
 
 @dataclass(frozen=True)
+class SourceIds:
+    """The DICOM identifiers of the images that a phase was read from: how an archive finds them.
+
+    Attributes:
+        study_instance_uid: of their study; None where the images name none or are no DICOM.
+        series_instance_uid: of their series, likewise.
+        sop_instance_uids: of the images themselves in the order of the volume's Z axis, one in all
+            for an enhanced multi-frame image; empty where the images name none or are no DICOM.
+    """
+
+    study_instance_uid: str | None = None
+    series_instance_uid: str | None = None
+    sop_instance_uids: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
 class PhaseImage:
     """One contrast phase as acquired, or resampled onto the reference grid.
 
@@ -158,6 +174,8 @@ class PhaseImage:
             (one in all for an enhanced multi-frame image); empty when the input was not DICOM.
         alignment: quality of the registration, None before registration and for the reference
             phase.
+        source: the identifiers of the images this phase was read from. They outlive the headers,
+            which registration drops.
     """
 
     volume: hd.Volume
@@ -167,6 +185,7 @@ class PhaseImage:
     description: str = ""
     headers: tuple[Dataset, ...] = field(default=(), repr=False)
     alignment: Alignment | None = None
+    source: SourceIds = SourceIds()
 
     def __post_init__(self) -> None:
         if self.volume.array.ndim != 3:

@@ -339,3 +339,28 @@ def test_inspect_shows_a_single_slice(liverleaf: Callable[..., Any], study: Path
     done = liverleaf("inspect", one_slice(study))
     assert (done.code, done.err) == (0, "")
     assert "- x 9 x 9" in done.out
+
+
+def test_masks_by_hand_are_measured_without_a_model(
+    liverleaf: Callable[..., Any], source: Path, tmp_path: Path
+) -> None:
+    case = source / "cohort/case-00000"
+    lesions, out = case / "truth/lesions.nii.gz", tmp_path / "out"
+    done = liverleaf("measure", case, "--lesions", lesions, "--out", out, "--json")
+    assert done.code == 0
+    findings = Findings.model_validate_json(done.out)
+    assert findings.model is None
+    assert len(findings.lesions) == np.asarray(nib.load(lesions).dataobj).max()
+    assert (out / "report.html").is_file()
+
+
+def test_a_mask_that_is_missing_is_explained(
+    assert_one_line: Callable[..., None],
+    liverleaf: Callable[..., Any],
+    source: Path,
+    tmp_path: Path,
+) -> None:
+    case, mask = source / "cohort/case-00000", tmp_path / "nowhere.nii.gz"
+    done = liverleaf("measure", case, "--lesions", mask, "--out", tmp_path / "out")
+    assert_one_line(done, 1, "nowhere.nii.gz")
+    assert not (tmp_path / "out").exists()

@@ -16,6 +16,7 @@ from liverleaf.cli.benchmarks import benchmarks
 
 COMMANDS = (
     "analyze",
+    "measure",
     "inspect",
     "ingest",
     "collection",

@@ -15,12 +15,11 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, MRImageStorage
 
 from liverleaf.export.dicom_seg import (
-    SERIES_DESCRIPTION,
     TYPE_2_ATTRIBUTES,
     complete_headers,
     write_seg,
 )
-from liverleaf.segmentation import Segmentation
+from liverleaf.segmentation import Method, Segmentation
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study, same_grid
 from liverleaf.terminology import Organ
 
@@ -219,7 +218,7 @@ def test_series_says_what_it_is(tmp_path: Path) -> None:
     assert (read.Modality, read.SegmentationType, read.SeriesDescription) == (
         "SEG",
         "BINARY",
-        SERIES_DESCRIPTION,
+        "liverleaf segmentation, research use only",
     )
     assert (read.StudyInstanceUID, read.PatientID, read.StudyDate) == (
         "1.2.3.1",
@@ -239,6 +238,28 @@ def test_without_lesions_there_is_one_segment(tmp_path: Path) -> None:
         segmentation=drawn(liver, lesions.with_array(lesions.array * 0), "m"),
     )
     assert hd.seg.segread(path).number_of_segments == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "description"),
+    [
+        ("manual", "MANUAL", "Manual segmentation, research use only"),
+        ("ITK-SNAP", "SEMIAUTOMATIC", "ITK-SNAP segmentation, research use only"),
+    ],
+)
+def test_masks_of_a_person_or_another_program_do_not_pass_for_ours(
+    tmp_path: Path, source: str, kind: str, description: str
+) -> None:
+    _, lesions = masks(grid())
+    drawn_elsewhere = Segmentation(lesions, source=source, method=Method.SEMIAUTOMATIC)
+    path = write_seg(tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn_elsewhere)
+    read = hd.seg.segread(path)
+    assert (read.SeriesDescription, read.number_of_segments) == (description, 2)
+    for segment in read.SegmentSequence:
+        assert segment.SegmentAlgorithmType == kind
+        name = "" if source == "manual" else source
+        assert segment.get("SegmentAlgorithmName", "") == name
+        assert "liverleaf" not in str(segment.get("SegmentationAlgorithmIdentificationSequence"))
 
 
 IDENTIFIERS = (

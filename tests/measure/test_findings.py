@@ -1,4 +1,4 @@
-"""A small study with known lesions, measured: sizes, enhancement, what is left out and what is warned about."""
+"""A small study with known lesions, measured: sizes, enhancement, omissions and warnings."""
 
 import json
 from dataclasses import replace
@@ -7,11 +7,20 @@ import highdicom as hd
 import numpy as np
 import pytest
 
-from liverleaf.findings import Findings, Provenance, WashIn, WashOut
+from liverleaf.findings import CaseRecord, Findings, Provenance, WashIn, WashOut
 from liverleaf.measure.findings import measure
-from liverleaf.prediction import LesionPrediction, Prediction
+from liverleaf.prediction import CaseClass, CaseScore, LesionPrediction, Prediction
 from liverleaf.segmentation import Segmentation
-from liverleaf.study import Alignment, Modality, Phase, PhaseImage, Study
+from liverleaf.study import (
+    Alignment,
+    BodyPart,
+    Modality,
+    Phase,
+    PhaseImage,
+    SourceIds,
+    Species,
+    Study,
+)
 from liverleaf.terminology import LesionType, Organ
 
 SHAPE, SPACING = (16, 40, 44), (3.0, 1.5, 1.5)
@@ -66,7 +75,7 @@ def prediction_of(liver=None, labels=None, **changes) -> Prediction:
             label=int(label),
             score=0.87654321,
             type_probabilities={LesionType.CYST: 0.1, LesionType.HCC: 0.9},
-            type_set=(LesionType.HCC, LesionType.FNH),
+            type_set=(LesionType.HCC, LesionType.CYST),
             curve={Phase.PORTAL: 101.23456, Phase.ARTERIAL: np.nan},
         )
         for label in np.unique(labels[labels > 0])
@@ -120,7 +129,7 @@ def test_a_carcinoma_measured() -> None:
     assert [warning[:26] for warning in found.warnings[1:]] == ["A liver of 117 ml is hardl"]
     assert lesion.score == 0.8765
     assert list(lesion.type_probabilities) == ["hcc", "cyst"]
-    assert lesion.type_set == ("hcc", "fnh")
+    assert lesion.type_set == ("hcc", "cyst")
 
 
 def test_sizes_and_places() -> None:
@@ -290,6 +299,109 @@ def test_phases_on_other_grids_are_refused() -> None:
         measured(
             replace(study, phases={**study.phases, Phase.PRE: PhaseImage(moved)}), prediction_of()
         )
+
+
+# Without a model
+
+
+def drawn(**organs: np.ndarray) -> Segmentation:
+    """The lesions as a person drew them."""
+    outlined = {Organ[name.upper()]: volume(mask) for name, mask in organs.items()}
+    return Segmentation(volume(masks()[1]), outlined)
+
+
+def test_a_mask_that_a_person_drew_is_measured_as_a_models_is() -> None:
+    by_model = measured(study_of(), prediction_of())
+    by_hand = measure(study_of(), drawn(liver=masks()[0]))
+    said_by_models = {"score", "type_probabilities", "type_set", "predicted_curve"}
+    for ours, theirs in zip(by_hand.lesions, by_model.lesions, strict=True):
+        for name in ours.__class__.model_fields.keys() - said_by_models - {"warnings"}:
+            assert getattr(ours, name) == getattr(theirs, name), name
+        assert {getattr(ours, name) for name in said_by_models} == {None}
+    assert by_hand.liver == by_model.liver
+    assert (by_hand.model, by_hand.patient, by_hand.case) == (None, None, None)
+    assert by_hand.segmentation.model_dump() == {
+        "source": "manual",
+        "method": "manual",
+        "organs": ("liver",),
+    }
+
+
+def test_without_a_liver_mask_nothing_is_compared_with_the_liver() -> None:
+    found = measure(study_of(), drawn())
+    lesion = found.lesions[0]
+    assert found.liver is None and found.segmentation.organs == ()
+    assert (lesion.liver_curve, lesion.capsule_distance_mm, lesion.features) == (None, None, ())
+    assert lesion.wash_in == WashIn(enhancement=60, against_liver=None, unit="HU")
+    assert found.warnings == ("There is no liver mask: lesions are not compared with the liver.",)
+
+
+def test_nobody_misses_the_liver_in_the_chest() -> None:
+    assert measure(study_of(body_part=BodyPart.CHEST), drawn()).warnings == ()
+
+
+def test_what_only_a_models_lesion_may_be_warned_about() -> None:
+    *_, voxel = measure(study_of((Phase.PORTAL,)), drawn()).lesions
+    assert voxel.volume_ml == 0.007
+    assert not any("type is doubtful" in text or "113" in text for text in voxel.warnings)
+
+
+def test_one_label_in_pieces_is_one_lesion_with_a_warning() -> None:
+    labels = np.minimum(masks()[1], 1)
+    (lesion,) = measure(study_of(), Segmentation(volume(labels))).lesions
+    assert lesion.volume_ml == pytest.approx(labels.sum() * 6.75 / 1000, abs=1e-3)
+    assert lesion.warnings == ("Its mask falls into 2 pieces, which are measured as one lesion.",)
+
+
+def test_labels_may_be_left_out() -> None:
+    labels = masks()[1] * np.uint16(200)
+    found = measure(study_of(), Segmentation(volume(labels), source="ITK-SNAP"))
+    assert [lesion.id for lesion in found.lesions] == [200, 400]
+
+
+def test_a_model_that_only_scores_the_study_has_no_masks() -> None:
+    said = Prediction(
+        "fat-net",
+        case_scores=(CaseScore("fat_fraction", 0.123456789),),
+        case_classes=(CaseClass("steatosis", {"mild": 0.9, "severe": 0.1}),),
+        warnings=("One phase is missing.",),
+    )
+    found = measure(study_of(), None, said)
+    assert found.case == CaseRecord.model_validate(
+        {
+            "scores": [{"name": "fat_fraction", "value": 0.12346, "unit": ""}],
+            "classes": [{"name": "steatosis", "probabilities": {"mild": 0.9, "severe": 0.1}}],
+        }
+    )
+    assert (found.model, found.lesions, found.liver) == ("fat-net", (), None)
+    assert (found.segmentation, found.patient) == (None, None)
+    assert found.warnings == ("One phase is missing.",)
+
+
+def test_a_rats_liver_is_plausible_in_a_rat() -> None:
+    liver = np.zeros(SHAPE, bool)
+    liver[4:10, 14:27, 10:30] = True  # 10.5 ml
+    warned = {
+        species: measure(study_of(species=species), drawn(liver=liver)).warnings
+        for species in Species
+    }
+    assert warned[Species.RAT] == ()
+    assert warned[Species.HUMAN][0].startswith("A liver of 11 ml is hardly plausible")
+
+
+# Where the images come from
+
+
+def test_the_identifiers_of_the_source_are_told() -> None:
+    study = study_of((Phase.ARTERIAL, Phase.PORTAL))
+    image = replace(study.phases[Phase.PORTAL], source=SourceIds("1.2", "1.2.3", ("1.4", "1.5")))
+    study = replace(study, phases={**study.phases, Phase.PORTAL: image})
+    record = measure(study, None).study
+    arterial, portal = record.phases
+    assert record.study_instance_uid == "1.2"
+    assert (portal.series_instance_uid, portal.sop_instance_uids) == ("1.2.3", ("1.4", "1.5"))
+    assert (arterial.series_instance_uid, arterial.sop_instance_uids) == (None, ())
+    assert (record.body_part, record.species) == ("abdomen", "human")
 
 
 def test_measuring_again_gives_the_same_text() -> None:

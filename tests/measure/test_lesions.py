@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from scipy.ndimage import find_objects, gaussian_filter
 
 from liverleaf.measure.lesions import (
+    bounding_box,
     boxes,
     capsule_distances_mm,
-    bounding_box,
     centroid_mm,
     clean_liver,
     diameters,

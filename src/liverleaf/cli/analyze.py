@@ -1,4 +1,4 @@
-"""The commands about one study: `liverleaf analyze` and `liverleaf inspect`."""
+"""The commands about one study: `liverleaf analyze`, `measure` and `inspect`."""
 
 # Without `from __future__ import annotations`, as in app.py.
 import logging
@@ -38,6 +38,8 @@ Model = Annotated[
         help="Name of a shipped model (see `liverleaf models`) or folder of a trained one."
     ),
 ]
+Out = Annotated[Path, typer.Option(help="Folder to write; it appears whole or not at all.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace a folder that an earlier analysis wrote.")]
 Phases = Annotated[
     Path | None,
     typer.Option(
@@ -55,12 +57,10 @@ Phases = Annotated[
 @analyze_commands.command()
 def analyze(
     source: Source,
-    out: Annotated[Path, typer.Option(help="Folder to write; it appears whole or not at all.")],
+    out: Out,
     model: Model = None,
     device: Device = "auto",
-    overwrite: Annotated[
-        bool, typer.Option(help="Replace a folder that an earlier analysis wrote.")
-    ] = False,
+    overwrite: Overwrite = False,
     phases: Phases = None,
     as_json: AsJson = False,
 ) -> None:
@@ -83,18 +83,55 @@ def analyze(
             phases=phases,
             progress=progress,
         )
-    logger.info(
-        "%s study, %d phases, model %s: %d lesions, %d warnings",
-        findings.study.modality,
-        len(findings.study.phases),
-        findings.model,
-        len(findings.lesions),
-        len(findings.study.warnings) + len(findings.warnings),
-    )
-    if as_json:
-        typer.echo(findings.to_json(), nl=False)
-    else:
-        _print_findings(findings, out)
+    _report(findings, out, as_json=as_json)
+
+
+@analyze_commands.command()
+def measure(
+    source: Source,
+    out: Out,
+    lesions: Annotated[
+        Path,
+        typer.Option(
+            metavar="MASK",
+            help=(
+                "NIfTI label map on the grid of the reference phase (the portal venous one where"
+                " there is one): 0 outside, a whole number for each lesion."
+            ),
+        ),
+    ],
+    liver: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK",
+            help="NIfTI mask of the liver; without it lesions are not compared with the liver.",
+        ),
+    ] = None,
+    drawn_by: Annotated[
+        str, typer.Option(help='"manual" for a person, else the name of the program.')
+    ] = "manual",
+    overwrite: Overwrite = False,
+    phases: Phases = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure lesions that a person or another program outlined; no model is used.
+
+    Example: liverleaf measure study/ --lesions lesions.nii.gz --liver liver.nii.gz --out findings
+    """
+    from liverleaf.analysis import measure_masks as run
+
+    with progress_bars() as progress:
+        findings = run(
+            source,
+            out,
+            lesions=lesions,
+            liver=liver,
+            drawn_by=drawn_by,
+            overwrite=overwrite,
+            phases=phases,
+            progress=progress,
+        )
+    _report(findings, out, as_json=as_json)
 
 
 @analyze_commands.command()
@@ -136,6 +173,21 @@ def inspect(
     else:
         _print_series(inspected.series)
     print_warnings(inspected.warnings, err=as_json)
+
+
+def _report(findings: "Findings", out: Path, *, as_json: bool) -> None:
+    logger.info(
+        "%s study, %d phases, model %s: %d lesions, %d warnings",
+        findings.study.modality,
+        len(findings.study.phases),
+        findings.model,
+        len(findings.lesions),
+        len(findings.study.warnings) + len(findings.warnings),
+    )
+    if as_json:
+        typer.echo(findings.to_json(), nl=False)
+    else:
+        _print_findings(findings, out)
 
 
 def _print_series(reports: "tuple[SeriesReport, ...]") -> None:
