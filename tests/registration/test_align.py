@@ -4,6 +4,7 @@ So every grid, motion and contrast has a truth to compare with.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import highdicom as hd
 import numpy as np
@@ -15,7 +16,7 @@ from scipy.spatial import KDTree
 
 from liverleaf.registration.align import register_phases
 from liverleaf.registration.mind import folded as folded_voxels
-from liverleaf.study import Modality, Phase, PhaseImage, Study, same_grid
+from liverleaf.study import Modality, Phase, PhaseImage, SourceIds, Study, same_grid
 
 Points = NDArray[np.float64]
 Motion = Callable[[Points], Points]
@@ -151,6 +152,14 @@ def test_a_known_shift_is_undone_across_a_change_of_contrast(
     assert image.alignment.trusted
     assert image.alignment.mean_shift_mm == pytest.approx(np.linalg.norm(shift_mm), abs=2.5)
     assert registered.warnings == ()
+
+
+def test_identifiers_of_the_source_outlive_its_headers() -> None:
+    source = SourceIds("1.2", "1.2.3", ("1.2.3.4",))
+    arterial = replace(scan(Phase.ARTERIAL), source=source, headers=(Dataset(),))
+    image = register(study(PORTAL=scan(Phase.PORTAL), ARTERIAL=arterial)).phases[Phase.ARTERIAL]
+    assert image.headers == ()
+    assert image.source == source
 
 
 def test_breathing_is_undone_by_deformation() -> None:

@@ -59,9 +59,9 @@ def write_seg(
     """Write the liver and every lesion as a binary DICOM Segmentation.
 
     Segment 1 is the liver with its lesions where it was outlined, the segments after it are the
-    lesions in the order of their labels; segments overlap. Each lesion carries its label as tracking
-    identifier and a new tracking UID, for a report to refer to. What a person drew says so and
-    names no algorithm.
+    lesions in the order of their labels; segments overlap. Each lesion carries its label as
+    tracking identifier and a new tracking UID, for a report to refer to. What a person drew says so
+    and names no algorithm.
 
     Args:
         path: the file to write; its folder exists. The file appears whole or not at all.
@@ -160,15 +160,10 @@ def complete_headers(study: Study) -> tuple[Dataset, ...]:
 
 def _check_sources(headers: Sequence[Dataset], phase: Phase) -> None:
     """Refuse headers that cannot be the sources of one derived object."""
-    if (
-        len(
-            {
-                (header.get("StudyInstanceUID"), header.get("SeriesInstanceUID"))
-                for header in headers
-            }
-        )
-        > 1
-    ):
+    series = {
+        (header.get("StudyInstanceUID"), header.get("SeriesInstanceUID")) for header in headers
+    }
+    if len(series) > 1:
         raise InputError(
             f"{phase.title} phase: its DICOM headers are of more than one series; give one series"
             " per phase"
@@ -184,7 +179,8 @@ def _check_sources(headers: Sequence[Dataset], phase: Phase) -> None:
 
 def _shallow(header: Dataset) -> Dataset:
     """A copy that shares its elements with the header: they may be replaced in it, not changed."""
-    copied = Dataset({tag: header.get_item(tag) for tag in header.keys()})  # noqa: SIM118  iterating decodes every element
+    # over the keys, because iterating over the header would decode every element
+    copied = Dataset({tag: header.get_item(tag) for tag in header.keys()})  # noqa: SIM118
     if hasattr(header, "file_meta"):
         copied.file_meta = header.file_meta
     return copied

@@ -210,7 +210,7 @@ def enhancement(region: Curve, phase: Phase, modality: Modality) -> float | None
 
 
 def wash_in(lesion: Curve, modality: Modality) -> float | None:
-    """The arterial `enhancement` of a lesion; None where it or the pre-contrast phase is missing."""
+    """The arterial `enhancement` of a lesion; None without an arterial or a pre-contrast phase."""
     return enhancement(lesion, Phase.ARTERIAL, modality)
 
 

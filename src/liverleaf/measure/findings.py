@@ -1,6 +1,6 @@
 """Measurement of a study: everything measured under masks, beside what a model says.
 
-A study, a segmentation by anybody and, where there is one, a model's prediction go in; findings come
+A study, anybody's segmentation and, where there is one, a model's prediction go in; findings come
 out.
 """
 

@@ -15,6 +15,7 @@ import jinja2
 from PIL import Image
 
 from liverleaf.export.html import curves, figures
+from liverleaf.export.html.montage import montage
 from liverleaf.findings import (
     CurveRecord,
     FeatureRecord,
@@ -83,13 +84,12 @@ class Card:
 
     @property
     def wash_out(self) -> str:
-        """Share of the uptake that was lost."""
+        """Share of the uptake that was lost by the later phase."""
         wash_out = self.lesion.wash_out
-        return (
-            "not measurable"
-            if wash_out is None or wash_out.share_lost is None
-            else f"{_percent(wash_out.share_lost)} lost"
-        )
+        if wash_out is None or wash_out.share_lost is None:
+            return "not measurable"
+        share = _percent(wash_out.share_lost)
+        return f"{share} lost" if wash_out.share_lost >= 0 else f"{share} (still rising)"
 
     @property
     def measurements(self) -> dict[str, str]:
@@ -201,6 +201,7 @@ def _context(
         "automatic": bool(findings.segmentation and findings.segmentation.method == "automatic"),
         "typed": any(card.types for card in cards),
         "regressed": any(lesion.predicted_curve for lesion in findings.lesions),
+        "featured": any(lesion.features for lesion in findings.lesions),
         "most": "lesion" if cards else "liver" if _liver_ml(findings) else "",
         "smallest_mm3": SMALLEST_SCORED_MM3,
         "smallest_mm": (6 * SMALLEST_SCORED_MM3 / math.pi) ** (1 / 3),
@@ -255,7 +256,7 @@ def _write_figures(
         f"lesion-{card.lesion.id}": card.view for card in cards if card.view
     }
     for name, view in views.items():
-        figures.montage(view).save(folder / f"{name}.png", compress_level=1)
+        montage(view).save(folder / f"{name}.png", compress_level=1)
     for card in cards:
         if card.curve_png:
             (folder / f"curve-{card.lesion.id}.png").write_bytes(card.curve_png)
