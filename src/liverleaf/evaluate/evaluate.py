@@ -26,7 +26,7 @@ from liverleaf.models import checkpoint
 from liverleaf.models.calibration import fit_temperature, set_threshold
 from liverleaf.models.mti_net.predict import Predictor, with_phases
 from liverleaf.prediction import Prediction
-from liverleaf.registration.align import register
+from liverleaf.registration.align import register_phases
 from liverleaf.study import Annotation, InputError, Phase, Study
 from liverleaf.system import provenance
 from liverleaf.system.files import new_directory
@@ -111,7 +111,7 @@ def evaluate(
         for index, study, truth in _cases(cohort, progress):
             # before phases are left out, because the truth lies on the grid of the whole study's
             # reference
-            study = register(study)
+            study = register_phases(study).study
             if phases:
                 study = _only(study, phases)
             results.append(
@@ -182,7 +182,7 @@ def calibrate(
     candidates: dict[int, list[tuple[float, bool]]] = {}
     missed: dict[int, int] = {}
     for _, study, truth in _cases(cohort, progress):
-        registered = register(study)
+        registered = register_phases(study).study
         usable = [
             phase for phase in registered.phases if phase in predictor.card.input_config.phases
         ]

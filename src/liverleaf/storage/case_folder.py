@@ -35,7 +35,7 @@ from liverleaf.terminology import LesionType
 
 CASE_FILE = "case.json"
 COHORT_FILE = "cohort.json"
-"""Beside the case folders: what made them, so that a cohort is only ever continued as it was begun."""
+"""Beside the case folders: what made them, so that a cohort is only continued as it was begun."""
 
 
 class _Record(BaseModel):
@@ -43,7 +43,7 @@ class _Record(BaseModel):
 
 
 class PhaseRecord(_Record):
-    """One phase in `case.json`; fields as in `PhaseImage`."""
+    """One phase in `case.json`: the file of its images, and the other fields of `PhaseImage`."""
 
     file: str
     time_s: float | None = None
@@ -55,7 +55,7 @@ class PhaseRecord(_Record):
 
 
 class LesionRecord(_Record):
-    """One lesion in `case.json`; curves are keyed by the phase's lower-case name."""
+    """One annotated lesion in `case.json`: the fields of `LesionAnnotation`, by their keys."""
 
     label: int
     type: str
@@ -64,7 +64,7 @@ class LesionRecord(_Record):
 
 
 class TruthRecord(_Record):
-    """The truth in `case.json`."""
+    """An annotation in `case.json`: the files of its volumes, else the fields of `Annotation`."""
 
     lesions: str
     organs: str | None = None
@@ -76,7 +76,10 @@ class TruthRecord(_Record):
 
 
 class CaseRecord(_Record):
-    """All of `case.json`. File names are relative to the case folder."""
+    """All of `case.json`: the fields of `Study`, and its annotation where it has one.
+
+    File names are relative to the case folder.
+    """
 
     schema_version: Literal[1] = 1
     case_id: str
@@ -93,21 +96,21 @@ class CaseRecord(_Record):
 
     @property
     def lesion_types(self) -> frozenset[LesionType]:
-        """The types of lesion in this case; empty without lesions or without truth."""
-        return (
-            frozenset(LesionType.parse(lesion.type) for lesion in self.truth.lesion_list)
-            if self.truth
-            else frozenset()
-        )
+        """The types of lesion in this case; empty without lesions or without an annotation."""
+        lesions = self.truth.lesion_list if self.truth else ()
+        return frozenset(LesionType.parse(lesion.type) for lesion in lesions)
 
 
 def save_case(directory: Path, study: Study, truth: Annotation | None = None) -> None:
-    """Write one case folder; it appears whole or not at all. DICOM headers are not kept.
+    """Write one case folder; it appears whole or not at all.
+
+    Neither DICOM headers nor the source's identifiers are written: a case folder may stand for a
+    patient under a pseudonym.
 
     Args:
         directory: the case folder, which must not exist yet.
         study: whole-numbered volumes are stored as int16, others as float32, both without loss.
-        truth: on the study's reference grid.
+        truth: its annotation, on the study's reference grid.
 
     Raises:
         InputError: the folder exists.
@@ -152,7 +155,11 @@ def _save_image(directory: Path, name: str, image: PhaseImage) -> PhaseRecord:
 
 
 def save_annotation(directory: Path, truth: Annotation) -> TruthRecord:
-    """Write the truth's volumes into `directory`/truth and return their record."""
+    """Write an annotation's volumes into `directory`/truth.
+
+    Returns:
+        What `case.json` says of them.
+    """
     (directory / "truth").mkdir()
     save_volume(directory / "truth/lesions.nii.gz", truth.lesions)
     if truth.organs is not None:

@@ -16,10 +16,10 @@ def resident_mb(what: str = "VmRSS") -> float:
 
 
 def forget_peak() -> bool:
-    """Start the process's peak of resident memory (VmHWM) anew.
+    """Reset this process's peak of resident memory (VmHWM) to what it holds now.
 
     Returns:
-        Whether that could be done, as on most Linux systems.
+        Whether the system allows it, as most Linux systems do.
     """
     try:
         Path("/proc/self/clear_refs").write_text("5")

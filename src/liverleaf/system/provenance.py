@@ -22,10 +22,9 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the source tree that this package is imported from.
+    """The commit of the source tree this package is imported from; None outside a checkout.
 
-    Returns:
-        Its first 12 digits, with "+" when the tree was changed since; None outside a checkout.
+    "+" stands behind it when the tree was changed since.
     """
     source = Path(__file__).parents[1]
     if not _git(source, "ls-files", "--error-unmatch", "__init__.py"):
@@ -35,7 +34,7 @@ def commit() -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        answer = subprocess.run(
+        done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
             capture_output=True,
             text=True,
@@ -44,7 +43,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() or None
+    return done.stdout.strip() or None
 
 
 def hardware() -> dict[str, Any]:

@@ -79,7 +79,7 @@ def workers(
     except ImportError as error:
         raise InputError(
             "--scheduler needs dask.distributed, which is not installed: pip install"
-            " 'liverleaf[dask]'"
+            " '.[dask]' in the folder of the source"
         ) from error
     try:
         client = Client(scheduler, timeout=10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
@@ -25,6 +26,8 @@ from liverleaf.models.trainer import fabric_for, trainer_for
 from liverleaf.study import InputError
 from liverleaf.system import provenance
 from liverleaf.system.files import whole_file
+
+logger = logging.getLogger(__name__)
 
 FOLDS = 5
 
@@ -115,6 +118,7 @@ def train(
         per_lesion=getattr(recipe.network, "heads", "slice") == "lesion",
         seed=recipe.seed,
     )
+    logger.info("%s: %d cases, steps %d to %d", recipe.name, len(cases), start, total)
     with _Log(out, start) as log:
         before = perf_counter()
         for step, batch in enumerate(sampler.stream(start, total), start):
@@ -149,6 +153,7 @@ def train(
         },
     )
     checkpoint.save_model(out / "model", card, trainer.network.module)
+    logger.info("%s: trained to step %d on %s", recipe.name, total, fabric.device.type)
     if prepared_in is None:
         shutil.rmtree(out / "prepared")
     return out / "model"

@@ -27,7 +27,7 @@ from liverleaf.benchmarks.result import Result, origin
 from liverleaf.phantom.generator import Phantom
 from liverleaf.registration.align import Registration, correlation, edges, register_phases
 from liverleaf.registration.mind import folded
-from liverleaf.registration.quality import judged, on_search_grid, surroundings
+from liverleaf.registration.quality import assess_alignment, on_search_grid, surroundings
 from liverleaf.study import Annotation, Phase, Study
 from liverleaf.system.progress import Progress, silent
 from liverleaf.terminology import Organ
@@ -243,7 +243,7 @@ def _flags(
         "another person": foreign,
     }
     for kind, result in tried.items():
-        for phase, image in judged(result, liver).phases.items():
+        for phase, image in assess_alignment(result, within=liver).phases.items():
             if image.alignment is None or result.search_grid is None:
                 continue
             error_mm = None

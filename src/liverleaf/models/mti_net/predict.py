@@ -112,7 +112,7 @@ class Predictor:
         """Look at a study.
 
         Args:
-            study: all phases on one grid (`registration.register` brings them there).
+            study: all phases on one grid (`register_phases` brings them there).
             progress: called with (what, done, total).
 
         Raises:
