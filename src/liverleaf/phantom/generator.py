@@ -11,7 +11,7 @@ import numpy as np
 
 from liverleaf.phantom.anatomy.lesions import Casting
 from liverleaf.phantom.anatomy.person import build_anatomy
-from liverleaf.phantom.cohort_writing import Progress, write_cases
+from liverleaf.phantom.cohort_writing import write_cases
 from liverleaf.phantom.dicom_series import save_dicom_case, with_headers
 from liverleaf.phantom.physics.acquisition import acquire
 from liverleaf.phantom.physics.kinetics import AGENTS
@@ -21,6 +21,7 @@ from liverleaf.phantom.presets.population import PRESETS, Population, find_popul
 from liverleaf.phantom.presets.rat import rat_case
 from liverleaf.storage.case_folder import save_case
 from liverleaf.study import Annotation, InputError, Modality, Phase, Study
+from liverleaf.system.progress import Progress, silent
 from liverleaf.terminology import LesionType
 
 __all__ = ["PRESETS", "Phantom", "write_cohort"]
@@ -200,7 +201,7 @@ def write_cohort(
     *,
     format: Literal["nifti", "dicom"] = "nifti",  # noqa: A002 the word of the command line
     jobs: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Write the first cases of a phantom as a folder of case folders; a run that was stopped is continued.
 
@@ -211,7 +212,7 @@ def write_cohort(
         format: "nifti" for case folders that `liverleaf.cohort.index` reads, "dicom" for DICOM
             series with the truth as NIfTI beside them.
         jobs: number of processes; the files do not depend on it, bit for bit.
-        progress: called with the number of finished cases and `cases`.
+        progress: told how many cases are finished, of how many.
 
     Raises:
         InputError: `out` holds anything else.
