@@ -15,7 +15,6 @@ from scipy import ndimage
 from scipy.spatial import KDTree
 
 from liverleaf.registration.align import register_phases
-from liverleaf.registration.mind import folded as folded_voxels
 from liverleaf.study import Modality, Phase, PhaseImage, SourceIds, Study, same_grid
 
 Points = NDArray[np.float64]
@@ -346,14 +345,3 @@ def test_same_grid_needs_no_interpolation_when_nothing_moved() -> None:
         image.alignment.similarity_before,
     )
     np.testing.assert_array_equal(image.volume.array, other.volume.array)
-
-
-@pytest.mark.parametrize(("factor", "folded"), [(0.0, 0.0), (0.5, 0.0), (-0.9, 0.0), (-2.0, 1.0)])
-@pytest.mark.parametrize("axis", range(3))
-def test_folding_of_a_stretch_by_hand(axis: int, factor: float, folded: float) -> None:
-    shift = np.zeros((3, 6, 7, 8), np.float32)
-    # x -> (1 + factor) x, whose determinant is 1 + factor
-    shift[axis] = factor * np.indices((6, 7, 8))[axis]
-    interior = np.zeros((6, 7, 8), bool)
-    interior[1:-1, 1:-1, 1:-1] = True
-    assert folded_voxels(shift)[interior].mean() == folded

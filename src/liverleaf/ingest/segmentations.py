@@ -69,8 +69,8 @@ def read_segmentation(
 def _label_map(path: Path, values: NDArray[np.float32]) -> NDArray[np.uint16]:
     if (values != np.rint(values)).any() or values.min() < 0 or values.max() > LARGEST_LABEL:
         raise InputError(
-            f"{path.name} is no label map: a voxel holds 0 outside lesions and a whole number from 1"
-            f" to {LARGEST_LABEL} inside"
+            f"{path.name} is no label map: a voxel holds 0 outside lesions and a whole number from"
+            f" 1 to {LARGEST_LABEL} inside"
         )
     return values.astype(np.uint16)
 

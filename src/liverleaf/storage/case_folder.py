@@ -115,7 +115,7 @@ def save_case(directory: Path, study: Study, truth: Annotation | None = None) ->
     Raises:
         InputError: the folder exists.
     """
-    with new_directory(directory) as partial_directory:
+    with new_directory(directory) as folder:
         record = CaseRecord(
             case_id=study.case_id,
             subject_id=study.subject_id or study.case_id,
@@ -123,21 +123,16 @@ def save_case(directory: Path, study: Study, truth: Annotation | None = None) ->
             agent=study.agent,
             warnings=study.warnings,
             phases={
-                phase.key: _save_image(partial_directory, phase.key, image)
+                phase.key: _save_image(folder, phase.key, image)
                 for phase, image in study.phases.items()
             },
-            other={
-                name: _save_image(partial_directory, name, image)
-                for name, image in study.other.items()
-            },
+            other={name: _save_image(folder, name, image) for name, image in study.other.items()},
             week=study.week,
             body_part=study.body_part,
             species=study.species,
-            truth=save_annotation(partial_directory, truth) if truth else None,
+            truth=save_annotation(folder, truth) if truth else None,
         )
-        (partial_directory / CASE_FILE).write_text(
-            record.model_dump_json(indent=1) + "\n", encoding="utf-8"
-        )
+        (folder / CASE_FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def _save_image(directory: Path, name: str, image: PhaseImage) -> PhaseRecord:
@@ -174,12 +169,12 @@ def save_annotation(directory: Path, truth: Annotation) -> TruthRecord:
         displacement=fields,
         lesion_list=tuple(
             LesionRecord(
-                label=t.label,
-                type=t.type.key,
-                curve=_by_name(t.curve),
-                kinetics=dict(t.kinetics),
+                label=lesion.label,
+                type=lesion.type.key,
+                curve=_by_name(lesion.curve),
+                kinetics=dict(lesion.kinetics),
             )
-            for t in truth.lesion_list
+            for lesion in truth.lesion_list
         ),
         liver_curve=_by_name(truth.liver_curve),
         diagnosis=truth.diagnosis,
@@ -206,7 +201,7 @@ def load_case(directory: Path) -> tuple[Study, Annotation | None]:
         species=record.species,
         other={name: _load_image(directory, entry) for name, entry in record.other.items()},
     )
-    return study, _load_truth(directory, record.truth, study.grid) if record.truth else None
+    return study, _load_annotation(directory, record.truth, study.grid) if record.truth else None
 
 
 def _load_image(directory: Path, entry: PhaseRecord) -> PhaseImage:
@@ -265,7 +260,7 @@ def _check_names(file: Path, record: CaseRecord) -> None:
         raise InputError(f"{file}: phases: a study needs at least one")
 
 
-def _load_truth(directory: Path, record: TruthRecord, grid: hd.Volume) -> Annotation:
+def _load_annotation(directory: Path, record: TruthRecord, grid: hd.Volume) -> Annotation:
     lesions = load_volume(directory / record.lesions, np.uint16, grid.frame_of_reference_uid)
     organs = (
         load_volume(directory / record.organs, np.uint8, grid.frame_of_reference_uid)

@@ -205,7 +205,7 @@ def axial_view(shown: Display) -> View:
 
 
 def coronal_view(shown: Display, phase: Phase) -> View:
-    """The whole coronal plane with the most lesion in it, chosen as for `axial_view`, in one phase."""
+    """The whole coronal plane with the most lesion in it, in one phase; else as `axial_view`."""
     mask = shown.lesions > 0 if shown.lesions.any() else shown.liver
     slices, rows, columns = mask.shape
     y = int(mask.sum(axis=(0, 2)).argmax()) if mask.any() else rows // 2
