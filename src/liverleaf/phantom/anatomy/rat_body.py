@@ -91,13 +91,13 @@ def paint_rat(
 ) -> NDArray[np.uint16]:
     """Paint a trunk, its organs and the tumours, which push the organs aside; returns the tumours' labels, none for those off the grid."""
     cavity = _paint_trunk(body, canvas)
-    blobs = [_blob(body, canvas, tumour) for tumour in tumours]
+    regions = [_blob(body, canvas, tumour) for tumour in tumours]
     pushed = _pushed(canvas, tumours)
     lobes = _paint_liver(body, pushed, cavity)
     _paint_organs(body, session, pushed, cavity)
     _paint_bowel(body, session, pushed, (cavity < -0.2) & ~lobes)
     labels = np.zeros(canvas.tissue.shape, np.uint16)
-    for tumour, (window, size, decay) in zip(tumours, blobs, strict=True):
+    for tumour, (window, size, decay) in zip(tumours, regions, strict=True):
         free = (cavity[window] < 0) & (labels[window] == 0)
         wanted = round(4 / 3 * np.pi * tumour.radius_mm**3 / float(np.prod(canvas.spacing_mm)))
         border = np.partition(size[free], wanted)[wanted] if wanted < free.sum() else 1.0
