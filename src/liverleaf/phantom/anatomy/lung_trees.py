@@ -41,7 +41,7 @@ def with_trees(rng: np.random.Generator, chest: Chest, hu: Field) -> Field:
             (arteries, (side * 42, 8 + 5 * (side > 0), -18)),
             (veins, (side * 36, 2, -48)),
         ):
-            root = chest.place([hilum])[0]
+            root = chest.to_grid_mm([hilum])[0]
             for lobe in (0, 1, 2) if side < 0 else (3, 4):
                 tips = _tips(rng, chest, lobe)
                 if len(tips):

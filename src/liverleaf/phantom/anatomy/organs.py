@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from liverleaf.phantom.anatomy.body import Trunk, noise, spine_y
+from liverleaf.phantom.anatomy.body import BodyCavity, body_noise, spine_y
 from liverleaf.phantom.anatomy.canvas import (
     Canvas,
     Field,
@@ -44,15 +44,17 @@ class Viscera:
     bowel_loops: int
 
 
-def paint_organs(rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera: Viscera) -> None:
+def paint_organs(
+    rng: np.random.Generator, canvas: Canvas, cavity: BodyCavity, viscera: Viscera
+) -> None:
     """Paint the organs below the diaphragm: the liver first, so that the others fit themselves to it."""
     _paint_great_vessels(rng, canvas)
-    _paint_liver(rng, canvas, trunk, viscera)
+    _paint_liver(rng, canvas, cavity, viscera)
     _paint_liver_vessels(rng, canvas)
     _paint_kidneys(rng, canvas)
-    _paint_upper_organs(rng, canvas, trunk, viscera)
+    _paint_upper_organs(rng, canvas, cavity, viscera)
     _paint_bowel(rng, canvas, viscera)
-    _paint_clutter(rng, canvas, trunk)
+    _paint_clutter(rng, canvas, cavity)
 
 
 def _smooth_min(a: Field, b: Field, blend_mm: float) -> Field:
@@ -61,7 +63,9 @@ def _smooth_min(a: Field, b: Field, blend_mm: float) -> Field:
     return np.asarray(np.minimum(a, b) - h * h * (blend_mm / 4), np.float32)
 
 
-def _paint_liver(rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera: Viscera) -> None:
+def _paint_liver(
+    rng: np.random.Generator, canvas: Canvas, cavity: BodyCavity, viscera: Viscera
+) -> None:
     """Two lobes and the caudate under the diaphragm, cut by the visceral surface, notched by the hilum and the fissures."""
     size, severity = viscera.right_lobe, viscera.cirrhosis
     right = ellipsoid(np.array([-74, 0, 8]) + rng.normal(0, 3, 3), np.array([90, 108, 112]) * size)
@@ -78,17 +82,19 @@ def _paint_liver(rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera
     liver = _smooth_min(right_part, left.distance(x, y, z), 26)
     liver = (
         -_smooth_min(-liver, -visceral * 0.8, 14)
-        + np.float32(1.2) * noise(rng, canvas.axes, 45)[window]
+        + np.float32(1.2) * body_noise(rng, canvas.axes, 45)[window]
     )
     liver = _smooth_min(liver, caudate.distance(x, y, z), 10)
     # fat between liver and wall, mostly none
-    gap_mm = 2 * noise(rng, canvas.axes, 60)[window] - 0.5
+    gap_mm = 2 * body_noise(rng, canvas.axes, 60)[window] - 0.5
     liver = np.maximum(
         liver,
-        np.maximum(trunk.cavity[window] + np.maximum(0, gap_mm), trunk.diaphragm[window] + 0.7),
+        np.maximum(
+            cavity.inner_wall[window] + np.maximum(0, gap_mm), cavity.diaphragm[window] + 0.7
+        ),
     )
     if severity > 0:
-        nodules = np.abs(noise(rng, canvas.axes, 13)[window]) - np.float32(0.65)
+        nodules = np.abs(body_noise(rng, canvas.axes, 13)[window]) - np.float32(0.65)
         liver = liver - np.float32(3 * severity) * nodules
     canvas.fill(window, liver < 0, Tissue.LIVER, over=(Tissue.FAT, Tissue.MUSCLE))
     _carve(rng, canvas)
@@ -286,7 +292,7 @@ def _paint_kidneys(rng: np.random.Generator, canvas: Canvas) -> None:
 
 
 def _paint_upper_organs(
-    rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera: Viscera
+    rng: np.random.Generator, canvas: Canvas, cavity: BodyCavity, viscera: Viscera
 ) -> None:
     """Gallbladder, spleen, stomach with gas above its fluid, pancreas."""
     if viscera.gallbladder:
@@ -305,14 +311,14 @@ def _paint_upper_organs(
         [[np.cos(tilt), np.sin(tilt), 0.0], [-np.sin(tilt), np.cos(tilt), 0.0], [0.0, 0.0, 1.0]]
     )
     spleen = ellipsoid(centre, np.array([24, 44, 50]) * s, axes)
-    canvas.paint(spleen, Tissue.SPLEEN, over=(Tissue.FAT,), within=trunk.abdomen)
+    canvas.paint(spleen, Tissue.SPLEEN, over=(Tissue.FAT,), within=cavity.abdomen)
     fill = rng.uniform(0.55, 1.15)
     body = np.array(
         [(58, 26, 62), (62, 0, 40), (56, -36, 14), (34, -58, -16), (2, -50, -32)]
     ) + rng.normal(0, 4, (5, 3))
     stomach = tube(body, np.array([34, 36, 30, 20, 12]) * fill)
     canvas.paint_hollow(
-        stomach, *_STOMACH, rng.uniform(3, 6), over=(Tissue.FAT,), within=trunk.abdomen
+        stomach, *_STOMACH, rng.uniform(3, 6), over=(Tissue.FAT,), within=cavity.abdomen
     )
     _float_gas(canvas, stomach, Tissue.STOMACH_CONTENT, float(body[2, 1] + rng.uniform(-25, 10)))
     pancreas = tube(
@@ -387,7 +393,7 @@ def _paint_bowel(rng: np.random.Generator, canvas: Canvas, viscera: Viscera) -> 
         _paint_loop(rng, canvas, tube(path, rng.uniform(9, 15)), rng.uniform(1.5, 3), 0.3)
 
 
-def _paint_clutter(rng: np.random.Generator, canvas: Canvas, trunk: Trunk) -> None:
+def _paint_clutter(rng: np.random.Generator, canvas: Canvas, cavity: BodyCavity) -> None:
     """Nodes, masses and mesenteric vessels in the fat around the liver: what is not a lesion but could be taken for one."""
     for _ in range(rng.integers(20, 60)):
         centre = rng.uniform((-130, -90, -120), (110, 60, 80))
@@ -404,14 +410,14 @@ def _paint_clutter(rng: np.random.Generator, canvas: Canvas, trunk: Trunk) -> No
         tissue = (Tissue.SOFT_TISSUE, Tissue.MUSCLE, Tissue.BOWEL_CONTENT, Tissue.SPLEEN)[
             rng.integers(4)
         ]
-        canvas.paint(mass, tissue, over=(Tissue.FAT,), within=trunk.abdomen)
+        canvas.paint(mass, tissue, over=(Tissue.FAT,), within=cavity.abdomen)
     for _ in range(rng.integers(15, 40)):
         path = _wander(
             rng, rng.uniform((-80, -60, -220), (80, 20, -20)), 3, 18, (-90, -75, -230), (95, 20, 0)
         )
         tissue = Tissue.PORTAL_VEIN if rng.random() < 0.6 else Tissue.AORTA
         canvas.paint(tube(path, rng.uniform(1.2, 3)), tissue, over=(Tissue.FAT,))
-    fat = tissue_mask(canvas.tissue, (Tissue.FAT,)) & trunk.abdomen
+    fat = tissue_mask(canvas.tissue, (Tissue.FAT,)) & cavity.abdomen
     share = rng.uniform(0.6, 1.7)
     # vessels and strands in all the fat
     for scale_mm, tissue in (
@@ -420,7 +426,7 @@ def _paint_clutter(rng: np.random.Generator, canvas: Canvas, trunk: Trunk) -> No
         (20, Tissue.SOFT_TISSUE),
     ):
         strand = (
-            np.hypot(noise(rng, canvas.axes, scale_mm), noise(rng, canvas.axes, scale_mm))
+            np.hypot(body_noise(rng, canvas.axes, scale_mm), body_noise(rng, canvas.axes, scale_mm))
             < share * 2.6 / scale_mm
         )
         canvas.tissue[strand & fat] = tissue

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import highdicom as hd
 import numpy as np
 
-from liverleaf.phantom.anatomy.body import Habitus, noise, paint_trunk
-from liverleaf.phantom.anatomy.canvas import Canvas, Field, Tissue
+from liverleaf.phantom.anatomy.body import Habitus, body_noise, paint_trunk
+from liverleaf.phantom.anatomy.canvas import Canvas, Field, Tissue, axial_affine, body_axes
 from liverleaf.phantom.anatomy.lesions import USUAL_MIX, LesionMix, grow_lesions, plan_lesions
 from liverleaf.phantom.anatomy.organs import Viscera, paint_organs
 from liverleaf.study import Modality
@@ -120,12 +120,10 @@ def build_anatomy(
         centre[0] = centre_z_mm
     origin = centre - (np.array(shape) - 1) / 2 * spacing_mm
     canvas = _stretch_canvas(rng, shape, spacing_mm, origin, scale)
-    trunk = paint_trunk(rng, canvas, habitus)
-    paint_organs(rng, canvas, trunk, viscera)
-    labels, kinds = grow_lesions(rng, canvas, trunk.abdomen, planned)
-    affine = np.eye(4)
-    affine[:3, :3] = np.diag(spacing_mm)[::-1]
-    affine[:3, 3] = origin[::-1]
+    cavity = paint_trunk(rng, canvas, habitus)
+    paint_organs(rng, canvas, cavity, viscera)
+    labels, kinds = grow_lesions(rng, canvas, cavity.abdomen, planned)
+    affine = axial_affine(origin, spacing_mm)
     return Anatomy(
         tissue=hd.Volume(canvas.tissue, affine, "PATIENT"),
         lesions=hd.Volume(labels, affine, "PATIENT"),
@@ -152,14 +150,10 @@ def _stretch_canvas(
     scale: np.ndarray,
 ) -> Canvas:
     """An empty canvas whose body coordinates are scaled to the person and smoothly deformed."""
-    axis_z, axis_y, axis_x = (
-        ((o + np.arange(n) * h) / s).astype(np.float32)
-        for o, n, h, s in zip(origin, shape, spacing_mm, scale, strict=True)
-    )
-    axes = (axis_z, axis_y, axis_x)
+    axes = body_axes(origin, shape, spacing_mm, scale)
     shifts: list[Field] = [
-        5 * np.clip(noise(rng, axes, 70), -2.5, 2.5)
-        + 1.2 * np.clip(noise(rng, axes, 22), -2.5, 2.5)
+        5 * np.clip(body_noise(rng, axes, 70), -2.5, 2.5)
+        + 1.2 * np.clip(body_noise(rng, axes, 22), -2.5, 2.5)
         for _ in range(3)
     ]
     slack_mm = max(float(np.abs(shift).max()) for shift in shifts)

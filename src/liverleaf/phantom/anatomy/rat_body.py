@@ -16,6 +16,8 @@ from liverleaf.phantom.anatomy.canvas import (
     Field,
     Tissue,
     Window,
+    axial_affine,
+    body_axes,
     ellipsoid,
     smooth_noise,
     tube,
@@ -51,11 +53,8 @@ def draw_grid(
     size = body.uniform(0.96, 1.08, 3)
     origin = session.normal(0, 0.8, 3) - (np.array(shape) - 1) / 2 * spacing_mm
     roll, yaw, pitch = session.normal(0, (0.06, 0.03, 0.04))
-    steps = zip(origin, shape, spacing_mm, size, strict=True)
-    axis_z, axis_y, axis_x = axes = tuple(
-        ((o + np.arange(n) * h) / s).astype(np.float32) for o, n, h, s in steps
-    )
-    z, y, x = np.meshgrid(axis_z, axis_y, axis_x, indexing="ij", sparse=True)
+    axes = body_axes(origin, shape, spacing_mm, size)
+    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
     turned = (z + yaw * x + pitch * y, y + roll * x - pitch * z, x - roll * y - yaw * z)
     bends = ((body, 12, 0.8), (body, 5, 0.25), (session, 18, 0.3))
     moved = [
@@ -68,18 +67,14 @@ def draw_grid(
     slack_mm = max(
         float(np.abs(new - old).max()) for new, old in zip(moved, (z, y, x), strict=True)
     )
-    affine = np.eye(4)
-    affine[:3, :3] = np.diag(spacing_mm)[::-1]
-    affine[:3, 3] = origin[::-1]
+    affine = axial_affine(origin, spacing_mm)
     grid = hd.Volume(
         np.zeros(shape, np.uint8),
         affine,
         "PATIENT",
         generate_uid(entropy_srcs=[case_id, str(shape), str(affine.tolist())]),
     )
-    return grid, Canvas(
-        (axis_z, axis_y, axis_x), moved[2], moved[1], moved[0], slack_mm, spacing_mm, grid.array
-    )
+    return grid, Canvas(axes, moved[2], moved[1], moved[0], slack_mm, spacing_mm, grid.array)
 
 
 def paint_rat(

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pydicom.uid import generate_uid
 from scipy import ndimage
 
-from liverleaf.phantom.anatomy.canvas import Field, Tissue, Window
+from liverleaf.phantom.anatomy.canvas import Field, Tissue, Window, axial_affine
 from liverleaf.phantom.anatomy.lung_trees import AIR_HU, Tree, coverage, with_trees
 from liverleaf.phantom.anatomy.person import Subject
-from liverleaf.phantom.anatomy.thorax import Chest, draw_chest, noise
+from liverleaf.phantom.anatomy.thorax import Chest, draw_chest
 from liverleaf.phantom.physics import artefacts
 from liverleaf.phantom.physics.intensity import ORGANS
 from liverleaf.phantom.physics.kinetics import AGENTS
@@ -111,9 +111,7 @@ def chest_case(
     noisy = artefacts.blurred(image, protocol.blur_voxels) + artefacts.ct_noise(
         rng, shape, spacing_mm, protocol.noise
     )
-    affine = np.eye(4)
-    affine[:3, :3] = np.diag(spacing_mm)[::-1]
-    affine[:3, 3] = chest.origin_mm[::-1]
+    affine = axial_affine(chest.origin_mm, spacing_mm)
     frame = generate_uid(
         entropy_srcs=[case_id, str(shape), str(spacing_mm), str(float(image.sum(dtype=np.float64)))]
     )
@@ -168,7 +166,7 @@ def _draw_protocol(rng: np.random.Generator) -> Protocol:
 def _parenchyma(rng: np.random.Generator, chest: Chest) -> tuple[Field, NDArray[np.bool_]]:
     """HU of the lung without vessels, with natural variation, and where it is emphysematous."""
     canvas, depth = chest.canvas, chest.depth_mm
-    hu = rng.normal(-868, 18) + 9 * noise(rng, canvas, 6) + 9 * noise(rng, canvas, 22)
+    hu = rng.normal(-868, 18) + 9 * canvas.noise(rng, 6) + 9 * canvas.noise(rng, 22)
     hu += rng.uniform(15, 75) * np.clip((canvas.y + 40) / 130, -0.3, 1.2) ** 2 + 14 * np.exp(
         -depth / 3
     )
@@ -184,13 +182,13 @@ def _parenchyma(rng: np.random.Generator, chest: Chest) -> tuple[Field, NDArray[
         750
         * 0.6
         / (2.5 * sd_mm)
-        * np.clip(0.8 + noise(rng, canvas, 40), 0, 1.3)
+        * np.clip(0.8 + canvas.noise(rng, 40), 0, 1.3)
         * np.exp(-0.5 * (chest.fissure_mm / sd_mm) ** 2)
     )
     emphysema = np.zeros(chest.lung.shape, bool)
     if rng.random() < 0.25:
         upper = rng.uniform(0.2, 1.0) + np.clip((canvas.z - 20) / 90, -1, 1)
-        holes = np.clip((noise(rng, canvas, rng.uniform(5, 9)) + 0.8 * upper - 2.0) * 3, 0, 1)
+        holes = np.clip((canvas.noise(rng, rng.uniform(5, 9)) + 0.8 * upper - 2.0) * 3, 0, 1)
         hu += holes * (-965 - hu)
         emphysema = chest.lung & (holes > 0.5)
     return np.asarray(hu, np.float32), emphysema
@@ -240,7 +238,7 @@ def _pneumonia(rng: np.random.Generator, chest: Chest) -> LungDisease:
     """
     canvas, lung, depth = chest.canvas, chest.lung, chest.depth_mm
     severity, soft = rng.beta(1.3, 1.6), rng.uniform(0.25, 0.55)
-    cloud, fine = noise(rng, canvas, 13), noise(rng, canvas, 5)
+    cloud, fine = canvas.noise(rng, 13), canvas.noise(rng, 5)
     weight = np.exp(-depth / 9 + 0.014 * canvas.y - 0.012 * canvas.z + 0.02 * np.abs(canvas.x))
     ground_glass, core = np.zeros(lung.shape, np.float32), np.zeros(lung.shape, np.float32)
     for number in range(2 + int(rng.poisson(3 + 16 * severity))):
@@ -275,7 +273,7 @@ def _pneumonia(rng: np.random.Generator, chest: Chest) -> LungDisease:
     near = ndimage.maximum_filter(labels, size=[2 * int(6 / s) + 1 for s in canvas.spacing_mm]) > 0
     ground_glass, core = ground_glass * near, core * near
     # crazy paving
-    lines = np.clip(1 - np.abs(noise(rng, canvas, 6)) / 0.22, 0, 1) * rng.uniform(0, 1)
+    lines = np.clip(1 - np.abs(canvas.noise(rng, 6)) / 0.22, 0, 1) * rng.uniform(0, 1)
     hu = rng.uniform(-690, -520) + 45 * cloud + 30 * fine + 190 * lines
     hu += core * (rng.uniform(-120, 10) + 20 * fine - hu)
     none = np.zeros(lung.shape, np.float32)
@@ -300,12 +298,12 @@ def _cancer(rng: np.random.Generator, chest: Chest) -> LungDisease:
     ground_glass, solid, hu = (np.zeros(shape, np.float32) for _ in range(3))
     found = LungDisease(
         ground_glass,
-        rng.uniform(-650, -480) + 40 * noise(rng, canvas, 10),
+        rng.uniform(-650, -480) + 40 * canvas.noise(rng, 10),
         solid,
         hu,
         np.zeros(shape, np.uint16),
     )
-    bumps, fine = noise(rng, canvas, 10), noise(rng, canvas, 4)
+    bumps, fine = canvas.noise(rng, 10), canvas.noise(rng, 4)
     rays: list[Tree] = []
     for number in range(1, 2 + int(rng.choice(3, p=[0.75, 0.17, 0.08]))):
         radius = float(np.clip(rng.lognormal(2.35, 0.6), 3, 35))
@@ -378,7 +376,7 @@ def _tissue_hu(rng: np.random.Generator, chest: Chest) -> Field:
     levels[[Tissue.AORTA, Tissue.VENA_CAVA, Tissue.HEART_BLOOD]] = blood
     # few drink contrast agent before a chest CT
     levels[Tissue.STOMACH_CONTENT] = min(levels[Tissue.STOMACH_CONTENT], 60)
-    hu = levels[canvas.tissue] + amplitude[canvas.tissue] * noise(rng, canvas, 3)
+    hu = levels[canvas.tissue] + amplitude[canvas.tissue] * canvas.noise(rng, 3)
     x, y = canvas.axes[2], canvas.axes[1][:, None]
     table = np.abs(y - 134 + 0.0012 * x**2) < 1.6
     hu[:, table & (np.abs(x) < 210)] = np.maximum(hu[:, table & (np.abs(x) < 210)], -420)
