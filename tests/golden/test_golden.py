@@ -1,4 +1,6 @@
-"""What version 0.1 made, and that the code of today makes it still; README.md says how it is remade.
+"""Outputs of version 0.1 that the code of today must still give.
+
+README.md says how they are remade.
 
 Everything is small, and compared within what other processors round differently.
 """
@@ -98,7 +100,7 @@ def analysis_record(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any
         for segment in seg.SegmentSequence
     ]
     masks = {
-        name: np.asarray(nib.load(folder / "out" / f"{name}.nii.gz").dataobj).astype(np.uint8)  # type: ignore[attr-defined]
+        name: np.asanyarray(nib.loadsave.load(folder / "out" / f"{name}.nii.gz").dataobj)
         for name in ("liver", "lesions")
     }
     record = {

@@ -109,7 +109,7 @@ def write_dicom(study: Study, out: Path) -> None:
 
 
 def save_dicom_case(directory: Path, study: Study, truth: Annotation | None) -> None:
-    """Write a case folder: the series in `dicom`, the truth in `truth.json` and as NIfTI in `truth`.
+    """Write a case folder: series in `dicom`, truth in `truth.json` and as NIfTI.
 
     The folder appears whole or not at all.
 

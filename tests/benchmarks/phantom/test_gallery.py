@@ -1,4 +1,4 @@
-"""Small grids into the gallery: a page that stands alone, names what it shows and says what it is."""
+"""The gallery of small grids: a page that stands alone and says what it is."""
 
 from __future__ import annotations
 

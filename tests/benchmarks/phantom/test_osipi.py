@@ -1,4 +1,4 @@
-"""The phantom's physics against OSIPI's reference numbers, and the comparison itself on a small folder written here."""
+"""The phantom's physics against OSIPI's numbers, and the comparison on a small folder."""
 
 from __future__ import annotations
 

@@ -36,9 +36,16 @@ def bolus(peak: float, tail: float) -> NDArray[np.float64]:
 def archive(path: Path, *, aorta: str = "aorta", **changed: float) -> Path:
     """One person's first scan, as published archives hold it; `changed` replaces parameters."""
     known = {
-        "TR": 0.0037, "FA_1": 15, "dose_1": 0.025, "weight": 70, "T1_time_1": 900, "T1_aorta_1": 1.7, "T1_liver_1": 0.8,
-        "T1_time_2": 4000, "T1_aorta_2": 1.2,
-    } | changed  # fmt: skip
+        "TR": 0.0037,
+        "FA_1": 15,
+        "dose_1": 0.025,
+        "weight": 70,
+        "T1_time_1": 900,
+        "T1_aorta_1": 1.7,
+        "T1_liver_1": 0.8,
+        "T1_time_2": 4000,
+        "T1_aorta_2": 1.2,
+    } | changed
     parameters = pd.DataFrame(
         [("7", "control", name, value) for name, value in known.items()],
         columns=["subject", "study", "parameter", "value"],
@@ -138,8 +145,12 @@ def test_the_table_says_where_real_values_stand(tmp_path: Path) -> None:
     assert impossible["real"] == pytest.approx(1.3)
     assert "| aorta | peak over baseline |" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "realism.json", "realism.md", "realism-curves.png", "realism-percentiles.png", "realism-threshold.png",
-    }  # fmt: skip
+        "realism.json",
+        "realism.md",
+        "realism-curves.png",
+        "realism-percentiles.png",
+        "realism-threshold.png",
+    }
     assert (
         record == json.loads(json.dumps(record))
         and "NaN" not in (tmp_path / "out/realism.json").read_text()

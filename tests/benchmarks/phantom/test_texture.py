@@ -64,7 +64,7 @@ def test_a_wave_peaks_at_its_frequency() -> None:
 
 
 def test_smoothed_noise_follows_its_filter() -> None:
-    """A Gaussian of SD s multiplies the power by exp(-4 pi^2 s^2 f^2), and the autocorrelation falls to 1/e at 2 s."""
+    """Power falls with exp(-4 pi^2 s^2 f^2); the autocorrelation is 1/e at 2 s."""
     sd_px = 1.5
     noise = gaussian_filter(white(10.0), (0, sd_px, sd_px), mode="wrap")
     power = noise_power(noise, PIXEL_MM)

@@ -1,4 +1,7 @@
-"""The phantom in; a page that shows each lesion type in every phase beside its textbook pattern, and two contact sheets, out."""
+"""A page of each lesion type in every phase beside its textbook pattern.
+
+And two contact sheets.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +107,10 @@ def gallery(
 
 
 def show(example: Example) -> Row:
-    """Cut the same tissue from every phase: the field follows the lesion's centre, which the truth knows in every phase."""
+    """Cut the same tissue from every phase.
+
+    The field follows the lesion's centre, which the truth knows in every phase.
+    """
     mask = example.truth.lesions.array == example.lesion.label
     z = int(mask.sum(axis=(1, 2)).argmax())
     rows, columns = np.nonzero(mask[z])
@@ -135,7 +141,10 @@ def show(example: Example) -> Row:
 def _follow(
     study: Study, truth: Annotation, phase: Phase, centre: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], tuple[float, float]]:
-    """The plane of a phase in which a place (z, y, x) of the reference phase lies, and its (y, x) there."""
+    """The plane of a phase in which a point of the reference phase lies.
+
+    The point is (z, y, x); its (y, x) there is returned too.
+    """
     shift_mm = truth.displacement_mm.get(phase)
     moved = centre.copy()
     if shift_mm is not None:
@@ -170,7 +179,10 @@ def _tile(
     spacing_mm: Sequence[float],
     window: tuple[float, float],
 ) -> Image.Image:
-    """The field around a place (y, x) of a plane as a square picture; outside the plane it is black."""
+    """The field around a point (y, x) of a plane as a square picture.
+
+    Outside the plane it is black.
+    """
     (top, left), (bottom, right) = (
         [at + 0.5 + sign * FIELD_MM / 2 / step for at, step in zip(place, spacing_mm, strict=True)]
         for sign in (-1, 1)
@@ -264,7 +276,10 @@ def contact_sheet(rows: Sequence[Row]) -> Image.Image:
 
 
 def curve_svg(row: Row) -> str:
-    """The lesion's and the liver's noise-free mean per phase as a small inline SVG, phases equally spaced."""
+    """Curves of the lesion and of the liver as a small inline SVG.
+
+    Noise-free means per phase, phases equally spaced.
+    """
     example = row.example
     curves = (
         (example.lesion.curve, INK, "lesion"),
@@ -327,25 +342,31 @@ PAGE = """<!doctype html>
 <style>
   :root { color-scheme: light; --ink: #26323a; --soft: #5b6b74; --line: #d5dee2; --teal: #1f7f8c; }
   * { box-sizing: border-box; }
-  body { margin: 0 auto; max-width: 1360px; padding: 28px 32px 48px; background: #fff; color: var(--ink);
+  body { margin: 0 auto; max-width: 1360px; padding: 28px 32px 48px; background: #fff;
+    color: var(--ink);
     font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", sans-serif; }
   h1 { margin: 0; font-size: 27px; letter-spacing: -.01em; }
   h2 { margin: 0; font-size: 18px; }
   p { margin: 4px 0 0; max-width: 108ch; }
-  .notice { display: inline-block; margin: 10px 0 6px; padding: 5px 12px; border-left: 4px solid #c2410c; background: #fff4ec;
+  .notice { display: inline-block; margin: 10px 0 6px; padding: 5px 12px;
+    border-left: 4px solid #c2410c; background: #fff4ec;
     font-weight: 600; }
   .soft, figcaption, .facts { color: var(--soft); font-size: 13px; }
-  section { margin-top: 26px; padding-top: 14px; border-top: 1px solid var(--line); break-inside: avoid; }
+  section { margin-top: 26px; padding-top: 14px; border-top: 1px solid var(--line);
+    break-inside: avoid; }
   .facts { margin: 8px 0 4px; max-width: none; }
   .strip { display: grid; grid-template-columns: repeat(7, 1fr); gap: 6px; }
   figure { margin: 0; }
   figure img { display: block; width: 100%; aspect-ratio: 1; background: #000; border-radius: 3px; }
   figcaption { padding-top: 2px; white-space: nowrap; font-size: 12px; }
-  svg { display: block; width: 100%; font: 9.5px system-ui, "Liberation Sans", sans-serif; fill: var(--soft); }
+  svg { display: block; width: 100%; font: 9.5px system-ui, "Liberation Sans", sans-serif;
+    fill: var(--soft); }
   @media (max-width: 820px) { .strip { grid-template-columns: repeat(3, 1fr); } }
   @page { size: A4; margin: 10mm; }
-  @media print { body { padding: 0; max-width: none; font-size: 12px; } section { margin-top: 10px; padding-top: 8px; }
-    h1 { font-size: 20px; } h2 { font-size: 14px; } .soft, .facts, figcaption { font-size: 9.5px; } .strip { gap: 3px; }
+  @media print { body { padding: 0; max-width: none; font-size: 12px; }
+    section { margin-top: 10px; padding-top: 8px; }
+    h1 { font-size: 20px; } h2 { font-size: 14px; } .soft, .facts, figcaption { font-size: 9.5px; }
+    .strip { gap: 3px; }
     figure img { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 </style>
 </head>
@@ -353,12 +374,13 @@ PAGE = """<!doctype html>
 <header>
   <h1>Gallery of the liver phantom</h1>
   <div class="notice">Simulated images, not patients; research use only.</div>
-  <p>Each lesion type in every contrast phase, in MR and in CT, beside the textbook pattern that it must show. A case is chosen by rule,
-  not by its look: the first in the phantom's order with such a lesion of a teachable size inside the liver and a well-timed arterial
-  phase. Each phase is a breath-hold of its own; the tiles follow the lesion's centre.</p>
+  <p>Each lesion type in every contrast phase, in MR and in CT, beside the textbook pattern that
+  it must show. A case is chosen by rule, not by its look: the first in the phantom's order with
+  such a lesion of a teachable size inside the liver and a well-timed arterial phase. Each phase
+  is a breath-hold of its own; the tiles follow the lesion's centre.</p>
   <p class="soft">Seed {{ seed }}, commit {{ commit }}. Tiles {{ "%.0f"|format(field_mm) }} mm wide,
-  voxels {{ "%.1f × %.1f × %.1f"|format(*spacing_mm) }} mm (slice, row, column); one window per examination;
-  patient's right on the left. Curves:
+  voxels {{ "%.1f × %.1f × %.1f"|format(*spacing_mm) }} mm (slice, row, column); one window per
+  examination; patient's right on the left. Curves:
   noise-free means of the whole lesion and of the liver.</p>
 </header>
 <main>
@@ -370,9 +392,11 @@ PAGE = """<!doctype html>
   <p class="facts">{{ row.facts }}</p>
   <div class="strip">
     <figure>{{ row|curve_svg|safe }}</figure>
-    <figure><img src="{{ row.place|jpeg_uri }}" alt="whole slice with the lesion outlined"><figcaption>whole slice</figcaption></figure>
+    <figure><img src="{{ row.place|jpeg_uri }}" alt="whole slice with the lesion outlined">
+    <figcaption>whole slice</figcaption></figure>
     {% for phase, tile in row.tiles.items() %}
-    <figure><img src="{{ tile|jpeg_uri }}" alt=""><figcaption>{{ phase.title }} {{ row.times[phase] }}</figcaption></figure>
+    <figure><img src="{{ tile|jpeg_uri }}" alt="">
+    <figcaption>{{ phase.title }} {{ row.times[phase] }}</figcaption></figure>
     {% endfor %}
   </div>
   {% endfor %}

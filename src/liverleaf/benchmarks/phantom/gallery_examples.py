@@ -27,8 +27,8 @@ class Entry:
         title: its name.
         type: its lesion type.
         pattern: the textbook pattern in one line.
-        needs: compartments that the lesion must have, as `LesionAnnotation.kinetics` names them: a scar
-            that is not there cannot be shown.
+        needs: compartments that the lesion must have, as `LesionAnnotation.kinetics` names them:
+            a scar that is not there cannot be shown.
         diameter_mm: smallest and largest diameter of a sphere of its volume.
     """
 
@@ -149,7 +149,9 @@ def find_example(
     shape: tuple[int, int, int] = SHAPE,
     spacing_mm: tuple[float, float, float] = SPACING_MM,
 ) -> Example:
-    """The first case, in the phantom's order, with a lesion fit to show an entry; of several such lesions the largest.
+    """The first case with a lesion fit to show an entry.
+
+    In the phantom's order; of several such lesions the largest.
 
     Fit are lesions of the entry's size and compartments that lie inside the liver and inside the
     slab, in a study whose arterial phase was well timed: the liver then shows 0.1 to 0.55 of its

@@ -1,4 +1,4 @@
-"""The phantom in, a table of what its cases cost: seconds, memory against the number of cases, speed against the number of processes."""
+"""What phantom cases cost: seconds, memory, and speed by number of processes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def generation(out: Path, *, progress: Callable[[str, int, int], None] | None = 
 
 
 def _measured(cases: int, jobs: int) -> dict[str, Any]:
-    """Seconds and the largest resident memory of any one process, of a run in a process of its own."""
+    """Seconds of a run in a process of its own, and the peak memory of any one process."""
     with TemporaryDirectory() as scratch:
         start = perf_counter()
         done = subprocess.run(
@@ -80,7 +80,7 @@ def _measured(cases: int, jobs: int) -> dict[str, Any]:
 
 
 def make(cases: int, jobs: int, out: str) -> None:
-    """Write a cohort and print the largest resident memory (MB) of this process and of any it started."""
+    """Write a cohort and print the peak memory (MB) of this process and its children."""
     from liverleaf.phantom.generator import Phantom, write_cohort
 
     if cases:

@@ -1,4 +1,4 @@
-"""OSIPI's folder of reference numbers in, how far the phantom's physics is from each of them, beside the tolerance, out."""
+"""The phantom's physics against OSIPI's reference numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ SPGR_FILE = "SI2Conc_data.csv"
 
 
 class T1File(NamedTuple):
-    """How a file of flip-angle signals gives the repetition time and the reference: `of` turns the column into seconds."""
+    """How a file of flip-angle signals gives the repetition time and the reference.
+
+    `of` turns the column into seconds.
+    """
 
     tissue: str
     tr_unit_s: float
@@ -40,7 +43,10 @@ T1_FILES: Mapping[str, T1File] = {
 
 
 class Sought(NamedTuple):
-    """A parameter of a model: its name in `tracer`, its column with the column's unit in ours, and what error is tolerated."""
+    """A parameter of a model, and the error that is tolerated.
+
+    Its name in `tracer`, and its column with the column's unit in ours.
+    """
 
     name: str
     column: str

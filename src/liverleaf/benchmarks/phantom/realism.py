@@ -1,4 +1,4 @@
-"""Real curves, images and reference numbers in, how near the phantom comes to them, as tables and figures, out."""
+"""How near the phantom comes to real curves, images and reference numbers."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def phantom_realism(
     rule_cases: int = RULE_CASES,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> str:
-    """Measure how real the phantom is: its curves, attenuation, physics, noise and texture, and how hard its lesions are to find.
+    """Measure how real the phantom is.
+
+    Its curves, attenuation, physics, noise and texture, and how hard its lesions are to find.
 
     For the curves, people are simulated with each real one's TR, flip angle, dose, T1 and noise.
 
@@ -190,7 +192,9 @@ def _rule(
 
 
 def measures(time_s: NDArray[np.float64], signal: NDArray[np.float64]) -> dict[str, float]:
-    """The keys of `MEASURES` of one curve; a ratio is absent where nothing was sampled within `WINDOW_S` of its time.
+    """The keys of `MEASURES` of one curve.
+
+    A ratio is absent where nothing was sampled within `WINDOW_S` of its time.
 
     Args:
         time_s: after the bolus reached the aorta, (N,).
@@ -208,7 +212,9 @@ def measures(time_s: NDArray[np.float64], signal: NDArray[np.float64]) -> dict[s
 
 
 def simulate(real: RealCurve, rng: np.random.Generator) -> NDArray[np.float64]:
-    """One virtual person in the scanner of a real one: the tissue's signal at the real one's times, over its level before contrast.
+    """Signal of one virtual person in the scanner of a real one, over its baseline.
+
+    At the real one's times.
 
     The person's circulation and tissues are the phantom's. Noise is that of the real baseline. In
     the portal vein, which is thin and moves with the breath, the baseline's unrest is taken as
@@ -252,7 +258,9 @@ def simulate(real: RealCurve, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def attenuation(people: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """HU of the phantom's tissues in so many people at `CT_TIMES_S`, beside `TYPICAL_HU`: 5th, 50th and 95th percentile.
+    """HU of the phantom's tissues at `CT_TIMES_S`, beside `TYPICAL_HU`.
+
+    5th, 50th and 95th percentile over so many virtual people.
 
     The people are without cirrhosis and fat, lesions of every look that the phantom has for their
     type.
@@ -308,7 +316,7 @@ def _rows(curve: RealCurve, virtual: NDArray[np.float64]) -> list[dict[str, Any]
 
 
 def _summary(rows: Sequence[dict[str, Any]], rng: np.random.Generator) -> dict[str, dict[str, Any]]:
-    """Per tissue and measure, and for all: the share of real values inside the 5 to 95 % range, and how wide that range is."""
+    """Per tissue and measure, and for all: real values in the 5 to 95 % range, its width."""
     groups = {"all": list(rows)}
     for tissue in TISSUES:
         for name in MEASURES:

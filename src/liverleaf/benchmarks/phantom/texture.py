@@ -63,7 +63,9 @@ class Texture(NamedTuple):
 
 
 def homogeneous_patches(image: Image) -> NDArray[np.intp]:
-    """First corners (z, y, x) of disjoint square patches of even, liver-like tissue; the rule is the same for real images and phantoms.
+    """First corners (z, y, x) of disjoint square patches of homogeneous liver-like tissue.
+
+    The rule is the same for real images and phantoms.
 
     Each slice is smoothed with a Gaussian of `SMOOTHING_MM`. A patch of `PATCH` x `PATCH` pixels
     counts where all its smoothed values lie within `TISSUE_HU` and span at most `EVENNESS_HU`;
@@ -73,7 +75,10 @@ def homogeneous_patches(image: Image) -> NDArray[np.intp]:
 
 
 def detrended(patch: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Patches (..., N, N) without their least-squares quadratic surface: what is left is noise and texture."""
+    """Patches (..., N, N) without their least-squares quadratic surface.
+
+    What is left is noise and texture.
+    """
     n = patch.shape[-1]
     y, x = np.meshgrid(*[np.linspace(-1, 1, n)] * 2, indexing="ij")
     basis, _ = np.linalg.qr(
@@ -110,7 +115,10 @@ def noise_power(
 def radial(
     power: NDArray[np.float64], pixel_mm: tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Frequencies (/mm) and the mean of a two-dimensional spectrum on rings one frequency bin wide, up to the Nyquist frequency."""
+    """Frequencies (/mm) and the radial mean of a two-dimensional spectrum.
+
+    On rings one frequency bin wide, up to the Nyquist frequency.
+    """
     n = power.shape[-1]
     step = 1 / (n * max(pixel_mm))
     rows, columns = (np.fft.fftfreq(n, size) for size in pixel_mm)
@@ -159,7 +167,10 @@ def texture(image: Image) -> Texture:
 
 
 def correlation_length(power: NDArray[np.float64], pixel_mm: tuple[float, float]) -> float:
-    """Distance (mm) at which the autocorrelation, the spectrum's transform, falls to 1/e: the mean of both axes."""
+    """Distance (mm) at which the autocorrelation falls to 1/e, the mean of both axes.
+
+    The autocorrelation is the transform of the spectrum.
+    """
     correlation = np.fft.ifft2(power).real
     lengths = []
     for line, size in zip((correlation[:, 0], correlation[0]), pixel_mm, strict=True):
@@ -172,7 +183,9 @@ def correlation_length(power: NDArray[np.float64], pixel_mm: tuple[float, float]
 
 
 def edge_spread(image: Image, slices: Sequence[int] | NDArray[np.intp]) -> float:
-    """Standard deviation (mm) of the Gaussian that in-plane borders between fat and organs look blurred by: the median over borders.
+    """Blur of borders between fat and organs in plane, as the SD of a Gaussian (mm).
+
+    The median over borders.
 
     A border is a pixel where the gradient of the slice, smoothed by `EDGE_SMOOTHING_MM`, is largest
     along its own direction, and whose profile (1 mm wide steps, unsmoothed) rises from fat on one
@@ -206,7 +219,10 @@ def _even(plane: NDArray[np.float32], spacing_mm: Sequence[float]) -> NDArray[np
 
 
 def corners(centres: Sequence[NDArray[np.bool_]], side: int) -> NDArray[np.intp]:
-    """First corners of disjoint windows, by slice and in raster order, whose `scipy.ndimage` centre is marked and that lie inside."""
+    """First corners of disjoint windows whose centre is marked.
+
+    By slice and in raster order, inside the image; the centre is that of `scipy.ndimage`.
+    """
     found = []
     for z, marked in enumerate(centres):
         free = np.argwhere(marked) - side // 2
@@ -226,7 +242,10 @@ def cut(
 
 
 def _slice_correlation(image: Image, corners: NDArray[np.intp]) -> float:
-    """Median correlation of a patch with the same place in the next slice, over patches that are homogeneous in both; 0 without such."""
+    """Median correlation of a patch with the same place in the next slice.
+
+    Over patches that are homogeneous in both; 0 without such.
+    """
     found = []
     for z, y, x in corners:
         if (

@@ -1,4 +1,4 @@
-"""Real CT studies in, how noise and texture of phantom people in the same geometry compare with them, as numbers and a figure, out."""
+"""Noise and texture of phantoms beside those of real CT in the same geometry."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SLAB_MM = 120.0
 """Length of body that the phantom is simulated over, around the liver."""
 BODY_PATCH_MM = 64.0
 BODY_HU, BODY_SHARE = -200.0, 0.9
-"""A body patch has this share of its pixels above this attenuation, so that air and lung stay out."""
+"""A body patch has this share of its pixels above this HU: no air, no lung."""
 WINDOW_HU = (-150.0, 250.0)
 HISTOGRAM_HU = (-150, -75, 0, 25, 50, 75, 100, 125, 150, 200, 250)
 BANDS_PER_MM = (0.05, 0.1, 0.2, 0.3, 0.4)
@@ -82,7 +82,9 @@ def compare(
     seed: int,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> TextureResult:
-    """Simulate people in the geometry of each real CT, portal venous, and compare noise, texture and patches.
+    """Compare noise, texture and patches of real CT with those of simulated subjects.
+
+    The subjects are simulated in the geometry of each real CT, portal venous.
 
     A classifier (logistic regression on the features of `body_features` and `liver_features`) is
     told to separate the patches of the real image from those of all phantoms, cross-validated by
@@ -223,7 +225,7 @@ def _against_phantoms(
 
 
 def _phantom(shape: tuple[int, ...], spacing_mm: tuple[float, float, float], seed: int) -> Phantom:
-    """People of the phantom's own protocols, portal venous only, on a grid like the real image's."""
+    """Phantoms of the usual protocols, portal venous only, on the real image's grid."""
     missing: dict[Phase, float] = {phase: 1.0 for phase in Phase if phase is not Phase.PORTAL}
     return Phantom(
         "ct", seed, shape=(shape[0], shape[1], shape[2]), spacing_mm=spacing_mm, missing=missing
@@ -246,7 +248,10 @@ def _among(values: Sequence[float]) -> dict[str, float]:
 
 
 def body_patches(image: Image, slices: Sequence[int]) -> NDArray[np.intp]:
-    """First corners (z, y, x) of disjoint square patches of `BODY_PATCH_MM` with `BODY_SHARE` of their pixels inside the body."""
+    """First corners (z, y, x) of disjoint square patches of `BODY_PATCH_MM` in the body.
+
+    A share of `BODY_SHARE` of their pixels lies inside.
+    """
     side = _body_side(image)
     inside = [
         uniform_filter((image.hu[z] > BODY_HU).astype(np.float32), side) >= BODY_SHARE
@@ -280,7 +285,10 @@ def _patches(image: Image) -> dict[str, Patches]:
 
 
 def body_features(patch: NDArray[np.float32], pixel_mm: tuple[float, float]) -> NDArray[np.float64]:
-    """The `BODY_FEATURES` of a patch of the body, clipped to a soft-tissue window: histogram, gradients, local SD, spectrum, neighbours."""
+    """The `BODY_FEATURES` of a patch, clipped to a soft-tissue window.
+
+    Histogram, gradients, local standard deviation, spectrum, neighbours.
+    """
     clipped = np.clip(patch, *WINDOW_HU)
     histogram = np.histogram(clipped, HISTOGRAM_HU)[0] / clipped.size
     steep = np.hypot(*np.gradient(clipped, *pixel_mm))
@@ -330,7 +338,10 @@ def _bands(frequency: NDArray[np.float64], nps: NDArray[np.float64]) -> NDArray[
 def _separate(
     images: Sequence[Patches], names: Sequence[str], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Tell the first image's patches from the others', then each of the others from the rest of them."""
+    """Tell the first image's patches from the others'.
+
+    Then each of the others from the rest of them.
+    """
     features, real, groups, scores = _cross_validated(images)
     auc = bootstrap(
         lambda cases: _auc(real[cases], scores[cases]), groups.tolist(), rng=rng, resamples=500
@@ -361,7 +372,11 @@ def _separate(
 def _cross_validated(
     images: Sequence[Patches],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp], NDArray[np.float64]]:
-    """Features, whether the patch is of the first image, the group it was left out with, and the score it got then."""
+    """Features of all patches, and the scores they get when left out.
+
+    In order: features, whether the patch is of the first image, the group it was left out with, the
+    score it got then.
+    """
     features = np.concatenate([each.features for each in images])
     real = np.repeat([True] + [False] * (len(images) - 1), [len(each.slices) for each in images])
     blocks = np.array_split(np.unique(images[0].slices), BLOCKS)
@@ -384,7 +399,10 @@ def _auc(real: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
 
 
 def _figure(images: Sequence[Mapping[str, Any]], spectra: Sequence[NDArray[np.float64]]) -> Figure:
-    """Noise power of real images on the band of their phantom people, as it is and with equal area."""
+    """Noise power spectra of real images on the band of the phantoms.
+
+    As they are, and with equal area.
+    """
     figure = Figure(figsize=(9.5, 3.6 * len(images)), dpi=130, layout="constrained")
     axes = figure.subplots(len(images), 2, squeeze=False)
     for row, (image, nps) in enumerate(zip(images, spectra, strict=True)):

@@ -1,4 +1,4 @@
-"""Cases with their truth in, how well the best plain threshold inside the true liver finds their lesions out."""
+"""How well a plain threshold inside the true liver finds the lesions."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ SIDES: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
 
 
 class Rule(NamedTuple):
-    """Mark where an image deviates from the liver's median by more than `factor` robust standard deviations.
+    """Mark where an image deviates from the liver by more than some standard deviations.
+
+    From the liver's median by more than `factor` robust standard deviations.
 
     Attributes:
         image: a phase ("portal") or the difference of two ("arterial - portal").
@@ -45,7 +47,10 @@ class Rule(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What every rule scores in one case that has lesions: Dice of all lesions, and of each type with the share of its lesions found."""
+    """Scores of every rule in one case that has lesions.
+
+    Dice of all lesions, and of each type with the share of its lesions found.
+    """
 
     subject: str
     dice: dict[Rule, float]
@@ -53,7 +58,9 @@ class Scores(NamedTuple):
 
 
 def threshold_rule(cases: Iterable[tuple[Study, Annotation]], seed: int) -> dict[str, Any]:
-    """Choose the best plain rule on half of the cases that have lesions and evaluate it on the other half.
+    """Choose the best plain rule on half of the cases and evaluate it on the other half.
+
+    Only cases that have lesions count.
 
     The rule is given the true liver with its lesions and without its vessels, and smooths inside it
     only. It knows one image: a phase or the difference of two. Where |image - median| > factor *
@@ -111,7 +118,9 @@ def threshold_rule(cases: Iterable[tuple[Study, Annotation]], seed: int) -> dict
 def deviation(
     image: NDArray[np.float32], liver: NDArray[np.bool_], spacing_mm: Sequence[float]
 ) -> NDArray[np.float32]:
-    """How many robust standard deviations each liver voxel of a smoothed image lies above the liver's median.
+    """Deviation of each liver voxel of a smoothed image from the median of the liver.
+
+    In robust standard deviations; above the median is positive.
 
     Args:
         image: intensities (Z, Y, X).
@@ -135,7 +144,10 @@ def deviation(
 
 
 def markdown(record: Mapping[str, Any], cohort: str) -> str:
-    """The section on plain rules in a cohort of the page on the phantom's realism, from the record of `threshold_rule`."""
+    """The section on plain rules of the page on the phantom's realism.
+
+    From the record of `threshold_rule`.
+    """
     rule = record["rule"]
     overall = record["dice"]
     own = record["own_rule_dice"]
@@ -186,7 +198,7 @@ def markdown(record: Mapping[str, Any], cohort: str) -> str:
 
 
 def figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Dice of the plain rule in each cohort, a row each: by case, sorted, and by type with intervals."""
+    """Dice of the plain rule, one row per cohort: by case, and by type with intervals."""
     drawn = Figure(figsize=(9.5, 3.2 * len(records)), dpi=130, layout="constrained")
     for (cohort, record), (left, right) in zip(
         records.items(), drawn.subplots(len(records), 2, squeeze=False), strict=True
@@ -258,7 +270,10 @@ def _images(study: Study) -> Iterator[tuple[str, NDArray[np.float32]]]:
 
 
 def _dice(hit: NDArray[np.intp], voxels: NDArray[np.intp], labels: Sequence[int]) -> float:
-    """Dice of some labels from marked voxels and all voxels by label, other lesions left out; 0 is the label of the rest of the liver."""
+    """Dice of some labels; lesions of other labels are left out.
+
+    From marked voxels and all voxels by label; 0 is the label of the rest of the liver.
+    """
     own = list(labels)
     return float(2 * hit[own].sum() / max(hit[own].sum() + hit[0] + voxels[own].sum(), 1))
 

@@ -192,7 +192,7 @@ class Canvas:
     tissue: NDArray[np.uint8]
 
     def noise(self, rng: np.random.Generator, scale_mm: float) -> Field:
-        """A smooth random field of unit variance over the grid; another grid gives another field."""
+        """A smooth random field of unit variance over the grid, another one on another grid."""
         shape = self.tissue.shape
         field = draw_field(rng, shape, self.spacing_mm, scale_mm)
         return np.asarray(field.on_axes([np.arange(n) for n in shape])[0])
@@ -216,7 +216,10 @@ class Canvas:
         return z, y, x
 
     def inside(self, shape: Shape, *, grow_mm: float = 0) -> tuple[Window, NDArray[np.bool_]]:
-        """A shape's window and its voxels there; `grow_mm` adds a margin, or takes it off below 0."""
+        """The window of a shape and its voxels there.
+
+        `grow_mm` adds a margin, or takes it off below 0.
+        """
         window = self.box(shape.low - grow_mm, shape.high + grow_mm)
         return window, shape.distance(self.x[window], self.y[window], self.z[window]) < grow_mm
 

@@ -1,4 +1,4 @@
-"""Focal liver lesions of the phantom: which a case gets, how large they are, and where they grow."""
+"""Focal liver lesions: which a case gets, how large they are, and where they grow."""
 
 from __future__ import annotations
 
@@ -177,7 +177,10 @@ def _find_location(
     kind: LesionType,
     radius_mm: float,
 ) -> LesionRegion | None:
-    """Try centres, smaller and smaller, until a lesion is mostly in the liver and touches no other."""
+    """Try centres until a lesion is mostly in the liver and touches no other.
+
+    Every second attempt is smaller. None where no attempt succeeds.
+    """
     liver = tissue_mask(canvas.tissue, _PARENCHYMA)
     if not liver.any():
         return None

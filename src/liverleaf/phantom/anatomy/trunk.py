@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from liverleaf.phantom.anatomy.canvas import Canvas, Field, Shape, Tissue
 
 HEART_AXES = np.array([[0.75, -0.45, -0.48], [0.35, 0.89, -0.29], [0.56, 0.05, 0.83]])
-"""Directions of the long axis of the heart, which points to the left front, and of two across it."""
+"""Directions of the heart's long axis, to the left front, and of two across it."""
 
 
 class Outline(NamedTuple):

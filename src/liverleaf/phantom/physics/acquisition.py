@@ -225,7 +225,9 @@ def _scan(
     scanner: Scanner,
     rng: np.random.Generator,
 ) -> NDArray[np.float32]:
-    """One phase as the scanner stores it: blurred, moved, with artefacts and noise, in whole numbers.
+    """One phase as the scanner stores it, in whole numbers.
+
+    Blurred, moved, with artefacts and noise.
 
     Args:
         image: noise-free, on the reference grid.

@@ -1,4 +1,4 @@
-"""Tissues and concentrations in, noise-free intensities out: HU for CT, spoiled gradient echo signal for MR."""
+"""Noise-free signal of tissues: HU of CT, spoiled gradient echo of MR."""
 
 from __future__ import annotations
 
@@ -191,7 +191,9 @@ def spgr_concentration(
     flip_deg: float,
     r1_per_s_per_mM: float,
 ) -> NDArray[np.float64]:
-    """The inverse of `spgr_signal`: concentration (mM) from a signal and the signal without agent, T2* ignored.
+    """Concentration (mM) from a signal and the signal without agent.
+
+    The inverse of `spgr_signal`, T2* ignored.
 
     NaN where the signal reaches what full relaxation would give.
     """
@@ -212,7 +214,7 @@ Values = TypeVar("Values", bound="DataclassInstance")
 
 
 def blended(own: Values, other: Values, share: float) -> Values:
-    """A dataclass of numbers (and tuples of numbers) between two others: `own` at share 0, `other` at 1."""
+    """A dataclass of numbers between two others: `own` at share 0, `other` at 1."""
 
     def between(a: Any, b: Any) -> Any:
         return tuple(map(between, a, b)) if isinstance(a, tuple) else (1 - share) * a + share * b

@@ -194,8 +194,8 @@ def _parenchyma(rng: np.random.Generator, chest: Chest) -> tuple[Field, NDArray[
     return np.asarray(hu, np.float32), emphysema
 
 
-def _healthy(rng: np.random.Generator, chest: Chest) -> LungDisease:  # noqa: ARG001 one signature for all diagnoses
-    """Healthy lungs."""
+def _healthy(rng: np.random.Generator, chest: Chest) -> LungDisease:  # noqa: ARG001
+    """Healthy lungs; the generator is there for the signature that all diagnoses share."""
     none = np.zeros(chest.lung.shape, np.float32)
     return LungDisease(none, none, none, none, np.zeros(none.shape, np.uint16))
 
@@ -328,7 +328,10 @@ def _add_tumour(
     place: tuple[NDArray[np.intp], float, NDArray[np.float64]],
     noise: tuple[Field, Field],
 ) -> None:
-    """Draw a lobulated tumour at a centre, with radius (mm) and stretch; some are necrotic, hollow or rimmed by ground glass."""
+    """Draw a lobulated tumour.
+
+    Some are necrotic, cavitary or rimmed by ground glass; `place` is centre, radius (mm), stretch.
+    """
     centre, radius, stretch = place
     window, offsets = _around(chest, centre, 1.8 * radius + 8)
     bumps = noise[0][window]
@@ -354,7 +357,7 @@ def _add_tumour(
 
 
 def _spicules(rng: np.random.Generator, centre: NDArray, radius: float, stretch: NDArray) -> Tree:
-    """Strands that leave a tumour's surface in all directions; a few long ones reach for the pleura."""
+    """Spicules of a tumour in all directions; a few long ones reach for the pleura."""
     count = int(rng.integers(25, 70))
     way = rng.normal(0, 1, (count, 3))
     way /= np.linalg.norm(way, axis=1, keepdims=True)

@@ -159,7 +159,10 @@ def rat_case(
 
 
 def _draw_tumours(rng: np.random.Generator, course: TumourCourse, week: int) -> list[Tumour]:
-    """One tumour, sometimes two, in the left lateral or median lobe, in the same place every week."""
+    """One tumour, sometimes two, in the left lateral or median lobe.
+
+    They are in the same place every week.
+    """
     first = int(rng.integers(2))
     centres = [
         np.add(LOBES[lobe][0], rng.uniform(-0.3, 0.3, 3) * LOBES[lobe][1])
@@ -176,7 +179,10 @@ def _draw_tumours(rng: np.random.Generator, course: TumourCourse, week: int) -> 
 
 
 def _draw_protocol(examination: np.random.Generator, session: np.random.Generator) -> Protocol:
-    """A clinical 3 T scanner with a small animal coil: 3D spoiled gradient echo, 2D fast spin echo."""
+    """A clinical 3 T scanner with a small animal coil.
+
+    Three-dimensional spoiled gradient echo, and fast spin echo before contrast.
+    """
     t1w = Protocol(
         Modality.MR,
         AGENTS["gadobutrol"],

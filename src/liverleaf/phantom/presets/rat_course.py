@@ -134,7 +134,10 @@ def _weekly_volumes(
     growth_per_day: float,
     clearance_d: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Viable and necrotic volume (mm3) every week, by the equations of `draw_course` in daily steps."""
+    """Viable and necrotic volume (mm3) every week.
+
+    By the equations of `draw_course` in steps of a day.
+    """
     viable, necrotic = [viable_mm3], [necrotic_mm3]
     for kill in kill_per_day:
         v, n = viable[-1], necrotic[-1]
