@@ -101,7 +101,7 @@ def phases(
 
     Example: liverleaf benchmark phases --out docs/results
     """
-    from liverleaf.benchmarks.phases.phases import phases as run
+    from liverleaf.benchmarks.phases.accuracy import phases as run
 
     with progress_bars() as progress:
         typer.echo(run(out, fit=fit, cases=cases, progress=progress), nl=False)
@@ -120,7 +120,7 @@ def ingest_fuzz(
 
     Example: liverleaf benchmark ingest-fuzz --jobs 2 --out docs/results
     """
-    from liverleaf.benchmarks.fuzzing.fuzzing import ingest_fuzz as run
+    from liverleaf.benchmarks.fuzzing.outcomes import ingest_fuzz as run
 
     with progress_bars() as progress:
         typer.echo(run(out, files=files, seed=seed, jobs=jobs, progress=progress), nl=False)

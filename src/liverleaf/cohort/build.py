@@ -29,7 +29,7 @@ from liverleaf.cohort.provenance import Due, Origin, due, note_places, read_orig
 from liverleaf.ingest.archive import unpacked
 from liverleaf.ingest.collections import CollectionCase, cases_of
 from liverleaf.ingest.collections.case import save_annotations
-from liverleaf.ingest.collections.truth import with_curves
+from liverleaf.ingest.collections.annotation import with_curves
 from liverleaf.ingest.deidentify.dicom import (
     Pseudonyms,
     deidentify,

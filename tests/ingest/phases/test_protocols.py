@@ -743,7 +743,7 @@ def test_mr_studies_of_many_protocols(protocols, flaws, least) -> None:
     pairs = []
     for protocol in protocols:
         headers, phases = study(protocol, random.Random(protocol.name), frozenset(flaws))
-        pairs += zip(phases, (guess.phase for guess in identify(headers)), strict=True)
+        pairs += zip(phases, (guess.phase for guess in identify(headers).guesses), strict=True)
     scores = []
     for phase in (*Phase, None):
         hits = sum(true is phase and guess is phase for true, guess in pairs)
@@ -762,7 +762,7 @@ def test_confidence_means_what_it_says() -> None:
             headers, phases = study(protocol, random.Random(protocol.name), frozenset(flaws))
             guesses += [
                 (guess.confidence, guess.phase is phase)
-                for guess, phase in zip(identify(headers), phases, strict=True)
+                for guess, phase in zip(identify(headers).guesses, phases, strict=True)
             ]
     for low, high in ((0.5, 0.8), (0.8, 0.93), (0.93, 1.01)):
         inside = [right for confidence, right in guesses if low <= confidence < high]

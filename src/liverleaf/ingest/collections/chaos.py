@@ -12,9 +12,9 @@ import pydicom
 from PIL import Image
 from pydicom import Dataset
 
+from liverleaf.ingest.collections.annotation import annotate
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_series
-from liverleaf.ingest.collections.truth import annotate
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 from liverleaf.terminology import Organ
 

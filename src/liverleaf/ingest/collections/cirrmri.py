@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from liverleaf.ingest.collections.annotation import annotate
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate
 from liverleaf.study import Modality, Phase
 from liverleaf.terminology import Organ
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 
+from liverleaf.ingest.collections.annotation import annotate, between_phases
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
-from liverleaf.ingest.collections.truth import annotate, between_phases
 from liverleaf.ingest.dicom.frames import text
-from liverleaf.ingest.dicom.reader import Survey, read_dicom, survey
+from liverleaf.ingest.dicom.reader import read_dicom
 from liverleaf.ingest.dicom.series import Stack
+from liverleaf.ingest.dicom.survey import Survey, survey
 from liverleaf.study import InputError
 from liverleaf.terminology import LesionType, Organ
 
@@ -83,7 +84,7 @@ def _read(files: Sequence[Path], segmentations: Sequence[Path]) -> Annotated:
         found = survey(files)
     grid = next(iter(masks.values()))
     index, notes = _drawn_on(grid, _referenced(segmentation), found)
-    study = read_dicom(_without_rivals(files, found, index))
+    study = read_dicom(_without_other_candidates(files, found, index))
     chosen = _uids(found.stacks[index])
     drawn_on = next(
         (
@@ -204,11 +205,11 @@ def _spacing(stack: Stack) -> tuple[float, float, float]:
     return (float(stack.step_mm or 0.0), *stack.frames[0].spacing_mm)
 
 
-def _without_rivals(files: Sequence[Path], found: Survey, index: int) -> list[Path]:
-    """The files without those of other stacks that would be preferred to the outlined one for its phase."""
+def _without_other_candidates(files: Sequence[Path], found: Survey, index: int) -> list[Path]:
+    """The files without those of the other stacks that were taken for the outlined one's phase."""
     phase = found.guesses[index].phase
-    rivals = [
-        other for other in (found.rivals[phase] if phase is not None else ()) if other != index
-    ]
-    left_out = {frame.path for other in rivals for frame in found.stacks[other].frames}
+    candidates = () if phase is None else found.candidates[phase]
+    left_out = {
+        frame.path for other in candidates if other != index for frame in found.stacks[other].frames
+    }
     return [file for file in files if file not in left_out]

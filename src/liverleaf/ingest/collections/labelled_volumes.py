@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from liverleaf.ingest.collections.annotation import annotate
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate
 from liverleaf.study import InputError, Modality, Phase
 from liverleaf.terminology import LesionType, Organ
 

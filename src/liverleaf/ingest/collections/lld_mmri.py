@@ -15,9 +15,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from liverleaf.ingest.collections.annotation import annotate, between_phases
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, LesionBox, case, type_name
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate, between_phases
 from liverleaf.study import REFERENCE_ORDER, InputError, Modality, Phase, Study
 from liverleaf.terminology import LesionType
 

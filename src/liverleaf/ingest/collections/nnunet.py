@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ValidationError
 
+from liverleaf.ingest.collections.annotation import annotate
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate
 from liverleaf.ingest.nifti import AIR_HU
-from liverleaf.ingest.phases.identify import phase_in_words, plain_words
+from liverleaf.ingest.phases.descriptions import phase_in_words, plain_words
 from liverleaf.study import InputError, Modality, Phase
 from liverleaf.terminology import Organ
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from liverleaf.ingest.collections.annotation import annotate, between_phases
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate, between_phases
-from liverleaf.ingest.phases.identify import phase_in_words
+from liverleaf.ingest.phases.descriptions import phase_in_words
 from liverleaf.study import REFERENCE_ORDER, Modality, Phase
 from liverleaf.terminology import Organ
 

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import highdicom as hd
 
+from liverleaf.ingest.collections.annotation import annotate, between_phases
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import SAME_PLACE_STEPS, annotate, between_phases
+from liverleaf.ingest.nifti import SAME_GRID_STEPS
 from liverleaf.study import REFERENCE_ORDER, InputError, Modality, Phase, Study, same_grid
 from liverleaf.terminology import LesionType, Organ
 
@@ -94,7 +95,7 @@ def _drawn_on(masks: Sequence[hd.Volume], named: Phase, study: Study) -> Phase:
     def fits(phase: Phase) -> bool:
         grid = study.phases[phase].volume
         return all(
-            same_grid(mask, grid, tolerance_mm=SAME_PLACE_STEPS * min(grid.spacing))
+            same_grid(mask, grid, tolerance_mm=SAME_GRID_STEPS * min(grid.spacing))
             for mask in masks
         )
 

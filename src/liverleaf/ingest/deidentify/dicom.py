@@ -29,7 +29,7 @@ from liverleaf.ingest.deidentify.profile import (
     Action,
 )
 from liverleaf.ingest.dicom.frames import text, words
-from liverleaf.ingest.phases.identify import plain_words
+from liverleaf.ingest.phases.descriptions import plain_words
 from liverleaf.study import InputError, PhaseImage, Study
 
 KEY_BYTES = 32

@@ -1,4 +1,4 @@
-"""A study and the masks drawn on it, on any grids, in; its truth on the reference phase's grid, or as much of it as is known, out."""
+"""Annotations of a study on its reference phase's grid, made of masks on any grids."""
 
 # mypy: allow-untyped-calls
 # SimpleITK's wrappers carry no annotations.
@@ -15,6 +15,7 @@ import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
 from numpy.typing import NDArray
 
 from liverleaf.ingest.collections.case import Annotated
+from liverleaf.ingest.nifti import SAME_GRID_STEPS
 from liverleaf.measure.enhancement import curve, liver_background
 from liverleaf.study import (
     Annotation,
@@ -29,8 +30,6 @@ from liverleaf.terminology import LesionType, Organ
 
 Labels = NDArray[np.uint8]
 
-SAME_PLACE_STEPS = 0.1
-"""Share of the smallest voxel edge by which two headers may differ for one grid, at the far corner."""
 MAX_LOST = 0.01
 """Share of a mask that may lie outside the image before the two do not belong together."""
 MAX_OUTSIDE_LIVER = 0.1
@@ -48,7 +47,7 @@ def annotate(
     one_mask_each: bool = False,
     notes: Sequence[str] = (),
 ) -> Annotated:
-    """Put masks onto a study's grid and make its truth of them.
+    """Put masks onto a study's grid and make its annotation of them.
 
     Args:
         study: the images.
@@ -62,7 +61,7 @@ def annotate(
         notes: warnings to add.
 
     Returns:
-        The study with its truth, or with its organs where lesions were not outlined.
+        The study with its annotation, or with its organs where lesions were not outlined.
 
     Raises:
         InputError: a mask lies outside the image, is empty where there is a lesion, or falls into
@@ -140,7 +139,7 @@ def onto(mask: hd.Volume, grid: hd.Volume, what: str, said: list[str]) -> Labels
     Raises:
         InputError: more than `MAX_LOST` of the mask lies outside the grid.
     """
-    if same_grid(mask, grid, tolerance_mm=SAME_PLACE_STEPS * min(grid.spacing)):
+    if same_grid(mask, grid, tolerance_mm=SAME_GRID_STEPS * min(grid.spacing)):
         return np.asarray(mask.array, np.uint8)
     inside = np.argwhere(mask.array > 0)
     if not len(inside):

@@ -1,4 +1,4 @@
-"""Damaged files: sources that are sound, damages that repeat, verdicts that are right, and no crash among a few hundred."""
+"""Outcomes of damaged files: right verdicts, cases that repeat, and no crash among a few hundred."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from liverleaf.benchmarks.fuzzing import fuzzing as fuzz
+from liverleaf.benchmarks.fuzzing import outcomes as fuzz
 from liverleaf.benchmarks.fuzzing.mutations import MUTATIONS
 from liverleaf.benchmarks.fuzzing.sources import IDENTITY, Source, fuzz_sources
 from liverleaf.ingest.reader import read_study

@@ -1,4 +1,4 @@
-"""Phantom studies written as DICOM with ever fewer headers in, how well contrast phases are told by headers and by pixels out."""
+"""Accuracy of the contrast phases found in phantom studies as their DICOM headers go missing."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from liverleaf.benchmarks.phases.fit import FITTED_TO, fit_phase_pixels
 from liverleaf.evaluate.metrics.classification import confusion
 from liverleaf.evaluate.stats import bootstrap
-from liverleaf.ingest.dicom.reader import SURE, survey
-from liverleaf.ingest.phases import images as phase_pixels
-from liverleaf.ingest.phases.identify import PhaseGuess, identify
+from liverleaf.ingest.dicom.survey import survey
+from liverleaf.ingest.phases.identify import identify
+from liverleaf.ingest.phases.images import COEFFICIENTS
+from liverleaf.ingest.phases.of_stacks import SURE
+from liverleaf.ingest.phases.reasons import PhaseGuess
 from liverleaf.phantom.dicom_series import write_dicom
 from liverleaf.phantom.generator import Phantom
 from liverleaf.study import Modality, Phase, Study
@@ -28,9 +30,9 @@ SHAPE, SPACING_MM = (14, 112, 112), (16.0, 3.2, 3.2)
 PRESETS = (("ct", Modality.CT), ("mr", Modality.MR), ("hard", Modality.CT), ("hard", Modality.MR))
 CASES, SEED = 15, 950001
 NONE = len(Phase)
-ANSWERS = (*(phase.title for phase in Phase), "none")
+PREDICTIONS = (*(phase.title for phase in Phase), "none")
 BINS = 10
-WITNESSES = {"headers": "headers only", "pixels": "headers and pixels"}
+SOURCES = {"headers": "headers only", "pixels": "headers and pixels"}
 
 WORDS = (
     "SeriesDescription",
@@ -57,25 +59,25 @@ STEPS: Mapping[str, tuple[str, ...]] = {
 """What is taken out of the headers; the order of the files never tells anything."""
 
 
-class Told(NamedTuple):
-    """One series.
+class PhaseGuessRow(NamedTuple):
+    """The phase of one series as one source of knowledge gives it.
 
     Attributes:
         study: number of its study.
         group: preset and modality.
         step: a key of `STEPS`.
-        witness: a key of `WITNESSES`.
+        source: a key of `SOURCES`.
         truth: its phase.
-        answer: a phase, or `NONE`.
+        predicted: a phase, or `NONE`.
         confidence: in [0, 1].
     """
 
     study: int
     group: str
     step: str
-    witness: str
+    source: str
     truth: int
-    answer: int
+    predicted: int
     confidence: float
 
 
@@ -107,7 +109,7 @@ def phases(
     if fit:
         fitted = json.dumps(fit_phase_pixels(progress=progress)) + "\n"
         (out / "images.json").write_text(fitted)
-        same = fitted == (Path(phase_pixels.__file__).parent / "images.json").read_text()
+        same = fitted == COEFFICIENTS.read_text(encoding="utf-8")
         return f"images.json: {'the same as' if same else 'other than'} the package's\n"
     seeds = range(seed, seed + len(PRESETS))
     if any(group.seed in seeds for group in FITTED_TO):
@@ -115,7 +117,7 @@ def phases(
             "the coefficients were fitted to phantoms of the seeds"
             f" {[group.seed for group in FITTED_TO]}, got {seed}"
         )
-    told = list(_told(cases, seeds, progress))
+    rows = list(_rows(cases, seeds, progress))
     record = {
         "command": f"liverleaf benchmark phases --cases {cases} --seed {seed}",
         "commit": provenance.commit(),
@@ -127,7 +129,7 @@ def phases(
         "studies": len(PRESETS) * cases,
         "fitted_to": [group._asdict() for group in FITTED_TO],
         "steps": {
-            step: {"without": headers, **summary(told, step, seed)}
+            step: {"without": headers, **summary(rows, step, seed)}
             for step, headers in STEPS.items()
         },
     }
@@ -137,39 +139,42 @@ def phases(
     return page
 
 
-def _told(
+def _rows(
     cases: int, seeds: range, progress: Callable[[str, int, int], None] | None
-) -> Iterator[Told]:
-    for place, (preset, modality) in enumerate(PRESETS):
+) -> Iterator[PhaseGuessRow]:
+    for group, (preset, modality) in enumerate(PRESETS):
         phantom = Phantom(
-            preset, seeds[place], modality, shape=SHAPE, spacing_mm=SPACING_MM, headers=True
+            preset, seeds[group], modality, shape=SHAPE, spacing_mm=SPACING_MM, headers=True
         )
         for index in range(cases):
-            number = place * cases + index
+            number = group * cases + index
             if progress:
                 progress("reading phantoms", number, len(PRESETS) * cases)
             study, _ = phantom[index]
             for step, headers in STEPS.items():
-                for uid, witness, guess in _guesses(study, headers):
+                for uid, source, guess in _guesses(study, headers):
                     truth = next(
                         phase
                         for phase, image in study.phases.items()
                         if image.headers[0].SeriesInstanceUID == uid
                     )
-                    answer = NONE if guess.phase is None else int(guess.phase)
-                    yield Told(
+                    predicted = NONE if guess.phase is None else int(guess.phase)
+                    yield PhaseGuessRow(
                         number,
                         f"{preset}, {modality}",
                         step,
-                        witness,
+                        source,
                         int(truth),
-                        answer,
+                        predicted,
                         guess.confidence,
                     )
 
 
 def _guesses(study: Study, without: Sequence[str]) -> Iterator[tuple[str, str, PhaseGuess]]:
-    """Each series' UID, a witness and its guess, of a study written without some headers; the study's own headers lose them too."""
+    """Series UID, source and guess of every series of a study written without some headers.
+
+    The headers of the study itself lose them too.
+    """
     for image in study.phases.values():
         for header in image.headers:
             for keyword in without:
@@ -179,21 +184,30 @@ def _guesses(study: Study, without: Sequence[str]) -> Iterator[tuple[str, str, P
         write_dicom(study, Path(scratch))
         found = survey(sorted(Path(scratch).iterdir()))
     for header, by_headers, by_all in zip(
-        found.headers, identify(found.headers), found.guesses, strict=True
+        found.headers, identify(found.headers).guesses, found.guesses, strict=True
     ):
         yield str(header.SeriesInstanceUID), "headers", by_headers
         yield str(header.SeriesInstanceUID), "pixels", by_all
 
 
-def summary(told: Sequence[Told], step: str, seed: int) -> dict[str, Any]:
-    """What each witness reaches at one step: macro-F1 with its interval, over all and by group, confusion and calibration."""
+def summary(rows: Sequence[PhaseGuessRow], step: str, seed: int) -> dict[str, Any]:
+    """Accuracy of each source at one step.
+
+    Args:
+        rows: of all steps and sources.
+        step: a key of `STEPS`.
+        seed: of the bootstrap.
+
+    Returns:
+        By source: macro-F1 with its interval over all and by group, confusion, and calibration.
+    """
     found: dict[str, Any] = {}
-    for witness in WITNESSES:
-        mine = [one for one in told if (one.step, one.witness) == (step, witness)]
+    for source in SOURCES:
+        mine = [row for row in rows if (row.step, row.source) == (step, source)]
         groups = dict.fromkeys(one.group for one in mine)
-        right = np.array([one.truth == one.answer for one in mine])
+        right = np.array([one.truth == one.predicted for one in mine])
         confidence = np.array([one.confidence for one in mine])
-        found[witness] = {
+        found[source] = {
             "series": len(mine),
             "macro_f1": _interval(mine, seed),
             "macro_f1_by_group": {
@@ -210,14 +224,20 @@ def summary(told: Sequence[Told], step: str, seed: int) -> dict[str, Any]:
 
 
 def macro_f1(counts: NDArray[np.integer]) -> float:
-    """Mean of the F1 of the classes that are among the truth; counts of true (row) and answered class (column), shape (C, C)."""
+    """Mean F1 of the classes that occur in the truth, in [0, 1].
+
+    Args:
+        counts: of series by true class (row) and predicted class (column), shape (C, C).
+    """
     true = counts.sum(axis=1)
     f1 = 2 * np.diag(counts) / np.maximum(true + counts.sum(axis=0), 1)
     return float(f1[true > 0].mean())
 
 
 def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Expected calibration error: the mean distance of confidence and accuracy in ten equal bins of confidence, in [0, 1].
+    """Expected calibration error in ten equal bins of confidence, in [0, 1].
+
+    It is the mean distance of confidence and accuracy over the bins, weighted by their series.
 
     Reference: Guo et al., On calibration of modern neural networks, ICML 2017.
     """
@@ -225,11 +245,11 @@ def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_])
     return float(np.abs(np.bincount(bins, weights=right - confidence)).sum() / len(right))
 
 
-def _interval(told: Sequence[Told], seed: int) -> dict[str, float]:
+def _interval(rows: Sequence[PhaseGuessRow], seed: int) -> dict[str, float]:
     """Macro-F1 with its bootstrap interval by study."""
-    studies = list(dict.fromkeys(one.study for one in told))
+    studies = list(dict.fromkeys(row.study for row in rows))
     counts = np.stack(
-        [_confusion([one for one in told if one.study == study]) for study in studies]
+        [_confusion([row for row in rows if row.study == study]) for study in studies]
     )
     return vars(
         bootstrap(
@@ -240,8 +260,8 @@ def _interval(told: Sequence[Told], seed: int) -> dict[str, float]:
     )
 
 
-def _confusion(told: Sequence[Told]) -> NDArray[np.int64]:
-    return confusion([one.truth for one in told], [one.answer for one in told], NONE + 1)
+def _confusion(rows: Sequence[PhaseGuessRow]) -> NDArray[np.int64]:
+    return confusion([row.truth for row in rows], [row.predicted for row in rows], NONE + 1)
 
 
 def _markdown(record: Mapping[str, Any]) -> str:
@@ -278,12 +298,10 @@ def _markdown(record: Mapping[str, Any]) -> str:
         "| headers | told by | macro-F1 | accuracy | ECE | sure | of these wrong |",
         "|---|---|---:|---:|---:|---:|---:|",
     ]
-    rows = [
-        (step, witness, found[witness]) for step, found in steps.items() for witness in WITNESSES
-    ]
-    for step, witness, each in rows:
+    rows = [(step, source, found[source]) for step, found in steps.items() for source in SOURCES]
+    for step, source, each in rows:
         lines.append(
-            f"| {step} | {WITNESSES[witness]} | {_with_interval(each['macro_f1'])} |"
+            f"| {step} | {SOURCES[source]} | {_with_interval(each['macro_f1'])} |"
             f" {each['accuracy']:.3f} | {each['calibration_error']:.2f} | {each['sure']} of"
             f" {each['series']} | {each['sure_and_wrong']} |"
         )
@@ -294,9 +312,9 @@ def _markdown(record: Mapping[str, Any]) -> str:
         f"| headers | told by | {' | '.join(groups)} |",
         "|---|---|" + "---:|" * len(groups),
     ]
-    for step, witness, each in rows:
+    for step, source, each in rows:
         values = " | ".join(_with_interval(each["macro_f1_by_group"][group]) for group in groups)
-        lines.append(f"| {step} | {WITNESSES[witness]} | {values} |")
+        lines.append(f"| {step} | {SOURCES[source]} | {values} |")
     lines += [
         "",
         (
@@ -312,26 +330,25 @@ def _with_interval(estimate: Mapping[str, float]) -> str:
 
 
 def _figure(record: Mapping[str, Any]) -> Figure:
-    """Confusion matrices: a row for each witness, a column for each step."""
+    """Confusion matrices: a row for each source, a column for each step."""
     drawn = Figure(figsize=(14, 7), dpi=110, layout="constrained")
-    axes = drawn.subplots(len(WITNESSES), len(STEPS), sharex=True, sharey=True)
-    for row, (witness, name) in zip(axes, WITNESSES.items(), strict=True):
-        for place, (step, found) in zip(row, record["steps"].items(), strict=True):
-            counts = np.array(found[witness]["confusion"])[:NONE]
+    axes = drawn.subplots(len(SOURCES), len(STEPS), sharex=True, sharey=True)
+    for row, (source, name) in zip(axes, SOURCES.items(), strict=True):
+        for axis, (step, found) in zip(row, record["steps"].items(), strict=True):
+            counts = np.array(found[source]["confusion"])[:NONE]
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-            place.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-            for (true, answer), count in np.ndenumerate(counts):
+            axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+            for (true, predicted), count in np.ndenumerate(counts):
                 if count:
-                    colour = "white" if shares[true, answer] > 0.5 else "#26323a"
-                    place.text(
-                        answer, true, str(count), ha="center", va="center", fontsize=8, color=colour
-                    )
-            place.set_title(
-                f"{step}: {name}\nmacro-F1 {found[witness]['macro_f1']['mean']:.3f}", fontsize=9
+                    colour = "white" if shares[true, predicted] > 0.5 else "#26323a"
+                    style = {"ha": "center", "va": "center", "fontsize": 8, "color": colour}
+                    axis.text(predicted, true, str(count), **style)
+            axis.set_title(
+                f"{step}: {name}\nmacro-F1 {found[source]['macro_f1']['mean']:.3f}", fontsize=9
             )
-            place.set_xticks(range(NONE + 1), ANSWERS, rotation=45, ha="right", fontsize=8)
-            place.set_yticks(range(NONE), ANSWERS[:NONE], fontsize=8)
+            axis.set_xticks(range(NONE + 1), PREDICTIONS, rotation=45, ha="right", fontsize=8)
+            axis.set_yticks(range(NONE), PREDICTIONS[:NONE], fontsize=8)
         row[0].set_ylabel("true phase")
-    for place in axes[-1]:
-        place.set_xlabel("told as")
+    for axis in axes[-1]:
+        axis.set_xlabel("identified as")
     return drawn

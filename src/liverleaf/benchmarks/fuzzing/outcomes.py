@@ -1,4 +1,4 @@
-"""A seed in, a table of how often damaged files were read right, read with a warning, refused in one line or made ingest crash, out."""
+"""What becomes of damaged files: read right, read with a warning, refused in a line, or a crash."""
 
 from __future__ import annotations
 
@@ -37,8 +37,12 @@ LIMIT_S = 60.0
 """Reading one damaged study takes well under a second; after this long it hangs."""
 LIMIT_BYTES = 2**30
 """What a process may claim beyond what it holds after its start."""
-SPREADS, SHARES = ("one file", "one series", "all files"), (0.6, 0.2, 0.2)
-"""How much of a study is damaged, in the same way, and how often."""
+SPREADS = ("one file", "one series", "all files")
+"""How much of a study is damaged in the same way."""
+
+SPREAD_SHARES = (0.6, 0.2, 0.2)
+"""How often each of these is chosen."""
+
 VERDICTS = ("right", "told", "silent", "refused", "crashed")
 DETAILS = ("values", "geometry", "phases")
 LIBRARIES = ("highdicom", "nibabel", "numpy", "pydicom", "pyjpegls", "pylibjpeg-openjpeg", "scipy")
@@ -90,10 +94,11 @@ def ingest_fuzz(
     jobs: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> str:
-    """Damage valid studies in every way that `mutations` knows, and read them as `liverleaf inspect` and `analyze` do.
+    """Damage valid studies in every way that `mutations` knows, and read them.
 
-    Each batch runs in a process of its own with limits of time and memory, so that a hang, a bomb
-    or a fault of a decoder is a crash of one case. The result does not depend on `jobs`.
+    They are read as `liverleaf inspect` and `analyze` do. Each batch runs in a process of its own
+    with limits of time and memory, so that a hang, a bomb or a fault of a decoder is a crash of one
+    case. The result does not depend on `jobs`.
 
     Args:
         out: folder that gets `ingest-fuzz.json` and `ingest-fuzz.md`.
@@ -120,7 +125,7 @@ def run(
     jobs: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> tuple[list[Outcome], float]:
-    """Outcomes of cases in the order of their numbers, and the largest resident memory of any process in MB."""
+    """Outcomes of cases in order of their numbers, and the largest memory of a process in MB."""
     outcomes: list[Outcome] = []
     peak_mb = 0.0
     batches = [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
@@ -176,7 +181,7 @@ def _damaged(seed: int, number: int) -> tuple[Case, dict[str, bytes]]:
         "one series": series,
         "all files": list(source.files),
     }
-    spread = SPREADS[int(rng.choice(len(SPREADS), p=SHARES))]
+    spread = SPREADS[int(rng.choice(len(SPREADS), p=SPREAD_SHARES))]
     damage = MUTATIONS[source.format][mutation]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom, which reads and writes headers for the damage
@@ -188,7 +193,7 @@ def _damaged(seed: int, number: int) -> tuple[Case, dict[str, bytes]]:
 
 
 def _supervised(seed: int, numbers: Sequence[int]) -> tuple[list[Outcome], float]:
-    """Run cases in a process of their own; when it dies, each of them in one of its own, to tell which one kills."""
+    """Run cases in one process; when it dies, each in one of its own, to tell which one kills."""
     with ProcessPoolExecutor(
         1, mp_context=get_context("forkserver"), initializer=_limit
     ) as process:
@@ -205,7 +210,7 @@ def _supervised(seed: int, numbers: Sequence[int]) -> tuple[list[Outcome], float
 
 
 def _limit() -> None:
-    """Prepare a process: quiet as the command line is, one thread per library, a limit of memory, and no life beyond its parent's."""
+    """Prepare a process: quiet, one thread per library, limited memory, ended with its parent."""
     end_with_parent()
     for library in ("pydicom", "nibabel.global"):
         logging.getLogger(library).disabled = True
@@ -372,7 +377,7 @@ def _markdown(record: Mapping[str, Any]) -> str:
             "",
             (
                 f"`write_case({record['seed']}, number, folder)` of"
-                " `liverleaf.benchmarks.fuzzing.fuzzing` writes the files of each again."
+                " `liverleaf.benchmarks.fuzzing.outcomes` writes the files of each again."
             ),
             "",
         ]
