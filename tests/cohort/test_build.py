@@ -22,7 +22,7 @@ from liverleaf.cohort.build import Collected, Task, collect, ingest_one
 from liverleaf.cohort.discovery import FoundStudy, Source
 from liverleaf.cohort.index import Cohort
 from liverleaf.cohort.page import thumbnail
-from liverleaf.ingest.deidentify.dicom import Pseudonyms, read_key
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms, read_key
 from liverleaf.ingest.reader import read_study
 from liverleaf.phantom.dicom_series import write_dicom
 from liverleaf.phantom.generator import Phantom

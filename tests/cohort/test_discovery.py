@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from liverleaf.cohort.discovery import FoundStudy, StudyIndex, discover
-from liverleaf.ingest.deidentify.dicom import Pseudonyms
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
 from liverleaf.study import InputError
 
 PSEUDONYMS = Pseudonyms(bytes(32))

@@ -28,16 +28,10 @@ from liverleaf.cohort.page import CaseRow, thumbnail
 from liverleaf.cohort.provenance import Due, Origin, due, note_places, read_origin, write_origin
 from liverleaf.ingest.archive import unpacked
 from liverleaf.ingest.collections import CollectionCase, cases_of
-from liverleaf.ingest.collections.case import save_annotations
 from liverleaf.ingest.collections.annotation import with_curves
-from liverleaf.ingest.deidentify.dicom import (
-    Pseudonyms,
-    deidentify,
-    new_key,
-    read_key,
-    without_identity,
-    write_key,
-)
+from liverleaf.ingest.collections.case import save_annotations
+from liverleaf.ingest.deidentify.dicom import deidentify, without_identity
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms, new_key, read_key, write_key
 from liverleaf.ingest.reader import PhaseRow, read_phase_table, read_study
 from liverleaf.registration.align import register
 from liverleaf.storage.case_folder import COHORT_FILE, save_case

@@ -42,8 +42,8 @@ TIME_KEYS = (
 class DicomdirError(InputError):
     """The file is a DICOMDIR: an index of other files, of which nothing is lost without it."""
 
-    def __init__(self) -> None:
-        super().__init__(DICOMDIR)
+    def __init__(self, reason: str = DICOMDIR) -> None:
+        super().__init__(reason)
 
 
 @dataclass(frozen=True, eq=False)
