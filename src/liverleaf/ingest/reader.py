@@ -63,7 +63,7 @@ def read_study(
 def inspect(
     path: Path, *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()
 ) -> Inspection:
-    """Tell of each series under `path` what `read_study` takes it for, the ones it leaves out included.
+    """Tell what `read_study` takes each series under `path` for, those that it leaves out included.
 
     Raises:
         InputError: as `read_study`.

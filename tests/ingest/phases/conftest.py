@@ -18,7 +18,7 @@ def header() -> MakeHeader:
 
 @pytest.fixture
 def t1() -> MakeHeader:
-    """Makes a header of a three-dimensional T1-weighted gradient echo, by description and number."""
+    """Makes a header of a 3D T1-weighted gradient echo, by description and series number."""
 
     def make(description: str = "", series: int = 1, **elements: object) -> Dataset:
         technique = {

@@ -1,4 +1,4 @@
-"""What pixels tell of the phase: drawn abdomens, phantom studies whose headers tell nothing, and that nothing sure gets worse."""
+"""What pixels tell of the phase: drawn abdomens, features by hand, and images on other grids."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ TIMES = (
 def silent_study(
     folder: Path, preset: str, seed: int, *, keep: tuple[str, ...] = ()
 ) -> dict[str, Phase]:
-    """Write a phantom study whose headers tell neither phase nor time nor order; the truth by series."""
+    """Write a phantom study whose headers tell no phase, time or order; the truth by series."""
     study, _ = Phantom(preset, seed, shape=(12, 64, 64), spacing_mm=(18.0, 5.5, 5.5), headers=True)[
         0
     ]

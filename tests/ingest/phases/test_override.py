@@ -1,4 +1,4 @@
-"""A person's table of phases: what it says counts, whatever headers and names say, and what is wrong with it is told in one line."""
+"""A person's table of phases counts for more than headers, and what is wrong with it is refused."""
 
 from __future__ import annotations
 

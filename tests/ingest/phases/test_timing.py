@@ -28,7 +28,7 @@ def test_transitions_are_probabilities_that_never_go_back(table) -> None:
 
 
 def test_probabilities_are_those_of_all_sequences_one_by_one() -> None:
-    """The slow reference: every sequence of phases for three series, with and without a late one."""
+    """The slow reference: every sequence of phases, with and without a hepatobiliary one."""
     log_weights = np.random.default_rng(0).normal(0, 2, (3, len(Phase)))
     transitions = [Transition(), Transition(pause=True)]
     tables = [

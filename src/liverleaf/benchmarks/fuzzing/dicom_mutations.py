@@ -1,4 +1,4 @@
-"""Damage to DICOM files: their elements, their geometry, the description of pixels, their frames."""
+"""Damage to DICOM files: their elements, geometry, description of pixels, and frames."""
 
 from __future__ import annotations
 

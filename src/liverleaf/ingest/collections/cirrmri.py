@@ -1,4 +1,4 @@
-"""CirrMRI600+, MRI of cirrhotic and healthy people with liver masks, in; its cases out."""
+"""Cases of CirrMRI600+: MRI of cirrhotic and healthy people with liver masks."""
 
 from __future__ import annotations
 
@@ -58,6 +58,6 @@ def _read(t1: Path, t2: Path | None, diagnosis: str) -> Annotated:
         ],
     )
     mask = t1.parent.parent / t1.parent.name.replace("images", "masks") / t1.name
-    return annotate(study, lesions=None, organs={Organ.LIVER: read_labels(mask)}).described(
+    return annotate(study, lesions=None, organs={Organ.LIVER: read_labels(mask)}).with_case_labels(
         diagnosis=diagnosis
     )

@@ -1,4 +1,4 @@
-"""HCC-TACE-Seg of TCIA, CT before and after chemoembolisation with a DICOM Segmentation of the first study, in; its cases out."""
+"""Cases of HCC-TACE-Seg (TCIA): CT before chemoembolisation with a DICOM Segmentation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ DATE = re.compile(r"(\d\d)-(\d\d)-(\d{4})")
 
 
 def hcc_tace_seg(root: Path) -> Iterator[CollectionCase]:
-    """The cases of `HCC_<n>/<study>/<series>/*.dcm`, studies numbered by their date; only those with a segmentation are read."""
+    """The cases of `HCC_<n>/<study>/<series>/*.dcm`, studies numbered by their date.
+
+    Only those with a segmentation are read.
+    """
     for person in sorted(
         path
         for path in root.glob("**/HCC_*")
@@ -114,7 +117,7 @@ def _read(files: Sequence[Path], segmentations: Sequence[Path]) -> Annotated:
 
 
 def _segments(segmentation: hd.seg.Segmentation) -> dict[str, hd.Volume]:
-    """A mask per segment, by its label in lower case, or its description where that is the word known here."""
+    """A mask per segment, by its label in lower case, or its description where that is known."""
     masks = {}
     for number in segmentation.segment_numbers:
         segment = segmentation.get_segment_description(number)
@@ -129,7 +132,7 @@ def _segments(segmentation: hd.seg.Segmentation) -> dict[str, hd.Volume]:
 
 
 def _whole(mask: hd.Volume, image: hd.Volume) -> hd.Volume:
-    """A mask on the grid of the image it was drawn on, of whose slices a segmentation may leave out empty ones."""
+    """A mask on the grid of its image, of whose slices a segmentation may leave out empty ones."""
     try:
         return mask.match_geometry(image, tol=OFF_GRID_STEPS)
     except (ValueError, RuntimeError):  # another grid after all
@@ -137,7 +140,7 @@ def _whole(mask: hd.Volume, image: hd.Volume) -> hd.Volume:
 
 
 def _referenced(segmentation: hd.seg.Segmentation) -> set[str]:
-    """The images that the segmentation says it was drawn on, by its series reference and by its frames."""
+    """The images that a segmentation was drawn on, by its series reference and its frames."""
     uids = {
         str(instance.ReferencedSOPInstanceUID)
         for series in segmentation.get("ReferencedSeriesSequence", ())
@@ -153,7 +156,10 @@ def _referenced(segmentation: hd.seg.Segmentation) -> set[str]:
 
 
 def _drawn_on(grid: hd.Volume, referenced: set[str], found: Survey) -> tuple[int, list[str]]:
-    """The number of the stack that was outlined: of those on whose slices the masks lie, the one whose images are named most often."""
+    """The index of the stack that was outlined, and warnings.
+
+    Of those on whose slices the masks lie, it is the one whose images are named most often.
+    """
     fitting = [index for index, stack in enumerate(found.stacks) if _lies_on(grid, stack)]
     named = [len(referenced & _uids(stack)) for stack in found.stacks]
     if not fitting:

@@ -1,4 +1,4 @@
-"""A folder of single volumes with label maps (LiTS, Medical Segmentation Decathlon Task03, ATLAS 2023) in; its cases out."""
+"""Cases of single volumes with label maps: LiTS, Medical Segmentation Decathlon, ATLAS 2023."""
 
 from __future__ import annotations
 
@@ -68,7 +68,10 @@ ATLAS = Layout(
 
 
 def labelled_volumes(layout: Layout, root: Path) -> Iterator[CollectionCase]:
-    """The cases of a folder: an image and a map of labels 1 (liver) and 2 (tumour) each, paired by number wherever they lie."""
+    """The cases of a folder, images and label maps paired by number wherever they lie.
+
+    A map holds 1 for liver and 2 for tumour.
+    """
     images, maps = _numbered(root, layout.image), _numbered(root, layout.labels)
     for number in sorted(images.keys() | maps.keys(), key=int):
         reason = ""

@@ -11,8 +11,8 @@ from liverleaf.ingest.dicom.frames import text
 from liverleaf.ingest.phases.descriptions import plain_words
 
 SHORT = (
-    r"\d{1,3}(s|sec|secs|seconds|sek|m|min|mins|minutes|mm|cm|kv|kev|ml|hu|d|t|p|x|ph)?|b\d{1,4}|t[12]w?|[bhiqu][a-z]?\d{2}[a-z]?"
-    r"|[a-z]{1,5}[23]d\d{0,3}(r\d{0,3})?"
+    r"\d{1,3}(s|sec|secs|seconds|sek|m|min|mins|minutes|mm|cm|kv|kev|ml|hu|d|t|p|x|ph)?|b\d{1,4}|"
+    r"t[12]w?|[bhiqu][a-z]?\d{2}[a-z]?|[a-z]{1,5}[23]d\d{0,3}(r\d{0,3})?"
 )
 """Short numbers with their units, kernels such as B30f and sequences such as fl3d1."""
 

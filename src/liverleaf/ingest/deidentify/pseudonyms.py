@@ -1,4 +1,4 @@
-"""Pseudonyms of patients, studies, images and UIDs: keyed hashes, and the key they are made with."""
+"""Pseudonyms of patients, studies, images and UIDs: keyed hashes, and the key they need."""
 
 from __future__ import annotations
 

@@ -52,22 +52,8 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
             " crop or resample them first"
         )
     stack, notes = _scaled(stack)
-    array, failed = decode(stack.frames)
-    if failed:
-        if len(failed) == len(stack.frames):
-            raise InputError(
-                f"{stack.name}: none of its {len(failed)} slices can be decoded ({failed[0][1]});"
-                " export it again"
-            )
-        notes.append(
-            f"{stack.name}: {len(failed)} of {len(stack.frames)} slices cannot be decoded"
-            f" ({failed[0][1]}) and were left out"
-        )
-        kept = np.setdiff1d(np.arange(len(stack.frames)), [index for index, _ in failed])
-        stack, array = (
-            replace(stack, frames=tuple(stack.frames[index] for index in kept)),
-            array[kept],
-        )
+    stack, array, undecoded = _decoded(stack)
+    notes += undecoded
     notes += _oddities(stack)
     array, inverted = _upright_greys(stack, array)
     array, origin, askew = _straighten(stack, array)
@@ -90,6 +76,25 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
     )
     headers = tuple({frame.path: frame.header for frame in stack.frames}.values())
     return volume, headers, [*stack.warnings, *notes, *inverted, *askew, *gaps]
+
+
+def _decoded(stack: Stack) -> tuple[Stack, NDArray[np.float32], list[str]]:
+    """The stack without slices that cannot be decoded, the pixels of the rest, and a warning."""
+    array, failed = decode(stack.frames)
+    if not failed:
+        return stack, array, []
+    if len(failed) == len(stack.frames):
+        raise InputError(
+            f"{stack.name}: none of its {len(failed)} slices can be decoded ({failed[0][1]});"
+            " export it again"
+        )
+    warning = (
+        f"{stack.name}: {len(failed)} of {len(stack.frames)} slices cannot be decoded"
+        f" ({failed[0][1]}) and were left out"
+    )
+    kept = np.setdiff1d(np.arange(len(stack.frames)), [index for index, _ in failed])
+    frames = tuple(stack.frames[index] for index in kept)
+    return replace(stack, frames=frames), array[kept], [warning]
 
 
 def _scaled(stack: Stack) -> tuple[Stack, list[str]]:

@@ -132,14 +132,14 @@ def _by_pixels(
         return guesses
     rows_NP = combine_with_pixels(found.probabilities_NP[members], *tissue, modality)
     seen = appearance(*tissue, modality)
-    for index, row, looks in zip(members, rows_NP, seen, strict=True):
+    for index, row, pixels in zip(members, rows_NP, seen, strict=True):
         if index in doubtful:
-            guesses[index] = _reconsidered(guesses[index], row, looks, alone=len(members) == 1)
+            guesses[index] = _reconsidered(guesses[index], row, pixels, alone=len(members) == 1)
     return guesses
 
 
 def _reconsidered(
-    guess: PhaseGuess, row: NDArray[np.float64], looks: Reason, *, alone: bool
+    guess: PhaseGuess, row: NDArray[np.float64], pixels: Reason, *, alone: bool
 ) -> PhaseGuess:
     """The most probable phase after pixels, with what the headers said."""
     phase = Phase(int(row[:-1].argmax()))
@@ -151,7 +151,7 @@ def _reconsidered(
     if alone:
         agreed = guess.confidence if guess.phase is phase else 0.0
         limit = max(MAX_CONFIDENCE_OF_ONE_IMAGE, agreed)
-    most_like = Reason.of(ReasonCode.MOST_LIKE, seen=looks, phase=phase)
+    most_like = Reason.of(ReasonCode.MOST_LIKE, seen=pixels, phase=phase)
     return PhaseGuess(phase, min(limit, float(row[phase])), (most_like, *reasons))
 
 

@@ -1,4 +1,4 @@
-"""A CSV table in which a person says which series is which contrast phase: read, applied, written."""
+"""A CSV table in which a person says which series is which phase: read, applied and written."""
 
 from __future__ import annotations
 
