@@ -80,7 +80,7 @@ def phases(
     ] = False,
 ) -> Run:
     """How well contrast phases are told as headers go missing, with and without pixels."""
-    from liverleaf.benchmarks.phases.phases import run, run_fit
+    from liverleaf.benchmarks.phases.accuracy import run, run_fit
 
     return run_fit if fit else partial(run, cases=cases)
 
@@ -96,7 +96,7 @@ def ingest_fuzz(
     ] = 1,
 ) -> Run:
     """What becomes of damaged files: read right, told, refused or crashed."""
-    from liverleaf.benchmarks.fuzzing.fuzzing import run
+    from liverleaf.benchmarks.fuzzing.outcomes import run
 
     return partial(run, files=files, seed=seed, jobs=jobs)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from liverleaf.benchmarks.phases import phases as bench
+from liverleaf.benchmarks.phases import accuracy as bench
 from liverleaf.benchmarks.phases.fit import FITTED_TO, PhantomGroup, fit_phase_pixels
 from liverleaf.study import Modality, Phase
 
