@@ -19,6 +19,7 @@ from liverleaf.evaluate.metrics.classification import confusion
 from liverleaf.evaluate.stats import bootstrap
 from liverleaf.ingest.dicom.survey import survey
 from liverleaf.ingest.phases.identify import identify
+from liverleaf.ingest.phases.images import COEFFICIENTS
 from liverleaf.ingest.phases.of_stacks import SURE
 from liverleaf.ingest.phases.reasons import PhaseGuess
 from liverleaf.phantom.dicom_series import write_dicom
