@@ -18,7 +18,8 @@ from liverleaf.findings import Findings, Provenance
 from liverleaf.ingest.reader import read_phase_table, read_study
 from liverleaf.measure.findings import measure
 from liverleaf.models import checkpoint
-from liverleaf.models.mti_net.predict import Predictor
+from liverleaf.models.predictor import Predictor, load_predictor
+from liverleaf.models.shipped import default_model, find_model
 from liverleaf.registration.align import register_phases
 from liverleaf.registration.quality import judged
 from liverleaf.segmentation import Segmentation
@@ -27,6 +28,7 @@ from liverleaf.study import InputError, Study
 from liverleaf.system import provenance
 from liverleaf.system.files import check_writable, new_directory, replaced_directory
 from liverleaf.system.memory import forget_peak, resident_mb
+from liverleaf.system.progress import silent
 
 Progress = Callable[[str, int, int], None]
 SEG_FILE = "seg.dcm"
@@ -91,7 +93,8 @@ def analyze(
     Args:
         source: DICOM folder or zip, NIfTI folder or file, or case folder.
         out: the folder to write; it appears whole or not at all.
-        model: name of a shipped model or folder of a trained one; None for the modality's default.
+        model: name of a shipped model or folder of a trained one; None for the one that ships for
+            studies of this species, body part and modality.
         device: "auto", "cpu" or "cuda".
         overwrite: replace a folder that an earlier analysis wrote.
         phases: CSV table in which a person says which series is which phase, see
@@ -107,15 +110,15 @@ def analyze(
     with stages.stage("reading"):
         study = read_study(source, table=table)
     with stages.stage("loading the model"):
-        predictor = Predictor(checkpoint.find_model(model, study.modality), device=device)
+        predictor = load_predictor(find_model(model or default_model(study)), device=device)
     with stages.stage("registering"):
         registration = register_phases(study)
         study = registration.study
     with stages.stage("predicting"):
-        prediction = predictor(study, progress=progress)
+        prediction = predictor(study, progress=progress or silent)
     segmentation = prediction.segmentation
-    stages.seconds["network"] = predictor.network_s
-    stages.seconds["predicting"] -= predictor.network_s
+    stages.seconds["network"] = predictor.network_seconds
+    stages.seconds["predicting"] -= predictor.network_seconds
     with stages.stage("measuring"):
         if segmentation is not None and segmentation.liver is not None:
             study = judged(registration, segmentation.liver)

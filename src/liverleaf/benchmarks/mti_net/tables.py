@@ -26,7 +26,6 @@ from liverleaf.benchmarks.mti_net.cross_validation import (
     CaseScore,
     cross_validate,
     lesion_area,
-    outlined,
     score,
     training_seconds,
 )
@@ -37,11 +36,11 @@ from liverleaf.cohort.index import Cohort
 from liverleaf.data.network_input import InputConfig
 from liverleaf.data.prepared import PreparedCase, data_fingerprint, prepare
 from liverleaf.evaluate.metrics.classification import confusion
-from liverleaf.models import checkpoint
+from liverleaf.models import checkpoint, registry
 from liverleaf.models.recipe import Recipe
-from liverleaf.models.registry import NETWORKS, name_of
 from liverleaf.study import InputError
 from liverleaf.system import provenance
+from liverleaf.system.progress import silent
 from liverleaf.system.provenance import hardware
 from liverleaf.system.workers import end_with_parent
 from liverleaf.terminology import LesionType
@@ -124,7 +123,7 @@ def mti_net_table(
         range(len(cohort)),
         view,
         runs / "prepared",
-        progress=progress and (lambda i, n: progress("preparing cases", i, n)),
+        progress=progress or silent,
     )
     costs = {}
     for done, name in enumerate(what.rows):
@@ -203,10 +202,12 @@ def _view(cohort: Cohort, scale: Scale) -> InputConfig:
     return InputConfig(
         cohort.records[0].modality,
         types=tuple(types),
-        pixel_mm=0.0,
+        pixel_mm=None,
         slice_mm=0.0,
         size=scale.size,
-        calibrate=False,
+        normalise_on_liver=False,
+        body_part=cohort.records[0].body_part,
+        species=cohort.records[0].species,
     )
 
 
@@ -291,7 +292,7 @@ def _cost(recipe: Recipe, folder: Path, device: str) -> NetworkCost:
     """Of one slice; measured once and kept."""
     path = folder / "cost.json"
     if not path.exists():
-        build = partial(NETWORKS[name_of(recipe.network)].build, recipe.network)
+        build = partial(registry.family(recipe.family).build, recipe.network)
         cost = network_cost(
             build,
             one_slice(recipe),
@@ -304,14 +305,9 @@ def _cost(recipe: Recipe, folder: Path, device: str) -> NetworkCost:
 
 def one_slice(recipe: Recipe) -> tuple[Any, ...]:
     """What the network of a recipe takes: a slice with all its phases and, where its heads ask for one, a lesion."""
-    phases, size = len(recipe.input.phases), recipe.input.size
-    images_BPYX = torch.zeros(1, phases, size, size)
-    present_BP = torch.ones(1, phases, dtype=torch.bool)
-    if NETWORKS[name_of(recipe.network)].answers != "all":
-        return (images_BPYX,)
-    if recipe.network.heads == "slice":
-        return images_BPYX, present_BP
-    return images_BPYX, present_BP, outlined(images_BPYX[:, 0], pixel_mm=1.0)
+    example_input = registry.family(recipe.family).example_input
+    assert example_input is not None, f"{recipe.family} has no example input"
+    return example_input(recipe)
 
 
 def _row(

@@ -19,18 +19,19 @@ from scipy.stats import theilslopes
 from liverleaf.benchmarks.training.network_cost import network_cost
 from liverleaf.benchmarks.training.paper_transcription import PaperTrainer, copy_weights
 from liverleaf.cohort.index import Cohort
-from liverleaf.data.batch import Batch
-from liverleaf.data.prepared import PreparedCase, prepare
-from liverleaf.data.slices import Sampler
+from liverleaf.data.batch import BatchStream, SliceBatch
+from liverleaf.data.prepared import PreparedCase, curve_statistics, prepare
 from liverleaf.evaluate.stats import Estimate, bootstrap
+from liverleaf.models import registry
 from liverleaf.models.mti_net.network import MTINet
+from liverleaf.models.mti_net.training import MTINetTrainer
 from liverleaf.models.recipe import Recipe, load_recipe
-from liverleaf.models.trainer import MTINetTrainer, fabric_for, precision_for
+from liverleaf.models.trainer import fabric_for, precision_for
 from liverleaf.phantom.generator import Phantom, write_cohort
 from liverleaf.system import provenance
 from liverleaf.system.memory import resident_mb
 from liverleaf.system.provenance import hardware
-from liverleaf.train.loop import curve_statistics, train
+from liverleaf.train.loop import train
 
 SEED = 3
 RECIPES = ("liverleaf-net-ct", "mti-net-paper")
@@ -153,16 +154,9 @@ class _Bench:
     def __init__(self, recipe: Recipe, place: Path, device: str) -> None:
         self.cases = _prepared(recipe, place)
         self.fabric = fabric_for(recipe, device)
-        self.mean_P, self.sd_P = curve_statistics(self.cases)
-        self.trainer = MTINetTrainer(self.fabric, recipe, self.mean_P, self.sd_P, total=1000)
-        self.sampler = Sampler(
-            self.cases,
-            recipe.input,
-            recipe.sampling,
-            masks=recipe.network.masks,
-            per_lesion=recipe.network.heads == "lesion",
-            seed=recipe.seed,
-        )
+        self.mean_P, self.sd_P = map(torch.from_numpy, curve_statistics(self.cases))
+        self.trainer = MTINetTrainer(self.fabric, recipe, self.cases, total=1000)
+        self.sampler = registry.family(recipe.family).batches(self.cases, recipe)
 
     def seconds(self) -> float:
         """The clock, when all that was asked of the device is done."""
@@ -197,7 +191,7 @@ def _loop(
         on_device = [batch.to(bench.fabric.device) for batch in kept[:-1]]
         begin = bench.seconds()
         for batch in on_device:
-            bench.fabric.backward(bench.trainer.loss(batch)[0])
+            bench.fabric.backward(bench.trainer.forward(batch).loss)
         bare_s.append(bench.seconds() - begin)
     # the first round warms up
     loop, bare, waited_ = (np.array(seconds[1:]) for seconds in (loop_s, bare_s, waited_s))
@@ -282,7 +276,7 @@ def _turns(
         smoothing=recipe.loss.label_smoothing,
     )
     copy_weights(bench.trainer.network.module, paper.network)
-    copy_weights(bench.trainer.critic.module, paper.critic)
+    copy_weights(bench.trainer.discriminator.module, paper.critic)
     for network in (bench.trainer.network, paper.network):
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -308,7 +302,7 @@ def _turns(
     return {name: np.array(values) for name, values in results.items()}
 
 
-def _with_lesions(sampler: Sampler, number: int) -> list[Batch]:
+def _with_lesions(sampler: BatchStream, number: int) -> list[SliceBatch]:
     """The first batches all of whose slices show a lesion."""
     batches = (sampler(step) for step in count())
     return list(
