@@ -60,13 +60,13 @@ def untouched(study: Study) -> Registration:
     return Registration(study, None, {}, {})
 
 
-look.network_s, look.directory = 0.01, Path("bright")  # what `analyze` asks of a Predictor
+look.network_seconds, look.directory = 0.01, Path("bright")  # what `analyze` asks of a Predictor
 
 
 @pytest.fixture(autouse=True)
 def bright(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis, "Predictor", lambda *_, **__: look)
-    monkeypatch.setattr(analysis.checkpoint, "find_model", lambda *_: Path("bright"))
+    monkeypatch.setattr(analysis, "load_predictor", lambda *_, **__: look)
+    monkeypatch.setattr(analysis, "find_model", lambda *_: Path("bright"))
     monkeypatch.setattr(analysis.checkpoint, "weights_hash", lambda *_: "0" * 64)
 
 

@@ -13,7 +13,8 @@ import liverleaf
 from liverleaf.data.augmentation import SamplingConfig
 from liverleaf.data.network_input import InputConfig
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig
-from liverleaf.models.recipe import LossWeights, Optimisation, load_recipe
+from liverleaf.models.mti_net.training import LossWeights, MTINetOptimisation
+from liverleaf.models.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/liverleaf"
@@ -23,7 +24,7 @@ TABLES = {
     "input": InputConfig,
     "sampling": SamplingConfig,
     "loss": LossWeights,
-    "optimisation": Optimisation,
+    "optimisation": MTINetOptimisation,
 }
 MACHINE_PATH = re.compile(r"(?<![\w./])/(home|root|tmp|work|mnt|Users)/")
 

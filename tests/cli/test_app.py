@@ -24,11 +24,10 @@ from liverleaf.cli import app as cli
 from liverleaf.cli.benchmarks import benchmarks
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.prepared import data_fingerprint
-from liverleaf.data.slices import InputConfig
+from liverleaf.data.network_input import InputConfig
 from liverleaf.findings import Findings
-from liverleaf.models import checkpoint
+from liverleaf.models import checkpoint, lesion_masks, shipped
 from liverleaf.models.checkpoint import ModelCard, save_card, save_model
-from liverleaf.models.mti_net import predict
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig
 from liverleaf.phantom.generator import Phantom, write_cohort
 from liverleaf.registration.align import Registration
@@ -129,7 +128,7 @@ def study(source: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def one_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     """For speed the reference phase and one lesion are kept alone."""
-    separate = predict.separate
+    separate = lesion_masks.separate
 
     def keep(study: Study) -> Registration:
         return Registration(
@@ -141,7 +140,7 @@ def one_phase(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(analysis, "register_phases", keep)
     monkeypatch.setattr(
-        predict,
+        lesion_masks,
         "separate",
         lambda *arguments, **settings: (separate(*arguments, **settings) == 1).astype(np.uint16),
     )
@@ -712,7 +711,7 @@ def test_evaluation_on_the_training_cohort_is_refused(
 def test_models_without_any_shipped(
     liverleaf: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
     assert liverleaf("models").code == 0
     assert json.loads(liverleaf("models", "--json").out) == []
 
@@ -727,7 +726,7 @@ def test_models_shows_the_measured_figures(
         "all phases": {"figures": {"lesion_dice": {"mean": 0.61, "low": 0.5, "high": 0.7, "n": 9}}}
     }
     save_card(models / "ct", dataclasses.replace(card, figures=figures))
-    monkeypatch.setattr(checkpoint, "SHIPPED", models)
+    monkeypatch.setattr(shipped, "SHIPPED", models)
     done = liverleaf("models")
     assert done.code == 0
     assert "0.61" in done.out

@@ -24,7 +24,14 @@ from liverleaf.data.network_input import (
     resize,
     resize_labels,
 )
-from liverleaf.data.prepared import PreparedCase, data_fingerprint, liver_mask, prepare
+from liverleaf.data.prepared import (
+    PreparedCase,
+    PreparedLesion,
+    curve_statistics,
+    data_fingerprint,
+    liver_mask,
+    prepare,
+)
 from liverleaf.data.slices import SliceSampler
 from liverleaf.storage.case_folder import save_case
 from liverleaf.study import InputError, Modality, Phase
@@ -48,7 +55,9 @@ def prepared(ct_cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> lis
 def sampler(
     cases: list[PreparedCase], sampling: SamplingConfig = EVERYTHING, **settings: object
 ) -> SliceSampler:
-    return SliceSampler(cases, CT, sampling, **{"masks": 2, "per_lesion": True, "seed": 7} | settings)
+    return SliceSampler(
+        cases, CT, sampling, **{"masks": 2, "per_lesion": True, "seed": 7} | settings
+    )
 
 
 def assert_equal(a: SliceBatch, b: SliceBatch) -> None:
@@ -493,7 +502,9 @@ def test_the_curve_follows_the_normalisation_error_of_the_images(
     assert error.std() < 0.4 * between_phases.std()
 
 
-def test_of_a_wrongly_normalised_slice_only_the_liver_is_learned(prepared: list[PreparedCase]) -> None:
+def test_of_a_wrongly_normalised_slice_only_the_liver_is_learned(
+    prepared: list[PreparedCase],
+) -> None:
     batch = sampler(prepared, dataclasses.replace(EVERYTHING, wrong_normalisation=1.0))(0)
     assert batch.supervised_BK.tolist() == [[True, False]] * 4
     assert len(batch.type_L) == 0
@@ -608,3 +619,21 @@ def test_lesions_of_unknown_type_are_drawn_as_one_more_kind(
     assert all(batch.masks_BKYX[:, -1].flatten(1).any(1).all() for batch in batches)
     # a third of them without a type to learn
     assert 0.2 < np.mean([1 - len(batch.type_L) / 8 for batch in batches]) < 0.5
+
+
+def test_curve_statistics_by_hand() -> None:
+    def case(*curves: tuple[float, float, float]) -> PreparedCase:
+        lesions = tuple(PreparedLesion(1, 0, curve, {0: 1}) for curve in curves)
+        return PreparedCase(
+            Path(), (True, True, False), (1.0, 1.0, 1.0), (1.0, 1.0), (), (), 1, lesions
+        )
+
+    nan = float("nan")
+    mean, sd = curve_statistics(
+        [case((1.0, 2.0, nan)), case(), case((3.0, nan, nan), (5.0, 2.0, nan))]
+    )
+    np.testing.assert_allclose(mean, [3.0, 2.0, 0.0])
+    np.testing.assert_allclose(sd, [np.sqrt(8 / 3), 1e-3, 1.0], rtol=1e-6)
+    assert mean.dtype == sd.dtype == np.float32
+    mean, sd = curve_statistics([case()])
+    assert (mean.tolist(), sd.tolist()) == ([0.0] * 3, [1.0] * 3)

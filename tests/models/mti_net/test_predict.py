@@ -28,7 +28,7 @@ CURVE_MEAN, CURVE_SD = 0.5, 2.0
 INPUT = InputConfig(Modality.CT, types=TYPES, pixel_mm=4.0, slice_mm=5.0, size=48)
 CARD = ModelCard(
     name="seer",
-    network="mti-net",
+    family="mti-net",
     network_config=MTINetConfig(masks=2, heads="lesion"),
     input_config=INPUT,
     curve_mean=(CURVE_MEAN,) * 4,
@@ -240,9 +240,7 @@ def test_a_phase_the_network_does_not_know_is_named_and_not_used(
     )
     prediction = seer()(study)
     assert list(prediction.lesions[0].curve) == [Phase.PORTAL, Phase.DELAYED]
-    assert any(
-        "does not use the hepatobiliary phase" in warning for warning in prediction.warnings
-    )
+    assert any("does not use the hepatobiliary phase" in warning for warning in prediction.warnings)
 
 
 def test_no_lesion_is_no_lesion(tiny_case: Callable, seer: Callable) -> None:
@@ -410,7 +408,7 @@ def test_a_channel_may_be_another_image_of_the_study(tiny_case: Callable, seer: 
     study, truth = tiny_case(1, types=[LesionType.HCC])
     portal = study.phases[Phase.PORTAL]
     t2w = dataclasses.replace(with_phases(study, {Phase.PRE}), other={"t2w": portal})
-    prediction = seer(channels=("t2w", "portal"), modality=Modality.CT)(t2w)
+    prediction = seer(channels=("t2w", "arterial", "portal", "delayed"))(t2w)
     assert prediction.segmentation.lesions.array.any()
     assert list(prediction.lesions[0].curve) == []  # a curve is of phases
     with pytest.raises(InputError, match="needs one of portal venous; this study has only"):
