@@ -1,4 +1,6 @@
-"""Turn a study and a label map of its organs into a case folder that `liverleaf evaluate` can compare a model's liver with.
+"""Turn a study and a label map of its organs into a case folder.
+
+`liverleaf evaluate` can compare a model's liver with it.
 
 python examples/adopt_an_organ_map.py example_ct_dicom example_seg_dicom.nii.gz 5 cohort/case
 """

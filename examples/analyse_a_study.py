@@ -1,4 +1,4 @@
-"""The path of a study in, its lesions as a table and a folder with masks, findings and a page out.
+"""Let a model find the lesions of one study, and print them as a table.
 
 python examples/analyse_a_study.py study.zip --out findings
 """
@@ -6,7 +6,7 @@ python examples/analyse_a_study.py study.zip --out findings
 import argparse
 from pathlib import Path
 
-from liverleaf.analysis import analyze
+from liverleaf import analyze
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument(
@@ -21,16 +21,16 @@ wanted = parser.parse_args()
 
 findings = analyze(wanted.source, wanted.out, model=wanted.model)
 
-print(
-    f"liver {findings.liver.volume_ml:.0f} ml, {len(findings.lesions)} lesions; page:"
-    f" {wanted.out / 'report.html'}"
-)
+liver = "no liver" if findings.liver is None else f"liver {findings.liver.volume_ml:.0f} ml"
+print(f"{liver}, {len(findings.lesions)} lesions; page: {wanted.out / 'report.html'}")
 for lesion in findings.lesions:
-    kind, probability = max(lesion.type_probabilities.items(), key=lambda item: item[1])
+    types = lesion.type_probabilities or {}  # null where a model does not type lesions
+    kind = max(types, key=lambda name: types[name], default=None)
+    said = "not typed" if kind is None else f"{kind} ({types[kind]:.0%})"
     curve = ", ".join(f"{phase} {value:.0f}" for phase, value in lesion.curve.mean.items())
     print(
-        f"lesion {lesion.id}: {lesion.volume_ml:.1f} ml, {lesion.long_axis_mm:.0f} mm, {kind}"
-        f" ({probability:.0%}), curve: {curve}"
+        f"lesion {lesion.id}: {lesion.volume_ml:.1f} ml, {lesion.long_axis_mm:.0f} mm, {said},"
+        f" curve: {curve}"
     )
 for warning in findings.warnings:
     print(f"warning: {warning}")

@@ -1,4 +1,6 @@
-"""Turn a study and outlines drawn by eye into a case folder that `liverleaf evaluate` can compare a model with.
+"""Turn a study and outlines drawn by eye into a case folder.
+
+`liverleaf evaluate` can compare a model's lesions with them.
 
 python examples/outline_a_lesion.py DICOM_FOLDER docs/results/tcga-lihc-outline.json cohort/case
 """

@@ -1,4 +1,7 @@
-"""A study in, a finished folder out: what the files say agrees, lies where the images lie, and appears whole or not at all."""
+"""The folder that is written of a study: its files agree, and appear whole or not at all.
+
+Masks and DICOM lie where the images lie.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 import highdicom as hd
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from nibabel.orientations import (
     apply_orientation,
@@ -19,7 +23,7 @@ from nibabel.orientations import (
 )
 
 from liverleaf import analysis
-from liverleaf.analysis import analyze
+from liverleaf.analysis import analyze, measure_masks
 from liverleaf.findings import Findings
 from liverleaf.phantom.generator import Phantom, write_cohort
 from liverleaf.prediction import LesionPrediction, Prediction
@@ -34,7 +38,11 @@ LESION_HU = 150.0
 
 
 def look(study: Study, *, progress: object = None) -> Prediction:
-    """Stands for a network: the liver is what is brighter than 80 HU in the reference phase, the lesions are the bright balls in it."""
+    """Stands for a network.
+
+    The liver is what is brighter than 80 HU in the reference phase, the lesions are the bright
+    balls in it.
+    """
     image = study.grid.array
     labels = (image > LESION_HU).astype(np.uint16)
     back = labels[:, image.shape[1] // 2 :]
@@ -200,7 +208,8 @@ def test_one_phase_alone_is_analysed_with_a_warning_per_lesion(
 
 
 @pytest.mark.parametrize(
-    "stage", ["read_study", "register_phases", "measure", "write_report", "save_volume", "_origin"]
+    "stage",
+    ["read_study", "register_phases", "measure", "write_report", "save_volume", "Provenance"],
 )
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError("no space left"), MemoryError])
 def test_an_interrupted_analysis_leaves_nothing(
@@ -272,5 +281,101 @@ def test_a_seg_that_cannot_be_written_is_a_warning_and_the_rest_is_written(
     monkeypatch.setattr(analysis, "write_seg", refuse)
     analyze(dicom, tmp_path / "out")
     record = json.loads((tmp_path / "out/findings.json").read_text())
-    assert record["warnings"][-1] == "no DICOM SEG was written: no headers"
+    assert record["warnings"][-1] == "No DICOM SEG was written: no headers"
     assert "seg.dcm" not in tree(tmp_path / "out")
+
+
+# Masks that a person drew
+
+
+@pytest.fixture
+def drawn(case: Path, tmp_path: Path) -> dict[str, Path]:
+    """Masks of `case` in files, as if by hand."""
+    portal = nib.load(case / "portal.nii.gz")
+    image = portal.get_fdata()
+    masks = {"lesions": 7 * (image > LESION_HU), "liver": (image > 80) & (image <= LESION_HU)}
+    for name, mask in masks.items():
+        nib.save(nib.Nifti1Image(mask.astype(np.uint8), portal.affine), tmp_path / f"{name}.nii.gz")
+    return {name: tmp_path / f"{name}.nii.gz" for name in masks}
+
+
+def test_masks_by_hand_give_the_same_folder_without_a_model(
+    case: Path, tmp_path: Path, drawn: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyze(case, tmp_path / "model")
+    monkeypatch.setattr(analysis, "load_predictor", None)
+    findings = measure_masks(case, tmp_path / "hand", **drawn)
+    assert Findings.read(tmp_path / "hand/findings.json") == findings
+    assert {name for name in tree(tmp_path / "hand") if "/" not in name} == {
+        name for name in tree(tmp_path / "model") if "/" not in name
+    }
+    (lesion,) = findings.lesions
+    assert (lesion.id, lesion.type_probabilities, findings.model) == (7, None, None)
+    assert lesion.warnings[-1].startswith("Its mask falls into 2 pieces")
+    written = nib.load(tmp_path / "hand/lesions.nii.gz")
+    np.testing.assert_array_equal(written.dataobj, nib.load(drawn["lesions"]).dataobj)
+    # the liver was drawn without its lesions, and measured with them
+    by_model = Findings.read(tmp_path / "model/findings.json")
+    assert findings.liver == by_model.liver
+    assert findings.segmentation is not None and findings.segmentation.source == "manual"
+    assert findings.provenance is not None and findings.provenance.weights_sha256 is None
+    assert {"reading masks", "registering", "measuring"} <= findings.provenance.seconds.keys()
+    page = (tmp_path / "hand/report.html").read_text(encoding="utf-8")
+    assert "None" not in page and "drawn by hand" in page and "Most probable type" not in page
+
+
+def test_masks_by_hand_become_a_manual_segmentation_in_dicom(dicom: Path, tmp_path: Path) -> None:
+    by_model = analyze(dicom, tmp_path / "model")
+    lesions, liver = (tmp_path / f"model/{name}.nii.gz" for name in ("lesions", "liver"))
+    by_hand = measure_masks(dicom, tmp_path / "hand", lesions=lesions, liver=liver)
+    assert [lesion.centroid_mm for lesion in by_hand.lesions] == [
+        lesion.centroid_mm for lesion in by_model.lesions
+    ]
+    segments = {
+        name: hd.seg.segread(tmp_path / name / "seg.dcm").SegmentSequence
+        for name in ("model", "hand")
+    }
+    assert {segment.SegmentAlgorithmType for segment in segments["model"]} == {"AUTOMATIC"}
+    assert {segment.SegmentAlgorithmType for segment in segments["hand"]} == {"MANUAL"}
+
+
+def test_masks_of_a_lesion_alone_are_measured(
+    case: Path, tmp_path: Path, drawn: dict[str, Path]
+) -> None:
+    findings = measure_masks(case, tmp_path / "out", lesions=drawn["lesions"], drawn_by="ITK-SNAP")
+    assert findings.liver is None
+    assert not (tmp_path / "out/liver.nii.gz").exists()
+    assert findings.segmentation is not None and findings.segmentation.source == "ITK-SNAP"
+    page = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    assert "None" not in page and "ITK-SNAP" in page
+
+
+def test_masks_on_another_grid_leave_nothing(
+    case: Path, tmp_path: Path, drawn: dict[str, Path]
+) -> None:
+    mask = nib.load(drawn["lesions"])
+    nib.save(mask.slicer[:, :, 1:], drawn["lesions"])
+    with pytest.raises(InputError, match="does not lie on the grid"):
+        measure_masks(case, tmp_path / "out", **drawn)
+    assert not (tmp_path / "out").exists()
+
+
+def test_findings_name_their_source_so_that_an_archive_finds_it(
+    dicom: Path, tmp_path: Path
+) -> None:
+    record = analyze(dicom, tmp_path / "out").study
+    headers = [
+        pydicom.dcmread(path, stop_before_pixels=True)
+        for path in dicom.rglob("*")
+        if path.is_file()
+    ]
+    (phase,) = record.phases
+    series = [h for h in headers if h.SeriesInstanceUID == phase.series_instance_uid]
+    assert record.study_instance_uid == series[0].StudyInstanceUID
+    assert set(phase.sop_instance_uids) == {header.SOPInstanceUID for header in series}
+
+
+def test_findings_of_a_case_folder_name_no_source(case: Path, tmp_path: Path) -> None:
+    record = analyze(case, tmp_path / "out").study
+    assert record.study_instance_uid is None
+    assert {(p.series_instance_uid, p.sop_instance_uids) for p in record.phases} == {(None, ())}

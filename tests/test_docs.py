@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import redirect_stdout
 from dataclasses import fields
+from io import StringIO
 from pathlib import Path
 
 import pytest
+import typer
 
 import liverleaf
+from liverleaf.cli.app import app
 from liverleaf.data.augmentation import SamplingConfig
 from liverleaf.data.network_input import InputConfig
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig
@@ -26,6 +30,9 @@ TABLES = {
     "loss": LossWeights,
     "optimisation": MTINetOptimisation,
 }
+UNBREAKABLE = re.compile(r"^\s*([-*]|\d+\.)?\s*|!?\[[^\]]*\]\(\S*\)\S*$")
+"""The mark of a list, and a link at the end, which has no place to break."""
+
 MACHINE_PATH = re.compile(r"(?<![\w./])/(home|root|tmp|work|mnt|Users)/")
 
 
@@ -87,13 +94,50 @@ def test_no_page_names_a_path_of_somebodys_machine(path: Path) -> None:
     ] == []
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in PAGES if "results" not in path.parts], ids=lambda path: path.name
+)
+def test_prose_is_at_most_100_characters_wide(path: Path) -> None:
+    wide = [line for line in prose(path) if len(line) > 100 and " " in UNBREAKABLE.sub("", line)]
+    assert wide == []
+
+
+def test_the_readme_calls_commands_and_options_that_exist() -> None:
+    blocks = re.findall(
+        r"```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    lines = [line.partition("#")[0] for line in "".join(blocks).splitlines()]
+    calls = [line.split()[1:] for line in lines if re.match(r"(\S*/)?liverleaf ", line)]
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert {call[0] for call in calls} == set(commands)
+    for name, *arguments in calls:
+        known = {"--help", *(option for p in commands[name].params for option in p.opts)}
+        assert {part for part in arguments if part.startswith("--")} <= known
+
+
+def test_fidelity_counts_parameters_with_a_command_that_runs() -> None:
+    code = re.search(r'```\npython -c "\n(.*?)"\n```', page("fidelity.md"), re.DOTALL)
+    assert code is not None
+    printed = StringIO()
+    with redirect_stdout(printed):
+        exec(code[1], {})
+    assert f"| `skips=True` | {int(printed.getvalue()):,} |" in page("fidelity.md")
+
+
 @pytest.mark.parametrize("name", ["CITATION.cff", "CHANGELOG.md"])
-def test_the_version_is_told(name: str) -> None:
+def test_the_version_is_stated(name: str) -> None:
     assert re.search(
         rf"^(version: |## \[){re.escape(liverleaf.__version__)}\b",
         (ROOT / name).read_text(encoding="utf-8"),
         re.MULTILINE,
     )
+
+
+def prose(path: Path) -> list[str]:
+    """The lines of a page without tables, code and pictures."""
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(r"^ *```.*?^ *```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [line for line in text.splitlines() if not line.lstrip().startswith(("|", "!["))]
 
 
 def parameters(config: MTINetConfig) -> int:

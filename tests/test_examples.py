@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from liverleaf.storage.case_folder import load_case, save_case
-from liverleaf.terminology import LesionType
+from liverleaf.storage.volumes import save_volume
+from liverleaf.terminology import LesionType, Organ
 
 ROOT = Path(__file__).parents[1]
 Run = Callable[[str], str]
@@ -48,6 +49,21 @@ def test_train_a_tiny_network_and_analyse_a_study(
     said = run("analyse_a_study.py case --out findings --model tiny/run")
     assert "research only" in said
     assert (tmp_path / "findings/report.html").is_file()
+
+
+def test_measure_a_mask(run: Run, tmp_path: Path, tiny_case: Callable) -> None:
+    study, truth = tiny_case()
+    save_case(tmp_path / "case", study, truth)
+    liver = (truth.organs.array == Organ.LIVER).astype(np.uint8)
+    save_volume(tmp_path / "liver.nii.gz", study.grid.with_array(liver))
+    said = run("measure_a_mask.py case --lesions case/truth/lesions.nii.gz --out alone")
+    assert said.startswith("lesion 1: 3.76 ml, 22 x 22 mm, wash-in 15.3 HU\n  pre: 130 HU\n")
+    said = run(
+        "measure_a_mask.py case --lesions case/truth/lesions.nii.gz --liver liver.nii.gz"
+        " --out measured"
+    )
+    assert "  pre: 130, liver 55 HU\n  arterial: 145, liver 70 HU\n" in said
+    assert (tmp_path / "measured/report.html").is_file()
 
 
 def test_outline_a_lesion(run: Run, tmp_path: Path, tiny_case: Callable) -> None:

@@ -1,4 +1,4 @@
-"""The findings: strict, frozen, the same after a way through JSON, and as the document describes them."""
+"""The findings: strict, frozen, the same after a way through JSON, and as documented."""
 
 import json
 import re
@@ -10,10 +10,12 @@ from pydantic import ValidationError
 from liverleaf import findings as module
 from liverleaf.findings import Findings, Record
 from liverleaf.measure.enhancement import FEATURES
-from liverleaf.study import Phase
+from liverleaf.study import BodyPart, InputError, Phase, Species
 from liverleaf.terminology import LesionType
 
 DOCS = Path(__file__).parents[1] / "docs" / "findings.md"
+SCHEMA = DOCS.with_name("findings.schema.json")
+WRITTEN_BY_0_1 = Path(__file__).with_name("findings_1_0.json")
 RECORDS = [
     value
     for value in vars(module).values()
@@ -56,9 +58,12 @@ def test_no_negative_zero() -> None:
 def test_names_are_those_of_the_enumerations() -> None:
     schema = json.loads(Findings.json_schema())
     curve = schema["$defs"]["CurveRecord"]["properties"]["mean"]
-    lesion = schema["$defs"]["LesionRecord"]["properties"]["type_set"]
+    lesion, _null = schema["$defs"]["LesionRecord"]["properties"]["type_set"]["anyOf"]
+    study = schema["$defs"]["StudyRecord"]["properties"]
     assert curve["propertyNames"]["enum"] == [phase.key for phase in Phase]
     assert lesion["items"]["enum"] == [lesion_type.key for lesion_type in LesionType]
+    assert study["body_part"]["anyOf"][0]["enum"] == list(BodyPart)
+    assert study["species"]["anyOf"][0]["enum"] == list(Species)
 
 
 def test_the_schema_lets_later_minor_versions_pass() -> None:
@@ -66,14 +71,79 @@ def test_the_schema_lets_later_minor_versions_pass() -> None:
     assert schema["$schema"].endswith("2020-12/schema")
     version = schema["properties"]["schema_version"]
     assert (
-        re.fullmatch(version["pattern"], "1.7")
-        and not re.fullmatch(version["pattern"], "2.0")
+        re.fullmatch(version["pattern"], "2.7")
+        and not re.fullmatch(version["pattern"], "3.0")
         and "const" not in version
     )
     records = [schema, *schema["$defs"].values()]
     assert len(records) == len(RECORDS) and all(
         "additionalProperties" not in record for record in records
     )
+
+
+def test_the_schema_lies_beside_the_document() -> None:
+    assert SCHEMA.read_text(encoding="utf-8") == Findings.json_schema()
+
+
+# Reading
+
+
+def test_findings_are_read_from_their_file(tmp_path: Path) -> None:
+    (tmp_path / "findings.json").write_text(example().to_json(), encoding="utf-8")
+    assert Findings.read(tmp_path / "findings.json") == example()
+
+
+def test_findings_of_version_0_1_are_read() -> None:
+    old = json.loads(WRITTEN_BY_0_1.read_text(encoding="utf-8"))
+    assert old["schema_version"] == "1.0"
+    found = Findings.read(WRITTEN_BY_0_1)
+    assert found.schema_version == "2.0"
+    assert found.model == "hepatica-net-ct"
+    assert found.segmentation == module.SegmentationRecord(
+        source="hepatica-net-ct", method="automatic", organs=("liver",)
+    )
+    new = json.loads(found.to_json())
+    # all that it said is said still
+    assert {key: new["lesions"][0][key] for key in old["lesions"][0]} == old["lesions"][0]
+    for key in ("liver", "patient", "warnings", "provenance"):
+        assert new[key] == old[key]
+    # what it did not say is not made up
+    assert (new["case"], new["li_rads"], new["follow_up"]) == (None, None, None)
+    assert (new["study"]["species"], new["study"]["study_instance_uid"]) == (None, None)
+    assert new["study"]["phases"][0]["sop_instance_uids"] == []
+
+
+def test_an_old_model_that_did_not_outline_the_liver_has_no_liver() -> None:
+    old = json.loads(WRITTEN_BY_0_1.read_text(encoding="utf-8"))
+    old["warnings"].append("the model hepatica-net-ct does not outline the liver")
+    found = Findings.from_json(json.dumps(old))
+    assert found.liver is None
+    assert found.segmentation is not None and found.segmentation.organs == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no schema_version"),
+        ("[1]", "has no schema_version"),
+        ("{}", "has no schema_version"),
+        ('{"schema_version": "3.1"}', "version 3.1 are not known here"),
+        ('{"schema_version": "2.0"}', "Field required"),
+        ('{"schema_version": "1.0"}', "version 1.0 are damaged"),
+    ],
+)
+def test_what_are_no_findings_is_refused_in_one_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "findings.json").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        Findings.read(tmp_path / "findings.json")
+    assert "findings.json" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.json cannot be read"):
+        Findings.read(tmp_path / "nowhere.json")
 
 
 # The document
@@ -85,7 +155,9 @@ def test_every_field_is_documented_in_the_words_of_the_code(record) -> None:
     for name, field in record.model_fields.items():
         assert field.description, f"{record.__name__}.{name} has no docstring"
         assert re.search(
-            rf"^\| `{name}` \|.*\| {re.escape(field.description)} \|$", text, re.MULTILINE
+            rf"^\| `{name}` \|.*\| {re.escape(' '.join(field.description.split()))} \|$",
+            text,
+            re.MULTILINE,
         ), f"{record.__name__}.{name}"
 
 

@@ -1,12 +1,16 @@
-"""The main job: the path of one study in, a finished folder of findings, masks, DICOM and a page out."""
+"""The main job: a study is read, outlined, measured, and written as one folder.
+
+The outlines are a model's (`analyze`) or anybody's (`measure_masks`); all else is the same.
+"""
 
 from __future__ import annotations
 
+import logging
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +20,31 @@ from liverleaf.export.dicom_seg import write_seg
 from liverleaf.export.html.page import write_report
 from liverleaf.findings import Findings, Provenance
 from liverleaf.ingest.reader import read_phase_table, read_study
+from liverleaf.ingest.segmentations import read_segmentation
 from liverleaf.measure.findings import measure
 from liverleaf.models import checkpoint
-from liverleaf.models.predictor import Predictor, load_predictor
+from liverleaf.models.predictor import load_predictor
 from liverleaf.models.shipped import default_model, find_model
-from liverleaf.registration.align import register_phases
-from liverleaf.registration.quality import judged
-from liverleaf.segmentation import Segmentation
+from liverleaf.prediction import Prediction
+from liverleaf.registration.align import Registration, register_phases
+from liverleaf.registration.quality import assess_alignment
+from liverleaf.segmentation import MANUAL_SOURCE, Segmentation
 from liverleaf.storage.volumes import save_volume
 from liverleaf.study import InputError, Study
 from liverleaf.system import provenance
 from liverleaf.system.files import check_writable, new_directory, replaced_directory
 from liverleaf.system.memory import forget_peak, resident_mb
-from liverleaf.system.progress import silent
+from liverleaf.system.progress import Progress, silent
 
-Progress = Callable[[str, int, int], None]
-SEG_FILE = "seg.dcm"
-WRITTEN = frozenset(
-    {"findings.json", "lesions.nii.gz", "liver.nii.gz", SEG_FILE, "report.html", "figures"}
+FINDINGS_FILE, REPORT_FILE, SEG_FILE = "findings.json", "report.html", "seg.dcm"
+LESIONS_FILE, LIVER_FILE, FIGURES_FOLDER = "lesions.nii.gz", "liver.nii.gz", "figures"
+OUTPUT_NAMES = frozenset(
+    {FINDINGS_FILE, REPORT_FILE, SEG_FILE, LESIONS_FILE, LIVER_FILE, FIGURES_FOLDER}
 )
 """All that a finished folder may hold."""
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -49,19 +58,19 @@ class Stages:
             tell.
     """
 
-    progress: Progress | None = None
+    progress: Progress = silent
     seconds: dict[str, float] = field(default_factory=dict)
     memory_mb: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Measure a block."""
-        if self.progress:
-            self.progress(name, 0, 0)
+        self.progress(name, 0, 0)
         measurable = forget_peak()
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
+        logger.info("%s took %.1f s", name, self.seconds[name])
         if measurable:
             self.memory_mb[name] = resident_mb("VmHWM")
 
@@ -86,15 +95,14 @@ def analyze(
     device: str = "auto",
     overwrite: bool = False,
     phases: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Findings:
-    """Read a study, find and measure its lesions, and write the folder that `docs/findings.md` describes.
+    """Let a model find the lesions of one study, and measure them.
 
     Args:
         source: DICOM folder or zip, NIfTI folder or file, or case folder.
-        out: the folder to write; it appears whole or not at all.
-        model: name of a shipped model or folder of a trained one; None for the one that ships for
-            studies of this species, body part and modality.
+        out: the folder to write, as docs/findings.md describes it; it appears whole or not at all.
+        model: name of a shipped model or folder of a trained one; None for the modality's default.
         device: "auto", "cpu" or "cuda".
         overwrite: replace a folder that an earlier analysis wrote.
         phases: CSV table in which a person says which series is which phase, see
@@ -104,48 +112,71 @@ def analyze(
     Raises:
         InputError: the input cannot be read, or the folder exists.
     """
-    replacing = _check_place(out, overwrite=overwrite)
-    table = read_phase_table(phases) if phases else ()
+    replacing = _check_out(out, overwrite=overwrite)
     stages = Stages(progress)
-    with stages.stage("reading"):
-        study = read_study(source, table=table)
+    study = _read(source, phases, stages)
     with stages.stage("loading the model"):
         predictor = load_predictor(find_model(model or default_model(study)), device=device)
     with stages.stage("registering"):
         registration = register_phases(study)
-        study = registration.study
     with stages.stage("predicting"):
-        prediction = predictor(study, progress=progress or silent)
-    segmentation = prediction.segmentation
+        prediction = predictor(registration.study, progress=progress)
     stages.seconds["network"] = predictor.network_seconds
     stages.seconds["predicting"] -= predictor.network_seconds
-    with stages.stage("measuring"):
-        if segmentation is not None and segmentation.liver is not None:
-            study = judged(registration, segmentation.liver)
-        findings = measure(study, segmentation, prediction)
-    with replaced_directory(out) if replacing else new_directory(out) as folder:
-        with stages.stage("writing masks"):
-            if segmentation is not None:
-                _write_masks(folder, segmentation)
-                if study.phases[study.reference].headers:
-                    findings = _write_dicom(folder, study, segmentation, findings)
-        origin = _origin(predictor)
-        with stages.stage("writing the report"):
-            findings = findings.model_copy(
-                update={"provenance": Provenance(**origin, **stages.so_far())}
-            )
-            write_report(
-                folder / "report.html", study=study, segmentation=segmentation, findings=findings
-            )
-        findings = findings.model_copy(
-            update={"provenance": Provenance(**origin, **stages.so_far())}
+    measured = _measure(registration, prediction.segmentation, prediction, stages)
+    weights = checkpoint.weights_hash(predictor.directory)
+    return _write(out, measured, stages, weights_sha256=weights, replacing=replacing)
+
+
+def measure_masks(
+    source: Path,
+    out: Path,
+    *,
+    lesions: Path,
+    liver: Path | None = None,
+    drawn_by: str = MANUAL_SOURCE,
+    overwrite: bool = False,
+    phases: Path | None = None,
+    progress: Progress = silent,
+) -> Findings:
+    """Measure masks of one study that a person or another program drew; no model is asked.
+
+    Args:
+        source: DICOM folder or zip, NIfTI folder or file, or case folder.
+        out: the folder to write, the same as that of `analyze`.
+        lesions: NIfTI label map on the grid of the study's reference phase (portal venous where
+            there is one): 0 outside lesions, and a whole number for each lesion.
+        liver: NIfTI mask on the same grid: any value but 0 is liver. Without it, lesions are not
+            compared with the liver.
+        drawn_by: "manual" for a person, else the name of the program.
+        overwrite: replace a folder that an earlier analysis wrote.
+        phases: as in `analyze`.
+        progress: called with (what, done, total); a total of 0 means that nobody knows.
+
+    Raises:
+        InputError: the input or a mask cannot be read, a mask lies on another grid, or the folder
+            exists.
+    """
+    replacing = _check_out(out, overwrite=overwrite)
+    stages = Stages(progress)
+    study = _read(source, phases, stages)
+    with stages.stage("reading masks"):
+        segmentation, warnings = read_segmentation(
+            study, lesions=lesions, liver=liver, source=drawn_by
         )
-        (folder / "findings.json").write_text(findings.to_json(), encoding="utf-8")
-    return findings
+        study = replace(study, warnings=(*study.warnings, *warnings))
+    with stages.stage("registering"):
+        registration = register_phases(study)
+    measured = _measure(registration, segmentation, None, stages)
+    return _write(out, measured, stages, replacing=replacing)
 
 
-def _check_place(out: Path, *, overwrite: bool) -> bool:
-    """Whether an earlier analysis is to be replaced; raises before the work begins where nothing can be written."""
+def _check_out(out: Path, *, overwrite: bool) -> bool:
+    """Whether an earlier analysis is to be replaced.
+
+    Raises:
+        InputError: nothing can be written there; said before the work begins.
+    """
     if not out.exists():
         check_writable(out)
         return False
@@ -153,12 +184,12 @@ def _check_place(out: Path, *, overwrite: bool) -> bool:
         raise InputError(
             f"{out} exists already: remove it, choose another folder, or add --overwrite"
         )
-    if not (out / "findings.json").is_file():
+    if not (out / FINDINGS_FILE).is_file():
         raise InputError(
-            f"{out} was not written by liverleaf (it has no findings.json) and is left alone:"
+            f"{out} was not written by liverleaf (it has no {FINDINGS_FILE}) and is left alone:"
             " choose another folder"
         )
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in WRITTEN)
+    foreign = sorted(path.name for path in out.iterdir() if path.name not in OUTPUT_NAMES)
     if foreign:
         raise InputError(
             f"{out} also holds things that liverleaf did not write ({', '.join(foreign[:3])}): move"
@@ -167,32 +198,88 @@ def _check_place(out: Path, *, overwrite: bool) -> bool:
     return True
 
 
+def _read(source: Path, phases: Path | None, stages: Stages) -> Study:
+    table = read_phase_table(phases) if phases else ()
+    with stages.stage("reading"):
+        return read_study(source, table=table)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """A study on one grid, the masks in it, and what was found under them."""
+
+    study: Study
+    segmentation: Segmentation | None
+    findings: Findings
+
+
+def _measure(
+    registration: Registration,
+    segmentation: Segmentation | None,
+    prediction: Prediction | None,
+    stages: Stages,
+) -> _Measured:
+    with stages.stage("checking the alignment"):
+        # only now, because it is checked inside the liver, which had to be outlined first
+        liver = None if segmentation is None else segmentation.liver
+        study = assess_alignment(registration, within=liver)
+    with stages.stage("measuring"):
+        findings = measure(study, segmentation, prediction)
+    return _Measured(study, segmentation, findings)
+
+
+def _write(
+    out: Path,
+    measured: _Measured,
+    stages: Stages,
+    *,
+    weights_sha256: str | None = None,
+    replacing: bool,
+) -> Findings:
+    """Write the folder, whole or not at all, and return the findings as they stand in it."""
+    study, segmentation, findings = measured.study, measured.segmentation, measured.findings
+    origin = {
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "weights_sha256": weights_sha256,
+    }
+    with replaced_directory(out) if replacing else new_directory(out) as folder:
+        with stages.stage("writing masks"):
+            if segmentation is not None:
+                _write_masks(folder, segmentation)
+                findings = _write_dicom(folder, study, segmentation, findings)
+        with stages.stage("writing the report"):
+            findings = _with_provenance(findings, origin, stages)  # the page shows it
+            write_report(
+                folder / REPORT_FILE, study=study, segmentation=segmentation, findings=findings
+            )
+        findings = _with_provenance(findings, origin, stages)  # and now with the report's own cost
+        (folder / FINDINGS_FILE).write_text(findings.to_json(), encoding="utf-8")
+    return findings
+
+
+def _with_provenance(findings: Findings, origin: dict[str, Any], stages: Stages) -> Findings:
+    return findings.model_copy(update={"provenance": Provenance(**origin, **stages.so_far())})
+
+
 def _write_masks(folder: Path, segmentation: Segmentation) -> None:
     labels = segmentation.lesions.array
     labels = labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
-    save_volume(folder / "lesions.nii.gz", segmentation.lesions.with_array(labels))
+    save_volume(folder / LESIONS_FILE, segmentation.lesions.with_array(labels))
     if segmentation.liver is not None:
         liver = segmentation.liver.array.astype(np.uint8)
-        save_volume(folder / "liver.nii.gz", segmentation.liver.with_array(liver))
+        save_volume(folder / LIVER_FILE, segmentation.liver.with_array(liver))
 
 
 def _write_dicom(
     folder: Path, study: Study, segmentation: Segmentation, findings: Findings
 ) -> Findings:
-    """Write the DICOM SEG; where the input's headers allow none, say so instead of failing."""
+    """Write the DICOM SEG; where the input's headers allow none, the findings say so."""
+    if not study.phases[study.reference].headers:  # the input was no DICOM
+        return findings
     try:
         write_seg(folder / SEG_FILE, study=study, segmentation=segmentation)
     except InputError as error:
-        return findings.model_copy(
-            update={"warnings": (*findings.warnings, f"no DICOM SEG was written: {error}")}
-        )
+        warning = f"No DICOM SEG was written: {error}"
+        return findings.model_copy(update={"warnings": (*findings.warnings, warning)})
     return findings
-
-
-def _origin(predictor: Predictor) -> dict[str, Any]:
-    """What `Provenance` says of the code and the weights."""
-    return {
-        "versions": provenance.versions(),
-        "commit": provenance.commit(),
-        "weights_sha256": checkpoint.weights_hash(predictor.directory),
-    }

@@ -1,18 +1,30 @@
-"""What was measured and predicted in one study in, one frozen value that reads and writes JSON out.
+"""The findings of one study: what was measured and predicted, as a frozen value and as JSON.
 
-The schema is described field by field in docs/findings.md.
+docs/findings.md describes the schema field by field; docs/findings.schema.json is the same for
+programs.
 """
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
+from liverleaf.study import InputError
 from liverleaf.terminology import PhaseName, TypeName
 
+SCHEMA_VERSION: Literal["2.0"] = "2.0"
+"""MAJOR.MINOR; docs/findings.md says what raises which."""
 RESEARCH_USE_ONLY = "For research only. Not a medical device; not for diagnosis or treatment."
 
 
@@ -29,7 +41,7 @@ Similarity = Annotated[
 ]
 Probability = Annotated[
     float,
-    Field(ge=-1e-6, le=1 + 1e-6),
+    Field(ge=-1e-3, le=1 + 1e-3),
     AfterValidator(lambda value: min(max(round(value, 4), 0.0), 1.0)),
 ]
 Intensity = Annotated[float, AfterValidator(lambda value: float(f"{value:.5g}") + 0.0)]
@@ -104,7 +116,7 @@ class LesionRecord(Record):
     """One lesion."""
 
     id: int
-    """Its label in lesions.nii.gz, from 1 for the largest."""
+    """Its label in lesions.nii.gz; a model numbers lesions from 1 for the largest."""
     centroid_mm: Point
     """Mean position of its voxels, LPS, mm."""
     bbox: tuple[Span, Span, Span]
@@ -123,7 +135,8 @@ class LesionRecord(Record):
     """Mean predicted probability of being lesion over its voxels of a half or more, 0 to 1; null
     where no model said it."""
     type_probabilities: dict[TypeName, Probability] | None = None
-    """Predicted probability per type, 0 to 1; they sum to 1. Null where no model typed the lesion."""
+    """Predicted probability per type, 0 to 1; they sum to 1; null where no model typed the
+    lesion."""
     type_set: tuple[TypeName, ...] | None = None
     """The types that hold the true one with 90 % coverage, most probable first; null where no
     model typed the lesion."""
@@ -186,6 +199,11 @@ class PhaseRecord(Record):
     """Why the series is thought to be this phase."""
     alignment: AlignmentRecord | None
     """Quality of the registration; null for the reference phase and for phases that needed none."""
+    series_instance_uid: str | None = None
+    """DICOM identifier of the series it was read from; null when unknown or no DICOM."""
+    sop_instance_uids: tuple[str, ...] = ()
+    """DICOM identifiers of its images in the order of the slices, one in all for a multi-frame
+    image; empty when unknown or no DICOM."""
 
 
 class StudyRecord(Record):
@@ -195,6 +213,12 @@ class StudyRecord(Record):
     """A pseudonym, never a name or a hospital number."""
     modality: Literal["CT", "MR"]
     """"CT" or "MR"."""
+    body_part: Literal["abdomen", "chest"] | None = None
+    """The part of the body that was scanned; null when unknown."""
+    species: Literal["human", "rat"] | None = None
+    """Who was scanned; null when unknown."""
+    study_instance_uid: str | None = None
+    """DICOM identifier of the study; null when unknown or no DICOM."""
     agent: str | None
     """Contrast agent; null when unknown."""
     reference_phase: PhaseName
@@ -260,6 +284,9 @@ class SegmentationRecord(Record):
 
     source: str
     """Who drew them: the name of a model or a program, or "manual"."""
+    method: Literal["automatic", "semiautomatic", "manual"]
+    """How: "automatic" by a model of liverleaf, "manual" by a person, "semiautomatic" by another
+    program, with or without a person's help."""
     organs: tuple[str, ...]
     """The organs that were outlined, in lower case, as "liver"."""
 
@@ -284,7 +311,7 @@ class Provenance(Record):
 class Findings(Record):
     """Everything that was found in one study."""
 
-    schema_version: Literal["2.0"] = "2.0"
+    schema_version: Literal["2.0"] = SCHEMA_VERSION
     """Version of this schema."""
     research_use_only: str = RESEARCH_USE_ONLY
     """What these findings must not be used for."""
@@ -293,7 +320,7 @@ class Findings(Record):
     study: StudyRecord
     """What was read."""
     segmentation: SegmentationRecord | None = None
-    """Whose masks were measured; null where a model outlines nothing."""
+    """Whose masks were measured; null where nothing was outlined."""
     liver: LiverRecord | None = None
     """The liver with its lesions; null where nobody outlined it."""
     patient: PatientRecord | None = None
@@ -301,9 +328,9 @@ class Findings(Record):
     case: CaseRecord | None = None
     """What a model says of the whole study; null where it says nothing."""
     lesions: tuple[LesionRecord, ...]
-    """The lesions, largest first; empty when there is none."""
+    """The lesions in the order of their labels; empty when there is none."""
     li_rads: None = None
-    """Room for a LI-RADS category per lesion; null in this version."""
+    """Room for LI-RADS categories; null in this version."""
     follow_up: None = None
     """Room for a comparison with earlier studies; null in this version."""
     warnings: tuple[str, ...]
@@ -316,29 +343,91 @@ class Findings(Record):
         return self.model_dump_json(indent=2) + "\n"
 
     @staticmethod
-    def json_schema() -> str:
-        """The JSON Schema (draft 2020-12) of `to_json`, as JSON text, for readers: it lets every MINOR of this MAJOR version pass."""
-        schema = _without_limits(Findings.model_json_schema(mode="serialization"))
-        major = Findings.model_fields["schema_version"].default.partition(".")[0]
-        schema["properties"]["schema_version"] |= {
-            "type": "string",
-            "pattern": rf"^{major}\.[0-9]+$",
-        }
-        del schema["properties"]["schema_version"]["const"]
-        return (
-            json.dumps(
-                {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2
+    def read(path: Path) -> Findings:
+        """Read a findings.json of this version, or one that version 0.1 wrote.
+
+        Raises:
+            InputError: the file is missing, damaged, or of a version that is not known here.
+        """
+        try:
+            return Findings.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read: is it a findings.json?") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+    @staticmethod
+    def from_json(text: str) -> Findings:
+        """Read the text of a findings.json, as `read` does.
+
+        Raises:
+            InputError: the text is damaged, or of a version that is not known here.
+        """
+        try:
+            record = json.loads(text)
+            version = record["schema_version"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError("this is no findings.json: it has no schema_version") from error
+        if version == "1.0":
+            record = _from_1_0(record)
+        elif version != SCHEMA_VERSION:
+            raise InputError(
+                f"findings of version {version} are not known here, only 1.0 and"
+                f" {SCHEMA_VERSION}: use the liverleaf that wrote them, or a later one"
             )
-            + "\n"
-        )
+        try:
+            return Findings.model_validate(record)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise InputError(f"{where}: {first['msg']}") from error
+
+    @staticmethod
+    def json_schema() -> str:
+        """The JSON Schema (draft 2020-12) of `to_json`, as JSON text.
+
+        It is for readers: every MINOR of this MAJOR version passes.
+        """
+        schema = _readable(Findings.model_json_schema(mode="serialization"))
+        major = SCHEMA_VERSION.partition(".")[0]
+        version = schema["properties"]["schema_version"]
+        version |= {"type": "string", "pattern": rf"^{major}\.[0-9]+$"}
+        del version["const"]
+        for room in ("li_rads", "follow_up"):  # a later MINOR will fill them
+            del schema["properties"][room]["type"]
+        named = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        return json.dumps(named, indent=2) + "\n"
 
 
-def _without_limits(schema: Any) -> Any:
-    """Let fields pass that a later version may add."""
+def _readable(schema: Any) -> Any:
+    """Let fields pass that a later version may add; descriptions as single lines."""
     if isinstance(schema, dict):
         return {
-            key: _without_limits(value)
+            key: " ".join(value.split())
+            if key == "description" and isinstance(value, str)
+            else _readable(value)
             for key, value in schema.items()
             if (key, value) != ("additionalProperties", False)
         }
-    return [_without_limits(value) for value in schema] if isinstance(schema, list) else schema
+    return [_readable(value) for value in schema] if isinstance(schema, list) else schema
+
+
+def _from_1_0(record: Any) -> Any:
+    """Findings as version 0.1 wrote them, in the present schema.
+
+    Version 0.1 always had a model, whose masks it measured. What it did not write stays null.
+    """
+    try:
+        blind = f"the model {record['model']} does not outline the liver" in record["warnings"]
+        return {
+            **record,
+            "schema_version": SCHEMA_VERSION,
+            "segmentation": {
+                "source": record["model"],
+                "method": "automatic",
+                "organs": [] if blind else ["liver"],
+            },
+            "liver": None if blind else record["liver"],  # it took the whole image for liver
+        }
+    except (TypeError, KeyError) as error:
+        raise InputError("these findings of version 1.0 are damaged") from error

@@ -1,13 +1,19 @@
-"""What a model says of a study: masks and, per lesion and for the whole case, what it adds to them."""
+"""What a model says of a study: its masks, and what it adds to them per lesion and per case."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from liverleaf.segmentation import Segmentation
 from liverleaf.study import Phase
 from liverleaf.terminology import LesionType
+
+TOLERANCE = 1e-3
+"""By how much probabilities may miss a sum of 1 and scores their range: networks compute in single
+precision or less."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,9 @@ class LesionPrediction:
         type_set: the types that hold the true one with 90 % coverage (split conformal), most
             probable first.
         curve: the regressed mean intensity per phase, in the image's own unit.
+
+    Raises:
+        ValueError: a number is outside its range, or a type of the set has no probability.
     """
 
     label: int
@@ -28,6 +37,16 @@ class LesionPrediction:
     type_probabilities: Mapping[LesionType, float] | None = None
     type_set: tuple[LesionType, ...] | None = None
     curve: Mapping[Phase, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.label < 1:
+            raise ValueError(f"lesions are numbered from 1, got label {self.label}")
+        if self.score is not None and not -TOLERANCE <= self.score <= 1 + TOLERANCE:
+            raise ValueError(f"lesion {self.label}: a score lies in [0, 1], got {self.score}")
+        if self.type_probabilities is not None:
+            _check_distribution(f"lesion {self.label}", self.type_probabilities.values())
+        if not set(self.type_set or ()) <= set(self.type_probabilities or ()):
+            raise ValueError(f"lesion {self.label}: its type set holds types without probability")
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,11 @@ class CaseScore:
     value: float
     unit: str = ""
 
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if not math.isfinite(self.value):
+            raise ValueError(f"{self.name}: a score is a finite number, got {self.value}")
+
 
 @dataclass(frozen=True)
 class CaseClass:
@@ -56,6 +80,10 @@ class CaseClass:
 
     name: str
     probabilities: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_distribution(self.name, self.probabilities.values())
 
 
 @dataclass(frozen=True)
@@ -74,6 +102,10 @@ class Prediction:
         case_scores: numbers for the whole study.
         case_classes: classes of the whole study.
         warnings: what makes this prediction doubtful, one plain sentence each.
+
+    Raises:
+        ValueError: lesions share a label or have no masks, or only one of `patient` and `malignant`
+            is there.
     """
 
     model: str
@@ -84,3 +116,23 @@ class Prediction:
     case_scores: tuple[CaseScore, ...] = ()
     case_classes: tuple[CaseClass, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        labels = [lesion.label for lesion in self.lesions]
+        if len(set(labels)) < len(labels):
+            raise ValueError(f"two lesions of a prediction share a label: {labels}")
+        if labels and self.segmentation is None:
+            raise ValueError("a prediction of lesions needs their masks, got segmentation=None")
+        if (self.patient is None) != (self.malignant is None):
+            raise ValueError("patient and malignant are given together or not at all")
+
+
+def _check_distribution(what: str, probabilities: Iterable[float]) -> None:
+    values = list(probabilities)
+    if min(values, default=0.0) < 0 or abs(sum(values) - 1) > TOLERANCE:
+        raise ValueError(f"{what}: probabilities are at least 0 and sum to 1, got {values}")
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ValueError(f"{name!r} is no name: use lower case and underscores, as 'fat_fraction'")

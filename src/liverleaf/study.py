@@ -20,7 +20,10 @@ from liverleaf.terminology import LesionType, PhaseName
 
 
 class InputError(ValueError):
-    """Something is wrong with what the user gave; the message says what, where and what to do, in one line, and names no patient."""
+    """Something is wrong with what the user gave.
+
+    The message says what, where and what to do, in one line, and names no patient.
+    """
 
 
 Key = TypeVar("Key")
@@ -105,7 +108,7 @@ class Phase(IntEnum):
 
 
 REFERENCE_ORDER = (Phase.PORTAL, Phase.DELAYED, Phase.ARTERIAL, Phase.HEPATOBILIARY, Phase.PRE)
-"""The first of these that a study has is its reference phase: masks lie on that phase's own grid."""
+"""The first of these that a study has is its reference phase: masks lie on its own grid."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,22 @@ class Alignment:
 
 
 @dataclass(frozen=True)
+class SourceIds:
+    """The DICOM identifiers of the images that a phase was read from: how an archive finds them.
+
+    Attributes:
+        study_instance_uid: of their study; None where the images name none or are no DICOM.
+        series_instance_uid: of their series, likewise.
+        sop_instance_uids: of the images themselves in the order of the volume's Z axis, one in all
+            for an enhanced multi-frame image; empty where the images name none or are no DICOM.
+    """
+
+    study_instance_uid: str | None = None
+    series_instance_uid: str | None = None
+    sop_instance_uids: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
 class PhaseImage:
     """One contrast phase as acquired, or resampled onto the reference grid.
 
@@ -155,6 +174,8 @@ class PhaseImage:
             (one in all for an enhanced multi-frame image); empty when the input was not DICOM.
         alignment: quality of the registration, None before registration and for the reference
             phase.
+        source: the identifiers of the images this phase was read from. They outlive the headers,
+            which registration drops.
     """
 
     volume: hd.Volume
@@ -164,6 +185,7 @@ class PhaseImage:
     description: str = ""
     headers: tuple[Dataset, ...] = field(default=(), repr=False)
     alignment: Alignment | None = None
+    source: SourceIds = SourceIds()
 
     def __post_init__(self) -> None:
         if self.volume.array.ndim != 3:
@@ -220,7 +242,7 @@ class Study:
 
     @property
     def on_one_grid(self) -> bool:
-        """Whether every phase has the reference's shape and affine, to 0.01 mm over the whole volume."""
+        """Whether every phase has the reference's shape and affine, to 0.01 mm everywhere."""
         return all(same_grid(image.volume, self.grid) for image in self.phases.values())
 
 
@@ -230,7 +252,7 @@ def same_grid(
     *,
     tolerance_mm: float = 0.01,
 ) -> bool:
-    """Whether two grids have one shape and put every voxel in one place, to `tolerance_mm` at the far corner."""
+    """Whether two grids have one shape and put every voxel in one place, to `tolerance_mm`."""
     if a.spatial_shape != b.spatial_shape:
         return False
     far = np.array([*a.spatial_shape, 1.0])
@@ -264,7 +286,7 @@ class Annotation:
 
     Attributes:
         lesions: uint16 instance labels, 0 outside lesions.
-        organs: uint8 values of `labels.Organ`; lesion voxels are Organ.LIVER.
+        organs: uint8 values of `terminology.Organ`; lesion voxels are Organ.LIVER.
         lesion_list: one entry per label.
         liver_curve: noise-free mean intensity of the lesion-free liver parenchyma per phase.
         displacement_mm: per phase, the (Z, Y, X, 3) float32 LPS shift from a point of the reference

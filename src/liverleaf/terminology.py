@@ -11,11 +11,12 @@ TypeName = Literal[
 ]
 
 SMALLEST_SCORED_MM3 = 113.0
-"""A ball of 6 mm across: the smallest lesion that detection is scored on."""
+"""Lesions under this, a ball of 6 mm across, are not scored in detection. The number is that of the
+published code of PLAN (Yan et al., MICCAI 2023); the papers of MTI-Net and LIDIA name none."""
 
 
 class LesionType(IntEnum):
-    """The eight lesion types, in the order of LIDIA (Huang et al., MICCAI 2025)."""
+    """The eight lesion types, in the order of LIDIA's tables (Huang et al., MICCAI 2024)."""
 
     HCC = 0
     ICC = 1

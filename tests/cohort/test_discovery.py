@@ -13,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from liverleaf.cohort.discovery import FoundStudy, StudyIndex, discover
+from liverleaf.cohort.discovery import discover
+from liverleaf.cohort.study_index import FoundStudy, StudyIndex
 from liverleaf.ingest.deidentify.dicom import Pseudonyms
 from liverleaf.study import InputError
 
@@ -147,13 +148,14 @@ def test_what_cannot_be_used_is_a_refused_study_with_a_reason(
     with zipfile.ZipFile(tree / "empty.zip", "w") as archive:
         archive.writestr("a.txt", "nothing")
     studies, _ = find(tmp_path, tree)
-    said = " | ".join(sorted(study.refused for study in studies))
+    reasons = " | ".join(sorted(study.refused for study in studies))
     assert len(studies) == 4
     assert not any(study.sources for study in studies)
     assert all(
-        word in said for word in ("burned", "case folder", "damaged", "neither a DICOM nor a NIfTI")
+        word in reasons
+        for word in ("burned", "case folder", "damaged", "neither a DICOM nor a NIfTI")
     )
-    assert "mustermann" not in said
+    assert "mustermann" not in reasons
 
 
 def test_the_cohort_itself_hidden_files_and_damaged_ones_are_passed_over(
@@ -218,7 +220,7 @@ def test_other_files_are_counted_by_what_they_are(
         "a zip: there is neither a DICOM nor a NIfTI image in it (files: 1 zip to be unpacked"
         " first)"
     ]
-    assert (refused[0].case_id, str(tmp_path / "tree/outer.zip")) in index.places()
+    assert (refused[0].case_id, str(tmp_path / "tree/outer.zip")) in index.locations()
 
 
 def test_an_input_must_exist(tmp_path: Path) -> None:

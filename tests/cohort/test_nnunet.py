@@ -92,6 +92,20 @@ def test_what_nnunet_asks_for(tmp_path: Path, tiny_cohort: Callable[..., Cohort]
     assert set(np.unique(sitk.GetArrayFromImage(labels))) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("name", ["liverleaf", "hepatica"])
+def test_what_version_0_1_wrote_is_read_too(
+    tmp_path: Path, tiny_cohort: Callable[..., Cohort], name: str
+) -> None:
+    cohort = tiny_cohort(tmp_path / "cohort", 2, phases=TWO)
+    export(cohort, out := tmp_path / "Dataset501_Liver")
+    dataset = json.loads((out / "dataset.json").read_text())
+    dataset[name] = dataset.pop("liverleaf")  # version 0.1 wrote it as hepatica
+    (out / "dataset.json").write_text(json.dumps(dataset))
+    case = next(iter(cases_of("nnunet", out)))
+    assert tuple(case.read().study.phases) == TWO
+    assert case.subject_id.endswith(cohort.records[0].subject_id)
+
+
 def test_splits_keep_subjects_together(tmp_path: Path, tiny_cohort: Callable[..., Cohort]) -> None:
     cohort = tiny_cohort(tmp_path / "cohort", 7, phases=TWO)
     export(cohort, tmp_path / "Dataset501_Liver", seed=3)
@@ -105,7 +119,9 @@ def test_splits_keep_subjects_together(tmp_path: Path, tiny_cohort: Callable[...
         }
 
 
-def test_missing_phases_truth_and_subjects_are_told(tmp_path: Path, tiny_case: Callable) -> None:
+def test_missing_phases_annotations_and_subjects_are_warned_of(
+    tmp_path: Path, tiny_case: Callable
+) -> None:
     for seed, phases in enumerate([TWO, TWO, (Phase.PORTAL,)]):
         study, truth = tiny_case(seed, phases=phases)
         save_case(tmp_path / f"cohort/case-{seed:02d}", study, None if seed == 1 else truth)
@@ -122,7 +138,9 @@ def test_missing_phases_truth_and_subjects_are_told(tmp_path: Path, tiny_case: C
     assert any(
         "1 of 2 cases lack an outlined liver or its lesions" in note for note in done.warnings
     )
-    assert any("5 folds need 5 subjects with truth, there are 1" in note for note in done.warnings)
+    assert any(
+        "5 folds need 5 subjects with an annotation, there are 1" in note for note in done.warnings
+    )
     assert not (tmp_path / "Dataset001_B/splits_final.json").exists()
     (unlabelled,) = (
         case for case in cases_of("nnunet", tmp_path / "Dataset001_B") if "case-01" in case.case_id
@@ -163,99 +181,6 @@ def test_what_cannot_be_exported(tmp_path: Path, tiny_case: Callable) -> None:
         export(cohort, tmp_path / "liver")
 
 
-def write_raw(folder: Path, dataset: dict, channels: int = 1) -> Path:
-    """A dataset of one case as others write it."""
-    array = np.zeros((8, 9, 5), np.int16)
-    array[2:6, 2:6, 1:4] = 1
-    for number in range(channels):
-        path = folder / f"imagesTr/liver_7_{number:04d}.nii.gz"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(nib.Nifti1Image(array * 100 - 1000, np.diag([2.0, 2, 3, 1])), path)
-    array[3, 3, 2] = 2
-    (folder / "labelsTr").mkdir()
-    nib.save(
-        nib.Nifti1Image(array.astype(np.uint8), np.diag([2.0, 2, 3, 1])),
-        folder / "labelsTr/liver_7.nii.gz",
-    )
-    (folder / "dataset.json").write_text(json.dumps(dataset))
-    return folder
-
-
-PLAIN = {"background": 0, "liver": 1, "tumor": 2}
-CHANNELS = {
-    "phases by name": (
-        {"channel_names": {"0": "arterial", "1": "portal venous"}, "labels": PLAIN},
-        TWO,
-    ),
-    "regions": (
-        {"channel_names": {"0": "PVP"}, "labels": {"background": 0, "liver": [1, 2], "HCC": 2}},
-        TWO[1:],
-    ),
-    "one channel of unknown phase": ({"channel_names": {"0": "CT"}, "labels": PLAIN}, TWO[1:]),
-    "version 1": (
-        {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "tumor"}},
-        TWO[1:],
-    ),
-}
-
-
-@pytest.mark.parametrize(("dataset", "phases"), CHANNELS.values(), ids=CHANNELS)
-def test_datasets_of_others(tmp_path: Path, dataset: dict, phases: tuple[Phase, ...]) -> None:
-    write_raw(tmp_path / "Dataset003_Liver", dataset, len(phases))
-    (case,) = cases_of("nnunet", tmp_path)
-    read = case.read()
-    assert tuple(read.study.phases) == phases
-    assert read.study.modality is Modality.CT
-    assert read.truth is not None
-    assert read.truth.organs is not None
-    assert (read.truth.lesions.array > 0).sum() == 1
-    assert (read.truth.organs.array == Organ.LIVER).sum() == 48
-    guessed = "CT" in str(dataset)
-    assert any("taken for portal venous" in note for note in read.study.warnings) == guessed
-
-
-def test_channels_that_are_no_phase_are_told(tmp_path: Path) -> None:
-    write_raw(
-        tmp_path / "Dataset003_Liver",
-        {"channel_names": {"0": "portal", "1": "ADC"}, "labels": PLAIN},
-        2,
-    )
-    (case,) = cases_of("nnunet", tmp_path)
-    assert "channels that tell no phase were left out: ADC" in case.read().study.warnings
-
-
-BAD = {
-    "do not tell phases": {"channel_names": {"0": "T2", "1": "ADC"}, "labels": PLAIN},
-    "both called portal": {"channel_names": {"0": "portal", "1": "PVP"}, "labels": PLAIN},
-    "neither a liver nor a lesion": {
-        "channel_names": {"0": "portal"},
-        "labels": {"background": 0, "spleen": 1},
-    },
-    "cannot be read; convert": {
-        "channel_names": {"0": "portal"},
-        "labels": PLAIN,
-        "file_ending": ".png",
-    },
-    "labels: Field required": {"channel_names": {"0": "portal"}},
-}
-
-
-@pytest.mark.parametrize(("said", "dataset"), BAD.items(), ids=BAD)
-def test_datasets_that_tell_too_little(tmp_path: Path, said: str, dataset: dict) -> None:
-    write_raw(tmp_path / "Dataset003_Liver", dataset)
-    with pytest.raises(InputError, match=said) as raised:
-        list(cases_of("nnunet", tmp_path))
-    assert "\n" not in str(raised.value)
-
-
-def test_what_is_no_dataset_and_a_missing_label_map(tmp_path: Path) -> None:
-    assert list(cases_of("nnunet", tmp_path)) == []
-    write_raw(tmp_path / "Dataset003_Liver", CHANNELS["regions"][0])
-    (tmp_path / "Dataset003_Liver/labelsTr/liver_7.nii.gz").unlink()
-    (case,) = cases_of("nnunet", tmp_path)
-    assert case.refused.startswith("it has no label map")
-
-
 def test_the_command(tmp_path: Path, tiny_cohort: Callable[..., Cohort]) -> None:
     tiny_cohort(tmp_path / "cohort", 2, phases=TWO)
     out = tmp_path / "Dataset501_Liver"
@@ -263,8 +188,8 @@ def test_the_command(tmp_path: Path, tiny_cohort: Callable[..., Cohort]) -> None
         app, ["export", str(tmp_path / "cohort"), "--out", str(out), "--phase", "portal"]
     )
     assert done.exit_code == 0, done.output
-    assert done.output.startswith("2 cases to train on and 0 without truth")
-    assert "warning: 5 folds need 5 subjects with truth, there are 1" in done.output
+    assert done.output.startswith("2 cases to train on and 0 without annotation")
+    assert "warning: 5 folds need 5 subjects with an annotation, there are 1" in done.output
 
 
 def test_lesions_of_another_organ_are_no_labels(

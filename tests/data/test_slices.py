@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.augmentation import SamplingConfig, _smooth_fields, degrade
-from liverleaf.data.batch import SliceBatch, Regions, collate
+from liverleaf.data.batch import Regions, SliceBatch, collate
 from liverleaf.data.network_input import (
     SURROUND_MM,
     InputConfig,

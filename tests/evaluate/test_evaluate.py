@@ -18,10 +18,11 @@ from liverleaf.evaluate import fit_calibration
 from liverleaf.evaluate.evaluate import CaseResult, evaluate, figures
 from liverleaf.evaluate.fit_calibration import calibrate
 from liverleaf.evaluate.metrics.detection import Detection
-from liverleaf.models.checkpoint import ModelCard, load_card, save_model
 from liverleaf.models import lesion_masks
 from liverleaf.models import predictor as predictor_module
+from liverleaf.models.checkpoint import ModelCard, load_card, save_model
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig
+from liverleaf.registration.align import Registration
 from liverleaf.storage.case_folder import save_case
 from liverleaf.study import InputError, Modality, Phase, Study
 from liverleaf.terminology import LesionType
@@ -29,6 +30,11 @@ from liverleaf.terminology import LesionType
 torch.set_num_threads(1)
 
 TYPES = (LesionType.CYST, LesionType.HCC)
+
+
+def untouched(study: Study) -> Registration:
+    """Stands for a registration that has nothing to do."""
+    return Registration(study, None, {}, {})
 
 
 def result(
@@ -136,8 +142,8 @@ def model(seer_network: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         predictor_module, "load_model", lambda directory: (load_card(directory), seer_network())
     )
     monkeypatch.setattr(lesion_masks, "SMOOTHING_MM", 0.0)
-    monkeypatch.setattr(evaluation, "register", lambda study: study)
-    monkeypatch.setattr(fit_calibration, "register", lambda study: study)
+    monkeypatch.setattr(evaluation, "register_phases", untouched)
+    monkeypatch.setattr(fit_calibration, "register_phases", untouched)
     return str(tmp_path / "model")
 
 
@@ -228,11 +234,11 @@ def test_phases_are_left_out_after_registration(
     """The truth lies on the reference phase's grid, so a study is registered to it even when that phase is then left out."""
     registered: list[list[Phase]] = []
 
-    def register(study: Study) -> Study:
+    def register(study: Study) -> Registration:
         registered.append(list(study.phases))
-        return study
+        return untouched(study)
 
-    monkeypatch.setattr(evaluation, "register", register)
+    monkeypatch.setattr(evaluation, "register_phases", register)
     record = evaluate(model, cohort, tmp_path / "out", phases=[phase], device="cpu")
     assert registered == [[Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED]] * 4
     assert record["figures"]["lesion_dice"]["mean"] == 1.0
@@ -321,7 +327,7 @@ def test_calibration_works_on_a_real_network(
         ModelCard("blind", "mti-net", config, view, (0.0,) * 4, (1.0,) * 4),
         network,
     )
-    monkeypatch.setattr(fit_calibration, "register", lambda study: study)
+    monkeypatch.setattr(fit_calibration, "register_phases", untouched)
     with pytest.raises(InputError, match="blind found no lesion"):
         calibrate(str(tmp_path / "blind"), cohort, device="cpu")
 

@@ -15,12 +15,13 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, MRImageStorage
 
 from liverleaf.export.dicom_seg import (
-    SERIES_DESCRIPTION,
     TYPE_2_ATTRIBUTES,
     complete_headers,
     write_seg,
 )
+from liverleaf.segmentation import Method, Segmentation
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study, same_grid
+from liverleaf.terminology import Organ
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 SHAPE = (5, 12, 9)
@@ -113,6 +114,10 @@ def masks(volume: hd.Volume) -> tuple[hd.Volume, hd.Volume]:
     lesions[2, 3, 2:4] = 1
     lesions[2:4, 6:9, 4:7] = 4
     return volume.with_array(liver), volume.with_array(lesions)
+
+
+def drawn(liver: hd.Volume, lesions: hd.Volume, source: str) -> Segmentation:
+    return Segmentation(lesions, {Organ.LIVER: liver}, source)
 
 
 def written(path: Path, source: Study) -> hd.seg.Segmentation:
@@ -213,7 +218,7 @@ def test_series_says_what_it_is(tmp_path: Path) -> None:
     assert (read.Modality, read.SegmentationType, read.SeriesDescription) == (
         "SEG",
         "BINARY",
-        SERIES_DESCRIPTION,
+        "liverleaf segmentation, research use only",
     )
     assert (read.StudyInstanceUID, read.PatientID, read.StudyDate) == (
         "1.2.3.1",
@@ -233,6 +238,28 @@ def test_without_lesions_there_is_one_segment(tmp_path: Path) -> None:
         segmentation=drawn(liver, lesions.with_array(lesions.array * 0), "m"),
     )
     assert hd.seg.segread(path).number_of_segments == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "kind", "description"),
+    [
+        ("manual", "MANUAL", "Manual segmentation, research use only"),
+        ("ITK-SNAP", "SEMIAUTOMATIC", "ITK-SNAP segmentation, research use only"),
+    ],
+)
+def test_masks_of_a_person_or_another_program_do_not_pass_for_ours(
+    tmp_path: Path, source: str, kind: str, description: str
+) -> None:
+    _, lesions = masks(grid())
+    drawn_elsewhere = Segmentation(lesions, source=source, method=Method.SEMIAUTOMATIC)
+    path = write_seg(tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn_elsewhere)
+    read = hd.seg.segread(path)
+    assert (read.SeriesDescription, read.number_of_segments) == (description, 2)
+    for segment in read.SegmentSequence:
+        assert segment.SegmentAlgorithmType == kind
+        name = "" if source == "manual" else source
+        assert segment.get("SegmentAlgorithmName", "") == name
+        assert "liverleaf" not in str(segment.get("SegmentationAlgorithmIdentificationSequence"))
 
 
 IDENTIFIERS = (
@@ -312,16 +339,19 @@ def test_unusable_headers_are_refused_in_one_line(
 
 
 def test_empty_masks_are_refused(tmp_path: Path) -> None:
-    empty = grid().with_array(np.zeros(SHAPE, np.uint16))
+    nothing = (
+        grid().with_array(np.zeros(SHAPE, bool)),
+        grid().with_array(np.zeros(SHAPE, np.uint16)),
+    )
     with pytest.raises(InputError, match="nothing to segment"):
-        write_seg(tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn(empty, empty, "m"))
+        write_seg(tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn(*nothing, "m"))
 
 
 def test_masks_on_another_grid_are_a_programming_error(tmp_path: Path) -> None:
     liver, lesions = masks(grid())
-    with pytest.raises(ValueError, match="lesions must lie on the reference phase's grid"):
+    with pytest.raises(ValueError, match="masks must lie on the reference phase's grid"):
         write_seg(
-            tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn(liver, lesions[1:], "m")
+            tmp_path / "seg.dcm", study=ct_study(), segmentation=drawn(liver[1:], lesions[1:], "m")
         )
 
 

@@ -1,4 +1,4 @@
-"""A small study with known lesions, measured: sizes, enhancement, what is left out and what is warned about."""
+"""A small study with known lesions, measured: sizes, enhancement, omissions and warnings."""
 
 import json
 from dataclasses import replace
@@ -7,11 +7,20 @@ import highdicom as hd
 import numpy as np
 import pytest
 
-from liverleaf.findings import Findings, Provenance, WashIn, WashOut
+from liverleaf.findings import CaseRecord, Findings, Provenance, WashIn, WashOut
 from liverleaf.measure.findings import measure
-from liverleaf.prediction import LesionPrediction, Prediction
+from liverleaf.prediction import CaseClass, CaseScore, LesionPrediction, Prediction
 from liverleaf.segmentation import Segmentation
-from liverleaf.study import Alignment, Modality, Phase, PhaseImage, Study
+from liverleaf.study import (
+    Alignment,
+    BodyPart,
+    Modality,
+    Phase,
+    PhaseImage,
+    SourceIds,
+    Species,
+    Study,
+)
 from liverleaf.terminology import LesionType, Organ
 
 SHAPE, SPACING = (16, 40, 44), (3.0, 1.5, 1.5)
@@ -64,10 +73,10 @@ def prediction_of(liver=None, labels=None, **changes) -> Prediction:
     listed = tuple(
         LesionPrediction(
             label=int(label),
-            type_probabilities={LesionType.CYST: 0.1, LesionType.HCC: 0.9},
-            type_set=(LesionType.HCC, LesionType.FNH),
-            curve={Phase.PORTAL: 101.23456, Phase.ARTERIAL: np.nan},
             score=0.87654321,
+            type_probabilities={LesionType.CYST: 0.1, LesionType.HCC: 0.9},
+            type_set=(LesionType.HCC, LesionType.CYST),
+            curve={Phase.PORTAL: 101.23456, Phase.ARTERIAL: np.nan},
         )
         for label in np.unique(labels[labels > 0])
     )
@@ -83,8 +92,15 @@ def prediction_of(liver=None, labels=None, **changes) -> Prediction:
     return replace(made, **changes)
 
 
+def measured(
+    study: Study, prediction: Prediction, provenance: Provenance | None = None
+) -> Findings:
+    """What a model outlined, measured."""
+    return measure(study, prediction.segmentation, prediction, provenance=provenance)
+
+
 def test_a_carcinoma_measured() -> None:
-    found = measure(study_of(agent="iodine"), prediction_of())
+    found = measured(study_of(agent="iodine"), prediction_of())
     lesion = found.lesions[0]
     assert lesion.curve.mean == {"pre": 45.0, "arterial": 105.0, "portal": 100.0, "delayed": 75.0}
     assert lesion.curve.unit == "HU"
@@ -113,25 +129,25 @@ def test_a_carcinoma_measured() -> None:
     assert [warning[:26] for warning in found.warnings[1:]] == ["A liver of 117 ml is hardl"]
     assert lesion.score == 0.8765
     assert list(lesion.type_probabilities) == ["hcc", "cyst"]
-    assert lesion.type_set == ("hcc", "fnh")
+    assert lesion.type_set == ("hcc", "cyst")
 
 
 def test_sizes_and_places() -> None:
     liver, labels = masks()
-    ball, voxel = measure(study_of(), prediction_of()).lesions
+    ball, voxel = measured(study_of(), prediction_of()).lesions
     assert ball.bbox == ((5, 12), (14, 27), (10, 23))
     assert ball.volume_ml == round(np.sum(labels == 1) * 6.75 / 1000, 3)
     assert ball.long_axis_mm == pytest.approx(18, abs=1.5)
     assert ball.centroid_mm == tuple(np.round(affine() @ [8, 20, 16, 1], 1)[:3])
     assert (voxel.long_axis_mm, voxel.short_axis_mm, voxel.volume_ml) == (1.5, 1.5, 0.007)
     assert voxel.capsule_distance_mm == 7.5  # column 36; the liver's last is 41
-    assert measure(study_of(), prediction_of()).liver.volume_ml == round(
+    assert measured(study_of(), prediction_of()).liver.volume_ml == round(
         liver.sum() * 6.75 / 1000, 3
     )
 
 
 def test_mr_is_relative() -> None:
-    lesion = measure(study_of(modality=Modality.MR), prediction_of()).lesions[0]
+    lesion = measured(study_of(modality=Modality.MR), prediction_of()).lesions[0]
     assert lesion.curve.unit == "a.u."
     assert lesion.wash_in == WashIn(
         enhancement=60 / 45, against_liver=60 / 45 - 15 / 55, unit="fraction of pre"
@@ -142,7 +158,7 @@ def test_mr_is_relative() -> None:
 
 def test_gadoxetate_is_read_in_the_portal_phase() -> None:
     wash_out = (
-        measure(study_of(modality=Modality.MR, agent="gadoxetate"), prediction_of())
+        measured(study_of(modality=Modality.MR, agent="gadoxetate"), prediction_of())
         .lesions[0]
         .wash_out
     )
@@ -187,13 +203,13 @@ def reaching_the_border() -> Prediction:
     ids=["no arterial", "no pre", "one phase", "distrusted", "border"],
 )
 def test_lesions_are_warned_about(study, prediction, warning) -> None:
-    assert any(warning in text for text in measure(study, prediction).lesions[0].warnings)
+    assert any(warning in text for text in measured(study, prediction).lesions[0].warnings)
 
 
 def test_a_small_lesion_is_warned_about() -> None:
     assert [
         any("smaller than 113 mm3" in text for text in lesion.warnings)
-        for lesion in measure(study_of(), prediction_of()).lesions
+        for lesion in measured(study_of(), prediction_of()).lesions
     ] == [
         False,
         True,
@@ -201,7 +217,7 @@ def test_a_small_lesion_is_warned_about() -> None:
 
 
 def test_a_distrusted_phase_is_left_out_of_everything_measured() -> None:
-    found = measure(distrusted(), prediction_of())
+    found = measured(distrusted(), prediction_of())
     lesion = found.lesions[0]
     assert "arterial" not in lesion.curve.mean
     assert lesion.liver_curve is not None
@@ -218,27 +234,27 @@ def test_a_phase_that_does_not_cover_the_lesion() -> None:
     cut = study.phases[Phase.DELAYED].volume.array.copy()
     cut[:9] = np.nan
     phases = {**study.phases, Phase.DELAYED: PhaseImage(volume(cut))}
-    lesion = measure(replace(study, phases=phases), prediction_of()).lesions[0]
+    lesion = measured(replace(study, phases=phases), prediction_of()).lesions[0]
     assert list(lesion.curve.mean) == ["pre", "arterial", "portal"]
     assert any("delayed phase does not cover the lesion" in text for text in lesion.warnings)
 
 
 def test_one_phase_has_no_wash_in_or_wash_out_invented() -> None:
-    lesion = measure(study_of((Phase.ARTERIAL,)), prediction_of()).lesions[0]
+    lesion = measured(study_of((Phase.ARTERIAL,)), prediction_of()).lesions[0]
     assert lesion.wash_in is None
     assert lesion.wash_out is None
 
 
 def test_nothing_found_is_a_result() -> None:
     nothing = np.zeros(SHAPE, bool)
-    found = measure(study_of(), prediction_of(nothing, nothing.astype(np.uint16)))
+    found = measured(study_of(), prediction_of(nothing, nothing.astype(np.uint16)))
     assert found.lesions == ()
     assert found.liver.volume_ml == 0
     assert any("No liver was found" in text for text in found.warnings)
 
 
 def test_lesions_without_a_liver_are_still_measured() -> None:
-    lesion = measure(study_of(), prediction_of(np.zeros(SHAPE, bool))).lesions[0]
+    lesion = measured(study_of(), prediction_of(np.zeros(SHAPE, bool))).lesions[0]
     assert lesion.liver_curve is None
     assert lesion.capsule_distance_mm is None
     assert lesion.wash_in is not None
@@ -248,7 +264,7 @@ def test_lesions_without_a_liver_are_still_measured() -> None:
 
 
 def test_a_liver_cut_by_the_images_is_warned_about() -> None:
-    found = measure(study_of(), prediction_of(np.ones(SHAPE, bool)))
+    found = measured(study_of(), prediction_of(np.ones(SHAPE, bool)))
     assert any("The liver reaches the edge" in text for text in found.warnings)
 
 
@@ -256,37 +272,149 @@ def test_a_liver_cut_by_the_images_is_warned_about() -> None:
     ("prediction", "message"),
     [
         (
-            prediction_of(
-                lesions=hd.Volume(array=masks()[1], affine=np.eye(4), coordinate_system="PATIENT")
+            Prediction(
+                "elsewhere",
+                Segmentation(
+                    hd.Volume(masks()[1], np.eye(4), "PATIENT"), organs={}, source="elsewhere"
+                ),
             ),
-            "lesions mask does not lie",
+            "do not lie on the grid of the portal venous phase",
         ),
-        (prediction_of(lesion_list=()), r"labels \[1, 2\], the lesion list \[\]"),
+        (
+            prediction_of(lesions=(LesionPrediction(1), LesionPrediction(3))),
+            r"labels \[1, 2\], the prediction \[1, 3\]",
+        ),
     ],
+    ids=["another grid", "other lesions"],
 )
 def test_what_does_not_belong_together_is_refused(prediction, message) -> None:
     with pytest.raises(ValueError, match=message):
-        measure(study_of(), prediction)
+        measured(study_of(), prediction)
 
 
 def test_phases_on_other_grids_are_refused() -> None:
     study = study_of()
     moved = hd.Volume(array=study.grid.array, affine=np.eye(4), coordinate_system="PATIENT")
     with pytest.raises(ValueError, match="register the study first"):
-        measure(
+        measured(
             replace(study, phases={**study.phases, Phase.PRE: PhaseImage(moved)}), prediction_of()
         )
 
 
+# Without a model
+
+
+def drawn(**organs: np.ndarray) -> Segmentation:
+    """The lesions as a person drew them."""
+    outlined = {Organ[name.upper()]: volume(mask) for name, mask in organs.items()}
+    return Segmentation(volume(masks()[1]), outlined)
+
+
+def test_a_mask_that_a_person_drew_is_measured_as_a_models_is() -> None:
+    by_model = measured(study_of(), prediction_of())
+    by_hand = measure(study_of(), drawn(liver=masks()[0]))
+    said_by_models = {"score", "type_probabilities", "type_set", "predicted_curve"}
+    for ours, theirs in zip(by_hand.lesions, by_model.lesions, strict=True):
+        for name in ours.__class__.model_fields.keys() - said_by_models - {"warnings"}:
+            assert getattr(ours, name) == getattr(theirs, name), name
+        assert {getattr(ours, name) for name in said_by_models} == {None}
+    assert by_hand.liver == by_model.liver
+    assert (by_hand.model, by_hand.patient, by_hand.case) == (None, None, None)
+    assert by_hand.segmentation.model_dump() == {
+        "source": "manual",
+        "method": "manual",
+        "organs": ("liver",),
+    }
+
+
+def test_without_a_liver_mask_nothing_is_compared_with_the_liver() -> None:
+    found = measure(study_of(), drawn())
+    lesion = found.lesions[0]
+    assert found.liver is None and found.segmentation.organs == ()
+    assert (lesion.liver_curve, lesion.capsule_distance_mm, lesion.features) == (None, None, ())
+    assert lesion.wash_in == WashIn(enhancement=60, against_liver=None, unit="HU")
+    assert found.warnings == ("There is no liver mask: lesions are not compared with the liver.",)
+
+
+def test_nobody_misses_the_liver_in_the_chest() -> None:
+    assert measure(study_of(body_part=BodyPart.CHEST), drawn()).warnings == ()
+
+
+def test_what_only_a_models_lesion_may_be_warned_about() -> None:
+    *_, voxel = measure(study_of((Phase.PORTAL,)), drawn()).lesions
+    assert voxel.volume_ml == 0.007
+    assert not any("type is doubtful" in text or "113" in text for text in voxel.warnings)
+
+
+def test_one_label_in_pieces_is_one_lesion_with_a_warning() -> None:
+    labels = np.minimum(masks()[1], 1)
+    (lesion,) = measure(study_of(), Segmentation(volume(labels))).lesions
+    assert lesion.volume_ml == pytest.approx(labels.sum() * 6.75 / 1000, abs=1e-3)
+    assert lesion.warnings == ("Its mask falls into 2 pieces, which are measured as one lesion.",)
+
+
+def test_labels_may_be_left_out() -> None:
+    labels = masks()[1] * np.uint16(200)
+    found = measure(study_of(), Segmentation(volume(labels), source="ITK-SNAP"))
+    assert [lesion.id for lesion in found.lesions] == [200, 400]
+
+
+def test_a_model_that_only_scores_the_study_has_no_masks() -> None:
+    said = Prediction(
+        "fat-net",
+        case_scores=(CaseScore("fat_fraction", 0.123456789),),
+        case_classes=(CaseClass("steatosis", {"mild": 0.9, "severe": 0.1}),),
+        warnings=("One phase is missing.",),
+    )
+    found = measure(study_of(), None, said)
+    assert found.case == CaseRecord.model_validate(
+        {
+            "scores": [{"name": "fat_fraction", "value": 0.12346, "unit": ""}],
+            "classes": [{"name": "steatosis", "probabilities": {"mild": 0.9, "severe": 0.1}}],
+        }
+    )
+    assert (found.model, found.lesions, found.liver) == ("fat-net", (), None)
+    assert (found.segmentation, found.patient) == (None, None)
+    assert found.warnings == ("One phase is missing.",)
+
+
+def test_a_rats_liver_is_plausible_in_a_rat() -> None:
+    liver = np.zeros(SHAPE, bool)
+    liver[4:10, 14:27, 10:30] = True  # 10.5 ml
+    warned = {
+        species: measure(study_of(species=species), drawn(liver=liver)).warnings
+        for species in Species
+    }
+    assert warned[Species.RAT] == ()
+    assert warned[Species.HUMAN][0].startswith("A liver of 11 ml is hardly plausible")
+
+
+# Where the images come from
+
+
+def test_the_identifiers_of_the_source_are_told() -> None:
+    study = study_of((Phase.ARTERIAL, Phase.PORTAL))
+    image = replace(study.phases[Phase.PORTAL], source=SourceIds("1.2", "1.2.3", ("1.4", "1.5")))
+    study = replace(study, phases={**study.phases, Phase.PORTAL: image})
+    record = measure(study, None).study
+    arterial, portal = record.phases
+    assert record.study_instance_uid == "1.2"
+    assert (portal.series_instance_uid, portal.sop_instance_uids) == ("1.2.3", ("1.4", "1.5"))
+    assert (arterial.series_instance_uid, arterial.sop_instance_uids) == (None, ())
+    assert (record.body_part, record.species) == ("abdomen", "human")
+
+
 def test_measuring_again_gives_the_same_text() -> None:
     provenance = Provenance(versions={"liverleaf": "0.1.0"}, seconds={"read": 1.234})
-    first, again = (measure(distrusted(), prediction_of(), provenance=provenance) for _ in range(2))
+    first, again = (
+        measured(distrusted(), prediction_of(), provenance=provenance) for _ in range(2)
+    )
     assert first.to_json() == again.to_json()
     assert Findings.model_validate_json(first.to_json()) == first
 
 
 def test_provenance_can_come_later() -> None:
-    found = measure(study_of(), prediction_of())
+    found = measured(study_of(), prediction_of())
     assert found.provenance is None
     later = found.model_copy(update={"provenance": Provenance(versions={})})
     assert json.loads(later.to_json())["provenance"]["versions"] == {}

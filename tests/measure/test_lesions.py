@@ -1,4 +1,4 @@
-"""Livers and lesions whose answer is known by construction, and slow references for the diameters."""
+"""Livers and lesions known by construction, and slow references for the diameters."""
 
 from itertools import combinations
 
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from scipy.ndimage import find_objects, gaussian_filter
 
 from liverleaf.measure.lesions import (
+    bounding_box,
     boxes,
     capsule_distances_mm,
     centroid_mm,
     clean_liver,
     diameters,
-    extent,
     separate,
     volume_ml,
 )
@@ -268,7 +268,7 @@ def edge_middles(mask_YX, spacing_mm):
 
 
 def slow_short_axis(points, start, end):
-    """Where every segment between two points crosses a line across the long axis, for many such lines."""
+    """The longest chord across the long axis, by trying many lines across it."""
     along = (end - start) / np.linalg.norm(end - start)
     position, height = (points - start) @ along, (points - start) @ [-along[1], along[0]]
     longest = 0.0
@@ -334,4 +334,4 @@ def test_boxes_are_those_of_a_scan_of_everything(share) -> None:
         np.uint16
     )
     assert boxes(labels) == find_objects(labels)
-    assert extent(labels) == (find_objects((labels > 0).astype(np.uint8)) or [None])[0]
+    assert bounding_box(labels) == (find_objects((labels > 0).astype(np.uint8)) or [None])[0]

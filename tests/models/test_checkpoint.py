@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from liverleaf.data.network_input import InputConfig
+from liverleaf.models.calibration import ProbabilityCalibration
 from liverleaf.models.checkpoint import (
     ModelCard,
     load_card,
@@ -16,7 +17,6 @@ from liverleaf.models.checkpoint import (
     save_model,
     weights_hash,
 )
-from liverleaf.models.calibration import ProbabilityCalibration
 from liverleaf.models.family import Output
 from liverleaf.models.mti_net.ensemble import Ensemble
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig

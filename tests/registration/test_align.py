@@ -1,6 +1,10 @@
-"""Registration is tested on shapes drawn at any point of space, so that every grid, motion and contrast has a truth to compare with."""
+"""Registration of shapes drawn at any point of space.
+
+So every grid, motion and contrast has a truth to compare with.
+"""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import highdicom as hd
 import numpy as np
@@ -10,9 +14,8 @@ from pydicom import Dataset
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from liverleaf.registration.align import register
-from liverleaf.registration.mind import folded as folded_voxels
-from liverleaf.study import Modality, Phase, PhaseImage, Study, same_grid
+from liverleaf.registration.align import register_phases
+from liverleaf.study import Modality, Phase, PhaseImage, SourceIds, Study, same_grid
 
 Points = NDArray[np.float64]
 Motion = Callable[[Points], Points]
@@ -35,7 +38,10 @@ RIBS_MM = [
 
 
 def anatomy(at_mm: Points, contrast: tuple[int, ...]) -> NDArray[np.float64]:
-    """Intensity at points (..., 3) in LPS mm: an elliptic body with dark ribs, liver, spleen and round vessels in the liver."""
+    """Intensity at points (..., 3) in LPS mm of an elliptic body.
+
+    In it: dark ribs, a liver with round vessels, a spleen.
+    """
 
     def ellipsoid(centre: tuple[float, ...], radii: tuple[float, ...]) -> NDArray[np.bool_]:
         return (((at_mm - centre) / radii) ** 2).sum(axis=-1) < 1
@@ -108,8 +114,12 @@ def study(modality: Modality = Modality.MR, **phases: PhaseImage) -> Study:
     return Study(modality, {Phase[name]: image for name, image in phases.items()})
 
 
+def register(study: Study, *, deformable: bool = True) -> Study:
+    return register_phases(study, deformable=deformable).study
+
+
 def spleen_and_liver_centres_mm(volume: hd.Volume, phase: Phase) -> Points:
-    """Centres of liver and spleen, each weighted by its likeness to the organ's own intensity, near where it lies in the reference."""
+    """Centres of the liver's and the spleen's largest bright piece, near where they are drawn."""
     at_mm, (_, liver, spleen, _) = points_mm(volume), CONTRASTS[phase]
     centres = []
     for value, place, reach in ((liver, (-20, 0, 0), 85), (spleen, (70, 20, 5), 45)):
@@ -141,6 +151,14 @@ def test_a_known_shift_is_undone_across_a_change_of_contrast(
     assert image.alignment.trusted
     assert image.alignment.mean_shift_mm == pytest.approx(np.linalg.norm(shift_mm), abs=2.5)
     assert registered.warnings == ()
+
+
+def test_identifiers_of_the_source_outlive_its_headers() -> None:
+    source = SourceIds("1.2", "1.2.3", ("1.2.3.4",))
+    arterial = replace(scan(Phase.ARTERIAL), source=source, headers=(Dataset(),))
+    image = register(study(PORTAL=scan(Phase.PORTAL), ARTERIAL=arterial)).phases[Phase.ARTERIAL]
+    assert image.headers == ()
+    assert image.source == source
 
 
 def test_breathing_is_undone_by_deformation() -> None:
@@ -198,7 +216,7 @@ def test_every_phase_ends_on_the_reference_grid(on: Callable[[], hd.Volume]) -> 
 
 
 def slowly_resampled(volume: hd.Volume, on: hd.Volume) -> NDArray[np.float32]:
-    """Linear interpolation at the physical points of the grid; the minimum beyond the faces of the outer voxels."""
+    """Linear interpolation at the points of the grid; the minimum beyond the outer voxels."""
     index = points_mm(on).reshape(-1, 3)
     index = (np.linalg.inv(volume.affine) @ np.c_[index, np.ones(len(index))].T)[:3]
     shape = np.array(volume.spatial_shape)[:, None]
@@ -327,14 +345,3 @@ def test_same_grid_needs_no_interpolation_when_nothing_moved() -> None:
         image.alignment.similarity_before,
     )
     np.testing.assert_array_equal(image.volume.array, other.volume.array)
-
-
-@pytest.mark.parametrize(("factor", "folded"), [(0.0, 0.0), (0.5, 0.0), (-0.9, 0.0), (-2.0, 1.0)])
-@pytest.mark.parametrize("axis", range(3))
-def test_folding_of_a_stretch_by_hand(axis: int, factor: float, folded: float) -> None:
-    shift = np.zeros((3, 6, 7, 8), np.float32)
-    # x -> (1 + factor) x, whose determinant is 1 + factor
-    shift[axis] = factor * np.indices((6, 7, 8))[axis]
-    interior = np.zeros((6, 7, 8), bool)
-    interior[1:-1, 1:-1, 1:-1] = True
-    assert folded_voxels(shift)[interior].mean() == folded

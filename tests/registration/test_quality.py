@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from liverleaf.registration.align import Registration, register_phases
-from liverleaf.registration.quality import judged
+from liverleaf.registration.quality import assess_alignment
 from liverleaf.study import Modality, Phase, PhaseImage, Study
 
 SHAPE = (24, 40, 40)
@@ -42,7 +42,7 @@ def liver(mask: np.ndarray = LIVER) -> hd.Volume:
 
 @pytest.mark.parametrize("contrast", [0.6, -0.6], ids=["paler", "inverted"])
 def test_an_aligned_liver_is_trusted_in_any_contrast(contrast: float) -> None:
-    study = judged(registration(scan(1, contrast)), liver())
+    study = assess_alignment(registration(scan(1, contrast)), within=liver())
     alignment = study.phases[Phase.PRE].alignment
     assert alignment is not None
     assert alignment.trusted
@@ -54,7 +54,7 @@ def test_an_aligned_liver_is_trusted_in_any_contrast(contrast: float) -> None:
 def test_a_liver_that_was_left_in_the_wrong_place_is_named() -> None:
     found = registration(scan(1, 0.8, shift=(3, 0, 0)))
     left = replace(found, after=found.before)
-    study = judged(left, liver())
+    study = assess_alignment(left, within=liver())
     alignment = study.phases[Phase.PRE].alignment
     assert alignment is not None
     assert not alignment.trusted
@@ -63,7 +63,7 @@ def test_a_liver_that_was_left_in_the_wrong_place_is_named() -> None:
     assert study.warnings[0].startswith(
         "pre-contrast phase: its liver does not lie on that of the reference phase"
     )
-    repaired = judged(found, liver()).phases[Phase.PRE].alignment
+    repaired = assess_alignment(found, within=liver()).phases[Phase.PRE].alignment
     assert repaired is not None and repaired.trusted
 
 
@@ -71,7 +71,7 @@ def test_what_matches_worse_than_before_is_refused() -> None:
     found = registration(scan(1))
     worse = registration(scan(1, shift=(0, 1, 0))).before[Phase.PRE]
     blurred = replace(worse, image=0.5 * (worse.image + found.before[Phase.PRE].image))
-    study = judged(replace(found, after={Phase.PRE: blurred}), liver())
+    study = assess_alignment(replace(found, after={Phase.PRE: blurred}), within=liver())
     assert study.warnings == (
         (
             "pre-contrast phase: its liver lies worse on that of the reference phase after"
@@ -82,6 +82,6 @@ def test_what_matches_worse_than_before_is_refused() -> None:
 
 def test_nothing_is_said_without_a_liver() -> None:
     found = registration(scan(1))
-    assert judged(found, liver(np.zeros(SHAPE, bool))) is found.study
+    assert assess_alignment(found, within=liver(np.zeros(SHAPE, bool))) is found.study
     alone = Study(Modality.MR, {Phase.PORTAL: PhaseImage(scan(1))})
-    assert judged(register_phases(alone), liver()) is alone
+    assert assess_alignment(register_phases(alone), within=liver()) is alone

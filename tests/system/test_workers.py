@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from liverleaf.system.workers import workers
+from liverleaf.study import InputError
+from liverleaf.system.workers import StartMethod, in_new_process, workers
 
 
 def answer_or_die(number: int) -> str:
@@ -31,6 +32,64 @@ def test_a_process_that_dies_takes_only_its_own_task_along() -> None:
     assert found[1:] == ["fine"] * 5
 
 
+def die_once(task: tuple[int, Path]) -> int:
+    number, marker = task
+    if number == 3 and not marker.exists():
+        marker.touch()
+        os._exit(1)
+    return number
+
+
+def test_a_task_whose_process_died_is_done_again(tmp_path: Path) -> None:
+    with workers(die_once, jobs=2) as run:
+        assert sorted(run((n, tmp_path / "died") for n in range(9))) == list(range(9))
+    assert (tmp_path / "died").exists()
+
+
+def test_a_task_that_kills_its_process_ends_the_work_unless_told_otherwise() -> None:
+    with workers(answer_or_die, jobs=2) as run, pytest.raises(InputError, match=r"3: .* died"):
+        list(run(range(6)))
+    with pytest.raises(InputError, match=r"3: .* died"):
+        in_new_process(answer_or_die, 3)
+
+
+@pytest.mark.parametrize(("jobs", "start_method"), [(1, None), (2, None), (2, "spawn")])
+def test_what_a_task_raises_is_raised(jobs: int, start_method: StartMethod | None) -> None:
+    with workers(numeral, jobs=jobs, start_method=start_method) as run:
+        assert sorted(run(["1", "2", "3"])) == [1, 2, 3]
+        with pytest.raises(ValueError, match="seven"):
+            list(run(["1", "seven"]))
+
+
+numeral: Callable[[str], int] = int  # a fresh process can import it
+magnitude: Callable[[int], int] = abs
+
+
+def begin(number: int) -> None:
+    os.environ["LIVERLEAF_TEST_NUMBER"] = str(number)
+
+
+def process_and_number(_task: int) -> tuple[int, str]:
+    return os.getpid(), os.environ["LIVERLEAF_TEST_NUMBER"]
+
+
+def test_each_process_begins_with_a_number_of_its_own() -> None:
+    with workers(process_and_number, jobs=2, begin=begin) as run:
+        numbers = dict(run(range(6)))
+    assert os.getpid() not in numbers
+    assert len({*numbers.values()}) == len(numbers)
+    assert {*numbers.values()} <= {"0", "1"}
+    assert "LIVERLEAF_TEST_NUMBER" not in os.environ
+
+
+def test_a_new_process_is_another_one_each_time() -> None:
+    assert len({process_of(0), *(in_new_process(process_of, 0) for _ in range(2))}) == 3
+
+
+def process_of(_task: int) -> int:
+    return os.getpid()
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_few_tasks_wait_at_a_time(jobs: int) -> None:
     taken = []
@@ -40,7 +99,7 @@ def test_few_tasks_wait_at_a_time(jobs: int) -> None:
             taken.append(number)
             yield number
 
-    with workers(abs, lost, jobs=jobs) as run:
+    with workers(magnitude, jobs=jobs) as run:
         assert next(run(tasks())) in taken
     assert len(taken) <= 2 * jobs
 

@@ -1,7 +1,6 @@
 """Trainings of a few steps: exact resume, folds without leaks, refusals."""
 
 import csv
-import dataclasses
 import json
 import signal
 import subprocess

@@ -1,82 +1,60 @@
-"""Studies in, tables of seconds and peak memory per stage of `liverleaf analyze` out."""
+"""Seconds and peak memory of each stage of `liverleaf analyze`."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+from liverleaf.benchmarks.result import Result, markdown_table, measured_by, origin
 from liverleaf.phantom.generator import Phantom, write_cohort
 from liverleaf.study import InputError
-from liverleaf.system import provenance
+from liverleaf.system.progress import Progress, silent
 
 SEED = 11
 SHAPE, SPACING_MM = (64, 256, 256), (3.5, 1.4, 1.4)
 STARTS = 15
 
 
-def speed(
-    out: Path,
-    sources: Sequence[Path] = (),
-    *,
-    device: str = "auto",
-    progress: Callable[[str, int, int], None] | None = None,
-) -> str:
-    """Analyse a four-phase 256 x 256 x 64 MR phantom written as DICOM, and any other studies, each in a process of its own.
+def run(
+    sources: Sequence[Path] = (), *, device: str = "auto", progress: Progress = silent
+) -> Result:
+    """Time the analysis of a four-phase MR phantom and of any other studies.
+
+    The phantom has 256 x 256 x 64 voxels and is written as DICOM. Each study is analysed in a
+    process of its own.
 
     Args:
-        out: folder that gets `speed.json` and `speed.md`.
         sources: further studies to time.
         device: "auto", "cpu" or "cuda".
-        progress: called with (what, done, total).
-
-    Returns:
-        The tables, as Markdown.
+        progress: told which study is analysed.
 
     Raises:
         InputError: a study could not be analysed.
     """
+    source = origin(" ".join(["speed", *(f"--input {_name(path)}" for path in sources)]), SEED)
     with TemporaryDirectory() as scratch:
-        write_cohort(
-            Phantom("mr", SEED, shape=SHAPE, spacing_mm=SPACING_MM),
-            1,
-            Path(scratch) / "mr",
-            format="dicom",
-        )
+        phantom = Phantom("mr", SEED, shape=SHAPE, spacing_mm=SPACING_MM)
+        write_cohort(phantom, 1, Path(scratch) / "mr", format="dicom")
         studies = {
             "MR phantom, 4 phases, 256 x 256 x 64": Path(scratch) / "mr/case-00000",
-            **{_name(source): source for source in sources},
+            **{_name(path): path for path in sources},
         }
         rows = []
-        for index, (name, source) in enumerate(studies.items()):
-            if progress:
-                progress("analysing", index, len(studies))
-            rows.append({"study": name, **_analyze(source, Path(scratch) / f"out-{index}", device)})
-    record = {
-        "command": " ".join(
-            ["liverleaf benchmark speed", *(f"--input {_name(source)}" for source in sources)]
-        ),
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "hardware": provenance.hardware(),
-        "seed": SEED,
-        "help_in_interpreter_starts": _help_cost(),
-        "studies": rows,
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "speed.json").write_text(json.dumps(record, indent=2) + "\n")
-    table = _markdown(record)
-    (out / "speed.md").write_text(table)
-    return table
+        for index, (name, path) in enumerate(studies.items()):
+            progress("analysing", index, len(studies))
+            rows.append({"study": name, **_analyze(path, Path(scratch) / f"out-{index}", device)})
+    record = {**source, "help_in_interpreter_starts": _help_cost(), "studies": rows}
+    return Result("speed", record, _page(record))
 
 
 def _name(source: Path) -> str:
-    """The last two parts of a path tell one study from another."""
+    """The last two parts of a path, which tell one study from another."""
     return "/".join(source.parts[-2:])
 
 
@@ -111,7 +89,7 @@ def _analyze(source: Path, out: Path, device: str) -> dict[str, Any]:
 
 
 def _help_cost() -> float:
-    """How many starts of the bare interpreter `liverleaf --help` takes: the ratio of medians over alternating runs."""
+    """How many starts of the bare interpreter `liverleaf --help` takes, by medians of runs in turn."""
     bare, full = [], []
     for _ in range(STARTS):
         bare.append(_seconds([sys.executable, "-c", "pass"]))
@@ -125,24 +103,20 @@ def _seconds(command: list[str]) -> float:
     return perf_counter() - start
 
 
-def _markdown(record: dict[str, Any]) -> str:
+def _page(record: Mapping[str, Any]) -> str:
     lines = [
         "# Speed of `liverleaf analyze`",
         "",
         (
-            f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']},"
-            f" on {record['hardware']['cores']} cores ({record['hardware']['cpu']}), torch"
-            f" {record['versions']['torch']}. Seconds on a shared machine are no result by"
-            " themselves; the ratios within one run are. Starting Python and importing torch, and"
-            " loading the model, are left out of the ratio."
+            f"{measured_by(record)} Seconds on a shared machine are no result by themselves; the"
+            " ratios within one run are. Starting Python and importing torch, and loading the"
+            " model, are left out of the ratio."
         ),
     ]
     for row in record["studies"]:
-        stages = list(row["seconds"])
-        memory = [
-            f"{row['memory_mb'][stage]:.0f}" if stage in row["memory_mb"] else ""
-            for stage in stages
-        ]
+        stages, memory_mb = list(row["seconds"]), row["memory_mb"]
+        seconds = [f"{row['seconds'][stage]:.2f}" for stage in stages]
+        memory = [f"{memory_mb[stage]:.0f}" if stage in memory_mb else "" for stage in stages]
         lines += [
             "",
             f"## {row['study']}",
@@ -152,10 +126,7 @@ def _markdown(record: dict[str, Any]) -> str:
                 f" as long as the network. Largest resident memory {row['peak_memory_mb']:.0f} MB."
             ),
             "",
-            "| | " + " | ".join(stages) + " |",
-            "|---|" + "---:|" * len(stages),
-            "| seconds | " + " | ".join(f"{row['seconds'][stage]:.2f}" for stage in stages) + " |",
-            "| peak memory (MB) | " + " | ".join(memory) + " |",
+            *markdown_table(["", *stages], [["seconds", *seconds], ["peak memory (MB)", *memory]]),
         ]
     lines += [
         "",

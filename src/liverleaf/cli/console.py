@@ -1,22 +1,36 @@
-"""What a command has to say in; progress bars, tables and JSON on the terminal out. And the options that many commands have."""
+"""Terminal output of the commands: progress, tables, JSON and errors; and options many share."""
 
-# Without `from __future__ import annotations`, as cli.py, which imports it.
+# Without `from __future__ import annotations`, as in app.py.
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of a table.")]
+from liverleaf.cli import logs
+
+if TYPE_CHECKING:
+    from liverleaf.system.progress import Progress
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help='Print JSON for machines, and an error as {"error": ...} on standard error.',
+    ),
+]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
 
 
 @contextmanager
-def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on a terminal, nothing elsewhere."""
-    if not sys.stderr.isatty():
-        yield lambda *_: None
+def progress_bars() -> Iterator["Progress"]:
+    """Progress as bars on a terminal, nothing elsewhere; stages also go to the log."""
+    from liverleaf.system.progress import logged, silent
+
+    # with --verbose the log says the stages on the same terminal
+    if not sys.stderr.isatty() or logs.on_terminal():
+        yield logged(silent)
         return
     from rich.console import Console
     from rich.progress import (
@@ -38,14 +52,14 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
 
-        def show(what: str, done: int, total: int) -> None:
+        def show(what: str, done: int, total: int, /) -> None:
             if what not in tasks:
                 for task in tasks.values():
                     bars.update(task, visible=False)
                 tasks[what] = bars.add_task(what, total=None)
             bars.update(tasks[what], completed=done, total=total or None, visible=True)
 
-        yield show
+        yield logged(show)
 
 
 def new_table(*columns: str) -> Any:
@@ -77,3 +91,19 @@ def print_json(value: object) -> None:
     import json
 
     typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def print_warnings(warnings: "tuple[str, ...] | list[str]", *, err: bool = False) -> None:
+    """One line per warning, on standard error where standard output holds JSON."""
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=err)
+
+
+def print_error(message: str, *, as_json: bool) -> None:
+    """One line on standard error; standard output holds a result or nothing."""
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"error": message}), err=True)
+    else:
+        typer.echo(f"liverleaf: {message}", err=True)

@@ -1,11 +1,13 @@
-"""Folders, zips and files in any mix in; an index on disk of the studies in them, each with its files and its pseudonyms, out."""
+"""Discovery of the studies in folders, zips and files in any mix.
+
+They are put into a `StudyIndex`: each study with its files, under its pseudonyms.
+"""
 
 from __future__ import annotations
 
 import io
 import os
 import re
-import sqlite3
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,12 +20,14 @@ from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_partial
 
+from liverleaf.cohort.study_index import Source, StudyIndex, counts_in_words
 from liverleaf.ingest.archive import beginnings
 from liverleaf.ingest.deidentify.dicom import Pseudonyms, refusal
 from liverleaf.ingest.dicom.frames import DAMAGED, DICOMDIR, check_begins_as_dicom, text
 from liverleaf.ingest.nifti import is_mask, is_nifti
 from liverleaf.storage.case_folder import CASE_FILE
 from liverleaf.study import InputError
+from liverleaf.system.progress import Progress, silent
 
 HEADER_BYTES = 2**20
 """What is read of a file inside a zip: the attributes needed stand in its beginning."""
@@ -31,161 +35,27 @@ HEADER_BYTES = 2**20
 READ_TAGS = [
     tag
     for keyword in (
-        *(
-            "SpecificCharacterSet",
-            "ImageType",
-            "SOPClassUID",
-            "Modality",
-            "SeriesDescription",
-            "PatientName",
-            "PatientID",
-        ),
-        *("StudyInstanceUID", "SOPInstanceUID", "BurnedInAnnotation", "DirectoryRecordSequence"),
+        "SpecificCharacterSet",
+        "ImageType",
+        "SOPClassUID",
+        "Modality",
+        "SeriesDescription",
+        "PatientName",
+        "PatientID",
+        "StudyInstanceUID",
+        "SOPInstanceUID",
+        "BurnedInAnnotation",
+        "DirectoryRecordSequence",
     )
     if (tag := tag_for_keyword(keyword)) is not None
 ]
 TRUTH_FILE = "truth.json"
-TOO_FAR = 0x00280302
+"""What the phantom writes beside its DICOM series."""
+
+FIRST_TAG_UNREAD = 0x00280302
+"""Reading a header stops here: the tag after BurnedInAnnotation, the last one needed."""
+
 NO_IMAGE = "there is neither a DICOM nor a NIfTI image in it"
-Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file of a study.
-
-    Attributes:
-        name: its path, or its name inside `archive`.
-        archive: the zip that holds it, None for a file of its own.
-        image: pseudonym of the image in it, the same wherever a copy of it lies.
-        size: in bytes, unpacked.
-    """
-
-    name: str
-    archive: Path | None = None
-    image: str = ""
-    size: int = 0
-
-
-@dataclass(frozen=True)
-class FoundStudy:
-    """A study before it is read.
-
-    Attributes:
-        case_id: pseudonym of the study.
-        subject_id: pseudonym of the patient.
-        sources: its files, none when it is refused.
-        notes: what was left out, one plain sentence each.
-        refused: why it cannot be read, "" when it may be.
-    """
-
-    case_id: str
-    subject_id: str
-    sources: tuple[Source, ...]
-    notes: tuple[str, ...] = ()
-    refused: str = ""
-
-
-class StudyIndex:
-    """The studies found so far, in a file: memory does not grow with their number. It holds paths and pseudonyms, no patient's data."""
-
-    def __init__(self, file: Path) -> None:
-        self._database = sqlite3.connect(file, isolation_level=None)
-        self._database.executescript(
-            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4096; BEGIN;CREATE"
-            " TABLE study(case_id TEXT PRIMARY KEY, subject_id TEXT) WITHOUT ROWID;CREATE TABLE"
-            " place(case_id TEXT, path TEXT, PRIMARY KEY(case_id, path)) WITHOUT ROWID;CREATE TABLE"
-            " file(case_id TEXT, archive TEXT, name TEXT, image TEXT, size INT, PRIMARY"
-            " KEY(case_id, archive, name))WITHOUT ROWID;CREATE TABLE left_out(case_id TEXT, reason"
-            " TEXT, files INT, PRIMARY KEY(case_id, reason)) WITHOUT ROWID;"
-        )
-        self.ignored = Counter[str]()
-        """Number of files that are neither DICOM nor NIfTI images, by what they are instead."""
-
-    def add(
-        self,
-        case_id: str,
-        subject_id: str,
-        place: PurePath,
-        source: Source | None,
-        left_out: str = "",
-    ) -> None:
-        """Note a file of a study and the folder it lies in, or, with a reason, that one was left out."""
-        self._database.execute("INSERT OR IGNORE INTO study VALUES(?, ?)", (case_id, subject_id))
-        self._database.execute(
-            "INSERT OR IGNORE INTO place VALUES(?, ?)", (case_id, os.fsencode(place))
-        )
-        if source is not None:
-            row = (
-                case_id,
-                os.fsencode(source.archive or ""),
-                os.fsencode(source.name),
-                source.image,
-                source.size,
-            )
-            self._database.execute("INSERT OR IGNORE INTO file VALUES(?, ?, ?, ?, ?)", row)
-        if left_out:
-            self._database.execute(
-                "INSERT INTO left_out VALUES(?, ?, 1) ON CONFLICT(case_id, reason) DO UPDATE SET"
-                " files = files + 1",
-                (case_id, left_out),
-            )
-
-    def __len__(self) -> int:
-        return int(self._database.execute("SELECT count(*) FROM study").fetchone()[0])
-
-    def __iter__(self) -> Iterator[FoundStudy]:
-        """Every study with its files, one by one, in the order of their pseudonyms."""
-        for case_id, subject_id in self._database.execute(
-            "SELECT case_id, subject_id FROM study ORDER BY case_id"
-        ):
-            files = self._database.execute(
-                "SELECT archive, name, image, size FROM file WHERE case_id = ? ORDER BY archive,"
-                " name",
-                (case_id,),
-            )
-            sources = tuple(
-                Source(
-                    os.fsdecode(name), Path(os.fsdecode(archive)) if archive else None, image, size
-                )
-                for archive, name, image, size in files
-            )
-            reasons = self._database.execute(
-                "SELECT reason, files FROM left_out WHERE case_id = ? ORDER BY files DESC",
-                (case_id,),
-            )
-            left_out = Counter(dict(reasons.fetchall()))
-            said = in_words(left_out)
-            if sources:
-                notes = (
-                    (
-                        (
-                            f"left out {left_out.total()} of {len(sources) + left_out.total()}"
-                            f" files: {said}"
-                        ),
-                    )
-                    if left_out
-                    else ()
-                )
-                yield FoundStudy(case_id, subject_id, sources, notes)
-            else:
-                one = (
-                    next(iter(left_out))
-                    if left_out.total() == 1
-                    else f"none of its files can be used: {said}"
-                )
-                yield FoundStudy(case_id, subject_id, (), refused=one)
-
-    def places(self) -> Iterator[tuple[str, str]]:
-        """The pseudonym of every study, those that are refused included, with each folder or zip that holds files of it."""
-        for case_id, path in self._database.execute(
-            "SELECT case_id, path FROM place ORDER BY case_id, path"
-        ):
-            yield case_id, os.fsdecode(path)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._database.close()
 
 
 def discover(
@@ -194,7 +64,7 @@ def discover(
     pseudonyms: Pseudonyms,
     *,
     skip: Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> None:
     """Find the studies in any mix of folders (nested), zips and files.
 
@@ -206,13 +76,13 @@ def discover(
         inputs: folders, zips, DICOM or NIfTI files.
         index: where the studies go.
         pseudonyms: of studies and patients.
-        skip: a folder that is not looked into.
-        progress: called with the number of files seen.
+        skip: a folder that is not searched.
+        progress: called with (what, files seen, 0).
 
     Raises:
         InputError: an input does not exist.
     """
-    finder = _Finder(index, pseudonyms, progress or _silent)
+    finder = _Finder(index, pseudonyms, progress)
     for path in inputs:
         if not path.exists():
             raise InputError(f"{path} does not exist; give folders, zips or files")
@@ -230,7 +100,7 @@ def discover(
 
 @dataclass
 class _Finder:
-    """Puts files into the index; `seen` counts them."""
+    """Puts the files it is given into the index; `seen` counts them."""
 
     index: StudyIndex
     pseudonyms: Pseudonyms
@@ -284,7 +154,7 @@ class _Finder:
             self._nifti(folder, sources)
         ignored = self.index.ignored - before
         if ignored.total() == self.seen - seen:
-            self.refuse(archive, f"a zip: {NO_IMAGE} (files: {in_words(ignored)})")
+            self.refuse(archive, f"a zip: {NO_IMAGE} (files: {counts_in_words(ignored)})")
 
     def _source(self, file: PurePath, size: int, archive: Path | None = None) -> Source:
         return Source(str(file), archive, self.pseudonyms.image(f"name {file.name}"), size)
@@ -318,13 +188,13 @@ class _Finder:
     def _count(self) -> None:
         self.seen += 1
         if self.seen % 100 == 0:
-            self.progress(self.seen)
+            self.progress("looking for studies", self.seen, 0)
 
 
 def _folders(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[str]]]:
     """All folders below one with the names of their files, without hidden ones and `skip`.
 
-    Nothing below a case folder is looked at, and not the truth that the phantom writes beside its
+    Nothing below a case folder is searched, nor the truth that the phantom writes beside its
     DICOM series.
     """
     for parent, folders, names in os.walk(root):
@@ -350,7 +220,7 @@ def _header_of(file: Path) -> Dataset:
 
 
 def _header(stream: BinaryIO) -> Dataset:
-    """The attributes that tell study, patient and kind of object.
+    """The attributes that identify study, patient and kind of object.
 
     Raises:
         InputError: this is no DICOM object; the message is what it is instead.
@@ -360,7 +230,7 @@ def _header(stream: BinaryIO) -> Dataset:
     try:
         header = read_partial(
             stream,
-            lambda tag, _vr, _length: tag >= TOO_FAR,
+            lambda tag, _vr, _length: tag >= FIRST_TAG_UNREAD,
             force=True,
             specific_tags=list(READ_TAGS),
         )
@@ -376,18 +246,9 @@ def _header(stream: BinaryIO) -> Dataset:
     return header
 
 
-def in_words(counts: Counter[str]) -> str:
-    """Kinds of files as words: "2 not DICOM, 1 DICOMDIR"."""
-    return ", ".join(f"{files} {kind}" for kind, files in counts.most_common()) or "none"
-
-
 def _bids_subject(folder: PurePath) -> str:
-    """What identifies a subject in a tree that is ordered as BIDS wants it (sub-01/ses-02/anat), "" elsewhere."""
+    """What identifies a subject in a BIDS tree (sub-01/ses-02/anat), "" elsewhere."""
     for depth, part in enumerate(folder.parts):
         if re.fullmatch(r"sub-[A-Za-z0-9]+", part):
             return f"path {PurePath(*folder.parts[: depth + 1])}"
     return ""
-
-
-def _silent(_seen: int) -> None:
-    """No progress wanted."""

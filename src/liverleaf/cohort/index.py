@@ -1,8 +1,9 @@
-"""Cohorts: a folder of case folders, indexed without reading an image, and split into folds by subject."""
+"""Cohorts: folders of case folders, indexed without reading an image, split by subject."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -55,16 +56,7 @@ class Cohort:
                 f"{directory} holds no case folder (a folder with {CASE_FILE}): is it a cohort?"
             )
         records = tuple(read_case_record(folder) for folder in folders)
-        twice = [
-            case_id for case_id, times in Counter(r.case_id for r in records).items() if times > 1
-        ]
-        if twice:
-            names = " and ".join(
-                f.name for f, r in zip(folders, records, strict=True) if r.case_id == twice[0]
-            )
-            raise InputError(
-                f"{directory}: {names} carry the same case_id in {CASE_FILE}; give each its own"
-            )
+        _check_case_ids(directory, folders, records)
         return cls(folders, records)
 
     def __len__(self) -> int:
@@ -79,7 +71,7 @@ class Cohort:
         return tuple(dict.fromkeys(record.subject_id for record in self.records))
 
     def folds(self, k: int, seed: int) -> tuple[Split, ...]:
-        """Split into k folds for cross-validation: a subject lies in one fold only, lesion types are spread evenly.
+        """Split into k folds for cross-validation, by subject, lesion types spread evenly.
 
         Subjects are dealt one by one, those with the rarest type first, to the fold that has least
         of that type, and of those to the fold with the fewest cases (iterative stratification,
@@ -96,21 +88,45 @@ class Cohort:
         cases: dict[str, list[int]] = {subject: [] for subject in self.subjects}
         for index, record in enumerate(self.records):
             cases[record.subject_id].append(index)
+        tests = [
+            tuple(sorted(case for subject in fold for case in cases[subject]))
+            for fold in self._deal(cases, k, seed)
+        ]
+        return tuple(
+            Split(tuple(i for i in range(len(self)) if i not in set(test)), test) for test in tests
+        )
+
+    def _deal(self, cases: dict[str, list[int]], k: int, seed: int) -> list[list[str]]:
+        """The subjects of each fold, given the cases of each subject."""
         types = {
-            s: frozenset().union(*(self.records[i].lesion_types for i in cases[s])) for s in cases
+            subject: frozenset().union(*(self.records[case].lesion_types for case in own))
+            for subject, own in cases.items()
         }
-        totals = Counter(t for found in types.values() for t in found)
+        totals = Counter(type_ for of_subject in types.values() for type_ in of_subject)
         order = np.random.default_rng(seed).permutation(list(cases)).tolist()
+        # those with the rarest type first, those without a lesion last
         order.sort(key=lambda subject: min((totals[t] for t in types[subject]), default=len(cases)))
         folds: list[list[str]] = [[] for _ in range(k)]
         for subject in order:
             rarest = min(types[subject], key=lambda t: (totals[t], t), default=None)
-            held = [
+            filled = [
                 (sum(rarest in types[s] for s in fold), sum(len(cases[s]) for s in fold))
                 for fold in folds
             ]
-            folds[held.index(min(held))].append(subject)
-        tests = [tuple(sorted(i for subject in fold for i in cases[subject])) for fold in folds]
-        return tuple(
-            Split(tuple(i for i in range(len(self)) if i not in set(test)), test) for test in tests
-        )
+            folds[filled.index(min(filled))].append(subject)
+        return folds
+
+
+def _check_case_ids(
+    directory: Path, folders: Sequence[Path], records: Sequence[CaseRecord]
+) -> None:
+    """Refuse two case folders with one case id."""
+    by_id: dict[str, list[str]] = {}
+    for folder, record in zip(folders, records, strict=True):
+        by_id.setdefault(record.case_id, []).append(folder.name)
+    for names in by_id.values():
+        if len(names) > 1:
+            raise InputError(
+                f"{directory}: {' and '.join(names)} carry the same case_id in {CASE_FILE}; give"
+                " each its own"
+            )

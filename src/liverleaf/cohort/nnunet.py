@@ -1,10 +1,10 @@
-"""A cohort in, the same cases as a raw dataset that nnU-Net v2 trains on, with splits by subject, out."""
+"""A cohort exported as a raw dataset that nnU-Net v2 trains on, with splits by subject."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from liverleaf.cohort.index import Cohort
 from liverleaf.ingest.collections.nnunet import DATASET_FILE, LiverleafRecord
-from liverleaf.registration.align import register
+from liverleaf.registration.align import register_phases
 from liverleaf.storage.case_folder import load_case
 from liverleaf.storage.volumes import save_volume
 from liverleaf.study import Annotation, InputError, Modality, Phase
 from liverleaf.system.files import new_directory
+from liverleaf.system.progress import Progress, silent
 from liverleaf.terminology import Organ
 
 SPLITS_FILE = "splits_final.json"
@@ -51,15 +52,16 @@ def export(
     phases: Sequence[Phase] = (),
     regions: bool = False,
     seed: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Exported:
-    """Write `out` as nnU-Net's raw dataset: a channel per phase, labels 1 (liver) and 2 (lesion), and `splits_final.json`.
+    """Write a cohort as a raw dataset of nnU-Net.
 
+    It has a channel per phase, the labels 1 (liver) and 2 (lesion), and `splits_final.json`.
     nnU-Net needs every channel of every case: cases without one of the phases are left out and
-    named in a warning. Phases that do not lie on one grid are registered first. A case whose truth
-    lacks the liver or the lesions goes to imagesTs. nnU-Net looks for the splits in its folder of
-    preprocessed data: copy the file there before training. A predicted map has the file name of its
-    case and the voxels of its reference phase.
+    named in a warning. Phases that do not lie on one grid are registered first. A case whose
+    annotation lacks the liver or the lesions goes to imagesTs. nnU-Net looks for the splits in its
+    folder of preprocessed data: copy the file there before training. A predicted map has the file
+    name of its case and the voxels of its reference phase.
 
     Args:
         cohort: of one modality.
@@ -77,76 +79,84 @@ def export(
     Reference: Isensee et al., Nat Methods 2021, doi 10.1038/s41592-020-01008-z; the format is that
     of version 2.
     """
-    if not re.fullmatch(r"Dataset\d{3}_[A-Za-z0-9_]+", out.name):
-        raise InputError(
-            f"{out.name} is no name of an nnU-Net dataset; give one such as Dataset501_Liver"
-        )
-    modalities = {record.modality for record in cohort.records}
-    if len(modalities) > 1:
-        raise InputError(
-            "the cohort holds CT and MR, which nnU-Net cannot train on together; split it by"
-            " modality"
-        )
+    _check_exportable(cohort, out)
     channels, notes = _channels(cohort, phases)
-    chosen = [
-        index
-        for index, record in enumerate(cohort.records)
-        if {phase.key for phase in channels} <= set(record.phases)
-    ]
-    if not chosen:
-        raise InputError(f"no case has all of {_titles(channels)}; ask for other phases")
-    if len(chosen) < len(cohort):
-        left_out = [
-            record.case_id
-            for index, record in enumerate(cohort.records)
-            if index not in set(chosen)
-        ]
-        notes.append(
-            f"{len(left_out)} of {len(cohort)} cases lack one of {_titles(channels)} and were left"
-            f" out: {', '.join(left_out)}"
-        )
-    trained: list[int] = []
+    chosen, more = _cases_with(channels, cohort)
+    notes += more
+    with_labels: list[int] = []
     with new_directory(out) as folder:
         for part in ("imagesTr", "labelsTr", "imagesTs"):
             (folder / part).mkdir()
         for done, index in enumerate(chosen):
-            if progress:
-                progress("writing cases", done, len(chosen))
+            progress("writing cases", done, len(chosen))
             has_labels, more = _write_case(cohort.directories[index], channels, folder)
             notes += more
-            trained += [index] * has_labels
-        if len(trained) < len(chosen):
+            with_labels += [index] if has_labels else []
+        without = len(chosen) - len(with_labels)
+        if without:
             notes.append(
-                f"{len(chosen) - len(trained)} of {len(chosen)} cases lack an outlined liver or its"
-                " lesions: they are in imagesTs"
+                f"{without} of {len(chosen)} cases lack an outlined liver or its lesions: they are"
+                " in imagesTs"
             )
-        notes += _write_splits(cohort, trained, folder / SPLITS_FILE, seed)
+        notes += _write_splits(cohort, with_labels, folder / SPLITS_FILE, seed)
         (folder / DATASET_FILE).write_text(
-            _dataset(cohort, chosen, channels, len(trained), regions) + "\n", encoding="utf-8"
+            _dataset(cohort, chosen, channels, len(with_labels), regions) + "\n", encoding="utf-8"
         )
-    return Exported(channels, len(trained), len(chosen) - len(trained), tuple(notes))
+    return Exported(channels, len(with_labels), without, tuple(notes))
+
+
+def _check_exportable(cohort: Cohort, out: Path) -> None:
+    if not re.fullmatch(r"Dataset\d{3}_[A-Za-z0-9_]+", out.name):
+        raise InputError(
+            f"{out.name} is no name of an nnU-Net dataset; give one such as Dataset501_Liver"
+        )
+    if len({record.modality for record in cohort.records}) > 1:
+        raise InputError(
+            "the cohort holds CT and MR, which nnU-Net cannot train on together; split it by"
+            " modality"
+        )
+
+
+def _cases_with(channels: Sequence[Phase], cohort: Cohort) -> tuple[list[int], list[str]]:
+    """The cases that have every channel, and a warning that names the others."""
+    needed = {phase.key for phase in channels}
+    chosen, left_out = [], []
+    for index, record in enumerate(cohort.records):
+        if needed <= set(record.phases):
+            chosen.append(index)
+        else:
+            left_out.append(record.case_id)
+    if not chosen:
+        raise InputError(f"no case has all of {_titles(channels)}; ask for other phases")
+    if not left_out:
+        return chosen, []
+    return chosen, [
+        f"{len(left_out)} of {len(cohort)} cases lack one of {_titles(channels)} and were left"
+        f" out: {', '.join(left_out)}"
+    ]
 
 
 def _write_case(case: Path, channels: Sequence[Phase], folder: Path) -> tuple[bool, list[str]]:
-    """Write a case's images, and its labels where they are known; whether they are, and warnings."""
-    study, truth = load_case(case)
+    """Write a case's images, and its labels where they are known.
+
+    Returns:
+        Whether it has labels, and warnings.
+    """
+    study, annotation = load_case(case)
     before = study.warnings
-    kept = {
-        phase: image
-        for phase, image in study.phases.items()
-        if phase in channels or phase is study.reference
-    }
-    study = replace(study, phases=kept)
+    needed = (*channels, study.reference)
+    study = replace(
+        study, phases={phase: study.phases[phase] for phase in study.phases if phase in needed}
+    )
     if not study.on_one_grid:
-        study = register(study)
-    labels = _label_map(truth)
+        study = register_phases(study).study
+    labels = _label_map(annotation)
     if labels is not None:
         save_volume(folder / f"labelsTr/{study.case_id}.nii.gz", study.grid.with_array(labels))
+    images = folder / ("imagesTs" if labels is None else "imagesTr")
     for channel, phase in enumerate(channels):
-        name = (
-            f"{'imagesTs' if labels is None else 'imagesTr'}/{study.case_id}_{channel:04d}.nii.gz"
-        )
-        save_volume(folder / name, study.grid.with_array(study.phases[phase].volume.array))
+        array = study.phases[phase].volume.array
+        save_volume(images / f"{study.case_id}_{channel:04d}.nii.gz", study.grid.with_array(array))
     return labels is not None, [
         f"{study.case_id}: {note}" for note in study.warnings if note not in before
     ]
@@ -177,23 +187,29 @@ def _titles(phases: Sequence[Phase]) -> str:
     return ", ".join(phase.title for phase in phases)
 
 
-def _label_map(truth: Annotation | None) -> NDArray[np.uint8] | None:
-    """Liver and lesions as one map of labels, None where one of them was not outlined; lesions of other organs do not count."""
-    if truth is None or truth.organs is None or not (truth.organs.array == Organ.LIVER).any():
+def _label_map(annotation: Annotation | None) -> NDArray[np.uint8] | None:
+    """Liver and lesions as one map of labels, None where one of them was not outlined.
+
+    Lesions of other organs do not count.
+    """
+    if annotation is None or annotation.organs is None:
         return None
-    return np.select(
-        [truth.lesions.array > 0, truth.organs.array == Organ.LIVER], [LESION, LIVER]
-    ).astype(np.uint8)
+    liver = annotation.organs.array == Organ.LIVER
+    if not liver.any():
+        return None
+    lesion = annotation.lesions.array > 0
+    return np.select([lesion, liver], [LESION, LIVER]).astype(np.uint8)
 
 
-def _write_splits(cohort: Cohort, trained: Sequence[int], file: Path, seed: int) -> list[str]:
+def _write_splits(cohort: Cohort, with_labels: Sequence[int], file: Path, seed: int) -> list[str]:
     part = Cohort(
-        tuple(cohort.directories[i] for i in trained), tuple(cohort.records[i] for i in trained)
+        tuple(cohort.directories[i] for i in with_labels),
+        tuple(cohort.records[i] for i in with_labels),
     )
     if len(part.subjects) < FOLDS:
         return [
-            f"{FOLDS} folds need {FOLDS} subjects with truth, there are {len(part.subjects)}:"
-            f" {SPLITS_FILE} was not written"
+            f"{FOLDS} folds need {FOLDS} subjects with an annotation, there are"
+            f" {len(part.subjects)}: {SPLITS_FILE} was not written"
         ]
     ids = [record.case_id for record in part.records]
     splits = [
@@ -207,7 +223,11 @@ def _write_splits(cohort: Cohort, trained: Sequence[int], file: Path, seed: int)
 def _dataset(
     cohort: Cohort, chosen: Sequence[int], channels: Sequence[Phase], training: int, regions: bool
 ) -> str:
-    """`dataset.json`. A channel called CT is normalised as CT, whatever its phase, so CT phases are named in a part of our own."""
+    """The text of `dataset.json`.
+
+    nnU-Net normalises a channel called CT as CT, whatever its phase, so the phases of CT are named
+    in a part of our own.
+    """
     records = [cohort.records[index] for index in chosen]
     modality = records[0].modality
     names: dict[str, str] = {str(number): phase.key for number, phase in enumerate(channels)}
@@ -215,6 +235,7 @@ def _dataset(
         {
             "channel_names": dict.fromkeys(names, "CT") if modality is Modality.CT else names,
             "labels": REGIONS if regions else PLAIN,
+            # nnU-Net needs the order in which regions are painted, and refuses it without regions
             **({"regions_class_order": [LIVER, LESION]} if regions else {}),
             "numTraining": training,
             "file_ending": ".nii.gz",

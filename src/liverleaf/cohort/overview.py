@@ -1,4 +1,4 @@
-"""A cohort that is being filled in; the row of each study kept in it, and the table and the page about all of them, out."""
+"""The row of each study, kept in the cohort's folder; the table and page made of all rows."""
 
 from __future__ import annotations
 

@@ -1,11 +1,15 @@
-"""What became of each study of a cohort in; a table, and one HTML page with a thumbnail per case that opens offline, out."""
+"""The table and the page of a cohort.
+
+What became of each study goes in; a CSV file, and one HTML page with a thumbnail per case, which
+opens offline, come out.
+"""
 
 from __future__ import annotations
 
 import base64
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -28,7 +32,12 @@ the middle."""
 
 
 class PhaseCell(BaseModel):
-    """One phase of a case: seconds after injection, None where unknown, and how sure its name is, in [0, 1]."""
+    """One phase of a case.
+
+    Attributes:
+        time_s: seconds after injection, None where unknown.
+        confidence: how sure its name is, in [0, 1].
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     time_s: float | None
@@ -113,29 +122,40 @@ Rows = Callable[[], Iterator[CaseRow]]
 
 
 def thumbnail(study: Study) -> Image.Image:
-    """One axial slice of each phase, side by side in the order of the bolus: about where the liver is, all at one height and window."""
-    turned = [image.volume.to_patient_orientation("HPL") for image in study.phases.values()]
-    grid = study.grid.to_patient_orientation("HPL")
-    length_mm = grid.spatial_shape[0] * grid.spacing[0]
-    below_top_mm = LIVER_BELOW_TOP_MM if length_mm > LONG_SCAN_MM else length_mm / 2
-    height_mm = _heights_mm(grid)[-1] - below_top_mm
+    """One axial slice of each phase, side by side in the order of the bolus.
+
+    All are of one height, about where the liver is, and shown in one window.
+    """
+    volumes = [image.volume.to_patient_orientation("HPL") for image in study.phases.values()]
+    height_mm = _liver_height_mm(study.grid.to_patient_orientation("HPL"))
     planes = [
-        volume.array[int(np.argmin(np.abs(_heights_mm(volume) - height_mm)))] for volume in turned
+        volume.array[int(np.argmin(np.abs(_heights_mm(volume) - height_mm)))] for volume in volumes
     ]
-    if study.modality is Modality.CT:
-        low, high = CT_WINDOW_HU
-    else:
-        low, high = np.percentile(
-            np.concatenate([plane.ravel() for plane in planes]), MR_WINDOW_PERCENTILES
-        )
+    low, high = CT_WINDOW_HU
+    if study.modality is Modality.MR:
+        values = np.concatenate([plane.ravel() for plane in planes])
+        low, high = np.percentile(values, MR_WINDOW_PERCENTILES)
     strip = Image.new("L", (TILE * len(planes), TILE))
-    for index, (plane, volume) in enumerate(zip(planes, turned, strict=True)):
+    for index, (plane, volume) in enumerate(zip(planes, volumes, strict=True)):
         grey = np.clip((plane - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
-        extent_mm = np.array(plane.shape) * np.array(volume.spacing[1:])
-        rows, columns = np.maximum(1, np.round(extent_mm / extent_mm.max() * TILE).astype(int))
-        tile = Image.fromarray(grey).resize((int(columns), int(rows)), Image.Resampling.BILINEAR)
+        tile = _tile(grey, volume.spacing[1:])
+        # in the middle of its square
         strip.paste(tile, (index * TILE + (TILE - tile.width) // 2, (TILE - tile.height) // 2))
     return strip
+
+
+def _tile(grey: np.ndarray, spacing_mm: Sequence[float]) -> Image.Image:
+    """A plane as large as fits into a tile, its pixels made square."""
+    extent_mm = np.array(grey.shape) * np.array(spacing_mm)
+    rows, columns = np.maximum(1, np.round(extent_mm / extent_mm.max() * TILE).astype(int))
+    return Image.fromarray(grey).resize((int(columns), int(rows)), Image.Resampling.BILINEAR)
+
+
+def _liver_height_mm(grid: hd.Volume) -> float:
+    """About where the liver is, towards the head."""
+    length_mm = grid.spatial_shape[0] * grid.spacing[0]
+    below_top_mm = LIVER_BELOW_TOP_MM if length_mm > LONG_SCAN_MM else length_mm / 2
+    return float(_heights_mm(grid)[-1] - below_top_mm)
 
 
 def _heights_mm(volume: hd.Volume) -> np.ndarray:

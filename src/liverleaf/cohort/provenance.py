@@ -1,4 +1,4 @@
-"""A study that was found in; what its case was read from, whether that is to be done again, and a private list of where it lies, out."""
+"""What a case was read from: whether to read it again, and the private list of its folders."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from liverleaf.cohort.discovery import FoundStudy
+from liverleaf.cohort.study_index import FoundStudy
 from liverleaf.ingest.deidentify.dicom import Pseudonyms
 from liverleaf.ingest.phases.override import PhaseRow
 from liverleaf.study import InputError
 
 ORIGIN_FILE = "origin.json"
-PLACES = "case", "folder or zip"
+LOCATION_COLUMNS = "case", "folder or zip"
 
 
-class Due(Enum):
-    """What becomes of a study that is a case already."""
+class Refresh(Enum):
+    """What becomes of a study that is a case already.
 
-    NOTHING = "nothing"
-    READING = "reading"
-    TELLING = "telling"
+    KEEP leaves it as it is, REREAD reads the study and replaces the case, WARN leaves it and says
+    that other images or another table were given.
+    """
+
+    KEEP = "keep"
+    REREAD = "reread"
+    WARN = "warn"
 
 
 class Origin(BaseModel):
@@ -32,7 +36,7 @@ class Origin(BaseModel):
 
     Attributes:
         images: size in bytes of the file of each image.
-        table: what a person says of its series, "" for nothing.
+        table: keyed hash of the user's table of its phases, "" without one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,10 +49,10 @@ class Origin(BaseModel):
         images: dict[str, int] = {}
         for source in study.sources:
             images[source.image] = max(source.size, images.get(source.image, 0))
-        said = sorted(
+        lines = sorted(
             {f"{row.series}={'none' if row.phase is None else row.phase.name}" for row in table}
         )
-        return cls(images=images, table=pseudonyms.table("\n".join(said)) if said else "")
+        return cls(images=images, table=pseudonyms.table("\n".join(lines)) if lines else "")
 
 
 def read_origin(case: Path) -> Origin | None:
@@ -64,29 +68,26 @@ def write_origin(case: Path, origin: Origin) -> None:
     (case / ORIGIN_FILE).write_text(origin.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def due(before: Origin | None, now: Origin) -> Due:
+def refresh(before: Origin | None, now: Origin) -> Refresh:
     """What becomes of a case, by what it was read from and what is given now.
 
-    READING when more is given, or the same images are with another table. NOTHING when nothing new
-    is given. TELLING when there are new images, or a new table, without all of the old images: a
-    case that was made of these alone would be less than it was.
+    KEEP when nothing new is given. REREAD when more images are given, or the same images with
+    another table. WARN when there are new images, or a new table, without all of the old images:
+    a case made of these alone would be less than it was.
     """
-    if (
-        before is not None
-        and now.images.items() <= before.images.items()
-        and now.table in ("", before.table)
-    ):
-        return Due.NOTHING
-    whole = (
-        before is not None
-        and now.images.keys() >= before.images.keys()
-        and (now.table or not before.table)
-    )
-    return Due.READING if whole else Due.TELLING
+    if before is None:
+        return Refresh.WARN
+    if now.images.items() <= before.images.items() and now.table in ("", before.table):
+        return Refresh.KEEP
+    all_images_again = now.images.keys() >= before.images.keys()
+    table_given_again = bool(now.table) or not before.table
+    return Refresh.REREAD if all_images_again and table_given_again else Refresh.WARN
 
 
-def note_places(places: Iterable[tuple[str, str]], file: Path) -> None:
-    """Add pseudonyms with the folder or zip of each to a CSV file that only its owner can read; paths may name patients.
+def note_locations(locations: Iterable[tuple[str, str]], file: Path) -> None:
+    """Add pseudonyms with the folder or zip of each to a CSV file.
+
+    Only its owner can read the file, because paths may name patients.
 
     Raises:
         InputError: the file cannot be read or written.
@@ -97,13 +98,11 @@ def note_places(places: Iterable[tuple[str, str]], file: Path) -> None:
             descriptor, "r+", encoding="utf-8", errors="surrogateescape", newline=""
         ) as stream:
             known = {tuple(row) for row in csv.reader(stream)}
-            csv.writer(stream).writerows(
-                row
-                for row in ([] if known else [PLACES])
-                + [place for place in places if place not in known]
-            )
+            header = [] if known else [LOCATION_COLUMNS]
+            new = [location for location in locations if location not in known]
+            csv.writer(stream).writerows([*header, *new])
     except (OSError, csv.Error) as error:
         raise InputError(
-            f"{file}, which tells where each study lies, cannot be read or written beside the key:"
-            " copy the key into a folder that is writable and give it with --key FILE"
+            f"{file}, the list of the folder of each study, cannot be read or written beside the"
+            " key: copy the key into a folder that is writable and give it with --key FILE"
         ) from error

@@ -189,7 +189,7 @@ def _check_case(study: Study, truth: Annotation, config: InputConfig) -> None:
     except ValueError:
         raise InputError(
             f"case {study.case_id}: its images lie on different grids; register them first"
-            " (liverleaf.registration.align.register)"
+            " (liverleaf.registration.align.register_phases)"
         ) from None
     if truth.lesions.array.max() > np.iinfo(np.uint8).max:
         raise InputError(

@@ -26,7 +26,7 @@ from liverleaf.models.family import Output
 from liverleaf.models.predictor import Predictor, load_predictor
 from liverleaf.models.shipped import find_model
 from liverleaf.prediction import LesionPrediction, Prediction
-from liverleaf.registration.align import register
+from liverleaf.registration.align import register_phases
 from liverleaf.segmentation import Segmentation
 from liverleaf.study import Annotation, InputError, Phase, Study
 from liverleaf.system import provenance
@@ -118,7 +118,7 @@ def evaluate(
         for index, study, truth in annotated_cases(cohort, progress):
             # before phases are left out, because the truth lies on the grid of the whole study's
             # reference
-            study = register(study)
+            study = register_phases(study).study
             if phases:
                 study = _only(study, phases)
             subject_id = cohort.records[index].subject_id

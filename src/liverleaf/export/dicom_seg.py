@@ -1,4 +1,4 @@
-"""Liver and lesion masks in, one DICOM Segmentation on the reference phase's own images out."""
+"""DICOM Segmentation of the liver and its lesions, on the reference phase's own images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID, CTImageStorage, MRImageStorage
 
 from liverleaf import __version__
-from liverleaf import terminology as labels
-from liverleaf.segmentation import Segmentation
+from liverleaf import terminology as terms
+from liverleaf.segmentation import MANUAL_SOURCE, Method, Segmentation
 from liverleaf.study import InputError, Modality, Phase, Study, same_grid
 from liverleaf.system.files import whole_file
 
-SERIES_DESCRIPTION = "liverleaf segmentation, research use only"
+RESEARCH_USE = "segmentation, research use only"
+"""How the description of every series ends."""
 SOP_CLASS = {Modality.CT: CTImageStorage, Modality.MR: MRImageStorage}
 TYPE_2_ATTRIBUTES = (
     "PatientID",
@@ -57,15 +58,16 @@ def write_seg(
 ) -> Path:
     """Write the liver and every lesion as a binary DICOM Segmentation.
 
-    Segment 1 is the liver with its lesions, the segments after it are the lesions in the order of
-    their labels; segments overlap. Each lesion carries its label as tracking identifier and a new
-    tracking UID, for a report to refer to.
+    Segment 1 is the liver with its lesions where it was outlined, the segments after it are the
+    lesions in the order of their labels; segments overlap. Each lesion carries its label as
+    tracking identifier and a new tracking UID, for a report to refer to. What a person drew says so
+    and names no algorithm.
 
     Args:
         path: the file to write; its folder exists. The file appears whole or not at all.
         study: the study that was segmented; its reference phase has DICOM headers.
         segmentation: masks on `study.grid`.
-        model_version: version of what drew them.
+        model_version: version of the model of liverleaf, where one drew them.
         series_number: number of the new series within the DICOM study.
 
     Returns:
@@ -73,7 +75,7 @@ def write_seg(
 
     Raises:
         ValueError: a mask is not on the reference phase's grid.
-        InputError: both masks are empty, or the source headers cannot carry a segmentation.
+        InputError: all masks are empty, or the source headers cannot carry a segmentation.
     """
     lesions = segmentation.lesions
     if not same_grid(lesions, study.grid):
@@ -92,15 +94,14 @@ def write_seg(
             " check that the liver is imaged"
         )
     part = slice(slices[0], slices[-1] + 1)
-    written = _segmentation(
+    algorithm = _algorithm(segmentation, model_version)
+    written = _dataset(
+        study,
         np.stack([mask[part] for mask in masks], axis=-1),
         study.grid[part],
-        instances,
-        study,
-        f"liverleaf {segmentation.source}",
-        model_version,
-        series_number,
-        liver=segmentation.liver is not None,
+        _descriptions(segmentation, instances, algorithm),
+        description=_description(segmentation),
+        series_number=series_number,
     )
     return _save(written, path)
 
@@ -159,15 +160,10 @@ def complete_headers(study: Study) -> tuple[Dataset, ...]:
 
 def _check_sources(headers: Sequence[Dataset], phase: Phase) -> None:
     """Refuse headers that cannot be the sources of one derived object."""
-    if (
-        len(
-            {
-                (header.get("StudyInstanceUID"), header.get("SeriesInstanceUID"))
-                for header in headers
-            }
-        )
-        > 1
-    ):
+    series = {
+        (header.get("StudyInstanceUID"), header.get("SeriesInstanceUID")) for header in headers
+    }
+    if len(series) > 1:
         raise InputError(
             f"{phase.title} phase: its DICOM headers are of more than one series; give one series"
             " per phase"
@@ -183,7 +179,8 @@ def _check_sources(headers: Sequence[Dataset], phase: Phase) -> None:
 
 def _shallow(header: Dataset) -> Dataset:
     """A copy that shares its elements with the header: they may be replaced in it, not changed."""
-    copied = Dataset({tag: header.get_item(tag) for tag in header.keys()})  # noqa: SIM118  iterating decodes every element
+    # over the keys, because iterating over the header would decode every element
+    copied = Dataset({tag: header.get_item(tag) for tag in header.keys()})  # noqa: SIM118
     if hasattr(header, "file_meta"):
         copied.file_meta = header.file_meta
     return copied
@@ -201,22 +198,44 @@ def _derived_uid(*parts: str) -> UID:
     return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(parts)).int}")
 
 
-def _segmentation(
+def _algorithm(
+    segmentation: Segmentation, model_version: str
+) -> hd.AlgorithmIdentificationSequence | None:
+    """What drew the masks; None for a person."""
+    if segmentation.method is Method.MANUAL:
+        return None
+    if segmentation.method is Method.AUTOMATIC:
+        return hd.AlgorithmIdentificationSequence(
+            f"liverleaf {segmentation.source}",
+            codes.DCM.ArtificialIntelligence,
+            model_version,
+            source="liverleaf",
+        )
+    # the standard asks for a family and a version even of a program about which we know its name
+    return hd.AlgorithmIdentificationSequence(
+        segmentation.source, codes.DCM.ManualProcessing, "unknown"
+    )
+
+
+def _description(segmentation: Segmentation) -> str:
+    if segmentation.method is Method.AUTOMATIC:
+        return f"liverleaf {RESEARCH_USE}"
+    if segmentation.source == MANUAL_SOURCE:
+        return f"Manual {RESEARCH_USE}"
+    return f"{segmentation.source[:32]} {RESEARCH_USE}"  # an LO has room for 64 characters
+
+
+def _dataset(
+    study: Study,
     masks_ZYXS: NDArray[np.bool_],
     grid: hd.Volume,
-    instances: Sequence[int],
-    study: Study,
-    algorithm: str,
-    version: str,
-    series_number: int,
+    segments: Sequence[hd.seg.SegmentDescription],
     *,
-    liver: bool,
+    description: str,
+    series_number: int,
 ) -> hd.seg.Segmentation:
     """The DICOM object, in memory."""
     headers = complete_headers(study)
-    identification = hd.AlgorithmIdentificationSequence(
-        algorithm, codes.DCM.ArtificialIntelligence, version, source="liverleaf"
-    )
     try:
         with warnings.catch_warnings():
             # on doubtful values in the source: they print the patient's name
@@ -225,7 +244,7 @@ def _segmentation(
                 source_images=headers,
                 pixel_array=_segment_volume(masks_ZYXS, grid, headers[0].FrameOfReferenceUID),
                 segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-                segment_descriptions=_descriptions(instances, identification, liver=liver),
+                segment_descriptions=segments,
                 series_instance_uid=hd.UID(),
                 series_number=series_number,
                 sop_instance_uid=hd.UID(),
@@ -235,8 +254,8 @@ def _segmentation(
                 software_versions=__version__,
                 device_serial_number="0",
                 content_label="LIVER_LESIONS",
-                content_description=SERIES_DESCRIPTION,
-                series_description=SERIES_DESCRIPTION,
+                content_description=description,
+                series_description=description,
             )
     # highdicom, on values outside the standard
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -252,7 +271,7 @@ def _segmentation(
             f"{study.reference.title} phase: its images do not lie on the slices of its files (was"
             " one missing and interpolated?)"
         )
-    segmentation.ContentCreatorName = None  # required to be there; no person made this
+    segmentation.ContentCreatorName = None  # required to be there; we know of no person
     return segmentation
 
 
@@ -270,32 +289,35 @@ def _segment_volume(
 
 
 def _descriptions(
-    instances: Sequence[int], algorithm: hd.AlgorithmIdentificationSequence, *, liver: bool
+    segmentation: Segmentation,
+    instances: Sequence[int],
+    algorithm: hd.AlgorithmIdentificationSequence | None,
 ) -> list[hd.seg.SegmentDescription]:
     """Segment 1 the liver, where it was outlined, then one segment per lesion."""
-    automatic = hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC
+    method = hd.seg.SegmentAlgorithmTypeValues[segmentation.method.name]
+    liver = segmentation.liver is not None
     whole = hd.seg.SegmentDescription(
         segment_number=1,
         segment_label="Liver",
-        segmented_property_category=Code(*labels.ORGAN_CATEGORY),
-        segmented_property_type=Code(*labels.LIVER_CODE),
-        algorithm_type=automatic,
+        segmented_property_category=Code(*terms.ORGAN_CATEGORY),
+        segmented_property_type=Code(*terms.LIVER_CODE),
+        algorithm_type=method,
         algorithm_identification=algorithm,
-        display_color=hd.color.CIELabColor.from_string(labels.LIVER_COLOUR),
+        display_color=hd.color.CIELabColor.from_string(terms.LIVER_COLOUR),
     )
     lesions = [
         hd.seg.SegmentDescription(
             segment_number=number,
             segment_label=f"Lesion {label}",
-            segmented_property_category=Code(*labels.LESION_CATEGORY),
-            segmented_property_type=Code(*labels.LESION_CODE),
-            algorithm_type=automatic,
+            segmented_property_category=Code(*terms.LESION_CATEGORY),
+            segmented_property_type=Code(*terms.LESION_CODE),
+            algorithm_type=method,
             algorithm_identification=algorithm,
             tracking_id=f"Lesion {label}",
             tracking_uid=hd.UID(),
-            anatomic_regions=[Code(*labels.LIVER_CODE)],
+            anatomic_regions=[Code(*terms.LIVER_CODE)],
             display_color=hd.color.CIELabColor.from_string(
-                labels.LESION_COLOURS[(label - 1) % len(labels.LESION_COLOURS)]
+                terms.LESION_COLOURS[(label - 1) % len(terms.LESION_COLOURS)]
             ),
         )
         for number, label in enumerate(instances, start=2 if liver else 1)

@@ -1,4 +1,4 @@
-"""Masks and phases in, enhancement curves, wash-in, wash-out and the enhancement features that readers look for out.
+"""Enhancement of lesions: curves over the phases, wash-in, wash-out and what readers look for.
 
 CT is measured in HU differences, because HU have no zero that ratios could start from; MR in
 fractions (of the pre-contrast intensity, or of liver), because its intensities have an arbitrary
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
-from liverleaf.measure.lesions import extent
+from liverleaf.measure.lesions import bounding_box
 from liverleaf.study import Modality, Phase
 
 Mask = NDArray[np.bool_]
@@ -24,8 +24,11 @@ CLEAR = {Modality.CT: 10.0, Modality.MR: 0.1}
 """The difference in brightness that counts as clear: 10 HU, or a tenth of the liver's (or the
 pre-contrast) intensity."""
 LESION_MARGIN_MM = 5.0
+"""Parenchyma this near a lesion may be lesion or altered by it, and is not measured."""
 LIVER_EDGE_MM = 3.0
+"""Parenchyma this near the liver's surface may be fat or another organ, and is not measured."""
 SMALLEST_LIVER_VOXELS = 50
+"""Voxels without which a median over the parenchyma says little."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def liver_background(
             `SMALLEST_LIVER_VOXELS` of parenchyma.
     """
     _check(images, liver_ZYX)
-    box = extent(liver_ZYX)
+    box = bounding_box(liver_ZYX)
     if box is None:
         return None
     liver, lesions = liver_ZYX[box], lesions_ZYX[box] > 0
@@ -176,7 +179,9 @@ def enhancement_unit(modality: Modality) -> str:
 
 
 def contrast(lesion: Curve, liver: Curve, phase: Phase, modality: Modality) -> float | None:
-    """How much brighter than liver a lesion is at one phase: lesion - liver in HU (CT), or (lesion - liver) / liver (MR).
+    """How much brighter than liver a lesion is at one phase.
+
+        contrast = lesion - liver in HU (CT), (lesion - liver) / liver (MR)
 
     None where the phase is missing from either curve, or liver has no signal.
     """
@@ -189,7 +194,9 @@ def contrast(lesion: Curve, liver: Curve, phase: Phase, modality: Modality) -> f
 
 
 def enhancement(region: Curve, phase: Phase, modality: Modality) -> float | None:
-    """How much brighter than before contrast a region is at one phase: I - pre in HU (CT), or (I - pre) / pre (MR).
+    """How much brighter than before contrast a region is at one phase.
+
+        enhancement = I - pre in HU (CT), (I - pre) / pre (MR)
 
     None where the phase or the pre-contrast phase is missing, or the region had no signal before
     contrast.
@@ -203,12 +210,12 @@ def enhancement(region: Curve, phase: Phase, modality: Modality) -> float | None
 
 
 def wash_in(lesion: Curve, modality: Modality) -> float | None:
-    """Wash-in: the arterial `enhancement` of a lesion over its own pre-contrast intensity. None where either phase is missing."""
+    """The arterial `enhancement` of a lesion; None without an arterial or a pre-contrast phase."""
     return enhancement(lesion, Phase.ARTERIAL, modality)
 
 
 def wash_in_against_liver(lesion: Curve, liver: Curve, modality: Modality) -> float | None:
-    """How much more than liver a lesion enhances by the arterial phase: the difference of their `wash_in`, in its unit."""
+    """The lesion's `wash_in` minus the liver's, in its unit; None where either is."""
     own, livers = wash_in(lesion, modality), wash_in(liver, modality)
     return None if own is None or livers is None else own - livers
 
@@ -233,21 +240,21 @@ def wash_out(lesion: Curve, late: Phase, modality: Modality) -> float | None:
 def wash_out_against_liver(
     lesion: Curve, liver: Curve, late: Phase, modality: Modality
 ) -> float | None:
-    """How far a lesion's `contrast` to liver falls from the arterial to a later phase, in its unit; positive when it falls.
+    """How far a lesion's `contrast` to liver falls from the arterial to a later phase, in its unit.
 
-    A difference and not a ratio: it needs no pre-contrast phase and stays steady where the arterial
-    contrast is small.
+    Positive when it falls. A difference and not a ratio: it needs no pre-contrast phase and stays
+    steady where the arterial contrast is small.
     """
     arterial, later = (contrast(lesion, liver, phase, modality) for phase in (Phase.ARTERIAL, late))
     return None if arterial is None or later is None else arterial - later
 
 
 def liver_to_lesion_percent(lesion: Curve, liver: Curve, late: Phase) -> float | None:
-    """Liu's percentage attenuation ratio: 100 x liver / lesion at a late phase; over 100 the lesion is darker than liver.
+    """Liu's percentage attenuation ratio, 100 x liver / lesion at a late phase.
 
-    In the delayed phase of CT a hypervascular lesion at 107 or more was HCC with 100 % sensitivity
-    and 76 % specificity (47 lesions); on MR the cut was 102. None where the phase is missing or
-    either intensity is not positive.
+    Over 100, the lesion is darker than liver. In the delayed phase of CT a hypervascular lesion at
+    107 or more was HCC with 100 % sensitivity and 76 % specificity (47 lesions); on MR the cut was
+    102. None where the phase is missing or either intensity is not positive.
 
     Reference: Liu et al., AJR 2013;200:84-89. MR: Kloeckner et al., BMC Cancer 2016;16:758.
     """
@@ -269,7 +276,7 @@ def features(
     *,
     late: Phase | None,
 ) -> tuple[Feature, ...]:
-    """Measure the features of `FEATURES` that these phases and this lesion allow; what cannot be measured is absent.
+    """Measure those of `FEATURES` that these phases and this lesion allow; the others are absent.
 
     They follow the wording of LI-RADS v2018 but are numbers, not a reading, and the thresholds
     (`CLEAR`) are ours.
@@ -318,9 +325,10 @@ def features(
 def rim_and_core(
     mask_ZYX: Mask, spacing_mm: Sequence[float], *, smallest_voxels: int = 10
 ) -> tuple[Mask, Mask] | None:
-    """Split a lesion by depth: its rim (outer third of the greatest depth) and its core (deeper than half of it).
+    """Split a lesion by depth: its rim, and its core.
 
-    None for a lesion too small to have both (either under `smallest_voxels`).
+    The rim is the outer third of the greatest depth, the core is deeper than half of it. None for a
+    lesion too small to have both (either under `smallest_voxels`).
     """
     depth_mm = distance_transform_edt(np.pad(mask_ZYX, 1), sampling=np.asarray(spacing_mm, float))[
         1:-1, 1:-1, 1:-1

@@ -1,11 +1,16 @@
-"""A study and a prediction in, the findings out: everything measured in the images beside everything predicted."""
+"""Measurement of a study: everything measured under masks, beside what a model says.
+
+A study, anybody's segmentation and, where there is one, a model's prediction go in; findings come
+out.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
+import cc3d
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,11 +37,13 @@ from liverleaf.findings import (
 from liverleaf.measure import enhancement, lesions
 from liverleaf.prediction import LesionPrediction, Prediction
 from liverleaf.segmentation import Segmentation
-from liverleaf.study import Phase, PhaseImage, Study, same_grid
+from liverleaf.study import BodyPart, Phase, PhaseImage, Species, Study, same_grid
 from liverleaf.terminology import SMALLEST_SCORED_MM3, LesionType, TypeName
 
-PLAUSIBLE_LIVER_ML = (400.0, 5000.0)
+PLAUSIBLE_LIVER_ML = {Species.HUMAN: (400.0, 5000.0), Species.RAT: (3.0, 60.0)}
 """Volumes of adult livers, with tumours; outside, the outline or the image is doubtful."""
+NO_PREDICTION = Prediction(model="")
+"""What no model says: nothing."""
 
 
 def measure(
@@ -46,7 +53,7 @@ def measure(
     *,
     provenance: Provenance | None = None,
 ) -> Findings:
-    """Measure the masks of anybody in the images of a study, beside what a model says of it.
+    """Measure anybody's masks in the images of a study, beside what a model says of it.
 
     Phases whose registration is not trusted are left out of every measurement, with a warning. A
     provenance that is known only later is put in by
@@ -55,7 +62,7 @@ def measure(
     Args:
         study: all phases on the reference phase's grid.
         segmentation: masks on the same grid; None where there are none, and nothing is measured.
-        prediction: what a model says of these masks and of the study, None without a model.
+        prediction: what a model says of these masks and of the whole study; None without a model.
         provenance: where the numbers come from.
 
     Raises:
@@ -64,19 +71,20 @@ def measure(
     """
     if not study.on_one_grid:
         raise ValueError("the phases lie on different grids: register the study first")
-    said = {} if prediction is None else {lesion.label: lesion for lesion in prediction.lesions}
+    predicted = prediction or NO_PREDICTION
+    said = {lesion.label: lesion for lesion in predicted.lesions}
     measured = _Measured() if segmentation is None else _measure_masks(study, segmentation, said)
     return Findings(
         model=None if prediction is None else prediction.model,
         study=_study_record(study),
         segmentation=None if segmentation is None else _segmentation_record(segmentation),
         liver=measured.liver,
-        patient=None if prediction is None else _patient_record(prediction),
-        case=None if prediction is None else _case_record(prediction),
+        patient=_patient_record(predicted),
+        case=_case_record(predicted),
         lesions=measured.lesions,
         warnings=(
-            *(() if prediction is None else prediction.warnings),
-            *_untrusted_warnings(study),
+            *predicted.warnings,
+            *_untrusted_warnings(study, predicted=prediction is not None),
             *measured.warnings,
         ),
         provenance=provenance,
@@ -98,17 +106,8 @@ def _measure_masks(
     labels = segmentation.lesions.array
     boxes = {label: box for label, box in enumerate(lesions.boxes(labels), start=1) if box}
     _check(study, segmentation, set(boxes), set(said))
-    spacing_mm = study.grid.spacing
     images = {phase: image.volume.array for phase, image in study.phases.items() if _trusted(image)}
-    if segmentation.liver is None:
-        background, depths_mm, liver_ml = None, dict[int, float](), None
-        warnings = ["No liver mask was given: lesions are not compared with the liver."]
-    else:
-        liver = segmentation.liver.array
-        background = enhancement.liver_background(images, liver, labels, spacing_mm)
-        depths_mm = lesions.capsule_distances_mm(labels, liver, spacing_mm)
-        liver_ml = lesions.volume_ml(liver, spacing_mm)
-        warnings = _liver_warnings(liver, liver_ml, background)
+    liver = _measure_liver(study, segmentation, images)
     records = tuple(
         _lesion_record(
             study,
@@ -116,13 +115,47 @@ def _measure_masks(
             labels,
             boxes[label],
             said.get(label, LesionPrediction(label)),
-            background,
-            depths_mm.get(label),
+            liver.background,
+            liver.depths_mm.get(label),
         )
         for label in sorted(boxes)
     )
-    return _Measured(
-        None if liver_ml is None else LiverRecord(volume_ml=liver_ml), records, tuple(warnings)
+    return _Measured(liver.record, records, liver.warnings)
+
+
+@dataclass(frozen=True)
+class _Liver:
+    """The liver measured, and what lesions are compared with; without a mask, nothing of it.
+
+    Attributes:
+        record: its findings.
+        background: the curve of its parenchyma, None where there is too little.
+        depths_mm: distance to its surface by lesion label.
+        warnings: what is doubtful about it.
+    """
+
+    record: LiverRecord | None = None
+    background: enhancement.Curve | None = None
+    depths_mm: Mapping[int, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def _measure_liver(study: Study, segmentation: Segmentation, images: enhancement.Images) -> _Liver:
+    if segmentation.liver is None:
+        if study.body_part is not BodyPart.ABDOMEN:  # nobody would miss it
+            return _Liver()
+        return _Liver(
+            warnings=("There is no liver mask: lesions are not compared with the liver.",)
+        )
+    labels, liver = segmentation.lesions.array, segmentation.liver.array
+    spacing_mm = study.grid.spacing
+    background = enhancement.liver_background(images, liver, labels, spacing_mm)
+    liver_ml = lesions.volume_ml(liver, spacing_mm)
+    return _Liver(
+        LiverRecord(volume_ml=liver_ml),
+        background,
+        lesions.capsule_distances_mm(labels, liver, spacing_mm),
+        _liver_warnings(study.species, liver, liver_ml, background),
     )
 
 
@@ -141,7 +174,9 @@ def _trusted(image: PhaseImage) -> bool:
 
 def _segmentation_record(segmentation: Segmentation) -> SegmentationRecord:
     organs = tuple(organ.name.lower() for organ in sorted(segmentation.organs))
-    return SegmentationRecord(source=segmentation.source, organs=organs)
+    return SegmentationRecord(
+        source=segmentation.source, method=segmentation.method.value, organs=organs
+    )
 
 
 def _patient_record(prediction: Prediction) -> PatientRecord | None:
@@ -159,8 +194,8 @@ def _case_record(prediction: Prediction) -> CaseRecord | None:
     return CaseRecord(
         scores=tuple(ScoreRecord(**vars(score)) for score in prediction.case_scores),
         classes=tuple(
-            ClassRecord(name=told.name, probabilities=dict(told.probabilities))
-            for told in prediction.case_classes
+            ClassRecord(name=named.name, probabilities=dict(named.probabilities))
+            for named in prediction.case_classes
         ),
     )
 
@@ -181,6 +216,9 @@ def _study_record(study: Study) -> StudyRecord:
     return StudyRecord(
         case_id=study.case_id,
         modality=study.modality.value,
+        body_part=study.body_part.value,
+        species=study.species.value,
+        study_instance_uid=study.phases[study.reference].source.study_instance_uid,
         agent=study.agent,
         reference_phase=study.reference.key,
         shape=study.grid.spatial_shape,
@@ -196,6 +234,8 @@ def _study_record(study: Study) -> StudyRecord:
                 alignment=(
                     None if image.alignment is None else AlignmentRecord(**vars(image.alignment))
                 ),
+                series_instance_uid=image.source.series_instance_uid,
+                sop_instance_uids=image.source.sop_instance_uids,
             )
             for phase, image in study.phases.items()
         ),
@@ -214,7 +254,7 @@ def _lesion_record(
 ) -> LesionRecord:
     mask = labels_ZYX[box] == lesion.label
     inside = {phase: image[box] for phase, image in images.items()}
-    affine = study.grid[box].affine  # type: ignore[index]  # highdicom annotates an index of one axis only
+    affine = study.grid[box].affine  # type: ignore[index]  # annotated for one axis only
     spacing_mm, modality = study.grid.spacing, study.modality
     curve = enhancement.curve(inside, mask)
     late = enhancement.late_phase(curve.mean, agent=study.agent)
@@ -234,9 +274,9 @@ def _lesion_record(
         short_axis_mm=size.short_axis_mm,
         capsule_distance_mm=depth_mm,
         score=lesion.score,
-        type_probabilities=None
-        if lesion.type_probabilities is None
-        else _by_type(lesion.type_probabilities),
+        type_probabilities=(
+            None if lesion.type_probabilities is None else _by_type(lesion.type_probabilities)
+        ),
         type_set=None if lesion.type_set is None else tuple(kind.key for kind in lesion.type_set),
         curve=_curve_record(curve.mean, study),
         predicted_curve=None if lesion.curve is None else _curve_record(lesion.curve, study),
@@ -244,7 +284,10 @@ def _lesion_record(
         wash_in=_wash_in(curve, background, study),
         wash_out=None if late is None else _wash_out(curve, background, late, study),
         features=tuple(FeatureRecord(**vars(feature)) for feature in features),
-        warnings=_lesion_warnings(study, curve, box, volume_ml),
+        warnings=(
+            *_phase_warnings(study, curve, typed=lesion.type_probabilities is not None),
+            *_shape_warnings(study, mask, box, volume_ml, detected=lesion.score is not None),
+        ),
     )
 
 
@@ -287,22 +330,23 @@ def _wash_out(
     )
 
 
-def _untrusted_warnings(study: Study) -> list[str]:
+def _untrusted_warnings(study: Study, *, predicted: bool) -> list[str]:
+    consequence = " The prediction was made with it." if predicted else ""
     return [
         f"The {phase.title} phase could not be aligned reliably: it is left out of all curves and"
-        " features."
+        f" features.{consequence}"
         for phase, image in study.phases.items()
         if not _trusted(image)
     ]
 
 
 def _liver_warnings(
-    liver_ZYX: lesions.Mask, liver_ml: float, background: enhancement.Curve | None
-) -> list[str]:
+    species: Species, liver_ZYX: lesions.Mask, liver_ml: float, background: enhancement.Curve | None
+) -> tuple[str, ...]:
     if liver_ml == 0:
-        return ["No liver was found: this may not be an image of the liver."]
+        return ("No liver was found: this may not be an image of the liver.",)
     warnings = []
-    low, high = PLAUSIBLE_LIVER_ML
+    low, high = PLAUSIBLE_LIVER_ML[species]
     if not low <= liver_ml <= high:
         warnings.append(
             f"A liver of {liver_ml:.0f} ml is hardly plausible ({low:.0f} to {high:.0f} ml): look"
@@ -314,14 +358,13 @@ def _liver_warnings(
         )
     if background is None:
         warnings.append("There is too little liver without lesions to compare lesions with.")
-    return warnings
+    return tuple(warnings)
 
 
-def _lesion_warnings(
-    study: Study, curve: enhancement.Curve, box: lesions.Box, volume_ml: float
-) -> tuple[str, ...]:
+def _phase_warnings(study: Study, curve: enhancement.Curve, *, typed: bool) -> list[str]:
+    """What missing and badly aligned phases mean for one lesion."""
     warnings = []
-    if len(study.phases) == 1:
+    if len(study.phases) == 1 and typed:
         warnings.append(f"Only the {study.reference.title} phase was given: the type is doubtful.")
     for phase, consequence in (
         (Phase.ARTERIAL, "no wash-in, wash-out or features"),
@@ -338,6 +381,17 @@ def _lesion_warnings(
             warnings.append(
                 f"The {phase.title} phase does not cover the lesion and is left out of the curve."
             )
+    return warnings
+
+
+def _shape_warnings(
+    study: Study, mask_ZYX: lesions.Mask, box: lesions.Box, volume_ml: float, *, detected: bool
+) -> list[str]:
+    """What makes one lesion's size doubtful."""
+    warnings = []
+    pieces = int(cc3d.connected_components(mask_ZYX, connectivity=26, binary_image=True).max())
+    if pieces > 1:
+        warnings.append(f"Its mask falls into {pieces} pieces, which are measured as one lesion.")
     if any(
         axis.start == 0 or axis.stop == size
         for axis, size in zip(box, study.grid.spatial_shape, strict=True)
@@ -345,8 +399,9 @@ def _lesion_warnings(
         warnings.append(
             "The lesion reaches the edge of the images: its size is that of the part shown."
         )
-    if 1000 * volume_ml < SMALLEST_SCORED_MM3:
+    if detected and 1000 * volume_ml < SMALLEST_SCORED_MM3:
         warnings.append(
-            f"The lesion is smaller than {SMALLEST_SCORED_MM3:.0f} mm3, the smallest for which detection is evaluated."
+            f"The lesion is smaller than {SMALLEST_SCORED_MM3:.0f} mm3, the smallest for which"
+            " detection is evaluated."
         )
-    return tuple(warnings)
+    return warnings

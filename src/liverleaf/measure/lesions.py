@@ -1,4 +1,4 @@
-"""Voxel probabilities in, a clean liver, separate lesions and their sizes in millimetres out."""
+"""Livers and lesions as masks: cleaned, separated, and their sizes and positions in millimetres."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Mask = NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
 
 MINIMUM_PART_RADIUS_MM = 3.0
-"""The ball that each part of a split lesion must hold: 113 mm3, the smallest lesion at which
-detection is scored."""
+"""Radius of the ball that each part of a split lesion must hold: that of the smallest lesion which
+detection scores (`SMALLEST_SCORED_MM3`)."""
 NECK_RATIO = 0.6
 """Two lesions touch, rather than being one, where the neck between them is under this share of the
 smaller one's radius."""
@@ -35,7 +35,7 @@ def clean_liver(
     threshold: float = 0.5,
     minimum_volume_ml: float = 1.0,
 ) -> Mask:
-    """Turn a liver probability (or mask) into one solid liver: threshold, largest piece, holes filled.
+    """One solid liver of a probability (or mask): threshold, largest piece, holes filled.
 
     Pieces are joined by faces only, so that a neighbour touching at a corner falls away. Lesions
     count as liver: give the probability of "liver or lesion".
@@ -56,7 +56,7 @@ def clean_liver(
     if not len(voxels) or voxels.max() * math.prod(spacing_mm) / 1000 < minimum_volume_ml:
         return liver
     largest = pieces == voxels.argmax()
-    box = cast(Box, extent(largest))
+    box = cast(Box, bounding_box(largest))
     liver[box] = _filled(largest[box])
     return liver
 
@@ -93,8 +93,9 @@ def separate(
     Raises:
         ValueError: lesions and liver differ in shape.
 
-    Reference: post-processing of LIDIA (Huang et al., MICCAI 2025). The cut is a watershed from
-    h-maxima of the distance map's logarithm.
+    Components, smallest volume and largest distance are those of the published code of PLAN (Yan et
+    al., MICCAI 2023), which measures the distance from the centroid. The cut is ours: a watershed
+    from h-maxima of the distance map's logarithm.
     """
     if lesion_ZYX.shape != liver_ZYX.shape:
         raise ValueError(f"the lesions have shape {lesion_ZYX.shape}, the liver {liver_ZYX.shape}")
@@ -121,7 +122,7 @@ def separate(
 
 @dataclass(frozen=True)
 class Diameters:
-    """The two diameters of a lesion in the one slice where it is longest (RECIST's long axis and the longest one across it).
+    """The two diameters of a lesion in the one slice where it is longest, as RECIST has them.
 
     Attributes:
         long_axis_mm: the longest in-plane diameter.
@@ -139,7 +140,7 @@ class Diameters:
 
 
 def diameters(mask_ZYX: Mask, affine: NDArray[np.float64]) -> Diameters:
-    """Measure a lesion as a reader does: the longest diameter in any slice along Z, and the longest across it.
+    """The longest diameter of a lesion in any slice along Z, and the longest across it.
 
     A voxel reaches half its size to each side of its centre: diameters run between the middles of
     the outer voxel edges (as the Feret diameter of skimage), so that a single voxel measures its
@@ -186,14 +187,15 @@ def centroid_mm(mask_ZYX: Mask, affine: NDArray[np.float64]) -> NDArray[np.float
     return centre
 
 
-def extent(mask_ZYX: NDArray[Any]) -> Box | None:
-    """The smallest box that holds all that is not zero, of shape (Z, Y, X); None where there is nothing."""
+def bounding_box(mask_ZYX: NDArray[Any]) -> Box | None:
+    """The smallest box around all that is not zero in an array (Z, Y, X); None where all is."""
     slices = np.flatnonzero(np.any(mask_ZYX, axis=(1, 2)))
     if not len(slices):
         return None
     flat_YX = np.any(mask_ZYX[slices[0] : slices[-1] + 1], axis=0)
     rows, columns = np.flatnonzero(flat_YX.any(axis=1)), np.flatnonzero(flat_YX.any(axis=0))
-    return tuple(slice(int(at[0]), int(at[-1]) + 1) for at in (slices, rows, columns))  # type: ignore[return-value]
+    z, y, x = (slice(int(at[0]), int(at[-1]) + 1) for at in (slices, rows, columns))
+    return z, y, x
 
 
 def boxes(labels_ZYX: NDArray[np.integer]) -> list[Box | None]:
@@ -202,7 +204,7 @@ def boxes(labels_ZYX: NDArray[np.integer]) -> list[Box | None]:
     As `scipy.ndimage.find_objects`, which takes several times as long over a volume that is mostly
     background.
     """
-    whole = extent(labels_ZYX)
+    whole = bounding_box(labels_ZYX)
     if whole is None:
         return []
     found = cast(list[Box | None], find_objects(labels_ZYX[whole]))
@@ -226,13 +228,14 @@ def volume_ml(mask: Mask, spacing_mm: Sequence[float]) -> float:
 def capsule_distances_mm(
     lesions_ZYX: NDArray[np.integer], liver_ZYX: Mask, spacing_mm: Sequence[float]
 ) -> dict[int, float]:
-    """How deep each lesion lies: the shortest way between its voxels and the liver's outermost voxels, in mm, by label.
+    """How deep each lesion lies under the liver's surface, in mm, by label.
 
-    0 for a lesion that reaches the surface or leaves the liver; empty without a liver. The surface
-    includes fissures and the hilum.
+    That is the shortest way between its voxels and the liver's outermost ones, 0 for a lesion that
+    reaches them or leaves the liver. The surface includes fissures and the hilum. Empty without a
+    liver.
     """
     spacing = np.asarray(spacing_mm, float)
-    within = extent(liver_ZYX)
+    within = bounding_box(liver_ZYX)
     if within is None:
         return {}
     surface = np.zeros(liver_ZYX.shape, bool)
@@ -253,7 +256,7 @@ def capsule_distances_mm(
 
 
 def _hull(mask_YX: Mask) -> NDArray[np.float64]:
-    """Corners (row, column) of the convex hull of the outer voxel-edge middles of a slice, in order around it."""
+    """Corners (row, column) of the convex hull of a slice's outer voxel-edge middles, in order."""
     rows, columns = np.flatnonzero(mask_YX.any(axis=1)), np.flatnonzero(mask_YX.any(axis=0))
     by_row, by_column = mask_YX[rows], mask_YX[:, columns]
     height, width = mask_YX.shape
@@ -270,7 +273,7 @@ def _hull(mask_YX: Mask) -> NDArray[np.float64]:
 
 
 def _across(hull_mm: NDArray[np.float64], long_ends_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The ends of the longest chord of a convex outline perpendicular to its long axis, shape (2, 2).
+    """The ends of a convex outline's longest chord across its long axis, shape (2, 2).
 
     The chord's length is concave and piecewise linear along the axis, so its maximum lies at a
     corner.
@@ -288,7 +291,7 @@ def _across(hull_mm: NDArray[np.float64], long_ends_mm: NDArray[np.float64]) -> 
 
 
 def _filled(mask_ZYX: Mask) -> Mask:
-    """The mask with its enclosed holes filled: what cannot be reached from outside through faces."""
+    """The mask with all filled that cannot be reached from outside through faces."""
     outside = cc3d.connected_components(
         np.pad(~mask_ZYX, 1, constant_values=True), connectivity=6, binary_image=True
     )
@@ -310,9 +313,10 @@ def _parts(component_ZYX: Mask, spacing: NDArray[np.float64]) -> Iterator[Mask]:
 
 
 def _summits(distance_mm: NDArray[np.float64], spacing: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Label the summits of a distance map that are `MINIMUM_PART_RADIUS_MM` high and `1 / NECK_RATIO` times as high as the way to the next.
+    """Label the summits of a distance map that are lesions of their own.
 
-    Standing out by a factor is standing out by a difference in the logarithm: the h-maxima
+    A summit is `MINIMUM_PART_RADIUS_MM` high and `1 / NECK_RATIO` times as high as the way to the
+    next. Standing out by a factor is standing out by a difference in the logarithm: the h-maxima
     transform, free of scale.
     """
     # Block maxima keep every summit and can only raise a neck, so the coarse grid saves a giant's
@@ -345,7 +349,10 @@ def _near(
     spacing: NDArray[np.float64],
     maximum_distance_mm: float,
 ) -> bool:
-    """Whether the nearest voxel of a part is within `maximum_distance_mm` of the liver (centre to centre)."""
+    """Whether a part's nearest voxel is within `maximum_distance_mm` of the liver's.
+
+    Distances are between the centres of voxels.
+    """
     if (part_ZYX & liver_ZYX[box]).any():
         return True
     reach = np.ceil(maximum_distance_mm / spacing).astype(int)

@@ -79,7 +79,7 @@ class Predictor(ABC):
         """What the model says of a study.
 
         Args:
-            study: all images on one grid (`registration.align.register` brings them there).
+            study: all images on one grid (`register_phases` brings them there).
             progress: called with (what, done, total).
 
         Raises:

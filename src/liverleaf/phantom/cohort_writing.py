@@ -1,29 +1,28 @@
-"""Numbered studies in, a folder of numbered case folders out: made in parallel, and continued where a run was stopped."""
+"""Cohorts of numbered cases: made in parallel, each in a folder of its own, and continued where a run was stopped."""
 
 from __future__ import annotations
 
-import json
 import re
-import shutil
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from threadpoolctl import threadpool_limits
 
 from liverleaf.storage.case_folder import COHORT_FILE, save_case
 from liverleaf.study import Annotation, InputError, Study
-from liverleaf.system.files import PARTIAL
-from liverleaf.system.workers import end_with_parent
+from liverleaf.system.files import own_folder
+from liverleaf.system.workers import workers
 
+MakeCase = Callable[[int], tuple[Study, Annotation | None]]
 SaveCase = Callable[[Path, Study, Annotation | None], None]
 Progress = Callable[[int, int], None]
+CASE_FOLDER = re.compile(r"case-\d+")
 
 
 def write_cases(
-    make: Callable[[int], tuple[Study, Annotation | None]],
+    make: MakeCase,
     cases: int,
     out: Path,
     *,
@@ -32,7 +31,9 @@ def write_cases(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> None:
-    """Make studies one by one, in parallel, and save each in its own folder `out`/case-00000, -00001, ...; finished ones are kept.
+    """Make studies one by one, in parallel, and save each in a folder `out`/case-00000, -00001, ...
+
+    Finished cases are kept.
 
     Args:
         make: from a case number to its study; sent to other processes when `jobs` is more than 1.
@@ -45,63 +46,44 @@ def write_cases(
         progress: called with the number of finished cases and `cases`.
 
     Raises:
-        InputError: `out` holds anything else, or was begun with other settings.
+        InputError: `out` holds anything else, or was begun with other settings; or a case takes
+            more memory than there is.
     """
-    _claim(out, settings)
-    targets = [out / f"case-{index:05d}" for index in range(cases)]
-    todo = [index for index, target in enumerate(targets) if not target.exists()]
+    own_folder(out, settings, file=COHORT_FILE, contents=CASE_FOLDER.fullmatch)
+    write = _WriteCase(make, save, out)
+    todo = [index for index in range(cases) if not write.target(index).exists()]
     done = cases - len(todo)
     report = progress or _silent
     report(done, cases)
-    if jobs == 1:
-        for index in todo:
-            _write_case(make, save, index, targets[index])
+    with workers(write, _lost, jobs=jobs) as run:
+        for _ in run(todo):
             report(done := done + 1, cases)
-        return
-    with ProcessPoolExecutor(jobs, initializer=end_with_parent) as pool:
-        work = partial(_write_case, make, save)
-        futures = [pool.submit(work, index, targets[index]) for index in todo]
-        try:
-            for future in as_completed(futures):
-                future.result()
-                report(done := done + 1, cases)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
-def _write_case(
-    make: Callable[[int], tuple[Study, Annotation | None]], save: SaveCase, index: int, target: Path
-) -> None:
-    # processes share the work; threads under each would only stand in the others' way
-    with threadpool_limits(1):
-        save(target, *make(index))
+@dataclass(frozen=True)
+class _WriteCase:
+    """Makes a case and saves it, unless it is there."""
+
+    make: MakeCase
+    save: SaveCase
+    out: Path
+
+    def target(self, index: int) -> Path:
+        """The folder of a case."""
+        return self.out / f"case-{index:05d}"
+
+    def __call__(self, index: int) -> None:
+        # a process may have ended after the case was saved and before it said so
+        if self.target(index).exists():
+            return
+        # processes share the work; threads under each would only stand in the others' way
+        with threadpool_limits(1):
+            self.save(self.target(index), *self.make(index))
+
+
+def _lost(index: int, reason: str) -> NoReturn:
+    raise InputError(f"case {index} could not be made: {reason}; try fewer processes")
 
 
 def _silent(_done: int, _total: int) -> None:
     """No progress wanted."""
-
-
-def _claim(out: Path, settings: Mapping[str, Any]) -> None:
-    """Make `out` ready to be filled, or refuse it."""
-    out.mkdir(parents=True, exist_ok=True)
-    for left in out.glob(f"{PARTIAL}*"):
-        shutil.rmtree(left)  # of a run that was killed
-    begun = json.dumps(settings, indent=1, sort_keys=True) + "\n"
-    file = out / COHORT_FILE
-    if file.exists() and file.read_text(encoding="utf-8") != begun:
-        raise InputError(
-            f"{file} was written with other settings: choose a new folder, or the same settings to"
-            " continue it"
-        )
-    foreign = [
-        path.name
-        for path in out.iterdir()
-        if path != file and not re.fullmatch(r"case-\d+", path.name)
-    ]
-    if foreign or (not file.exists() and any(out.iterdir())):
-        raise InputError(
-            f"{out} holds other things"
-            f" ({', '.join(sorted(foreign)[:3]) or 'cases of unknown origin'}): choose a new folder"
-        )
-    file.write_text(begun, encoding="utf-8")

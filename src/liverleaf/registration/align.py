@@ -1,4 +1,4 @@
-"""A study with phases on any grids in, the same study on the reference phase's own grid out, each phase with the quality of its alignment.
+"""Registration of a study's phases onto the reference phase's own grid.
 
 Breathing moves the liver against the spine, and contrast changes what is bright. So a rigid motion
 is found by mutual information, then a smooth deformation by a discrete search over displacements of
@@ -11,6 +11,7 @@ a voxel from there. Each motion is kept only where gradients match better after 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from skimage.filters import threshold_li
 
 from liverleaf.registration.mind import deformation, descriptors, folded
 from liverleaf.study import Alignment, Modality, Phase, PhaseImage, Study, same_grid
+
+logger = logging.getLogger(__name__)
 
 Array = NDArray[np.float32]
 Window = tuple[float, float]
@@ -52,13 +55,13 @@ PHASES_AT_A_TIME = 2
 
 @dataclass(frozen=True)
 class Motion:
-    """A transform from reference points to points of a phase, and what it achieves on the search grid.
+    """A transform of a phase, and how well the phase lies on the reference through it.
 
     Attributes:
         method: as in `Alignment`.
         transform: points of the reference phase (LPS, mm) to those of the same tissue in the phase.
         similarity: normalised cross-correlation of gradient magnitudes over the body, in [-1, 1].
-        image: the phase through the transform, (Z, Y, X).
+        image: the phase through the transform on the search grid, (Z, Y, X).
         shift_mm: mean displacement inside the body.
         folded: where the deformation folds, (Z, Y, X).
         folding: share of the body where it does.
@@ -93,7 +96,7 @@ class Registration:
 
 @dataclass(frozen=True)
 class _Coarse:
-    """The reference phase on the search grid: image, body mask, gradient magnitudes, `deformable.descriptors`."""
+    """The reference phase on the search grid: image, body, gradient magnitudes, descriptors."""
 
     image: sitk.Image
     body: NDArray[np.bool_]
@@ -108,12 +111,7 @@ class _Aligned:
     image: PhaseImage
     before: Motion
     after: Motion
-    doubts: list[str]
-
-
-def register(study: Study, *, deformable: bool = True) -> Study:
-    """`register_phases`, without how the phases came there."""
-    return register_phases(study, deformable=deformable).study
+    warnings: list[str]
 
 
 def register_phases(study: Study, *, deformable: bool = True) -> Registration:
@@ -130,8 +128,8 @@ def register_phases(study: Study, *, deformable: bool = True) -> Registration:
 
     Returns:
         The study on one grid. The reference phase is untouched; the others carry an `alignment` and
-            no longer any headers, because their
-        voxels are no longer those of a DICOM image. A study with one phase is returned as it is.
+            no longer any headers, because their voxels are no longer those of a DICOM image. A
+            study with one phase is returned as it is.
     """
     if len(study.phases) == 1:
         return Registration(study, None, {}, {})
@@ -141,16 +139,24 @@ def register_phases(study: Study, *, deformable: bool = True) -> Registration:
     align = partial(_align, grid=study.grid, reference=coarse, window=window, deformable=deformable)
     with ThreadPoolExecutor(PHASES_AT_A_TIME) as pool:
         aligned = dict(zip(moving, pool.map(align, moving.values()), strict=True))
+    for phase, found in aligned.items():
+        logger.info(
+            "%s phase: %s, similarity %.2f before and %.2f after",
+            phase.title,
+            found.after.method,
+            found.before.similarity,
+            found.after.similarity,
+        )
     phases = {study.reference: study.phases[study.reference]} | {
         phase: found.image for phase, found in aligned.items()
     }
-    doubts = [
-        f"{phase.title} phase: {doubt}"
+    warnings = [
+        f"{phase.title} phase: {warning}"
         for phase, found in aligned.items()
-        for doubt in found.doubts
+        for warning in found.warnings
     ]
     return Registration(
-        replace(study, phases=phases, warnings=(*study.warnings, *doubts)),
+        replace(study, phases=phases, warnings=(*study.warnings, *warnings)),
         coarse.image,
         {phase: found.before for phase, found in aligned.items()},
         {phase: found.after for phase, found in aligned.items()},
@@ -160,33 +166,35 @@ def register_phases(study: Study, *, deformable: bool = True) -> Registration:
 def _align(
     image: PhaseImage, grid: hd.Volume, reference: _Coarse, window: Window, *, deformable: bool
 ) -> _Aligned:
-    moving, doubts = _coarse(image.volume, window), []
+    moving, warnings = _coarse(image.volume, window), []
     start = _assess("resampled", sitk.Transform(3, sitk.sitkIdentity), reference, moving)
     best = start
     if _foreign(image.volume, grid):
-        doubts.append(
+        warnings.append(
             "it has another frame of reference than the reference phase, so its position was found"
             " from the image alone"
         )
         best = _better(best, _assess("rigid", _centred(reference, moving), reference, moving))
     overlap = float(_inside(reference, moving, best.transform)[reference.body].mean())
     if overlap < MIN_OVERLAP:
-        doubts.append(
+        warnings.append(
             f"it shows only {overlap:.0%} of what the reference phase shows; do not compare it with"
             " other phases"
         )
-        return _Aligned(_resampled(image, grid, start, start, trusted=False), start, start, doubts)
+        return _Aligned(
+            _resampled(image, grid, start, start, trusted=False), start, start, warnings
+        )
     best = _better(best, _rigid(reference, moving, best.transform))
     if deformable:
         best = _better(best, _deformed(reference, moving, best.transform))
     trusted = best.similarity >= MIN_SIMILARITY
     if not trusted:
-        doubts.append(
+        warnings.append(
             "registration did not find its anatomy in the reference phase (similarity"
             f" {best.similarity:.2f}); it was not moved"
         )
         best = start
-    return _Aligned(_resampled(image, grid, start, best, trusted=trusted), start, best, doubts)
+    return _Aligned(_resampled(image, grid, start, best, trusted=trusted), start, best, warnings)
 
 
 def _foreign(a: hd.Volume, b: hd.Volume) -> bool:
@@ -200,7 +208,10 @@ def _foreign(a: hd.Volume, b: hd.Volume) -> bool:
 def _resampled(
     image: PhaseImage, grid: hd.Volume, start: Motion, motion: Motion, *, trusted: bool
 ) -> PhaseImage:
-    """The phase through the motion on the grid, linearly; what it does not show becomes its minimum."""
+    """The phase through the motion, on the grid.
+
+    Intensities are interpolated linearly; what the phase does not show becomes its minimum.
+    """
     method, volume = motion.method, image.volume
     if method == "resampled" and same_grid(volume, grid):
         method, on_grid = "none", grid.with_array(volume.array)
@@ -220,20 +231,22 @@ def _resampled(
 
 
 def _better(before: Motion, after: Motion) -> Motion:
-    """The later motion if it is a plausible one that gains enough; where the phase is moved anyway, any gain is enough."""
+    """The later motion if it is plausible and gains enough, else the earlier one."""
     plausible = after.folding <= MAX_FOLDING and after.shift_mm <= MAX_SHIFT_MM
+    # a phase that is moved anyway is interpolated anyway, so any gain is enough
     gain = MIN_GAIN if before.method == "resampled" else 0.0
     return after if plausible and after.similarity > before.similarity + gain else before
 
 
 def to_itk(volume: hd.Volume) -> sitk.Image:
-    """The volume with its last axis first, so that the voxels keep their order in memory, and (Z, Y, X) when they come back as an array."""
+    """The volume as SimpleITK holds it; it comes back as an array of (Z, Y, X)."""
+    # the last axis first, so that the voxels keep their order in memory
     image: sitk.Image = volume.permute_spatial_axes([2, 1, 0]).to_simpleitk()
     return image
 
 
 def _coarse(volume: hd.Volume, window: Window) -> sitk.Image:
-    """The volume clipped, averaged over blocks and resampled to isotropic voxels along its own axes."""
+    """The volume clipped, and coarse: isotropic voxels along its own axes, each a mean."""
     image = sitk.Clamp(to_itk(volume), sitk.sitkFloat32, *window)
     extent_mm = np.multiply(image.GetSize(), image.GetSpacing())
     spacing = max(FINEST_MM, float(np.prod(extent_mm) / COARSE_VOXELS) ** (1 / 3))
@@ -268,7 +281,7 @@ def _coarse_reference(grid: hd.Volume, window: Window) -> _Coarse:
 
 
 def _body(array: Array) -> NDArray[np.bool_]:
-    """The body and a rim of two voxels around it; everything when nothing stands out from the background."""
+    """The body and a rim of two voxels around it; everything where there is no background."""
     root = np.sqrt(array - array.min())  # lest bright organs alone pass for the body
     parts, count = ndimage.label(root > threshold_li(root))
     if count == 0:
@@ -289,7 +302,7 @@ def _assess(
     moving: sitk.Image,
     folds: NDArray[np.bool_] | None = None,
 ) -> Motion:
-    """Similarity and mean shift of a motion, over the part of the reference's body that the phase shows."""
+    """A transform judged over the part of the reference's body that the phase shows."""
     seen = reference.body & _inside(reference, moving, transform)
     image = sitk.GetArrayFromImage(_moved(moving, reference, transform))
     field = sitk.TransformToDisplacementField(
@@ -314,7 +327,10 @@ def correlation(a: Array, b: Array) -> float:
 
 
 def _moved(moving: sitk.Image, reference: _Coarse, transform: sitk.Transform) -> sitk.Image:
-    """The phase on the search grid, its rim continued outwards so that the edge of the scan makes no edge."""
+    """The phase on the search grid.
+
+    Its rim is continued outwards, lest the edge of the scan count as an edge of anatomy.
+    """
     return sitk.Resample(
         moving, reference.image, transform, sitk.sitkLinear, 0.0, sitk.sitkFloat32, True
     )
@@ -343,7 +359,10 @@ def _centred(reference: _Coarse, moving: sitk.Image) -> sitk.Transform:
 
 
 def _rigid(reference: _Coarse, moving: sitk.Image, start: sitk.Transform) -> Motion:
-    """The rigid motion, from `start`, of greatest mutual information within the body; `start` itself when there is none."""
+    """The rigid motion of greatest mutual information within the body, searched from `start`.
+
+    `start` itself where there is none.
+    """
     mask = sitk.GetImageFromArray(reference.body.astype(np.uint8))
     mask.CopyInformation(reference.image)
     rigid = sitk.Euler3DTransform()

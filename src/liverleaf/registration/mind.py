@@ -1,8 +1,8 @@
-"""Two images on one grid in, the smooth displacements between them out, found by what each voxel's surroundings look like.
+"""Deformable registration of two images on one grid by a self-similarity descriptor (MIND).
 
-A discrete search over displacements of a self-similarity descriptor (MIND), which sees shapes and
-not intensities, by whole steps of two voxels; then steps finer than a voxel from there. All
-displacements are in voxels along the arrays' own axes.
+The descriptor sees shapes and not intensities. A discrete search over displacements by whole steps
+of two voxels comes first, then steps finer than a voxel from there. All displacements are in voxels
+along the arrays' own axes.
 
 References:
     Heinrich et al., MIND: modality independent neighbourhood descriptor, Med Image Anal
@@ -33,7 +33,7 @@ FINE_SMOOTHING = 3.0
 """Standard deviation in control points over which fine steps agree: breathing moves neighbours
 alike."""
 SMOOTHING = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""Weights that draw the best displacement of each control point towards its neighbours', in turn."""
+"""Weights that draw each control point's displacement towards its neighbours', in turn."""
 SMALLEST_SIDE = 8
 """Voxels along the shortest axis below which there is nothing to search."""
 
@@ -48,11 +48,14 @@ def descriptors(array: Array) -> tuple[Array, Array] | None:
 
 
 def deformation(reference: tuple[Array, Array], moving: Array) -> Array:
-    """Displacements (3, Z, Y, X) from voxels of the reference to the same tissue in the moving image.
+    """Displacements from voxels of the reference to the same tissue in the moving image.
 
     Args:
         reference: the reference's `descriptors`.
         moving: an image of (Z, Y, X) on the same grid.
+
+    Returns:
+        Displacements in voxels, shape (3, Z, Y, X).
     """
     half, full = reference
     shift = 2 * _upsampled(_search(half, descriptor(_halved(moving)), reach=REACH), 4, moving.shape)
@@ -62,7 +65,8 @@ def deformation(reference: tuple[Array, Array], moving: Array) -> Array:
 
 
 def folded(shift: Array) -> NDArray[np.bool_]:
-    """Where x + shift(x) folds (its Jacobian determinant is 0 or less); in voxels, because the filter ignores an image's direction."""
+    """Where x + shift(x) folds: its Jacobian determinant is 0 or less."""
+    # in voxels, because the filter ignores an image's direction
     field = sitk.GetImageFromArray(
         np.moveaxis(shift[::-1], 0, -1).astype(np.float64), isVector=True
     )
@@ -73,7 +77,10 @@ def folded(shift: Array) -> NDArray[np.bool_]:
 
 
 def descriptor(array: Array) -> Array:
-    """MIND: how like each voxel is to its six neighbours, on a scale of its own, shape (6, Z, Y, X) in (0, 1]."""
+    """MIND of every voxel, shape (6, Z, Y, X) in (0, 1].
+
+    How like its surroundings are to those of its six neighbours, on a scale of the voxel's own.
+    """
     padded = np.pad(array, 1, mode="edge")
     centre = tuple(slice(1, -1) for _ in range(3))
     distance = np.empty((6, *array.shape), np.float32)
@@ -88,7 +95,7 @@ def descriptor(array: Array) -> Array:
 
 
 def _search(fixed: Array, moving: Array, *, reach: int) -> Array:
-    """Displacements that match two descriptors, found among all whole ones up to `reach` voxels, then drawn to smoothness.
+    """Smooth displacements that match two descriptors, among all whole ones up to `reach` voxels.
 
     Each control point stands for 2 x 2 x 2 voxels. In turn, it takes the displacement of least cost
     given its neighbours' mean, and the means are taken anew, while the weight of smoothness grows.
@@ -109,7 +116,10 @@ def _search(fixed: Array, moving: Array, *, reach: int) -> Array:
 
 
 def _fine_step(fixed: Array, moving: Array) -> Array:
-    """Displacements of up to a voxel, at the control points of `_search`, to the lowest point of a parabola through the costs per axis."""
+    """Displacements of up to a voxel at the control points of `_search`.
+
+    Each leads to the lowest point of a parabola through the costs along each axis.
+    """
     here = _costs(fixed, moving, np.zeros((1, 3), int))[0]
     before, after = (_costs(fixed, moving, side * np.eye(3, dtype=int)) for side in (-1, 1))
     sigma = (0, *[FINE_SMOOTHING] * 3)
@@ -122,7 +132,10 @@ def _fine_step(fixed: Array, moving: Array) -> Array:
 
 
 def _costs(fixed: Array, moving: Array, steps: NDArray[np.integer]) -> Array:
-    """Mean squared difference of two descriptors per control point, with the moving one displaced by each step: (steps, Z/2, Y/2, X/2)."""
+    """Mean squared difference of two descriptors per control point and step of the moving one.
+
+    Shape (steps, Z / 2, Y / 2, X / 2).
+    """
     reach = int(np.abs(steps).max())
     padded = np.pad(moving, ((0, 0), *[(reach, reach)] * 3), mode="edge")
     costs = []
@@ -144,7 +157,7 @@ def _halved(array: Array) -> Array:
 
 
 def _upsampled(control: Array, factor: int, shape: Sequence[int]) -> Array:
-    """Displacements of blocks of `factor` voxels, linearly between the blocks' centres, at every voxel."""
+    """Displacements at every voxel, linearly between the centres of blocks of `factor` voxels."""
     at = np.meshgrid(
         *[(np.arange(size, dtype=np.float32) - (factor - 1) / 2) / factor for size in shape],
         indexing="ij",

@@ -35,7 +35,7 @@ from liverleaf.terminology import LesionType
 
 CASE_FILE = "case.json"
 COHORT_FILE = "cohort.json"
-"""Beside the case folders: what made them, so that a cohort is only ever continued as it was begun."""
+"""Beside the case folders: what made them, so that a cohort is only continued as it was begun."""
 
 
 class _Record(BaseModel):
@@ -43,7 +43,7 @@ class _Record(BaseModel):
 
 
 class PhaseRecord(_Record):
-    """One phase in `case.json`; fields as in `PhaseImage`."""
+    """One phase in `case.json`: the file of its images, and the other fields of `PhaseImage`."""
 
     file: str
     time_s: float | None = None
@@ -55,7 +55,7 @@ class PhaseRecord(_Record):
 
 
 class LesionRecord(_Record):
-    """One lesion in `case.json`; curves are keyed by the phase's lower-case name."""
+    """One annotated lesion in `case.json`: the fields of `LesionAnnotation`, by their keys."""
 
     label: int
     type: str
@@ -64,7 +64,7 @@ class LesionRecord(_Record):
 
 
 class TruthRecord(_Record):
-    """The truth in `case.json`."""
+    """An annotation in `case.json`: the files of its volumes, else the fields of `Annotation`."""
 
     lesions: str
     organs: str | None = None
@@ -76,7 +76,10 @@ class TruthRecord(_Record):
 
 
 class CaseRecord(_Record):
-    """All of `case.json`. File names are relative to the case folder."""
+    """All of `case.json`: the fields of `Study`, and its annotation where it has one.
+
+    File names are relative to the case folder.
+    """
 
     schema_version: Literal[1] = 1
     case_id: str
@@ -93,26 +96,26 @@ class CaseRecord(_Record):
 
     @property
     def lesion_types(self) -> frozenset[LesionType]:
-        """The types of lesion in this case; empty without lesions or without truth."""
-        return (
-            frozenset(LesionType.parse(lesion.type) for lesion in self.truth.lesion_list)
-            if self.truth
-            else frozenset()
-        )
+        """The types of lesion in this case; empty without lesions or without an annotation."""
+        lesions = self.truth.lesion_list if self.truth else ()
+        return frozenset(LesionType.parse(lesion.type) for lesion in lesions)
 
 
 def save_case(directory: Path, study: Study, truth: Annotation | None = None) -> None:
-    """Write one case folder; it appears whole or not at all. DICOM headers are not kept.
+    """Write one case folder; it appears whole or not at all.
+
+    Neither DICOM headers nor the source's identifiers are written: a case folder may stand for a
+    patient under a pseudonym.
 
     Args:
         directory: the case folder, which must not exist yet.
         study: whole-numbered volumes are stored as int16, others as float32, both without loss.
-        truth: on the study's reference grid.
+        truth: its annotation, on the study's reference grid.
 
     Raises:
         InputError: the folder exists.
     """
-    with new_directory(directory) as partial_directory:
+    with new_directory(directory) as folder:
         record = CaseRecord(
             case_id=study.case_id,
             subject_id=study.subject_id or study.case_id,
@@ -120,21 +123,16 @@ def save_case(directory: Path, study: Study, truth: Annotation | None = None) ->
             agent=study.agent,
             warnings=study.warnings,
             phases={
-                phase.key: _save_image(partial_directory, phase.key, image)
+                phase.key: _save_image(folder, phase.key, image)
                 for phase, image in study.phases.items()
             },
-            other={
-                name: _save_image(partial_directory, name, image)
-                for name, image in study.other.items()
-            },
+            other={name: _save_image(folder, name, image) for name, image in study.other.items()},
             week=study.week,
             body_part=study.body_part,
             species=study.species,
-            truth=save_annotation(partial_directory, truth) if truth else None,
+            truth=save_annotation(folder, truth) if truth else None,
         )
-        (partial_directory / CASE_FILE).write_text(
-            record.model_dump_json(indent=1) + "\n", encoding="utf-8"
-        )
+        (folder / CASE_FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def _save_image(directory: Path, name: str, image: PhaseImage) -> PhaseRecord:
@@ -152,7 +150,11 @@ def _save_image(directory: Path, name: str, image: PhaseImage) -> PhaseRecord:
 
 
 def save_annotation(directory: Path, truth: Annotation) -> TruthRecord:
-    """Write the truth's volumes into `directory`/truth and return their record."""
+    """Write an annotation's volumes into `directory`/truth.
+
+    Returns:
+        What `case.json` says of them.
+    """
     (directory / "truth").mkdir()
     save_volume(directory / "truth/lesions.nii.gz", truth.lesions)
     if truth.organs is not None:
@@ -167,12 +169,12 @@ def save_annotation(directory: Path, truth: Annotation) -> TruthRecord:
         displacement=fields,
         lesion_list=tuple(
             LesionRecord(
-                label=t.label,
-                type=t.type.key,
-                curve=_by_name(t.curve),
-                kinetics=dict(t.kinetics),
+                label=lesion.label,
+                type=lesion.type.key,
+                curve=_by_name(lesion.curve),
+                kinetics=dict(lesion.kinetics),
             )
-            for t in truth.lesion_list
+            for lesion in truth.lesion_list
         ),
         liver_curve=_by_name(truth.liver_curve),
         diagnosis=truth.diagnosis,
@@ -199,7 +201,7 @@ def load_case(directory: Path) -> tuple[Study, Annotation | None]:
         species=record.species,
         other={name: _load_image(directory, entry) for name, entry in record.other.items()},
     )
-    return study, _load_truth(directory, record.truth, study.grid) if record.truth else None
+    return study, _load_annotation(directory, record.truth, study.grid) if record.truth else None
 
 
 def _load_image(directory: Path, entry: PhaseRecord) -> PhaseImage:
@@ -258,7 +260,7 @@ def _check_names(file: Path, record: CaseRecord) -> None:
         raise InputError(f"{file}: phases: a study needs at least one")
 
 
-def _load_truth(directory: Path, record: TruthRecord, grid: hd.Volume) -> Annotation:
+def _load_annotation(directory: Path, record: TruthRecord, grid: hd.Volume) -> Annotation:
     lesions = load_volume(directory / record.lesions, np.uint16, grid.frame_of_reference_uid)
     organs = (
         load_volume(directory / record.organs, np.uint8, grid.frame_of_reference_uid)

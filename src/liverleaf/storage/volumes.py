@@ -1,4 +1,4 @@
-"""Volumes and displacements in, NIfTI files as case folders keep them out, and back again without loss."""
+"""Volumes and displacement fields as NIfTI files, written and read without loss."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIELD_STEP = 4
 
 
 def save_volume(file: Path, volume: hd.Volume) -> None:
-    """Write a volume (Z, Y, X); whole numbers in float32 are stored as int16 where they fit, all else as it is."""
+    """Write a volume (Z, Y, X); whole numbers in float32 are stored as int16 where they fit."""
     array = volume.array
     if array.dtype == np.float32 and np.array_equal(array, np.clip(np.rint(array), -32768, 32767)):
         array = array.astype(np.int16)
@@ -48,7 +48,10 @@ def load_volume(
 
 
 def save_field(file: Path, field_mm: NDArray[np.float32], grid: hd.Volume) -> None:
-    """Write a displacement (Z, Y, X, LPS) on a grid: at every fourth voxel where that tells it whole, as of smooth ones; else at each."""
+    """Write a displacement (Z, Y, X, LPS) on a grid.
+
+    At every fourth voxel where the rest follows from those, as of smooth fields; else at each.
+    """
     shape = grid.spatial_shape
     nodes_mm = field_mm
     for axis, size in enumerate(shape):
@@ -65,7 +68,10 @@ def save_field(file: Path, field_mm: NDArray[np.float32], grid: hd.Volume) -> No
 
 
 def load_field(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Read a displacement that `save_field` wrote, at every voxel of a grid of `shape`: (Z, Y, X, LPS), mm.
+    """Read a displacement that `save_field` wrote, at every voxel of a grid of `shape`.
+
+    Returns:
+        The displacement in mm, (Z, Y, X, LPS).
 
     Raises:
         InputError: the file is missing or broken.
@@ -76,7 +82,12 @@ def load_field(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
 
 
 def between_nodes(nodes_mm: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A field at every voxel of a grid of `shape`, from its values (nodes along Z, Y, X, components) at every `FIELD_STEP`th, linearly."""
+    """A field at every voxel of a grid of `shape`, linearly between its nodes.
+
+    Args:
+        nodes_mm: values at every `FIELD_STEP`th voxel, (nodes along Z, Y, X, components).
+        shape: voxels along Z, Y, X.
+    """
     for axis, size in enumerate(shape):
         at = np.arange(nodes_mm.shape[axis]) * FIELD_STEP
         weights = np.stack(
@@ -87,7 +98,10 @@ def between_nodes(nodes_mm: NDArray[np.float32], shape: tuple[int, ...]) -> NDAr
 
 
 def _onto_nodes(size: int) -> NDArray[np.float32]:
-    """Weights (nodes, size) that read a line of voxels at every fourth; a node beyond its end continues the last two."""
+    """Weights (nodes, size) that read a line of voxels at every fourth.
+
+    A node beyond the end of the line continues its last two voxels.
+    """
     nodes = -(-(size - 1) // FIELD_STEP) + 1
     weights = np.zeros((nodes, size), np.float32)
     inside = np.arange(0, size, FIELD_STEP)

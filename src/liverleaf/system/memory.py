@@ -1,4 +1,4 @@
-"""This process in, the memory it holds and held at its peak, as Linux counts it, out."""
+"""Resident memory of this process, now and at its peak (Linux only)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ def resident_mb(what: str = "VmRSS") -> float:
 
 
 def forget_peak() -> bool:
-    """Start the process's peak of resident memory (VmHWM) anew; says whether that could be done, as on most Linux systems."""
+    """Reset this process's peak of resident memory (VmHWM) to what it holds now.
+
+    Returns:
+        Whether the system allows it, as most Linux systems do.
+    """
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

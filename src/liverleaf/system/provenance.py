@@ -22,7 +22,10 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str | None:
-    """The commit of the source tree this package is imported from, "+" when it was changed since; None outside a checkout."""
+    """The commit of the source tree this package is imported from; None outside a checkout.
+
+    "+" stands behind it when the tree was changed since.
+    """
     source = Path(__file__).parents[1]
     if not _git(source, "ls-files", "--error-unmatch", "__init__.py"):
         return None  # an installed copy that happens to lie inside somebody's repository
@@ -31,7 +34,7 @@ def commit() -> str | None:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        answer = subprocess.run(
+        done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
             capture_output=True,
             text=True,
@@ -40,7 +43,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() or None
+    return done.stdout.strip() or None
 
 
 def hardware() -> dict[str, Any]:

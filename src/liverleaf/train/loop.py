@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from liverleaf.study import InputError
 from liverleaf.system import provenance
 from liverleaf.system.progress import Progress, silent
 from liverleaf.train.log import TrainingLog
+
+logger = logging.getLogger(__name__)
 
 FOLDS = 5
 RUN_FILE, STATE_FILE = "run.json", "state.safetensors"
@@ -89,6 +92,7 @@ def train(
     case_hashes = [data_fingerprint(cohort, [case])[:16] for case in cases]
     card = _card(trainer, run, commit=commit, case_hashes=case_hashes)
     checkpoint.save_model(out / "model", card, trainer.network.module)
+    logger.info("%s: trained to step %d on %s", recipe.name, total, fabric.device.type)
     if prepared_in is None:
         shutil.rmtree(out / "prepared")
     return out / "model"
@@ -145,6 +149,7 @@ def _run_steps(
     """All steps from the last checkpoint on, logged and saved."""
     state, total = out / STATE_FILE, trainer.total
     start = trainer.restore(state) if resume and state.exists() else 0
+    logger.info("%s: steps %d to %d", trainer.recipe.name, start, total)
     with TrainingLog(out, start, trainer.columns) as log:
         before = perf_counter()
         for step, batch in enumerate(batches.stream(start, total), start):

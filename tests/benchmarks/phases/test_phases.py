@@ -42,17 +42,16 @@ def test_calibration_error_by_hand(
     assert bench.calibration_error(np.array(confidence), np.array(right)) == pytest.approx(expected)
 
 
-def test_two_small_studies_are_measured_with_and_without_headers(tmp_path, monkeypatch) -> None:
+def test_two_small_studies_are_measured_with_and_without_headers(monkeypatch) -> None:
     monkeypatch.setattr(bench, "SHAPE", (12, 60, 60))
     monkeypatch.setattr(bench, "SPACING_MM", (18.0, 6.0, 6.0))
     monkeypatch.setattr(bench, "PRESETS", bench.PRESETS[:2])
     monkeypatch.setattr(
         bench, "STEPS", {step: bench.STEPS[step] for step in ("all headers", "no numbers either")}
     )
-    page = bench.phases(tmp_path, cases=1, seed=3)
-    record = json.loads((tmp_path / "phases.json").read_text())
-    assert (tmp_path / "phases.md").read_text() == page
-    assert (tmp_path / "phases.png").stat().st_size > 10_000
+    result = bench.run(cases=1, seed=3)
+    record, page = json.loads(json.dumps(result.record)), result.markdown
+    assert list(result.figures) == ["phases.png"]
     full, empty = record["steps"].values()
     assert full["headers"]["macro_f1"]["mean"] == full["pixels"]["macro_f1"]["mean"] == 1.0
     assert empty["headers"]["accuracy"] < 0.5 < empty["pixels"]["accuracy"]
@@ -65,9 +64,9 @@ def test_two_small_studies_are_measured_with_and_without_headers(tmp_path, monke
     assert "| no numbers either | headers and pixels |" in page
 
 
-def test_phantoms_that_were_fitted_to_are_refused(tmp_path) -> None:
+def test_phantoms_that_were_fitted_to_are_refused() -> None:
     with pytest.raises(ValueError, match="were fitted to phantoms of the seeds"):
-        bench.phases(tmp_path, seed=FITTED_TO[0].seed - 1)
+        bench.run(seed=FITTED_TO[0].seed - 1)
 
 
 def test_a_fit_has_the_form_of_the_shipped_one_and_comes_out_alike_each_time() -> None:
@@ -95,9 +94,10 @@ def test_what_ships_names_the_phantoms_it_was_fitted_to() -> None:
     assert SHIPPED["fitted_to"] == [group._asdict() for group in FITTED_TO]
 
 
-def test_fit_writes_into_the_folder_only(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(bench, "fit_phase_pixels", lambda **_: {"CT": {}})
-    assert bench.phases(tmp_path / "new", fit=True) == "images.json: other than the package's\n"
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["images.json"]
-    monkeypatch.setattr(bench, "fit_phase_pixels", lambda **_: SHIPPED)
-    assert bench.phases(tmp_path / "new", fit=True) == "images.json: the same as the package's\n"
+def test_a_fit_says_whether_it_is_what_the_package_has(monkeypatch) -> None:
+    for fitted, same in (({"CT": {}}, False), (SHIPPED, True)):
+        monkeypatch.setattr(bench, "fit_phase_pixels", lambda fitted=fitted, **_: fitted)
+        result = bench.run_fit()
+        assert json.loads(result.figures["images.json"]) == fitted
+        assert result.record["same_as_package"] == same
+        assert ("the same as" in result.markdown) == same

@@ -37,7 +37,7 @@ TIMES_S = {
 ALL_FOUR = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
 SHAPE = (20, 48, 44)
 
-Case = tuple[Study, Prediction, Findings]
+Case = tuple[Study, Segmentation, Findings]
 
 
 def axial_affine(spacing_mm: tuple[float, float, float] = (5.0, 3.0, 4.0)) -> np.ndarray:
@@ -48,7 +48,7 @@ def axial_affine(spacing_mm: tuple[float, float, float] = (5.0, 3.0, 4.0)) -> np
 
 
 def _labels(count: int) -> np.ndarray:
-    """Lesions of 2 x 3 x 3 voxels on the patient's right, 1, 2, 3, ... by place; the first is 3 x 5 x 5."""
+    """Lesions of 2 x 3 x 3 voxels on the patient's right, from 1; the first is of 3 x 5 x 5."""
     labels = np.zeros(SHAPE, np.uint16)
     places = [(z, y, x) for z in (5, 9, 13) for y in (12, 18, 24, 30) for x in (6, 12, 18)]
     for label, (z, y, x) in enumerate(places[:count], start=1):
@@ -60,7 +60,7 @@ def _labels(count: int) -> np.ndarray:
 
 @pytest.fixture
 def make_case() -> Callable[..., Case]:
-    """Build a study, a prediction and findings; `volume` turns an array into a `highdicom.Volume`."""
+    """Build a study, a segmentation and findings; `volume` puts an array on a grid."""
 
     def make(
         lesions: int = 2,
@@ -117,6 +117,6 @@ def make_case() -> Callable[..., Case]:
             weights_sha256="f" * 64,
             seconds={"network": 1.5},
         )
-        return study, prediction, measure(study, prediction, provenance=provenance)
+        return study, segmentation, measure(study, segmentation, prediction, provenance=provenance)
 
     return make

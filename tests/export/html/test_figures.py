@@ -1,4 +1,4 @@
-"""Planes lie where they should: orientation, aspect, outlines and windows, on grids of any orientation."""
+"""Planes lie where they should, on grids of any orientation: aspect, outlines and windows."""
 
 from dataclasses import replace
 
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from liverleaf.export.html import figures
-from liverleaf.prediction import Prediction
 from liverleaf.segmentation import Segmentation
 from liverleaf.study import Modality, Phase, PhaseImage, Study
 from liverleaf.terminology import Organ
@@ -19,8 +18,8 @@ def _pixels(view: figures.View, phase: Phase = Phase.PORTAL) -> np.ndarray:
     return np.asarray(view.tiles[phase]).astype(int)
 
 
-def _one_voxel_lesion() -> tuple[Study, Prediction]:
-    """A grid of 4 x 10 x 20 voxels of 5 x 3 x 4 mm with one bright lesion voxel at (z, y, x) = (2, 3, 5)."""
+def _one_voxel_lesion() -> tuple[Study, Segmentation]:
+    """4 x 10 x 20 voxels of 5 x 3 x 4 mm, with one bright lesion voxel at (z, y, x) = (2, 3, 5)."""
     image, labels = np.zeros((4, 10, 20), np.float32), np.zeros((4, 10, 20), np.uint16)
     image[2, 3, 5], labels[2, 3, 5] = 500.0, 1
     grid = hd.Volume(image, AFFINE, "PATIENT")
@@ -72,12 +71,12 @@ def test_any_orientation_is_shown_alike(make_case, orientation: str) -> None:
 
 
 def test_a_lesion_is_shown_in_its_middle_and_where_it_is_largest(make_case) -> None:
-    study, prediction, _ = make_case()
-    labels = prediction.segmentation.lesions.array.copy()
+    study, segmentation, _ = make_case()
+    labels = segmentation.lesions.array.copy()
     labels[8, 13:15, 7:9] = 1  # a smaller cap above slices 5 to 7
     view = figures.lesion_view(
         figures.display(
-            study, replace(prediction, lesions=prediction.segmentation.lesions.with_array(labels))
+            study, replace(segmentation, lesions=segmentation.lesions.with_array(labels))
         ),
         1,
     )
@@ -89,13 +88,13 @@ def test_a_lesion_is_shown_in_its_middle_and_where_it_is_largest(make_case) -> N
 
 
 def test_every_phase_of_mr_has_one_window_that_ignores_outliers(make_case) -> None:
-    study, prediction, _ = make_case(modality=Modality.MR)
-    clean = figures.display(study, prediction).window
+    study, segmentation, _ = make_case(modality=Modality.MR)
+    clean = figures.display(study, segmentation).window
     spoilt = study.phases[Phase.ARTERIAL].volume.array.copy()
     spoilt[10, 20, 20], spoilt[10, 21, 21] = 1e6, np.nan
     image = PhaseImage(study.grid.with_array(spoilt))
     window = figures.display(
-        replace(study, phases={**study.phases, Phase.ARTERIAL: image}), prediction
+        replace(study, phases={**study.phases, Phase.ARTERIAL: image}), segmentation
     ).window
     assert (window.low, window.high) == pytest.approx((clean.low, clean.high), rel=0.02)
     assert 30 < window.low < 55 and 115 < window.high < 145
@@ -115,22 +114,12 @@ def test_the_scale_bar_is_round_and_fits(pixels_per_mm: float, expected: int) ->
 
 
 def test_other_grids_are_refused_by_name(make_case) -> None:
-    study, prediction, _ = make_case()
+    study, segmentation, _ = make_case()
     shifted = AFFINE.copy()
     shifted[0, 3] += 2.0
-    moved = hd.Volume(prediction.segmentation.lesions.array, shifted, "PATIENT")
-    with pytest.raises(
-        ValueError, match="lesions mask does not lie on the grid of the portal venous phase"
-    ):
-        figures.display(study, replace(prediction, lesions=moved))
+    moved = hd.Volume(segmentation.lesions.array, shifted, "PATIENT")
+    with pytest.raises(ValueError, match="do not lie on the grid of the portal venous phase"):
+        figures.display(study, replace(segmentation, lesions=moved, organs={}))
     image = PhaseImage(hd.Volume(study.grid.array, shifted, "PATIENT"))
     with pytest.raises(ValueError, match="register the study"):
-        figures.display(replace(study, phases={**study.phases, Phase.PRE: image}), prediction)
-
-
-def test_a_montage_holds_every_phase(make_case) -> None:
-    study, prediction, _ = make_case()
-    sheet = figures.montage(figures.axial_view(figures.display(study, prediction)))
-    assert sheet.size[0] == 4 * 400 + 3 * 4
-    colours = {colour for _, colour in sheet.getcolors(1 << 20)}
-    assert {(0x4C, 0xB5, 0xC4), (0xFF, 0x4D, 0x4D)} <= colours  # liver and lesion 1
+        figures.display(replace(study, phases={**study.phases, Phase.PRE: image}), segmentation)

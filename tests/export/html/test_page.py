@@ -1,6 +1,7 @@
-"""The page holds all that was found and doubted, loads nothing, and stands any text and any number of lesions."""
+"""The page holds all that was found and doubted, loads nothing, and stands any text and number."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
 from html.parser import HTMLParser
@@ -14,7 +15,11 @@ from PIL import Image
 from liverleaf.export.html import page
 from liverleaf.export.html.page import write_report
 from liverleaf.findings import Findings
+from liverleaf.measure.findings import measure
+from liverleaf.prediction import CaseClass, CaseScore, Prediction
+from liverleaf.segmentation import Method, Segmentation
 from liverleaf.study import Modality, Phase
+from liverleaf.terminology import Organ
 
 WHEN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 VOID = {"meta", "input", "img", "br", "hr"}
@@ -44,11 +49,11 @@ class _Balance(HTMLParser):
 
 
 def _write(path: Path, case: tuple) -> str:
-    study, prediction, findings = case
+    study, segmentation, findings = case
     written = write_report(
         path / "report.html",
         study=study,
-        prediction=prediction,
+        segmentation=segmentation,
         findings=findings,
         analysed_at=WHEN,
     )
@@ -169,16 +174,13 @@ def test_no_lesion_is_said_plainly_and_the_liver_shown(tmp_path: Path, make_case
 
 
 def test_no_liver_is_said_plainly(tmp_path: Path, make_case) -> None:
-    study, prediction, findings = make_case(0)
-    nothing = prediction.segmentation.liver.with_array(
-        np.zeros_like(prediction.segmentation.liver.array)
-    )
+    study, segmentation, findings = make_case(0)
+    grid = study.grid
+    nothing = {Organ.LIVER: grid.with_array(np.zeros(grid.spatial_shape, bool))}
     findings = findings.model_copy(
         update={"liver": findings.liver.model_copy(update={"volume_ml": 0.0}), "provenance": None}
     )
-    html = _write(
-        tmp_path, (study, type(prediction)(**{**vars(prediction), "liver": nothing}), findings)
-    )
+    html = _write(tmp_path, (study, replace(segmentation, organs=nothing), findings))
     _check(html)
     assert "No lesions were found; no liver was found" in _text(html)
 
@@ -205,6 +207,70 @@ def test_an_oblique_grid(tmp_path: Path, make_case) -> None:
     )
     affine = tilt @ np.array([[0, 0, 3.0, -80], [0, 3.0, 0, -70], [-5.0, 0, 0, 10], [0, 0, 0, 1]])
     _check(_write(tmp_path, make_case(2, volume=lambda array: hd.Volume(array, affine, "PATIENT"))))
+
+
+# Without a model, or with one that says little
+
+
+def _absent(html: str, *words: str) -> None:
+    text = _text(html)
+    assert [word for word in ("None", *words) if word in text] == []
+    assert not re.search(r'<dl class="bars">\s*</dl>|<dd></dd>|<dt></dt>', html)
+
+
+@pytest.mark.parametrize("with_liver", [True, False], ids=["liver", "no liver"])
+def test_masks_by_hand_claim_nothing_of_a_model(
+    tmp_path: Path, make_case, with_liver: bool
+) -> None:
+    study, segmentation, _ = make_case(2)
+    drawn = Segmentation(segmentation.lesions, segmentation.organs if with_liver else {})
+    html = _write(tmp_path, (study, drawn, measure(study, drawn)))
+    _check(html)
+    _absent(html, "Model", "model", "90 % set", "Probabilities", "Detection score", "dashed", "113")
+    text = _text(html)
+    assert "Outlines drawn by hand" in text and "2 lesions" in text
+    assert re.search(r"Lesion 1 \d+ × \d+ mm", text)
+    assert ("Thin teal line" in text) is with_liver
+
+
+def test_no_lesion_drawn_is_not_no_lesion_found(tmp_path: Path, make_case) -> None:
+    study, segmentation, _ = make_case(0)
+    drawn = Segmentation(segmentation.lesions, segmentation.organs)
+    text = _text(_write(tmp_path, (study, drawn, measure(study, drawn))))
+    assert "No lesions were marked in a liver of" in text and "model" not in text
+
+
+def test_masks_of_another_program_name_it(tmp_path: Path, make_case) -> None:
+    study, segmentation, _ = make_case(1)
+    drawn = Segmentation(segmentation.lesions, source="ITK-SNAP", method=Method.SEMIAUTOMATIC)
+    assert "Outlines ITK-SNAP" in _text(_write(tmp_path, (study, drawn, measure(study, drawn))))
+
+
+def test_a_model_that_gives_masks_alone_has_no_types(tmp_path: Path, make_case) -> None:
+    study, segmentation, _ = make_case(1)
+    html = _write(
+        tmp_path, (study, segmentation, measure(study, segmentation, Prediction("masks-only")))
+    )
+    _check(html)
+    _absent(html, "Most probable type", "90 % set", "Detection score")
+    assert "Model masks-only" in _text(html)
+    assert "Lesions under 113 mm³ (6 mm across)" in _text(html)
+
+
+def test_a_model_that_scores_the_study_alone_is_shown(tmp_path: Path, make_case) -> None:
+    study, _, _ = make_case(1)
+    said = Prediction(
+        "fat-net",
+        case_scores=(CaseScore("fat_fraction", 12.3456, "%"),),
+        case_classes=(CaseClass("steatosis_grade", {"mild": 0.25, "severe": 0.75}),),
+    )
+    html = _write(tmp_path, (study, None, measure(study, None, said)))
+    _check(html)
+    _absent(html, "lesion", "teal")
+    text = _text(html)
+    assert "Nothing was outlined in this study" in text
+    assert "Fat fraction 12.35 %" in text
+    assert "Steatosis grade Severe 75 % Mild 25 %" in text
 
 
 @pytest.mark.parametrize(

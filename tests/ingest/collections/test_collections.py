@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from liverleaf.cli.app import app
-from liverleaf.cohort.build import Collected, collect_collection
+from liverleaf.cohort.build import IngestSummary, build_cohort_from_collection
 from liverleaf.cohort.index import Cohort
 from liverleaf.ingest.collections import COLLECTIONS, cases_of
 from liverleaf.study import InputError, Phase
@@ -40,12 +40,12 @@ def test_one_bad_case_stops_no_other_and_a_second_run_goes_on(
     lits: Path, tmp_path: Path, nifti, image: NDArray
 ) -> None:
     out = tmp_path / "cohort"
-    done = collect_collection("lits", lits, out)
-    assert done == Collected(3, 1, 0, done.refused)
+    done = build_cohort_from_collection("lits", lits, out)
+    assert done == IngestSummary(3, 1, 0, done.refused)
     assert "lie outside the image" in done.refused["case-lits-2"]
     assert "cannot be read as NIfTI" in done.refused["case-lits-3"]
     nifti(lits / "volume-3.nii", image - 1000)
-    again = collect_collection("lits", lits, out)
+    again = build_cohort_from_collection("lits", lits, out)
     assert (again.read, again.kept, list(again.refused)) == (2, 1, ["case-lits-2"])
     cohort = Cohort.open(out)
     assert cohort.subjects == ("lits-1", "lits-3")
@@ -76,8 +76,8 @@ def test_phases_are_registered_and_curves_measured(
         nifti(tmp_path / f"mct/volume/ICC/c1/{name}.nii.gz", body if number else body[:7])
     nifti(tmp_path / "mct/mask/ICC/c1/mask_pvp.nii.gz", tumour)
     nifti(tmp_path / "mct/mask/ICC/c1/liver_mask_pvp.nii.gz", liver)
-    collect_collection("lits", lits, tmp_path / "cohort")
-    collect_collection("mct-ltdiag", tmp_path / "mct", tmp_path / "cohort")
+    build_cohort_from_collection("lits", lits, tmp_path / "cohort")
+    build_cohort_from_collection("mct-ltdiag", tmp_path / "mct", tmp_path / "cohort")
     cohort = Cohort.open(tmp_path / "cohort")
     study, truth = cohort[1]
     assert [record.case_id for record in cohort.records] == ["case-lits-1", "case-mct-ltdiag-c1"]
@@ -93,7 +93,7 @@ def test_boxes_and_organs_without_truth_lie_beside_the_case(
 ) -> None:
     nifti(tmp_path / "cirr/Cirrhosis_T1_3D/test_images/4.nii.gz", image)
     nifti(tmp_path / "cirr/Cirrhosis_T1_3D/test_masks/4.nii.gz", liver)
-    collect_collection("cirrmri600", tmp_path / "cirr", tmp_path / "cohort")
+    build_cohort_from_collection("cirrmri600", tmp_path / "cirr", tmp_path / "cohort")
     case = tmp_path / "cohort/case-cirrmri600-4"
     assert json.loads((case / "annotations.json").read_text()) == {
         "organs": "truth/organs.nii.gz",
@@ -123,7 +123,7 @@ def test_an_unknown_name_is_answered_with_all_names(name: str, tmp_path: Path) -
     with pytest.raises(
         InputError, match="no collection that can be read; give one of amplifai, atlas, chaos"
     ) as error:
-        collect_collection(name, tmp_path, tmp_path.parent / "cohort")
+        build_cohort_from_collection(name, tmp_path, tmp_path.parent / "cohort")
     assert all(known in str(error.value) for known in COLLECTIONS)
 
 
@@ -131,35 +131,26 @@ def test_an_unknown_name_is_answered_with_all_names(name: str, tmp_path: Path) -
 def test_an_empty_folder_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=f"no study of {name} found"):
-        collect_collection(name, tmp_path / "empty", tmp_path / "cohort")
+        build_cohort_from_collection(name, tmp_path / "empty", tmp_path / "cohort")
     assert not (tmp_path / "cohort").exists()
 
 
 def test_the_command_line(lits: Path, tmp_path: Path) -> None:
     runner, cohort = CliRunner(), str(tmp_path / "cohort")
-    done = runner.invoke(app, ["ingest", str(lits), "--collection", "lits", "--out", cohort])
+    arguments = ["collection", "lits", str(lits), "--out", cohort]
+    done = runner.invoke(app, arguments)
     assert done.stdout.startswith("3 studies found, 1 read, 2 refused\nrefused case-lits-2: ")
     assert "key of the pseudonyms" not in done.stdout
-    as_json = json.loads(
-        runner.invoke(
-            app, ["ingest", str(lits), "--collection", "lits", "--out", cohort, "--json"]
-        ).stdout
-    )
+    as_json = json.loads(runner.invoke(app, [*arguments, "--json"]).stdout)
     assert (as_json["kept"], as_json["key"]) == (1, None)
-    for more in (["--deidentify"], ["--key", "k"], [str(lits)]):
-        assert (
-            runner.invoke(
-                app, ["ingest", str(lits), *more, "--collection", "lits", "--out", cohort]
-            ).exit_code
-            == 2
-        )
+    assert runner.invoke(app, [*arguments, "--deidentify"]).exit_code == 2
 
 
 def test_a_missing_folder_and_a_cohort_inside_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a folder"):
-        collect_collection("lits", tmp_path / "nowhere", tmp_path / "cohort")
+        build_cohort_from_collection("lits", tmp_path / "nowhere", tmp_path / "cohort")
     with pytest.raises(InputError, match="lies inside the collection"):
-        collect_collection("lits", tmp_path, tmp_path / "cohort")
+        build_cohort_from_collection("lits", tmp_path, tmp_path / "cohort")
 
 
 def test_the_page_names_every_collection() -> None:

@@ -24,11 +24,12 @@ from liverleaf.ingest.deidentify.dicom import (
     private_words,
     read_key,
     shifted,
+    without_identity,
     write_key,
 )
 from liverleaf.ingest.deidentify.profile import ALLOWED, IDENTIFYING, METHOD_CODES, Action
 from liverleaf.ingest.dicom.reader import read_dicom
-from liverleaf.study import InputError
+from liverleaf.study import InputError, SourceIds
 
 EXAMPLE = Path(__file__).parents[3] / "../shared/data/totalsegmentator-reference/example_ct_dicom"
 PSEUDONYMS = Pseudonyms(bytes(range(32)))
@@ -401,3 +402,13 @@ def identifying_values(dataset: Dataset) -> set[str]:
 
 KEPT_ELSEWHERE = {"CT Body 3.0", "SIEMENS", "APPLIED"}
 """Words of technique that `known_words` and the table keep."""
+
+
+def test_a_study_under_a_pseudonym_names_no_image_of_its_source(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
+    files = [make.save(s, tmp_path / f"{i}") for i, s in enumerate(make.series(stored))]
+    study = read_dicom(files)
+    assert next(iter(study.phases.values())).source.study_instance_uid == "1.2.3"
+    hidden = without_identity(study, "case-1", "subject-1", PSEUDONYMS)
+    assert {image.source for image in hidden.phases.values()} == {SourceIds()}

@@ -60,6 +60,18 @@ def test_a_study_of_four_phases(tmp_path, make, stored) -> None:
     )
 
 
+def test_identifiers_of_the_source_are_kept_in_the_order_of_the_slices(
+    tmp_path, make, stored
+) -> None:
+    series = make.series(stored, each=lambda index: {"SOPInstanceUID": f"1.2.3.4.{index}"})
+    image = read_study(make.shuffled(series, tmp_path)).phases[Phase.PORTAL]
+    assert (image.source.study_instance_uid, image.source.series_instance_uid) == (
+        "1.2.3",
+        "1.2.3.4",
+    )
+    assert image.source.sop_instance_uids == tuple(f"1.2.3.4.{index}" for index in range(6))
+
+
 def test_inspect_lists_what_is_not_used_and_why(tmp_path, make, stored) -> None:
     reports = inspect(four_phase_study(make, stored, tmp_path)).series
     assert [(report.number, report.slices, report.used) for report in reports] == [

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from liverleaf.cli import app as cli
-from liverleaf.cohort.build import collect
+from liverleaf.cohort.build import build_cohort
 from liverleaf.cohort.index import Cohort
 from liverleaf.ingest.phases.override import SAID
 from liverleaf.ingest.reader import inspect, read_phase_table, read_study, write_phase_table
@@ -256,7 +256,7 @@ def test_a_series_without_any_name_has_one_in_the_table(tmp_path, make, stored) 
 
 
 def test_a_case_folder_takes_no_table(tmp_path, dicom) -> None:
-    collect([dicom], tmp_path / "cohort")
+    build_cohort([dicom], tmp_path / "cohort")
     with pytest.raises(InputError, match="leave --phases out"):
         read_study(
             next((tmp_path / "cohort").glob("case-*")),
@@ -271,28 +271,30 @@ def test_a_cohort_is_read_with_one_table_for_all(tmp_path, dicom, nifti) -> None
         f"{nifti},a.nii.gz,pre",
         f"{nifti},b.nii.gz,none",
     )
-    done = collect([dicom, nifti], tmp_path / "cohort", phases=table(tmp_path, *lines))
+    done = build_cohort([dicom, nifti], tmp_path / "cohort", phases=table(tmp_path, *lines))
     assert (done.read, done.refused) == (2, {})
     found = [set(study.phases) for study, _ in Cohort.open(tmp_path / "cohort")]
     assert {A, V, D} in found
     assert {Phase.PRE, V} in found
-    collect([dicom, nifti], tmp_path / "cohort", phases=table(tmp_path, *lines))  # goes on
+    build_cohort([dicom, nifti], tmp_path / "cohort", phases=table(tmp_path, *lines))  # goes on
 
 
 def test_a_cohort_refuses_tables_that_do_not_fit(tmp_path, dicom) -> None:
     with pytest.raises(InputError, match="has no column study"):
-        collect([dicom], tmp_path / "cohort", phases=table(tmp_path, "series,phase", "3,arterial"))
+        build_cohort(
+            [dicom], tmp_path / "cohort", phases=table(tmp_path, "series,phase", "3,arterial")
+        )
     with pytest.raises(
         InputError, match="line 2 of the table of phases names a study that was not found"
     ):
-        collect(
+        build_cohort(
             [dicom],
             tmp_path / "cohort",
             phases=table(tmp_path, "study,series,phase", "77,3,arterial"),
         )
-    collect([dicom], tmp_path / "cohort")
+    build_cohort([dicom], tmp_path / "cohort")
     assert (
-        collect(
+        build_cohort(
             [dicom],
             tmp_path / "cohort",
             phases=table(tmp_path, "study,series,phase", "1.2.3,3,arterial"),

@@ -12,7 +12,8 @@ import torch
 from liverleaf.data.network_input import InputConfig, with_phases
 from liverleaf.data.prepared import liver_mask
 from liverleaf.evaluate.metrics.overlap import dice
-from liverleaf.models import lesion_masks, predictor as predictor_module
+from liverleaf.models import lesion_masks
+from liverleaf.models import predictor as predictor_module
 from liverleaf.models.calibration import ProbabilityCalibration
 from liverleaf.models.checkpoint import ModelCard, save_model
 from liverleaf.models.mti_net import predict
@@ -405,7 +406,7 @@ def test_a_study_of_another_body_part_or_species_is_doubtful_and_not_refused(
 
 
 def test_a_channel_may_be_another_image_of_the_study(tiny_case: Callable, seer: Callable) -> None:
-    study, truth = tiny_case(1, types=[LesionType.HCC])
+    study, _ = tiny_case(1, types=[LesionType.HCC])
     portal = study.phases[Phase.PORTAL]
     t2w = dataclasses.replace(with_phases(study, {Phase.PRE}), other={"t2w": portal})
     prediction = seer(channels=("t2w", "arterial", "portal", "delayed"))(t2w)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import faulthandler
 import hashlib
-import json
 import logging
 import os
 import resource
@@ -24,10 +23,10 @@ from threadpoolctl import threadpool_limits
 
 from liverleaf.benchmarks.fuzzing.mutations import MUTATIONS
 from liverleaf.benchmarks.fuzzing.sources import IDENTITY, Source, fuzz_sources
+from liverleaf.benchmarks.result import Result, markdown_table, measured_by, origin
 from liverleaf.ingest.reader import inspect, read_study
 from liverleaf.study import InputError, Study, same_grid
-from liverleaf.system import provenance
-from liverleaf.system.provenance import hardware
+from liverleaf.system.progress import Progress, silent
 from liverleaf.system.workers import end_with_parent
 
 FILES = 10_000
@@ -82,45 +81,32 @@ class Outcome:
     digest: str
 
 
-def ingest_fuzz(
-    out: Path,
-    *,
-    files: int = FILES,
-    seed: int = SEED,
-    jobs: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> str:
-    """Damage valid studies in every way that `mutations` knows, and read them as `liverleaf inspect` and `analyze` do.
+def run(
+    *, files: int = FILES, seed: int = SEED, jobs: int = 1, progress: Progress = silent
+) -> Result:
+    """Damage valid studies in every way that `mutations` knows, and read them.
 
-    Each batch runs in a process of its own with limits of time and memory, so that a hang, a bomb
-    or a fault of a decoder is a crash of one case. The result does not depend on `jobs`.
+    They are read as `liverleaf inspect` and `analyze` do. Each batch runs in a process of its own
+    with limits of time and memory, so that a hang, a bomb or a fault of a decoder is a crash of one
+    case. The result does not depend on `jobs`.
 
     Args:
-        out: folder that gets `ingest-fuzz.json` and `ingest-fuzz.md`.
         files: how many damaged studies.
         seed: of everything.
         jobs: number of processes.
-        progress: called with (what, done, total).
-
-    Returns:
-        The tables, as Markdown.
+        progress: told how many were read.
     """
-    outcomes, peak_mb = run(seed, range(files), jobs=jobs, progress=progress)
-    record = _record(outcomes, seed) | {"peak_memory_mb": peak_mb}
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "ingest-fuzz.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (out / "ingest-fuzz.md").write_text(table := _markdown(record), encoding="utf-8")
-    return table
+    source = origin(f"ingest-fuzz --files {files} --seed {seed}", seed)
+    source["versions"] |= {name: version(name) for name in LIBRARIES}
+    outcomes, peak_mb = read_damaged(seed, range(files), jobs=jobs, progress=progress)
+    record = {**source, **_counts(outcomes), "peak_memory_mb": peak_mb}
+    return Result("ingest-fuzz", record, _page(record))
 
 
-def run(
-    seed: int,
-    numbers: Sequence[int],
-    *,
-    jobs: int = 1,
-    progress: Callable[[str, int, int], None] | None = None,
+def read_damaged(
+    seed: int, numbers: Sequence[int], *, jobs: int = 1, progress: Progress = silent
 ) -> tuple[list[Outcome], float]:
-    """Outcomes of cases in the order of their numbers, and the largest resident memory of any process in MB."""
+    """Outcomes of cases in the order of their numbers, and the largest memory of a process in MB."""
     outcomes: list[Outcome] = []
     peak_mb = 0.0
     batches = [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
@@ -129,8 +115,7 @@ def run(
         for found, used_mb in supervisors.map(lambda batch: _supervised(seed, batch), batches):
             outcomes += found
             peak_mb = max(peak_mb, used_mb)
-            if progress:
-                progress("reading damaged files", len(outcomes), len(numbers))
+            progress("reading damaged files", len(outcomes), len(numbers))
     return outcomes, peak_mb
 
 
@@ -287,7 +272,7 @@ def _digest(files: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def _record(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any]:
+def _counts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Everything that was counted, and where to find each case that needs a look."""
 
     def counts(key: Callable[[Outcome], str]) -> dict[str, dict[str, int]]:
@@ -302,11 +287,6 @@ def _record(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any]:
         return [{**o.case._asdict(), "detail": o.detail} for o in outcomes if o.verdict == verdict]
 
     return {
-        "command": f"liverleaf benchmark ingest-fuzz --files {len(outcomes)} --seed {seed}",
-        "commit": provenance.commit(),
-        "versions": provenance.versions() | {name: version(name) for name in LIBRARIES},
-        "hardware": hardware(),
-        "seed": seed,
         "files": len(outcomes),
         "totals": {verdict: sum(o.verdict == verdict for o in outcomes) for verdict in VERDICTS},
         "leaks": [o.case._asdict() for o in outcomes if o.leaked],
@@ -323,17 +303,16 @@ def _record(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any]:
     }
 
 
-def _markdown(record: Mapping[str, Any]) -> str:
+def _page(record: Mapping[str, Any]) -> str:
     """What people read of a record."""
-    totals, silent, machine = record["totals"], record["silent_differences"], record["hardware"]
-    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    totals, silent_ones = record["totals"], record["silent_differences"]
+    everything = totals | {"files": record["files"]}
     lines = [
         "# Damaged files",
         "",
         (
-            f"Written by `{record['command']}` at commit {record['commit']}, on {machine['cores']}"
-            f" cores ({machine['cpu']}); {versions}. SHA-256 over the digests of all damaged"
-            f" studies: `{record['sha256'][:16]}`; largest memory of a process"
+            f"{measured_by(record)} SHA-256 over the digests of all damaged studies:"
+            f" `{record['sha256'][:16]}`; largest memory of a process"
             f" {record['peak_memory_mb']:.0f} MB."
         ),
         "",
@@ -351,45 +330,50 @@ def _markdown(record: Mapping[str, Any]) -> str:
             f" patient's name, number or birthday: {len(record['leaks'])}."
         ),
         "",
-        *_table("source", record["by_source"], totals | {"files": record["files"]}),
-        *_table("damage", record["by_mutation"], totals | {"files": record["files"]}),
+        *_table("source", record["by_source"], everything),
+        "",
+        *_table("damage", record["by_mutation"], everything),
+        "",
         (
-            f"Of the silent ones {silent['values']} have other values in place,"
-            f" {silent['geometry']} another geometry and {silent['phases']} other phases. A flipped"
-            " bit in stored pixels is another valid pixel: formats without a checksum cannot show"
-            " it. A change that is the same in all files of a series, of the pixel spacing for"
-            " instance, leaves a valid series. `ingest-fuzz.json` lists each."
+            f"Of the silent ones {silent_ones['values']} have other values in place,"
+            f" {silent_ones['geometry']} another geometry and {silent_ones['phases']} other phases."
+            " A flipped bit in stored pixels is another valid pixel: formats without a checksum"
+            " cannot show it. A change that is the same in all files of a series, of the pixel"
+            " spacing for instance, leaves a valid series. `ingest-fuzz.json` lists each."
         ),
         "",
     ]
-    if record["crashed"]:
-        lines += ["| crashed | source | damage | spread | what |", "|---:|---|---|---|---|"]
-        lines += [
-            f"| {c['number']} | {c['source']} | {c['mutation']} | {c['spread']} | {c['detail']} |"
-            for c in record["crashed"]
-        ]
-        lines += [
-            "",
-            (
-                f"`write_case({record['seed']}, number, folder)` of"
-                " `liverleaf.benchmarks.fuzzing.fuzzing` writes the files of each again."
-            ),
-            "",
-        ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_crashed(record)])
 
 
 def _table(
     title: str, rows: Mapping[str, Mapping[str, int]], totals: Mapping[str, int]
 ) -> list[str]:
     columns = ("files", *VERDICTS)
-    return [
-        f"| {title} | " + " | ".join(columns) + " |",
-        "|---|" + "---:|" * len(columns),
-        *(
-            f"| {name} | " + " | ".join(str(row[column]) for column in columns) + " |"
-            for name, row in rows.items()
+    return markdown_table(
+        (title, *columns),
+        (
+            (name, *(row[column] for column in columns))
+            for name, row in {**rows, "all": totals}.items()
         ),
-        "| all | " + " | ".join(str(totals[column]) for column in columns) + " |",
+    )
+
+
+def _crashed(record: Mapping[str, Any]) -> list[str]:
+    """The cases that crashed, and how to look at one."""
+    if not record["crashed"]:
+        return []
+    columns = ("number", "source", "mutation", "spread", "detail")
+    return [
+        *markdown_table(
+            ("crashed", "source", "damage", "spread", "what"),
+            ([case[column] for column in columns] for case in record["crashed"]),
+            left=range(1, 5),
+        ),
+        "",
+        (
+            f"`write_case({record['seed']}, number, folder)` of"
+            f" `{__name__}` writes the files of each again."
+        ),
         "",
     ]

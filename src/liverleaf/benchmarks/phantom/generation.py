@@ -1,19 +1,18 @@
-"""The phantom in, a table of what its cases cost: seconds, memory against the number of cases, speed against the number of processes."""
+"""What a phantom case costs: seconds, and memory and speed by the number of cases and processes."""
 
 from __future__ import annotations
 
-import json
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-from liverleaf.system import provenance
-from liverleaf.system.provenance import hardware
+from liverleaf.benchmarks.result import Result, markdown_table, measured_by, origin
+from liverleaf.system.progress import Progress, silent
 
 SHAPE, SPACING_MM = (48, 256, 256), (4.5, 1.4, 1.4)
 SEED = 5
@@ -21,41 +20,22 @@ RUNS = ((2, 1), (8, 1), (8, 2))
 """Numbers of cases and of processes."""
 
 
-def generation(out: Path, *, progress: Callable[[str, int, int], None] | None = None) -> str:
-    """Write four-phase 256 x 256 x 48 MR cohorts as NIfTI, each in a process of its own.
-
-    Args:
-        out: folder that gets `generation.json` and `generation.md`.
-        progress: called with (what, done, total).
-
-    Returns:
-        The table, as Markdown.
-    """
+def run(*, progress: Progress = silent) -> Result:
+    """Write four-phase MR cohorts of 256 x 256 x 48 voxels as NIfTI, each in a process of its own."""
+    record: dict[str, Any] = {**origin("phantom-cost", SEED), "shape": SHAPE}
     rows = []
     for index, (cases, jobs) in enumerate(RUNS):
-        if progress:
-            progress("making cohorts", index, len(RUNS))
+        progress("making cohorts", index, len(RUNS))
         rows.append(_measured(cases, jobs))
-    start_s = _measured(0, 1)["seconds"]
+    record["start_seconds"] = start_s = _measured(0, 1)["seconds"]
     for row in rows:
         row["seconds_per_case"] = (row["seconds"] - start_s) / row["cases"]
-    record = {
-        "command": "liverleaf benchmark phantom-cost",
-        "commit": provenance.commit(),
-        "hardware": hardware(),
-        "seed": SEED,
-        "shape": SHAPE,
-        "start_seconds": start_s,
-        "rows": rows,
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "generation.json").write_text(json.dumps(record, indent=2) + "\n")
-    (out / "generation.md").write_text(table := _markdown(record))
-    return table
+    record["rows"] = rows
+    return Result("generation", record, _page(record))
 
 
 def _measured(cases: int, jobs: int) -> dict[str, Any]:
-    """Seconds and the largest resident memory of any one process, of a run in a process of its own."""
+    """Seconds and the largest memory of any one process, of a run in a process of its own."""
     with TemporaryDirectory() as scratch:
         start = perf_counter()
         done = subprocess.run(
@@ -80,7 +60,7 @@ def _measured(cases: int, jobs: int) -> dict[str, Any]:
 
 
 def make(cases: int, jobs: int, out: str) -> None:
-    """Write a cohort and print the largest resident memory (MB) of this process and of any it started."""
+    """Write a cohort and print the largest resident memory (MB) of any one process of the run."""
     from liverleaf.phantom.generator import Phantom, write_cohort
 
     if cases:
@@ -90,25 +70,30 @@ def make(cases: int, jobs: int, out: str) -> None:
     sys.stdout.write(f"{max(resource.getrusage(kind).ru_maxrss for kind in kinds) / 1024}\n")
 
 
-def _markdown(record: dict[str, Any]) -> str:
+def _page(record: Mapping[str, Any]) -> str:
     few, many, parallel = record["rows"]
-    hardware_ = record["hardware"]
+    rows = (
+        (
+            row["cases"],
+            row["jobs"],
+            f"{row['seconds_per_case']:.2f}",
+            f"{row['peak_memory_mb']:.0f}",
+        )
+        for row in record["rows"]
+    )
     lines = [
         "# What a phantom case costs",
         "",
         (
-            f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']},"
-            f" on {hardware_['cores']} cores ({hardware_['cpu']}): four-phase MR cases of 256 x 256"
-            " x 48, written as NIfTI with their truth. Seconds on a shared machine are no result"
-            " by themselves; the ratios within one run are."
+            f"{measured_by(record)} Four-phase MR cases of 256 x 256 x 48, written as NIfTI with"
+            " their truth. Seconds on a shared machine are no result by themselves; the ratios"
+            " within one run are."
         ),
         "",
-        "| cases | processes | seconds per case | peak memory of a process (MB) |",
-        "|---:|---:|---:|---:|",
-        *(
-            f"| {row['cases']} | {row['jobs']} | {row['seconds_per_case']:.2f} |"
-            f" {row['peak_memory_mb']:.0f} |"
-            for row in record["rows"]
+        *markdown_table(
+            ("cases", "processes", "seconds per case", "peak memory of a process (MB)"),
+            rows,
+            left=0,
         ),
         "",
         (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from liverleaf.evaluate.stats import bootstrap_mean, wilson
-from liverleaf.measure.lesions import extent
+from liverleaf.measure.lesions import bounding_box
 from liverleaf.study import Annotation, Study
 from liverleaf.terminology import LesionType, Organ
 
@@ -121,7 +121,7 @@ def deviation(
     Returns:
         One value per liver voxel, in the array's order; all 0 where the liver is perfectly even.
     """
-    box = extent(liver)
+    box = bounding_box(liver)
     if box is None:
         return np.zeros(0, np.float32)
     inside, sd = liver[box], SMOOTHING_MM / np.asarray(spacing_mm)

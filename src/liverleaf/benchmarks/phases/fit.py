@@ -5,7 +5,7 @@ Shape suffixes: C classes, F measures, M examples, N series.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import permutations
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from liverleaf.ingest.phases.images import FAR, GRID_MM, LEVELS, between, soft_tissue, within
 from liverleaf.phantom.generator import Phantom
 from liverleaf.study import Modality, Phase
+from liverleaf.system.progress import Progress, silent
 
 SHAPE = LEVELS, 90, 90
 SLICES_MM = {Modality.CT: (16.0, 20.0, 26.0, 32.0), Modality.MR: (15.0, 17.0, 19.0, 21.0)}
@@ -60,7 +61,7 @@ FITTED_TO = (
 def fit_phase_pixels(
     groups: tuple[PhantomGroup, ...] = FITTED_TO,
     *,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Fit logistic regressions of a series' phase, and of the phases of two series, on what `phase_pixels` measures.
 
@@ -85,8 +86,7 @@ def fit_phase_pixels(
             for grid in grids
         ]
         for index in range(group.cases):
-            if progress:
-                progress("making phantoms", done, total)
+            progress("making phantoms", done, total)
             study, _ = phantoms[index % len(phantoms)][index]
             images = np.stack([image.volume.array for image in study.phases.values()])
             examples.setdefault(group.modality, []).extend(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from liverleaf.benchmarks.phases.fit import FITTED_TO, fit_phase_pixels
+from liverleaf.benchmarks.phases.fit import SEED as FIT_SEED
+from liverleaf.benchmarks.result import Result, interval, markdown_table, measured_by, origin
 from liverleaf.evaluate.metrics.classification import confusion
 from liverleaf.evaluate.stats import bootstrap
 from liverleaf.ingest.dicom.reader import SURE, survey
@@ -21,8 +23,7 @@ from liverleaf.ingest.phases.identify import PhaseGuess, identify
 from liverleaf.phantom.dicom_series import write_dicom
 from liverleaf.phantom.generator import Phantom
 from liverleaf.study import Modality, Phase, Study
-from liverleaf.system import provenance
-from liverleaf.system.provenance import hardware
+from liverleaf.system.progress import Progress, silent
 
 SHAPE, SPACING_MM = (14, 112, 112), (16.0, 3.2, 3.2)
 PRESETS = (("ct", Modality.CT), ("mr", Modality.MR), ("hard", Modality.CT), ("hard", Modality.MR))
@@ -79,49 +80,28 @@ class Told(NamedTuple):
     confidence: float
 
 
-def phases(
-    out: Path,
-    *,
-    fit: bool = False,
-    cases: int = CASES,
-    seed: int = SEED,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> str:
-    """Measure how well phases are told, or fit the coefficients by which pixels tell them.
+def run(*, cases: int = CASES, seed: int = SEED, progress: Progress = silent) -> Result:
+    """Measure how well phases are told.
 
     Args:
-        out: folder that gets `phases.json`, `phases.md` and `phases.png`, or `images.json`.
-        fit: fit the coefficients and measure nothing; the package keeps its own.
         cases: phantoms of each of `PRESETS`.
         seed: of the first of these; the others have the next ones. A seed of `FITTED_TO` is
             refused.
-        progress: called with (what, done, total).
-
-    Returns:
-        The page, as Markdown, or whether the fit gave what the package has.
+        progress: told which phantom is read.
 
     Raises:
         ValueError: phantoms of this seed were fitted to.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    if fit:
-        fitted = json.dumps(fit_phase_pixels(progress=progress)) + "\n"
-        (out / "images.json").write_text(fitted)
-        same = fitted == (Path(phase_pixels.__file__).parent / "images.json").read_text()
-        return f"images.json: {'the same as' if same else 'other than'} the package's\n"
     seeds = range(seed, seed + len(PRESETS))
     if any(group.seed in seeds for group in FITTED_TO):
         raise ValueError(
             "the coefficients were fitted to phantoms of the seeds"
             f" {[group.seed for group in FITTED_TO]}, got {seed}"
         )
+    source = origin(f"phases --cases {cases} --seed {seed}", seed)
     told = list(_told(cases, seeds, progress))
     record = {
-        "command": f"liverleaf benchmark phases --cases {cases} --seed {seed}",
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "hardware": hardware(),
-        "seed": seed,
+        **source,
         "shape": SHAPE,
         "spacing_mm": SPACING_MM,
         "studies": len(PRESETS) * cases,
@@ -131,23 +111,30 @@ def phases(
             for step, headers in STEPS.items()
         },
     }
-    (out / "phases.json").write_text(json.dumps(record, indent=1) + "\n")
-    (out / "phases.md").write_text(page := _markdown(record))
-    _figure(record).savefig(out / "phases.png")
-    return page
+    return Result("phases", record, _page(record), {"phases.png": _figure(record)})
 
 
-def _told(
-    cases: int, seeds: range, progress: Callable[[str, int, int], None] | None
-) -> Iterator[Told]:
+def run_fit(*, progress: Progress = silent) -> Result:
+    """Fit the coefficients by which pixels tell phases and measure nothing.
+
+    They are written as `images.json`; the package keeps its own.
+    """
+    source = origin("phases --fit", FIT_SEED)
+    fitted = json.dumps(fit_phase_pixels(progress=progress)) + "\n"
+    same = fitted == (Path(phase_pixels.__file__).parent / "images.json").read_text()
+    record = {**source, "same_as_package": same}
+    words = f"images.json: {'the same as' if same else 'other than'} the package's\n"
+    return Result("phases-fit", record, words, {"images.json": fitted})
+
+
+def _told(cases: int, seeds: range, progress: Progress) -> Iterator[Told]:
     for place, (preset, modality) in enumerate(PRESETS):
         phantom = Phantom(
             preset, seeds[place], modality, shape=SHAPE, spacing_mm=SPACING_MM, headers=True
         )
         for index in range(cases):
             number = place * cases + index
-            if progress:
-                progress("reading phantoms", number, len(PRESETS) * cases)
+            progress("reading phantoms", number, len(PRESETS) * cases)
             study, _ = phantom[index]
             for step, headers in STEPS.items():
                 for uid, witness, guess in _guesses(study, headers):
@@ -244,21 +231,64 @@ def _confusion(told: Sequence[Told]) -> NDArray[np.int64]:
     return confusion([one.truth for one in told], [one.answer for one in told], NONE + 1)
 
 
-def _markdown(record: Mapping[str, Any]) -> str:
-    machine, steps = record["hardware"], record["steps"]
+def _page(record: Mapping[str, Any]) -> str:
+    steps = record["steps"]
     groups = list(next(iter(steps.values()))["pixels"]["macro_f1_by_group"])
+    rows = [
+        (step, WITNESSES[witness], found[witness])
+        for step, found in steps.items()
+        for witness in WITNESSES
+    ]
+    lines = [
+        "# How well contrast phases are told",
+        "",
+        measured_by(record),
+        "",
+        *_introduction(record, groups),
+        "",
+        *markdown_table(
+            ("headers", "told by", "macro-F1", "accuracy", "ECE", "sure", "of these wrong"),
+            (
+                (
+                    step,
+                    witness,
+                    interval(each["macro_f1"]),
+                    f"{each['accuracy']:.3f}",
+                    f"{each['calibration_error']:.2f}",
+                    f"{each['sure']} of {each['series']}",
+                    each["sure_and_wrong"],
+                )
+                for step, witness, each in rows
+            ),
+            left=2,
+        ),
+        "",
+        "Macro-F1 by preset:",
+        "",
+        *markdown_table(
+            ("headers", "told by", *groups),
+            (
+                (step, witness, *(interval(each["macro_f1_by_group"][group]) for group in groups))
+                for step, witness, each in rows
+            ),
+            left=2,
+        ),
+        "",
+        (
+            "![Confusion matrices: counts of series, shaded by their share of the true"
+            " phase](phases.png)"
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _introduction(record: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
+    """What was done, and what the columns mean."""
     fitted = ", ".join(
         f"{each['cases']} of {each['preset']} {each['modality']} (seed {each['seed']})"
         for each in record["fitted_to"]
     )
-    lines = [
-        "# How well contrast phases are told",
-        "",
-        (
-            f"Written by `{record['command']}` at commit {record['commit']}, on {machine['cores']}"
-            f" cores ({machine['cpu']}), python {record['versions']['python']}."
-        ),
-        "",
+    return [
         (
             f"{record['studies']} phantom studies, {record['studies'] // len(groups)} each of"
             f" {'; '.join(groups)}, are written as DICOM and read back, in files whose order tells"
@@ -274,41 +304,7 @@ def _markdown(record: Mapping[str, Any]) -> str:
             " series without an answer counts as wrong. ECE is the expected calibration error in"
             f" ten bins. Sure: series told with a confidence of {SURE:g} or more."
         ),
-        "",
-        "| headers | told by | macro-F1 | accuracy | ECE | sure | of these wrong |",
-        "|---|---|---:|---:|---:|---:|---:|",
     ]
-    rows = [
-        (step, witness, found[witness]) for step, found in steps.items() for witness in WITNESSES
-    ]
-    for step, witness, each in rows:
-        lines.append(
-            f"| {step} | {WITNESSES[witness]} | {_with_interval(each['macro_f1'])} |"
-            f" {each['accuracy']:.3f} | {each['calibration_error']:.2f} | {each['sure']} of"
-            f" {each['series']} | {each['sure_and_wrong']} |"
-        )
-    lines += [
-        "",
-        "Macro-F1 by preset:",
-        "",
-        f"| headers | told by | {' | '.join(groups)} |",
-        "|---|---|" + "---:|" * len(groups),
-    ]
-    for step, witness, each in rows:
-        values = " | ".join(_with_interval(each["macro_f1_by_group"][group]) for group in groups)
-        lines.append(f"| {step} | {WITNESSES[witness]} | {values} |")
-    lines += [
-        "",
-        (
-            "![Confusion matrices: counts of series, shaded by their share of the true"
-            " phase](phases.png)"
-        ),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _with_interval(estimate: Mapping[str, float]) -> str:
-    return f"{estimate['mean']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})"
 
 
 def _figure(record: Mapping[str, Any]) -> Figure:

@@ -1,4 +1,7 @@
-"""Two images on one grid in, the displacements that other people's registration finds between them out: SimpleITK, elastix, ANTs."""
+"""Other people's registration as baselines: SimpleITK, elastix and ANTs.
+
+Each gets two images on one grid and returns the displacements that it finds between them.
+"""
 
 # mypy: allow-untyped-calls
 # SimpleITK's wrappers carry no annotations.
@@ -18,8 +21,8 @@ Field = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What a rival is given.
+class ImagePair:
+    """What a baseline is given.
 
     Attributes:
         grid: the reference phase.
@@ -72,26 +75,29 @@ class Scene:
         return whole
 
 
-def demons(scene: Scene) -> Field:
+def demons(pair: ImagePair) -> Field:
     """SimpleITK's symmetric forces demons, intensities matched by histogram."""
-    fixed = sitk.Cast(scene.grid, sitk.sitkFloat32)
+    fixed = sitk.Cast(pair.grid, sitk.sitkFloat32)
     search = sitk.SymmetricForcesDemonsRegistrationFilter()
     search.SetNumberOfIterations(60)
     search.SetStandardDeviations(2.0)
     search.SmoothDisplacementFieldOn()
     field = search.Execute(
-        fixed, sitk.HistogramMatching(scene.image(scene.after_rigid), fixed, 128, 10)
+        fixed, sitk.HistogramMatching(pair.image(pair.after_rigid), fixed, 128, 10)
     )
-    return scene.with_rigid(sitk.GetArrayFromImage(field))
+    return pair.with_rigid(sitk.GetArrayFromImage(field))
 
 
-def elastix_default(scene: Scene) -> Field:
+def elastix_default(pair: ImagePair) -> Field:
     """The rigid, then the B-spline parameter map that elastix comes with."""
-    return _elastix(scene, scene.moving, ("rigid", "bspline"), {})
+    return _elastix(pair, pair.moving, ("rigid", "bspline"), {})
 
 
-def elastix_tuned(scene: Scene) -> Field:
-    """A B-spline of 50 mm by mutual information from more samples, in two resolutions that so coarse an image allows."""
+def elastix_tuned(pair: ImagePair) -> Field:
+    """A B-spline of 50 mm by mutual information from more samples, in two resolutions.
+
+    So coarse an image allows no more of them.
+    """
     changes = {
         "NumberOfResolutions": ["2"],
         "ImagePyramidSchedule": ["2", "2", "2", "1", "1", "1"],
@@ -100,11 +106,11 @@ def elastix_tuned(scene: Scene) -> Field:
         "NumberOfSpatialSamples": ["4096"],
         "MaximumNumberOfIterations": ["150"],
     }
-    return scene.with_rigid(_elastix(scene, scene.after_rigid, ("bspline",), changes))
+    return pair.with_rigid(_elastix(pair, pair.after_rigid, ("bspline",), changes))
 
 
 def _elastix(
-    scene: Scene,
+    pair: ImagePair,
     moving: NDArray[np.float32],
     maps: tuple[str, ...],
     changes: Mapping[str, list[str]],
@@ -113,9 +119,9 @@ def _elastix(
 
     def image(array: NDArray[np.float32]) -> Any:
         made = itk.image_from_array(np.ascontiguousarray(array, np.float32))
-        made.SetOrigin(scene.grid.GetOrigin())
-        made.SetSpacing(scene.grid.GetSpacing())
-        made.SetDirection(scene.direction)
+        made.SetOrigin(pair.grid.GetOrigin())
+        made.SetSpacing(pair.grid.GetSpacing())
+        made.SetDirection(pair.direction)
         return made
 
     parameters = itk.ParameterObject.New()
@@ -126,7 +132,7 @@ def _elastix(
         chosen["RandomSeed"] = ["1"]
         parameters.AddParameterMap(chosen)
     _, found = itk.elastix_registration_method(
-        image(sitk.GetArrayFromImage(scene.grid)),
+        image(sitk.GetArrayFromImage(pair.grid)),
         image(moving),
         parameter_object=parameters,
         log_to_console=False,
@@ -135,13 +141,13 @@ def _elastix(
     return field
 
 
-def ants_default(scene: Scene) -> Field:
+def ants_default(pair: ImagePair) -> Field:
     """ANTs' SyN as it comes: rigid, affine, then symmetric normalisation by mutual information."""
-    return _ants(scene, scene.moving, {"type_of_transform": "SyN"})
+    return _ants(pair, pair.moving, {"type_of_transform": "SyN"})
 
 
-def ants_tuned(scene: Scene) -> Field:
-    """SyN alone, by local cross-correlation, which bears a change of contrast, with a smoother field."""
+def ants_tuned(pair: ImagePair) -> Field:
+    """SyN alone, by local cross-correlation, which bears a change of contrast, and smoother."""
     options = {
         "type_of_transform": "SyNOnly",
         "syn_metric": "CC",
@@ -149,25 +155,25 @@ def ants_tuned(scene: Scene) -> Field:
         "reg_iterations": (40, 20),
         "flow_sigma": 4,
     }
-    return scene.with_rigid(_ants(scene, scene.after_rigid, options))
+    return pair.with_rigid(_ants(pair, pair.after_rigid, options))
 
 
-def _ants(scene: Scene, moving: NDArray[np.float32], options: Mapping[str, Any]) -> Field:
+def _ants(pair: ImagePair, moving: NDArray[np.float32], options: Mapping[str, Any]) -> Field:
     import ants  # type: ignore[import-not-found, unused-ignore]  # an optional extra
 
     def image(array: NDArray[np.float32]) -> Any:
         x_first = np.ascontiguousarray(array.T, np.float32)
         return ants.from_numpy(
             x_first,
-            origin=scene.grid.GetOrigin(),
-            spacing=scene.grid.GetSpacing(),
-            direction=scene.direction,
+            origin=pair.grid.GetOrigin(),
+            spacing=pair.grid.GetSpacing(),
+            direction=pair.direction,
         )
 
     found = ants.registration(
-        image(sitk.GetArrayFromImage(scene.grid)), image(moving), random_seed=1, **options
+        image(sitk.GetArrayFromImage(pair.grid)), image(moving), random_seed=1, **options
     )
-    points = scene.points_mm
+    points = pair.points_mm
     table = pd.DataFrame(points.reshape(-1, 3), columns=list("xyz"))
     moved = ants.apply_transforms_to_points(3, table, found["fwdtransforms"])[
         ["x", "y", "z"]
@@ -176,11 +182,11 @@ def _ants(scene: Scene, moving: NDArray[np.float32], options: Mapping[str, Any])
     return field
 
 
-RIVALS: Mapping[str, tuple[str, Callable[[Scene], Field]]] = {
+BASELINES: Mapping[str, tuple[str, Callable[[ImagePair], Field]]] = {
     "SimpleITK demons": ("SimpleITK", demons),
     "elastix default": ("itk", elastix_default),
     "elastix tuned": ("itk", elastix_tuned),
     "ANTs SyN default": ("ants", ants_default),
     "ANTs SyN tuned": ("ants", ants_tuned),
 }
-"""The package that each needs, and what it does."""
+"""The package that each needs, and its function."""

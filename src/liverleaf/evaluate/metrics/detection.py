@@ -69,8 +69,7 @@ def detect(
         truth_ZYX: the same of the truth.
         spacing_mm: voxel size along Z, Y, X.
         minimum_iou: overlap that a match must exceed, in [0, 1).
-        minimum_volume_mm3: the smallest true lesion scored; 113 mm3 is a ball of 6 mm, as in LIDIA
-            (Huang et al., MICCAI 2025).
+        minimum_volume_mm3: the smallest true lesion scored.
 
     Raises:
         ValueError: the label maps differ in shape.

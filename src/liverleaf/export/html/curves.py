@@ -1,4 +1,4 @@
-"""A lesion's enhancement and the liver's in; a picture of both curves, as PNG, out."""
+"""Picture of a lesion's enhancement curve beside the liver's, as PNG."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from liverleaf.study import Phase
@@ -50,57 +51,25 @@ def curve_figure(
     axes = figure.subplots(gridspec_kw=MARGINS)
     seconds = time_axis(phases, times_s)
     x = seconds or {phase: float(index) for index, phase in enumerate(phases)}
+    lesion_marker = {"marker": "o", "markersize": 7, "markerfacecolor": colour}
+    network_marker = {"marker": "s", "markersize": 5, "markerfacecolor": "white"}
     curves: tuple[tuple[Mapping[Phase, float], str, dict[str, Any]], ...] = (
-        (
-            measured,
-            "lesion, measured",
-            {
-                "color": INK,
-                "marker": "o",
-                "markersize": 7,
-                "linewidth": 2.0,
-                "markerfacecolor": colour,
-            },
-        ),
-        (
-            regressed,
-            "lesion, network",
-            {
-                "color": INK,
-                "marker": "s",
-                "markersize": 5,
-                "linestyle": "--",
-                "markerfacecolor": "white",
-            },
-        ),
+        (measured, "lesion, measured", {"color": INK, "linewidth": 2.0, **lesion_marker}),
+        (regressed, "lesion, network", {"color": INK, "linestyle": "--", **network_marker}),
         (liver, "liver, measured", {"color": LIVER_INK, "marker": "D", "markersize": 5}),
     )
     for curve, name, style in curves:
         there = [phase for phase in phases if phase in curve]
         if there:
-            axes.plot(
-                [x[phase] for phase in there],
-                [curve[phase] for phase in there],
-                label=name,
-                **style,
-            )
+            x_values, y_values = [x[phase] for phase in there], [curve[phase] for phase in there]
+            axes.plot(x_values, y_values, label=name, **style)
     axes.set_xlabel("seconds after injection" if seconds else "phase (equally spaced)")
     axes.set_ylabel(f"mean intensity ({unit})")
     if seconds:
-        for phase in phases:
-            axes.text(
-                x[phase],
-                1.02,
-                _SHORT[phase],
-                transform=axes.get_xaxis_transform(),
-                ha="center",
-                fontsize=7.5,
-                color="#555555",
-            )
+        _name_phases(axes, x)
     else:
-        axes.set_xticks(
-            [x[phase] for phase in phases], [_tick(phase, times_s.get(phase)) for phase in phases]
-        )
+        ticks = [_tick(phase, times_s.get(phase)) for phase in phases]
+        axes.set_xticks([x[phase] for phase in phases], ticks)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
@@ -112,6 +81,20 @@ def curve_figure(
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", pil_kwargs={"compress_level": 3})
     return buffer.getvalue()
+
+
+def _name_phases(axes: Axes, x: Mapping[Phase, float]) -> None:
+    """Write each phase above its time."""
+    for phase, position in x.items():
+        axes.text(
+            position,
+            1.02,
+            _SHORT[phase],
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            fontsize=7.5,
+            color="#555555",
+        )
 
 
 def time_axis(

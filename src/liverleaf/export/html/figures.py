@@ -1,4 +1,4 @@
-"""A study and the masks found in it go in; image tiles with outlines come out.
+"""Planes of a study as image tiles, with the outlines of its masks.
 
 Display convention: axial planes with the patient's right on the viewer's left and the front at the
 top, coronal planes with the head at the top. A grid that is not axial is turned by permuting and
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from skimage.measure import find_contours
 
-from liverleaf.measure.lesions import extent
+from liverleaf.measure.lesions import bounding_box
 from liverleaf.segmentation import Segmentation
 from liverleaf.study import Modality, Phase, Study, same_grid
 from liverleaf.terminology import LESION_COLOURS, LIVER_COLOUR
@@ -32,8 +32,6 @@ MR_WINDOW_PERCENTILES = (1.0, 99.5)
 
 LESION_FIELD_MM = (110.0, 220.0)
 """Smallest and largest side of the field shown around a lesion."""
-
-MONTAGE_CAPTION = 30
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,12 @@ class Field:
 
 @dataclass(frozen=True)
 class Outline:
-    """A closed line on a tile: points (x, y) in tile pixels; `number` is the lesion's label, 0 for the liver."""
+    """A closed line on a tile.
+
+    Attributes:
+        points: (x, y) in tile pixels.
+        number: the lesion's label, 0 for the liver.
+    """
 
     points: NDArray[np.floating]
     number: int
@@ -189,7 +192,10 @@ def lesion_view(shown: Display, label: int) -> View:
 
 
 def axial_view(shown: Display) -> View:
-    """The whole axial plane with the most lesion in it (the most liver where there is no lesion), in every phase."""
+    """The whole axial plane with the most lesion in it, in every phase.
+
+    Without lesions, the one with the most liver; without a liver, the middle one.
+    """
     mask = shown.lesions > 0 if shown.lesions.any() else shown.liver
     z = int(mask.sum(axis=(1, 2)).argmax()) if mask.any() else len(mask) // 2
     _, rows, columns = shown.liver.shape
@@ -199,7 +205,7 @@ def axial_view(shown: Display) -> View:
 
 
 def coronal_view(shown: Display, phase: Phase) -> View:
-    """The whole coronal plane with the most lesion in it (the most liver where there is no lesion), in one phase."""
+    """The whole coronal plane with the most lesion in it, in one phase; else as `axial_view`."""
     mask = shown.lesions > 0 if shown.lesions.any() else shown.liver
     slices, rows, columns = mask.shape
     y = int(mask.sum(axis=(0, 2)).argmax()) if mask.any() else rows // 2
@@ -219,27 +225,13 @@ def coronal_view(shown: Display, phase: Phase) -> View:
     )
 
 
-def montage(view: View) -> Image.Image:
-    """The tiles of a view side by side with outlines, numbers, orientation and scale drawn in: the picture as a file of its own."""
-    width, height = view.size
-    sheet = Image.new("RGB", ((width + 4) * len(view.tiles) - 4, height + MONTAGE_CAPTION), "white")
-    font = ImageFont.load_default(18)
-    for index, (phase, tile) in enumerate(view.tiles.items()):
-        picture = tile.convert("RGB")
-        _annotate(picture, view, font)
-        left = index * (width + 4)
-        sheet.paste(picture, (left, 0))
-        ImageDraw.Draw(sheet).text((left + 4, height + 4), phase.title, fill="black", font=font)
-    return sheet
-
-
 def _window(
     modality: Modality, images: Mapping[Phase, NDArray[np.float32]], liver: NDArray[np.bool_]
 ) -> Window:
-    """One window for all phases: fixed for CT, robust percentiles of the box around the liver for MR."""
+    """One window for all phases: fixed for CT, percentiles in the box around the liver for MR."""
     if modality is Modality.CT:
         return Window(*CT_WINDOW_HU)
-    box = extent(liver) or (slice(None),) * 3
+    box = bounding_box(liver) or (slice(None),) * 3
     pooled = np.concatenate([image[box][:, ::2, ::2].ravel() for image in images.values()])
     low, high = np.nanpercentile(pooled, MR_WINDOW_PERCENTILES)
     return Window(float(low), float(max(high, low + 1e-6)))
@@ -278,7 +270,17 @@ def _view(
     edges: tuple[str, str, str, str],
     position: str,
 ) -> View:
-    """Cut one field from a plane (an index into the arrays of `shown`) whose pixels measure `pixel_mm` (row, column); outside is black."""
+    """Cut one field from a plane; what lies outside the images is black.
+
+    Args:
+        shown: the study.
+        plane: index of the plane into the arrays of `shown`.
+        phases: the phases to cut it from.
+        pixel_mm: size of the plane's pixels (row, column).
+        field: what is cut.
+        edges: as in `View`.
+        position: as in `View`.
+    """
     pixels_per_mm = TILE_WIDTH / field.width_mm
     size = (TILE_WIDTH, max(1, round(field.height_mm * pixels_per_mm)))
     pixel_xy_mm, corner_mm = np.array(pixel_mm[::-1]), np.array([field.left_mm, field.top_mm])
@@ -293,15 +295,16 @@ def _view(
         for phase in phases
     }
 
-    def contours(mask: NDArray[np.bool_]) -> list[NDArray[np.floating]]:
-        return [
-            ((line - 0.5) * pixel_xy_mm - corner_mm) * pixels_per_mm for line in _contours(mask)
+    def on_tile(mask_YX: NDArray[np.bool_], number: int) -> list[Outline]:
+        lines = [
+            ((line - 0.5) * pixel_xy_mm - corner_mm) * pixels_per_mm for line in _contours(mask_YX)
         ]
+        return [Outline(points, number) for points in lines]
 
-    outlines = [Outline(points, 0) for points in contours(shown.liver[plane])]
     lesions = shown.lesions[plane]
+    outlines = on_tile(shown.liver[plane], 0)
     for label in np.unique(lesions[lesions > 0]).tolist():
-        outlines += [Outline(points, label) for points in contours(lesions == label)]
+        outlines += on_tile(lesions == label, label)
     return View(
         tiles, tuple(outlines), _label_places(outlines, size), edges, pixels_per_mm, position
     )
@@ -313,7 +316,7 @@ def _grey(plane: NDArray[np.floating], window: Window) -> Image.Image:
 
 
 def _contours(mask: NDArray[np.bool_]) -> list[NDArray[np.floating]]:
-    """Closed lines (x, y) around a mask in the pixels of the mask padded by one: its first pixel covers [0.5, 1.5)."""
+    """Closed lines (x, y) around a mask, whose first pixel covers [0.5, 1.5)."""
     lines: list[NDArray[np.floating]] = find_contours(np.pad(mask, 1).astype(np.float32), 0.5)
     return [line[:, ::-1] for line in lines]
 
@@ -321,7 +324,7 @@ def _contours(mask: NDArray[np.bool_]) -> list[NDArray[np.floating]]:
 def _label_places(
     outlines: Sequence[Outline], size: tuple[int, int]
 ) -> dict[int, tuple[float, float]]:
-    """Where to write each lesion's number: at the upper right of its outline, for the lesions that are in the tile."""
+    """Where each lesion's number goes: the upper right of its outline, as far as it is seen."""
     places: dict[int, tuple[float, float]] = {}
     for number in sorted({outline.number for outline in outlines} - {0}):
         points = np.concatenate(
@@ -335,60 +338,3 @@ def _label_places(
                 float(np.clip(y, 20, size[1] - 6)),
             )
     return places
-
-
-def _annotate(
-    picture: Image.Image, view: View, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> None:
-    """Draw outlines, numbers, orientation letters and the scale bar into a tile."""
-    draw = ImageDraw.Draw(picture)
-    width, height = picture.size
-    for outline in view.outlines:
-        draw.line(
-            [(float(x), float(y)) for x, y in outline.points],
-            fill=outline.colour,
-            width=2 if outline.number else 1,
-            joint="curve",
-        )
-    for label, (x, y) in view.labels.items():
-        draw.text(
-            (x, y),
-            str(label),
-            fill=lesion_colour(label),
-            font=font,
-            anchor="ls",
-            stroke_width=2,
-            stroke_fill="black",
-        )
-    places = (
-        (8, height / 2, "lm"),
-        (width - 8, height / 2, "rm"),
-        (width / 2, 8, "mt"),
-        (width / 2, height - 8, "mb"),
-    )
-    for letter, (x, y, anchor) in zip(view.edges, places, strict=True):
-        draw.text(
-            (x, y),
-            letter,
-            fill="#e8eef0",
-            font=font,
-            anchor=anchor,
-            stroke_width=2,
-            stroke_fill="black",
-        )
-    length = view.scale_bar_mm * view.pixels_per_mm
-    for colour, line_width in (("black", 5), ("#e8eef0", 3)):
-        draw.line(
-            [(width - 12 - length, height - 12), (width - 12, height - 12)],
-            fill=colour,
-            width=line_width,
-        )
-    draw.text(
-        (width - 12, height - 20),
-        f"{view.scale_bar_mm} mm",
-        fill="#e8eef0",
-        font=font,
-        anchor="rs",
-        stroke_width=2,
-        stroke_fill="black",
-    )

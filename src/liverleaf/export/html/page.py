@@ -1,9 +1,10 @@
-"""A study, what was predicted and what was measured in; one HTML page that opens offline, and its pictures as files, out."""
+"""The HTML page of one study's findings, which opens offline, and its pictures as files."""
 
 from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ import jinja2
 from PIL import Image
 
 from liverleaf.export.html import curves, figures
+from liverleaf.export.html.montage import montage
 from liverleaf.findings import (
     CurveRecord,
     FeatureRecord,
@@ -23,9 +25,9 @@ from liverleaf.findings import (
     WashIn,
     WashOut,
 )
-from liverleaf.segmentation import Segmentation
+from liverleaf.segmentation import MANUAL_SOURCE, Segmentation
 from liverleaf.study import Phase, Study
-from liverleaf.terminology import LesionType
+from liverleaf.terminology import SMALLEST_SCORED_MM3, LesionType
 
 FULL_CARDS = 12
 """The most lesions shown in pictures, largest first; the others are in the table only."""
@@ -35,8 +37,12 @@ ROUTINE_PHASES = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
 allowed it."""
 
 
+TITLES = {"abdomen": "Liver study", "chest": "Chest study", None: "Study"}
+"""What the page is called, by what was scanned."""
+
+
 @dataclass(frozen=True)
-class PhaseRow:
+class ShownPhase:
     """A phase that the page has a place for; `record` is None where it was not acquired."""
 
     phase: Phase
@@ -59,13 +65,13 @@ class Card:
 
     @property
     def types(self) -> dict[str, float]:
-        """Probability per type, the most probable first."""
-        return _descending(self.lesion.type_probabilities or {})
+        """Probability per type as people read it, the most probable first; empty where untyped."""
+        return _titled(self.lesion.type_probabilities or {})
 
     @property
-    def type_set(self) -> str:
-        """The 90 % set in words."""
-        return ", ".join(map(_type_title, self.lesion.type_set or ())) or "none"
+    def type_set(self) -> list[str]:
+        """The types of the 90 % set, as people read them."""
+        return [LesionType.parse(name).title for name in self.lesion.type_set or ()]
 
     @property
     def wash_in(self) -> str:
@@ -78,13 +84,12 @@ class Card:
 
     @property
     def wash_out(self) -> str:
-        """Share of the uptake that was lost."""
+        """Share of the uptake that was lost by the later phase."""
         wash_out = self.lesion.wash_out
-        return (
-            "not measurable"
-            if wash_out is None or wash_out.share_lost is None
-            else f"{_percent(wash_out.share_lost)} lost"
-        )
+        if wash_out is None or wash_out.share_lost is None:
+            return "not measurable"
+        share = _percent(wash_out.share_lost)
+        return f"{share} lost" if wash_out.share_lost >= 0 else f"{share} (still rising)"
 
     @property
     def measurements(self) -> dict[str, str]:
@@ -97,10 +102,10 @@ class Card:
                 f"{_number(lesion.long_axis_mm, 1)} × {_number(lesion.short_axis_mm, 1)} mm"
             ),
             "Centre (L, P, H)": f"{_number(x)}, {_number(y)}, {_number(z)} mm",
-            "Detection score": "" if lesion.score is None else _percent(lesion.score),
-            "Wash-in": self.wash_in,
-            "Wash-out": self.wash_out,
         }
+        if lesion.score is not None:
+            listed["Detection score"] = _percent(lesion.score)
+        listed |= {"Wash-in": self.wash_in, "Wash-out": self.wash_out}
         if lesion.capsule_distance_mm is not None:
             listed["Distance to capsule"] = f"{_number(lesion.capsule_distance_mm, 1)} mm"
         return listed | _against_liver(lesion.wash_in, lesion.wash_out)
@@ -132,7 +137,7 @@ def write_report(
     Args:
         path: the page to write, for instance `out/report.html`.
         study: all phases on the reference phase's grid.
-        segmentation: on the same grid; its masks are drawn.
+        segmentation: on the same grid; its outlines are drawn. None where there are none.
         findings: what was measured of them; everything that the page says.
         analysed_at: when, now by default.
 
@@ -190,19 +195,26 @@ def _context(
         *([Phase.HEPATOBILIARY] if findings.study.agent == "gadoxetate" else []),
     }
     return {
+        "title": TITLES[findings.study.body_part],
         "findings": findings,
+        "outlined": _outlined(findings),
+        "automatic": bool(findings.segmentation and findings.segmentation.method == "automatic"),
+        "typed": any(card.types for card in cards),
+        "regressed": any(lesion.predicted_curve for lesion in findings.lesions),
+        "featured": any(lesion.features for lesion in findings.lesions),
+        "most": "lesion" if cards else "liver" if _liver_ml(findings) else "",
+        "smallest_mm3": SMALLEST_SCORED_MM3,
+        "smallest_mm": (6 * SMALLEST_SCORED_MM3 / math.pi) ** (1 / 3),
         "cards": cards,
         "uncarded": sum(card.view is None for card in cards),
         "axial": axial,
         "coronal": coronal,
-        "rows": [PhaseRow(phase, records.get(phase)) for phase in sorted(expected)],
+        "rows": [ShownPhase(phase, records.get(phase)) for phase in sorted(expected)],
         "found": list(records),
         "reference": study.reference,
         "doubts": list(dict.fromkeys((*findings.study.warnings, *findings.warnings))),
         "summary": _summary(findings),
-        "patient_types": _descending(
-            findings.patient.type_probabilities if findings.patient else {}
-        ),
+        "patient_types": _titled(findings.patient.type_probabilities if findings.patient else {}),
         "window": _window_text(window, study.modality.unit),
         "ct": findings.study.modality == "CT",
         "analysed_at": analysed_at.strftime("%Y-%m-%d %H:%M %Z").strip(),
@@ -217,18 +229,21 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
     )
     environment.filters |= {
+        "descending": _descending,
         "evidence": _evidence,
         "feature_title": (
             lambda name: (
                 name.replace("_non_", ", non-").replace("_", " ").replace("wash out", "wash-out")
             )
         ),
+        "figures": lambda value: f"{value:.4g}".replace("-", "\u2212"),
+        "in_words": lambda named: {_words(name): value for name, value in named.items()},
         "jpeg_uri": lambda image: _uri("image/jpeg", _encoded(image, "JPEG", quality=88)),
         "lesion_colour": figures.lesion_colour,
         "number": _number,
         "percent": _percent,
         "png_uri": lambda png: _uri("image/png", png),
-        "type_title": _type_title,
+        "words": _words,
     }
     return environment.get_template("page.html")
 
@@ -241,16 +256,31 @@ def _write_figures(
         f"lesion-{card.lesion.id}": card.view for card in cards if card.view
     }
     for name, view in views.items():
-        figures.montage(view).save(folder / f"{name}.png", compress_level=1)
+        montage(view).save(folder / f"{name}.png", compress_level=1)
     for card in cards:
         if card.curve_png:
             (folder / f"curve-{card.lesion.id}.png").write_bytes(card.curve_png)
 
 
+def _outlined(findings: Findings) -> str:
+    """Who drew the outlines; "" where nobody did, or the model that is named already."""
+    if findings.segmentation is None or findings.segmentation.source == findings.model:
+        return ""
+    by_hand = findings.segmentation.source == MANUAL_SOURCE
+    return "drawn by hand" if by_hand else findings.segmentation.source
+
+
+def _liver_ml(findings: Findings) -> float:
+    return 0.0 if findings.liver is None else findings.liver.volume_ml
+
+
 def _summary(findings: Findings) -> str:
+    if findings.segmentation is None:
+        return "Nothing was outlined in this study"
     count = len(findings.lesions)
+    found = "found" if findings.segmentation.method == "automatic" else "marked"
     lesions = (
-        "No lesions were found" if not count else "1 lesion" if count == 1 else f"{count} lesions"
+        "1 lesion" if count == 1 else f"{count} lesions" if count else f"No lesions were {found}"
     )
     if findings.liver is not None:
         size = f"in a liver of {_number(findings.liver.volume_ml)} ml"
@@ -290,8 +320,14 @@ def _descending(probabilities: Mapping[Any, float]) -> dict[str, float]:
     return dict(sorted(probabilities.items(), key=lambda item: -item[1]))
 
 
-def _type_title(name: str) -> str:
-    return LesionType.parse(name).title
+def _titled(types: Mapping[Any, float]) -> dict[str, float]:
+    """Values per lesion type, the largest first, under the names that people read."""
+    return {LesionType.parse(name).title: value for name, value in _descending(types).items()}
+
+
+def _words(name: str) -> str:
+    """A name with underscores as people write it: "fat_fraction" is "Fat fraction"."""
+    return name.replace("_", " ").capitalize()
 
 
 def _number(value: float, decimals: int = 0) -> str:
@@ -309,7 +345,7 @@ def _percent(share: float, decimals: int = 0) -> str:
 
 
 def _signed(value: float, unit: str) -> str:
-    """A difference with its sign: HU as it is, a fraction as percent of what it is a fraction of."""
+    """A difference with its sign: HU as they are, a fraction as percent of its whole."""
     scaled, shown_unit = (
         (value, unit) if unit == "HU" else (100 * value, unit.replace("fraction", "%"))
     )

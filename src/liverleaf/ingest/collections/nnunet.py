@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
@@ -46,14 +46,16 @@ class Dataset(BaseModel):
         labels: values by name, or names by value in datasets of version 1; several values make a
             region.
         file_ending: of images and labels.
-        liverleaf: where liverleaf wrote it.
+        liverleaf: where liverleaf wrote it; datasets of version 0.1 call it hepatica.
     """
 
     channel_names: dict[str, str] = {}
     modality: dict[str, str] = {}
     labels: dict[str, int | list[int] | str]
     file_ending: str = ".nii.gz"
-    liverleaf: LiverleafRecord | None = None
+    liverleaf: LiverleafRecord | None = Field(
+        None, validation_alias=AliasChoices("liverleaf", "hepatica")
+    )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from liverleaf.ingest.deidentify.profile import (
 )
 from liverleaf.ingest.dicom.frames import text, words
 from liverleaf.ingest.phases.identify import plain_words
-from liverleaf.study import InputError, PhaseImage, Study
+from liverleaf.study import InputError, PhaseImage, SourceIds, Study
 
 KEY_BYTES = 32
 MAX_SHIFT_DAYS = 3650
@@ -210,6 +210,7 @@ def _image_without_identity(image: PhaseImage, pseudonyms: Pseudonyms) -> PhaseI
         image,
         volume=volume,
         headers=(),
+        source=SourceIds(),
         description=description,
         evidence=tuple(map(_quoted_words, image.evidence)),
     )

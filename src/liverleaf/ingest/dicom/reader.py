@@ -41,7 +41,7 @@ from liverleaf.ingest.phases.images import (
 )
 from liverleaf.ingest.phases.override import PhaseRow, decided, of_study
 from liverleaf.ingest.phases.sequences import unless_shared
-from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
+from liverleaf.study import InputError, Modality, Phase, PhaseImage, SourceIds, Study
 
 SURE = 0.8
 SUREST = 0.95
@@ -450,6 +450,7 @@ def _phase_image(
                 guess.evidence,
                 _description(header),
                 headers,
+                source=_source_ids(headers),
             ),
             notes,
         )
@@ -460,6 +461,15 @@ def _preferred(stack: Stack, phase: Phase) -> str:
     return (
         f"{stack.name} ({counted(len(stack.frames), 'slice')}) was preferred for the {phase.title}"
         " phase"
+    )
+
+
+def _source_ids(headers: Sequence[Dataset]) -> SourceIds:
+    images = [text(header, "SOPInstanceUID") for header in headers]
+    return SourceIds(
+        study_instance_uid=text(headers[0], "StudyInstanceUID") or None,
+        series_instance_uid=text(headers[0], "SeriesInstanceUID") or None,
+        sop_instance_uids=tuple(uid for uid in images if uid),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from liverleaf.benchmarks.training.training import Effort, training
 
 from liverleaf.benchmarks.training import training as training_module
 from liverleaf.benchmarks.training.paper_transcription import (
@@ -15,7 +16,6 @@ from liverleaf.benchmarks.training.paper_transcription import (
     copy_weights,
     high_pass,
 )
-from liverleaf.benchmarks.training.training import Effort, training
 from liverleaf.cohort.index import Cohort
 from liverleaf.models.mti_net.discriminator import TaskDrivenDiscriminator
 from liverleaf.models.mti_net.fusion import HighPass

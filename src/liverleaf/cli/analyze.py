@@ -1,0 +1,281 @@
+"""The commands about one study: `liverleaf analyze`, `measure` and `inspect`."""
+
+# Without `from __future__ import annotations`, as in app.py.
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from liverleaf.cli.console import (
+    AsJson,
+    Device,
+    add_row,
+    new_table,
+    print_json,
+    print_table,
+    print_warnings,
+    progress_bars,
+)
+
+if TYPE_CHECKING:
+    from liverleaf.findings import Findings, LesionRecord
+    from liverleaf.ingest.dicom.series import SeriesReport
+
+logger = logging.getLogger(__name__)
+
+analyze_commands = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUT", help="DICOM folder or zip, NIfTI folder or file, or case folder."
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of a shipped model (see `liverleaf models`) or folder of a trained one."
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Folder to write; it appears whole or not at all.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace a folder that an earlier analysis wrote.")]
+Phases = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE.csv",
+        help=(
+            "Table that says what series are, with the columns series (SeriesInstanceUID, series"
+            " number, 14:2 for time point or part 2 of series 14, or NIfTI file name) and phase"
+            " (pre, arterial, portal, delayed, hepatobiliary or none); see `liverleaf inspect"
+            " --phases-out`."
+        ),
+    ),
+]
+
+
+@analyze_commands.command()
+def analyze(
+    source: Source,
+    out: Out,
+    model: Model = None,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+    phases: Phases = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find, type and measure the lesions of one study.
+
+    The DICOM SEG carries the patient's name and number as its source does, to lie beside it in an
+    archive; nothing else does.
+
+    Example: liverleaf analyze study.zip --out findings
+    """
+    from liverleaf.analysis import analyze as run
+
+    with progress_bars() as progress:
+        findings = run(
+            source,
+            out,
+            model=model,
+            device=device,
+            overwrite=overwrite,
+            phases=phases,
+            progress=progress,
+        )
+    _report(findings, out, as_json=as_json)
+
+
+@analyze_commands.command()
+def measure(
+    source: Source,
+    out: Out,
+    lesions: Annotated[
+        Path,
+        typer.Option(
+            metavar="MASK",
+            help=(
+                "NIfTI label map on the grid of the reference phase (the portal venous one where"
+                " there is one): 0 outside, a whole number for each lesion."
+            ),
+        ),
+    ],
+    liver: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK",
+            help="NIfTI mask of the liver; without it lesions are not compared with the liver.",
+        ),
+    ] = None,
+    drawn_by: Annotated[
+        str, typer.Option(help='"manual" for a person, else the name of the program.')
+    ] = "manual",
+    overwrite: Overwrite = False,
+    phases: Phases = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure lesions that a person or another program outlined; no model is used.
+
+    Example: liverleaf measure study/ --lesions lesions.nii.gz --liver liver.nii.gz --out findings
+    """
+    from liverleaf.analysis import measure_masks as run
+
+    with progress_bars() as progress:
+        findings = run(
+            source,
+            out,
+            lesions=lesions,
+            liver=liver,
+            drawn_by=drawn_by,
+            overwrite=overwrite,
+            phases=phases,
+            progress=progress,
+        )
+    _report(findings, out, as_json=as_json)
+
+
+@analyze_commands.command()
+def inspect(
+    source: Source,
+    phases: Phases = None,
+    phases_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Also write the phases as a new table for --phases, to be corrected.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the phase of every series of a study, with confidence and evidence.
+
+    Series and files that were left out are shown too.
+
+    Example: liverleaf inspect study/
+    """
+    from dataclasses import asdict
+
+    from liverleaf.ingest.reader import inspect as run
+    from liverleaf.ingest.reader import read_phase_table, write_phase_table
+
+    with progress_bars() as progress:
+        progress("reading", 0, 0)
+        inspected = run(source, table=read_phase_table(phases) if phases else ())
+    if phases_out is not None:
+        write_phase_table(inspected.series, phases_out)
+    if as_json:
+        print_json(
+            [
+                asdict(series) | {"phase": series.phase.key if series.phase is not None else None}
+                for series in inspected.series
+            ]
+        )
+    else:
+        _print_series(inspected.series)
+    print_warnings(inspected.warnings, err=as_json)
+
+
+def _report(findings: "Findings", out: Path, *, as_json: bool) -> None:
+    logger.info(
+        "%s study, %d phases, model %s: %d lesions, %d warnings",
+        findings.study.modality,
+        len(findings.study.phases),
+        findings.model,
+        len(findings.lesions),
+        len(findings.study.warnings) + len(findings.warnings),
+    )
+    if as_json:
+        typer.echo(findings.to_json(), nl=False)
+    else:
+        _print_findings(findings, out)
+
+
+def _print_series(reports: "tuple[SeriesReport, ...]") -> None:
+    table = new_table(
+        "series",
+        "description",
+        "phase",
+        "confidence",
+        "slices",
+        "spacing (mm)",
+        "evidence and warnings",
+    )
+    for series in reports:
+        add_row(
+            table,
+            _series_name(series),
+            series.description,
+            series.phase.title if series.phase is not None else "not used",
+            f"{series.confidence:.2f}",
+            str(series.slices),
+            " x ".join("-" if mm is None else f"{mm:.3g}" for mm in series.spacing_mm),
+            "\n".join([*series.evidence, *(f"! {warning}" for warning in series.warnings)]),
+        )
+    print_table(table)
+
+
+def _series_name(series: "SeriesReport") -> str:
+    """The series number, with ":2" for the second time point or part of a series."""
+    if series.number is None:
+        return ""
+    return f"{series.number}{''.join(series.series.partition(':')[1:])}"
+
+
+def _print_findings(findings: "Findings", out: Path) -> None:
+    from liverleaf.analysis import SEG_FILE
+
+    typer.echo("; ".join(_headline(findings)))
+    if findings.lesions:
+        print_table(_lesion_table(findings))
+    else:
+        typer.echo("No lesion was found.")
+    print_warnings((*findings.study.warnings, *findings.warnings))
+    typer.echo(f"page: {out / 'report.html'}")
+    if (out / SEG_FILE).exists():
+        typer.echo(
+            f"{out / SEG_FILE} holds the patient's name and number as its source does; nothing else"
+            f" in {out} does"
+        )
+    typer.echo(findings.research_use_only)
+
+
+def _headline(findings: "Findings") -> list[str]:
+    study = findings.study
+    phases = ", ".join(record.phase for record in study.phases)
+    parts = [f"{study.modality} study {study.case_id}, phases: {phases}"]
+    if findings.liver is not None:
+        parts.append(f"liver {findings.liver.volume_ml:.0f} ml")
+    if findings.model is not None:
+        parts.append(f"model {findings.model}")
+    return parts
+
+
+def _lesion_table(findings: "Findings") -> Any:
+    table = new_table(
+        "lesion", "type", "volume (ml)", "axes (mm)", "intensity", "wash-in", "wash-out"
+    )
+    for lesion in findings.lesions:
+        types = sorted((lesion.type_probabilities or {}).items(), key=lambda item: -item[1])
+        add_row(
+            table,
+            str(lesion.id),
+            "\n".join(f"{name} {p:.0%}" for name, p in types[:2]),
+            f"{lesion.volume_ml:.1f}",
+            f"{lesion.long_axis_mm:.0f} x {lesion.short_axis_mm:.0f}",
+            "  ".join(f"{phase} {value:.0f}" for phase, value in lesion.curve.mean.items()),
+            _wash_in(lesion),
+            _wash_out(lesion),
+        )
+    return table
+
+
+def _wash_in(lesion: "LesionRecord") -> str:
+    if lesion.wash_in is None:
+        return "-"
+    return f"{lesion.wash_in.enhancement:.2g} {lesion.wash_in.unit}"
+
+
+def _wash_out(lesion: "LesionRecord") -> str:
+    if lesion.wash_out is None or lesion.wash_out.share_lost is None:
+        return "-"
+    return f"{lesion.wash_out.share_lost:.0%} by {lesion.wash_out.phase}"

@@ -1,0 +1,188 @@
+"""The case folder of one study, written by any process.
+
+A study and the cohort's settings go in; its case folder, its row of the table and its thumbnail
+come out.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+
+from liverleaf.cohort.overview import ROWS, kept_row, save_row, warn
+from liverleaf.cohort.page import CaseRow, thumbnail
+from liverleaf.cohort.provenance import Refresh, write_origin
+from liverleaf.cohort.study_index import FoundStudy
+from liverleaf.cohort.tasks import StudyTask
+from liverleaf.ingest.archive import unpacked
+from liverleaf.ingest.collections import CollectionCase
+from liverleaf.ingest.collections.case import save_annotations
+from liverleaf.ingest.collections.truth import with_curves
+from liverleaf.ingest.deidentify.dicom import deidentify, without_identity
+from liverleaf.ingest.reader import read_study
+from liverleaf.registration.align import register_phases
+from liverleaf.storage.case_folder import save_case
+from liverleaf.study import InputError, Study
+from liverleaf.system.files import PARTIAL
+
+
+def ingest_study(task: StudyTask) -> CaseRow:
+    """Read one study and write its case folder, its row and its thumbnail.
+
+    Raises nothing: why a study could not be read is in its row.
+    """
+    logging.getLogger("pydicom").disabled = True  # its messages quote header values
+    study = task.study
+    try:
+        if study.refused:
+            raise InputError(study.refused)
+        if task.refresh is not Refresh.REREAD:
+            return kept_row(task.out, study.case_id)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they may quote header values
+            return _write(task)
+    except InputError as error:
+        reason = _without_file_names(str(error), study)
+    except OSError as error:
+        reason = f"a file could not be read or written ({error.strerror or type(error).__name__})"
+    except MemoryError:
+        reason = "too large for the memory of this machine"
+    # one study must not stop the others, and the message may quote the patient
+    except Exception as error:
+        reason = f"reading it failed unexpectedly ({type(error).__name__})"
+    return refused_row(task, reason)
+
+
+def refused_row(task: StudyTask, reason: str) -> CaseRow:
+    """The row of a study that could not be read; a case that an earlier run wrote stays."""
+    row = CaseRow(
+        case=task.study.case_id,
+        subject=task.study.subject_id,
+        status="refused",
+        reason=reason,
+        warnings=task.study.notes,
+    )
+    if task.case.exists():
+        warn(
+            task.out,
+            row.case,
+            f"with what was given later it could not be read, and was left as it was: {reason}",
+        )
+    else:
+        save_row(task.out, row)
+    return row
+
+
+def _write(task: StudyTask) -> CaseRow:
+    """Read a study and write its files; the case folder comes last and whole."""
+    study_files = task.study
+    with TemporaryDirectory(prefix=PARTIAL, dir=task.out) as scratch:
+        case = Path(scratch) / "case"
+        if isinstance(study_files, CollectionCase):
+            study, copies = _write_collection_case(study_files, case), 0
+        else:
+            study, copies = _write_own_case(study_files, task, case)
+        row = CaseRow.of(study, dicom_files=copies)
+        thumbnail(study).save(task.out / ROWS / f"{row.case}.jpg", quality=80)
+        save_row(task.out, row)
+        if task.case.exists():
+            task.case.rename(Path(scratch) / "before")
+        case.rename(task.case)
+    return row
+
+
+def _write_own_case(found: FoundStudy, task: StudyTask, case: Path) -> tuple[Study, int]:
+    """Write the case folder of a study of the user's own.
+
+    Returns:
+        The study under its pseudonyms, and the number of DICOM files in the folder.
+    """
+    assert task.pseudonyms is not None  # None is for public collections only
+    dicom = case.with_name("dicom")
+    with ExitStack() as stack:
+        files = _files(found, stack)
+        original = read_study(files, table=task.table)
+        notes, copies = _copy_dicom(found, task, files, dicom) if task.with_dicom else ((), 0)
+    messages = (*found.notes, *original.warnings, *notes)
+    original = replace(
+        original, warnings=tuple(_without_file_names(message, found) for message in messages)
+    )
+    study = without_identity(original, found.case_id, found.subject_id, task.pseudonyms)
+    save_case(case, study)
+    write_origin(case, task.origin(found))
+    if copies:
+        dicom.rename(case / "dicom")
+    return study, copies
+
+
+def _write_collection_case(found: CollectionCase, case: Path) -> Study:
+    """Write the case folder of a collection's study: its phases on one grid, its annotation."""
+    annotated = found.read()
+    notes = (*found.notes, *annotated.study.warnings)
+    study = register_phases(
+        replace(annotated.study, case_id=found.case_id, subject_id=found.subject_id, warnings=notes)
+    ).study
+    save_case(case, study, None if annotated.truth is None else with_curves(study, annotated.truth))
+    save_annotations(case, annotated)
+    return study
+
+
+def _files(study: FoundStudy, stack: ExitStack) -> list[Path]:
+    """The study's files, those in zips unpacked for as long as the stack lasts."""
+    folders = {
+        archive: stack.enter_context(
+            unpacked(archive, names={s.name for s in study.sources if s.archive == archive})
+        )
+        for archive in dict.fromkeys(source.archive for source in study.sources)
+        if archive is not None
+    }
+    return [
+        Path(s.name) if s.archive is None else folders[s.archive] / s.name for s in study.sources
+    ]
+
+
+def _copy_dicom(
+    found: FoundStudy, task: StudyTask, files: Sequence[Path], out: Path
+) -> tuple[tuple[str, ...], int]:
+    """Write de-identified copies; warnings, and the number of copies."""
+    assert task.pseudonyms is not None  # None is for public collections only
+    reasons = Counter(
+        deidentify(
+            file,
+            out,
+            case_id=found.case_id,
+            subject_id=found.subject_id,
+            pseudonyms=task.pseudonyms,
+        )
+        for file in files
+    )
+    copies = reasons.pop(None, 0)  # None is the reason of a file that was copied
+    if not reasons:
+        return (), copies
+    counts = ", ".join(f"{times} {reason}" for reason, times in reasons.most_common())
+    warning = f"{reasons.total()} DICOM files were not de-identified and left out: {counts}"
+    return (warning,), copies
+
+
+def _without_file_names(message: str, study: FoundStudy | CollectionCase) -> str:
+    """A message without the names of the study's files, which may name the patient.
+
+    File names of public collections name nobody and stay.
+    """
+    if isinstance(study, CollectionCase):
+        return message
+    names = {
+        name
+        for source in study.sources
+        for name in (source.name, PurePath(source.name).name, str(source.archive or ""))
+    }
+    names |= {source.archive.name for source in study.sources if source.archive}
+    for name in sorted(names - {""}, key=len, reverse=True):
+        message = message.replace(name, "a file")
+    return message

@@ -1,0 +1,168 @@
+"""The studies found so far and their files, in an index on disk."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of a study.
+
+    Attributes:
+        name: its path, or its name inside `archive`.
+        archive: the zip that holds it, None for a file of its own.
+        image: pseudonym of the image in it, the same wherever a copy of it lies.
+        size: in bytes, unpacked.
+    """
+
+    name: str
+    archive: Path | None = None
+    image: str = ""
+    size: int = 0
+
+
+@dataclass(frozen=True)
+class FoundStudy:
+    """A study before it is read.
+
+    Attributes:
+        case_id: pseudonym of the study.
+        subject_id: pseudonym of the patient.
+        sources: its files, none when it is refused.
+        notes: what was left out, one plain sentence each.
+        refused: why it cannot be read, "" when it may be.
+    """
+
+    case_id: str
+    subject_id: str
+    sources: tuple[Source, ...]
+    notes: tuple[str, ...] = ()
+    refused: str = ""
+
+
+class StudyIndex:
+    """The studies found so far, in a file, so that memory does not grow with their number.
+
+    It holds paths and pseudonyms, no patient's data.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._database = sqlite3.connect(file, isolation_level=None)
+        self._database.executescript(
+            """
+            PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-4096; BEGIN;
+            CREATE TABLE study(case_id TEXT PRIMARY KEY, subject_id TEXT) WITHOUT ROWID;
+            CREATE TABLE location(case_id TEXT, path TEXT, PRIMARY KEY(case_id, path))
+                WITHOUT ROWID;
+            CREATE TABLE file(case_id TEXT, archive TEXT, name TEXT, image TEXT, size INT,
+                PRIMARY KEY(case_id, archive, name)) WITHOUT ROWID;
+            CREATE TABLE left_out(case_id TEXT, reason TEXT, files INT,
+                PRIMARY KEY(case_id, reason)) WITHOUT ROWID;
+            """
+        )
+        self.ignored = Counter[str]()
+        """Number of files that are neither DICOM nor NIfTI images, by what they are instead."""
+
+    def add(
+        self,
+        case_id: str,
+        subject_id: str,
+        folder: PurePath,
+        source: Source | None,
+        left_out: str = "",
+    ) -> None:
+        """Note a file of a study and the folder or zip it lies in.
+
+        Args:
+            case_id: pseudonym of the study.
+            subject_id: pseudonym of the patient.
+            folder: where the file lies.
+            source: the file, None for one that is left out.
+            left_out: why it is.
+        """
+        self._database.execute("INSERT OR IGNORE INTO study VALUES(?, ?)", (case_id, subject_id))
+        self._database.execute(
+            "INSERT OR IGNORE INTO location VALUES(?, ?)", (case_id, os.fsencode(folder))
+        )
+        if source is not None:
+            row = (
+                case_id,
+                os.fsencode(source.archive or ""),
+                os.fsencode(source.name),
+                source.image,
+                source.size,
+            )
+            self._database.execute("INSERT OR IGNORE INTO file VALUES(?, ?, ?, ?, ?)", row)
+        if left_out:
+            self._database.execute(
+                "INSERT INTO left_out VALUES(?, ?, 1) ON CONFLICT(case_id, reason) DO UPDATE SET"
+                " files = files + 1",
+                (case_id, left_out),
+            )
+
+    def __len__(self) -> int:
+        return int(self._database.execute("SELECT count(*) FROM study").fetchone()[0])
+
+    def __iter__(self) -> Iterator[FoundStudy]:
+        """Every study with its files, one by one, in the order of their pseudonyms."""
+        for case_id, subject_id in self._database.execute(
+            "SELECT case_id, subject_id FROM study ORDER BY case_id"
+        ):
+            files = self._database.execute(
+                "SELECT archive, name, image, size FROM file WHERE case_id = ? ORDER BY archive,"
+                " name",
+                (case_id,),
+            )
+            sources = tuple(
+                Source(
+                    os.fsdecode(name), Path(os.fsdecode(archive)) if archive else None, image, size
+                )
+                for archive, name, image, size in files
+            )
+            reasons = self._database.execute(
+                "SELECT reason, files FROM left_out WHERE case_id = ? ORDER BY files DESC",
+                (case_id,),
+            )
+            left_out = Counter(dict(reasons.fetchall()))
+            yield _found_study(case_id, subject_id, sources, left_out)
+
+    def locations(self) -> Iterator[tuple[str, str]]:
+        """The pseudonym of every study with each folder or zip that holds files of it.
+
+        Studies that are refused are included.
+        """
+        for case_id, path in self._database.execute(
+            "SELECT case_id, path FROM location ORDER BY case_id, path"
+        ):
+            yield case_id, os.fsdecode(path)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def _found_study(
+    case_id: str, subject_id: str, sources: tuple[Source, ...], left_out: Counter[str]
+) -> FoundStudy:
+    """A study with a note of the files that were left out, or refused where all were."""
+    reasons = counts_in_words(left_out)
+    if not sources:
+        only_one = left_out.total() == 1
+        reason = next(iter(left_out)) if only_one else f"none of its files can be used: {reasons}"
+        return FoundStudy(case_id, subject_id, (), refused=reason)
+    if not left_out:
+        return FoundStudy(case_id, subject_id, sources)
+    files = len(sources) + left_out.total()
+    note = f"left out {left_out.total()} of {files} files: {reasons}"
+    return FoundStudy(case_id, subject_id, sources, (note,))
+
+
+def counts_in_words(counts: Counter[str]) -> str:
+    """Kinds of files as words: "2 not DICOM, 1 DICOMDIR"."""
+    return ", ".join(f"{files} {kind}" for kind, files in counts.most_common()) or "none"

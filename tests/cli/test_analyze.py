@@ -1,0 +1,366 @@
+"""Analysis and inspection of bad and doubtful input: one clear line or a warning."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pydicom
+import pytest
+
+from liverleaf.findings import Findings
+
+
+def change(file: Path, **elements: object) -> None:
+    dataset = pydicom.dcmread(file)
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(file)
+
+
+def series(study: Path) -> dict[str, list[Path]]:
+    files: dict[str, list[Path]] = {}
+    for file in sorted(study.iterdir()):
+        uid = pydicom.dcmread(file, stop_before_pixels=True).SeriesInstanceUID
+        files.setdefault(uid, []).append(file)
+    return files
+
+
+def missing(study: Path) -> Path:
+    return study / "nowhere"
+
+
+def empty(study: Path) -> Path:
+    (study.parent / "empty").mkdir()
+    return study.parent / "empty"
+
+
+def text_as_dicom(study: Path) -> Path:
+    file = study.parent / "text.dcm"
+    file.write_text("I am no image")
+    return file
+
+
+def truncated(study: Path) -> Path:
+    for file in study.iterdir():
+        file.write_bytes(file.read_bytes()[:400])
+    return study
+
+
+def pixels_cut_off(study: Path) -> Path:
+    for file in study.iterdir():
+        file.write_bytes(file.read_bytes()[:-1000])
+    return study
+
+
+def zip_that_escapes(study: Path) -> Path:
+    with zipfile.ZipFile(study.parent / "escape.zip", "w") as archive:
+        archive.writestr("../../evil", "")
+    return study.parent / "escape.zip"
+
+
+def zip_that_explodes(study: Path) -> Path:
+    with zipfile.ZipFile(
+        study.parent / "bomb.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1
+    ) as archive:
+        archive.writestr("zeros", bytes(260 * 2**20))
+    return study.parent / "bomb.zip"
+
+
+def zip_cut_off(study: Path) -> Path:
+    whole = Path(shutil.make_archive(str(study.parent / "whole"), "zip", study)).read_bytes()
+    (study.parent / "cut.zip").write_bytes(whole[: len(whole) // 2])
+    return study.parent / "cut.zip"
+
+
+def two_patients(study: Path) -> Path:
+    for file in next(iter(series(study).values())):
+        change(file, PatientName="Doe^Jane", PatientID="0815")
+    return study
+
+
+def two_studies(study: Path) -> Path:
+    for file in list(study.iterdir())[::2]:
+        change(file, StudyInstanceUID="1.2.3")
+    return study
+
+
+def nifti(study: Path, **images: np.ndarray) -> Path:
+    folder = study.parent / "nifti"
+    folder.mkdir()
+    for name, array in images.items():
+        nib.save(
+            nib.Nifti1Image(array.astype(np.float32), np.diag([5.0, 5, 5, 1])),
+            folder / f"{name}.nii.gz",
+        )
+    return folder
+
+
+CUBE = np.linspace(-1000, 300, 512).reshape(8, 8, 8)
+
+
+def two_portal_phases(study: Path) -> Path:
+    return nifti(study, portal=CUBE, venous=CUBE)
+
+
+def phases_without_names(study: Path) -> Path:
+    return nifti(study, first=CUBE, second=CUBE)
+
+
+def four_axes(study: Path) -> Path:
+    return nifti(study, portal=np.stack([CUBE, CUBE], -1))
+
+
+def damaged_nifti(study: Path) -> Path:
+    folder = nifti(study, portal=CUBE)
+    (folder / "portal.nii.gz").write_bytes((folder / "portal.nii.gz").read_bytes()[:100])
+    return folder
+
+
+BAD_INPUT = {
+    missing: "does not exist",
+    empty: "empty",
+    text_as_dicom: "not DICOM",
+    truncated: "no CT or MR image",
+    pixels_cut_off: "no series could be read",
+    zip_that_escapes: "lead out of its folder",
+    zip_that_explodes: "too large to unpack",
+    zip_cut_off: "damaged or no zip",
+    two_patients: "2 patients",
+    two_studies: "2 studies",
+    two_portal_phases: "two files are of the portal venous phase",
+    phases_without_names: "do not tell the phase",
+    four_axes: "three axes",
+    damaged_nifti: "cannot be read as NIfTI",
+}
+
+
+@pytest.mark.parametrize("spoil", BAD_INPUT, ids=lambda spoil: spoil.__name__)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    assert_one_line: Callable[..., None],
+    liverleaf: Callable[..., Any],
+    study: Path,
+    models: Path,
+    spoil: Callable,
+) -> None:
+    path = spoil(study)
+    before = set(study.parent.iterdir())
+    assert_one_line(
+        liverleaf("analyze", path, "--out", study.parent / "out", "--model", models / "ct"),
+        1,
+        BAD_INPUT[spoil],
+    )
+    assert set(study.parent.iterdir()) == before
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_flipped_bits_end_in_findings_or_in_one_line(
+    secrets: tuple[str, ...], liverleaf: Callable[..., Any], study: Path, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    for file in study.iterdir():
+        data = bytearray(file.read_bytes())
+        data[int(rng.integers(132, len(data) - 3000))] ^= 1 << int(rng.integers(8))
+        file.write_bytes(data)
+    done = liverleaf("inspect", study)
+    assert done.code in (0, 1)
+    assert done.code == 0 or re.fullmatch(r"liverleaf: .+\n", done.err)
+    assert not any(secret in (done.out + done.err).lower() for secret in secrets)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--model", "nobody"), "no model nobody"),
+        (("--model", "{models}/mr"), "is for MR"),
+        (("--model", "{models}"), "no model"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(
+    assert_one_line: Callable[..., None],
+    liverleaf: Callable[..., Any],
+    study: Path,
+    models: Path,
+    one_phase: None,
+    options: tuple[str, str],
+    message: str,
+) -> None:
+    done = liverleaf(
+        "analyze",
+        study,
+        "--out",
+        study.parent / "out",
+        *(option.format(models=models) for option in options),
+    )
+    assert_one_line(done, 1, message)
+    assert not (study.parent / "out").exists()
+
+
+def whole(study: Path) -> Path:
+    return study
+
+
+def zipped_and_nested(study: Path) -> Path:
+    (study.parent / "outer/a/b").mkdir(parents=True)
+    study.rename(study.parent / "outer/a/b/c")
+    (study.parent / "outer/notes.txt").write_text("beside the images")
+    return Path(shutil.make_archive(str(study.parent / "study"), "zip", study.parent / "outer"))
+
+
+def one_slice(study: Path) -> Path:
+    for file in sorted(study.iterdir())[1:]:
+        file.unlink()
+    return study
+
+
+def a_slice_missing(study: Path) -> Path:
+    for files in series(study).values():
+        next(
+            f for f in files if pydicom.dcmread(f, stop_before_pixels=True).InstanceNumber == 4
+        ).unlink()
+    return study
+
+
+def one_phase_only(study: Path) -> Path:
+    for files in list(series(study).values())[1:]:
+        for file in files:
+            file.unlink()
+    return study
+
+
+def no_liver(study: Path) -> Path:
+    for file in study.iterdir():
+        change(file, PixelData=bytes(2 * 40 * 40))
+    return study
+
+
+def name_in_description(study: Path) -> Path:
+    for file in study.iterdir():
+        change(
+            file,
+            SeriesDescription=f"{pydicom.dcmread(file).SeriesDescription} Mustermann 4711SECRET",
+        )
+    return study
+
+
+DOUBTFUL = {
+    whole: "",
+    zipped_and_nested: "1 not DICOM",
+    one_slice: "one slice only",
+    a_slice_missing: "missing and were interpolated",
+    one_phase_only: "only one phase",
+    no_liver: "",
+    name_in_description: "",
+}
+
+
+@pytest.mark.parametrize("spoil", DOUBTFUL, ids=lambda spoil: spoil.__name__)
+def test_doubtful_input_is_analysed_with_a_warning(
+    secrets: tuple[str, ...],
+    liverleaf: Callable[..., Any],
+    study: Path,
+    models: Path,
+    one_phase: None,
+    spoil: Callable,
+) -> None:
+    out = study.parent / "out"
+    done = liverleaf("analyze", spoil(study), "--out", out, "--model", models / "ct", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == (out / "findings.json").read_text()
+    findings = Findings.model_validate_json(done.out)
+    assert DOUBTFUL[spoil] in " ".join((*findings.study.warnings, *findings.warnings))
+    written = [file for file in out.rglob("*") if file.is_file()]
+    assert {"findings.json", "lesions.nii.gz", "liver.nii.gz", "report.html"} <= {
+        file.name for file in written
+    }
+    for file in written:
+        assert not any(secret in file.name.lower() for secret in secrets)
+        if file.suffix != ".dcm":
+            assert not any(secret.encode() in file.read_bytes().lower() for secret in secrets), file
+    assert not [path for path in study.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_warnings_are_printed_for_people(
+    liverleaf: Callable[..., Any], study: Path, models: Path, one_phase: None
+) -> None:
+    (study / "notes.txt").write_text("beside the images")
+    done = liverleaf("analyze", study, "--out", study.parent / "out", "--model", models / "ct")
+    assert done.code == 0
+    assert "warning: left out 1 of" in done.out
+    assert "research only" in done.out
+    assert f"{study.parent / 'out' / 'seg.dcm'} holds the patient's name" in done.out
+
+
+def test_inspect_prints_descriptions_as_they_are(
+    liverleaf: Callable[..., Any], study: Path
+) -> None:
+    for file in next(iter(series(study).values())):
+        change(file, SeriesDescription="portal [/b] :smile: [red]")
+    done = liverleaf("inspect", study)
+    assert (done.code, done.err) == (0, "")
+    assert "[/b]" in done.out
+    assert ":smile:" in done.out
+
+
+def test_inspect_prints_the_same_for_machines(liverleaf: Callable[..., Any], study: Path) -> None:
+    done = liverleaf("inspect", study, "--json")
+    assert (done.code, done.err) == (0, "")
+    assert {entry["phase"] for entry in json.loads(done.out)} == {
+        "pre",
+        "arterial",
+        "portal",
+        "delayed",
+    }
+
+
+def test_inspect_warns_of_files_that_were_left_out(
+    liverleaf: Callable[..., Any], study: Path
+) -> None:
+    file = sorted(study.iterdir())[0]
+    file.write_bytes(file.read_bytes()[:200])
+    assert (
+        "\nwarning: left out 1 of 32 files: 1 unreadable or damaged\n"
+        in liverleaf("inspect", study).out
+    )
+    assert (
+        liverleaf("inspect", study, "--json").err
+        == "warning: left out 1 of 32 files: 1 unreadable or damaged\n"
+    )
+
+
+def test_inspect_shows_a_single_slice(liverleaf: Callable[..., Any], study: Path) -> None:
+    done = liverleaf("inspect", one_slice(study))
+    assert (done.code, done.err) == (0, "")
+    assert "- x 9 x 9" in done.out
+
+
+def test_masks_by_hand_are_measured_without_a_model(
+    liverleaf: Callable[..., Any], source: Path, tmp_path: Path
+) -> None:
+    case = source / "cohort/case-00000"
+    lesions, out = case / "truth/lesions.nii.gz", tmp_path / "out"
+    done = liverleaf("measure", case, "--lesions", lesions, "--out", out, "--json")
+    assert done.code == 0
+    findings = Findings.model_validate_json(done.out)
+    assert findings.model is None
+    assert len(findings.lesions) == np.asarray(nib.load(lesions).dataobj).max()
+    assert (out / "report.html").is_file()
+
+
+def test_a_mask_that_is_missing_is_explained(
+    assert_one_line: Callable[..., None],
+    liverleaf: Callable[..., Any],
+    source: Path,
+    tmp_path: Path,
+) -> None:
+    case, mask = source / "cohort/case-00000", tmp_path / "nowhere.nii.gz"
+    done = liverleaf("measure", case, "--lesions", mask, "--out", tmp_path / "out")
+    assert_one_line(done, 1, "nowhere.nii.gz")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,109 @@
+"""nnU-Net's raw layout as others write it: phases and labels by their names, or refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from liverleaf.ingest.collections import cases_of
+from liverleaf.study import InputError, Modality, Phase
+from liverleaf.terminology import Organ
+
+TWO = (Phase.ARTERIAL, Phase.PORTAL)
+
+
+def write_raw(folder: Path, dataset: dict, channels: int = 1) -> Path:
+    """A dataset of one case as others write it."""
+    array = np.zeros((8, 9, 5), np.int16)
+    array[2:6, 2:6, 1:4] = 1
+    for number in range(channels):
+        path = folder / f"imagesTr/liver_7_{number:04d}.nii.gz"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(array * 100 - 1000, np.diag([2.0, 2, 3, 1])), path)
+    array[3, 3, 2] = 2
+    (folder / "labelsTr").mkdir()
+    nib.save(
+        nib.Nifti1Image(array.astype(np.uint8), np.diag([2.0, 2, 3, 1])),
+        folder / "labelsTr/liver_7.nii.gz",
+    )
+    (folder / "dataset.json").write_text(json.dumps(dataset))
+    return folder
+
+
+PLAIN = {"background": 0, "liver": 1, "tumor": 2}
+CHANNELS = {
+    "phases by name": (
+        {"channel_names": {"0": "arterial", "1": "portal venous"}, "labels": PLAIN},
+        TWO,
+    ),
+    "regions": (
+        {"channel_names": {"0": "PVP"}, "labels": {"background": 0, "liver": [1, 2], "HCC": 2}},
+        TWO[1:],
+    ),
+    "one channel of unknown phase": ({"channel_names": {"0": "CT"}, "labels": PLAIN}, TWO[1:]),
+    "version 1": (
+        {"modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "tumor"}},
+        TWO[1:],
+    ),
+}
+
+
+@pytest.mark.parametrize(("dataset", "phases"), CHANNELS.values(), ids=CHANNELS)
+def test_datasets_of_others(tmp_path: Path, dataset: dict, phases: tuple[Phase, ...]) -> None:
+    write_raw(tmp_path / "Dataset003_Liver", dataset, len(phases))
+    (case,) = cases_of("nnunet", tmp_path)
+    read = case.read()
+    assert tuple(read.study.phases) == phases
+    assert read.study.modality is Modality.CT
+    assert read.truth is not None
+    assert read.truth.organs is not None
+    assert (read.truth.lesions.array > 0).sum() == 1
+    assert (read.truth.organs.array == Organ.LIVER).sum() == 48
+    guessed = "CT" in str(dataset)
+    assert any("taken for portal venous" in note for note in read.study.warnings) == guessed
+
+
+def test_channels_that_are_no_phase_are_warned_of(tmp_path: Path) -> None:
+    write_raw(
+        tmp_path / "Dataset003_Liver",
+        {"channel_names": {"0": "portal", "1": "ADC"}, "labels": PLAIN},
+        2,
+    )
+    (case,) = cases_of("nnunet", tmp_path)
+    assert "channels that tell no phase were left out: ADC" in case.read().study.warnings
+
+
+BAD = {
+    "do not tell phases": {"channel_names": {"0": "T2", "1": "ADC"}, "labels": PLAIN},
+    "both called portal": {"channel_names": {"0": "portal", "1": "PVP"}, "labels": PLAIN},
+    "neither a liver nor a lesion": {
+        "channel_names": {"0": "portal"},
+        "labels": {"background": 0, "spleen": 1},
+    },
+    "cannot be read; convert": {
+        "channel_names": {"0": "portal"},
+        "labels": PLAIN,
+        "file_ending": ".png",
+    },
+    "labels: Field required": {"channel_names": {"0": "portal"}},
+}
+
+
+@pytest.mark.parametrize(("message", "dataset"), BAD.items(), ids=BAD)
+def test_datasets_that_say_too_little(tmp_path: Path, message: str, dataset: dict) -> None:
+    write_raw(tmp_path / "Dataset003_Liver", dataset)
+    with pytest.raises(InputError, match=message) as raised:
+        list(cases_of("nnunet", tmp_path))
+    assert "\n" not in str(raised.value)
+
+
+def test_what_is_no_dataset_and_a_missing_label_map(tmp_path: Path) -> None:
+    assert list(cases_of("nnunet", tmp_path)) == []
+    write_raw(tmp_path / "Dataset003_Liver", CHANNELS["regions"][0])
+    (tmp_path / "Dataset003_Liver/labelsTr/liver_7.nii.gz").unlink()
+    (case,) = cases_of("nnunet", tmp_path)
+    assert case.refused.startswith("it has no label map")
