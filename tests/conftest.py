@@ -193,11 +193,12 @@ def seer_network() -> Callable[..., nn.Module]:
                 torch.stack([contrast_BYX + 0.4, contrast_BYX - 0.75], dim=1) * 20,
             )
 
-        def answer(
-            self, levels: tuple[Tensor, ...], images_BPYX: Tensor, present_BP: Tensor, at: Regions
+        def run_heads(
+            self, features: Features, images_BPYX: Tensor, present_BP: Tensor, at: Regions
         ) -> tuple[Tensor, Tensor]:
             # every slice with its own features
-            assert torch.equal(levels[0][:, :, 0][present_BP], images_BPYX[present_BP])
+            level = features.levels_BPCYX[0]
+            assert torch.equal(level[:, :, 0][present_BP], images_BPYX[present_BP])
             lesion_LYX = at.weights_LRYX[:, :2].sum(1)
             curve_LP = (
                 torch.einsum("lyx,lpyx->lp", lesion_LYX, images_BPYX[at.slice_L])

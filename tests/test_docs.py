@@ -17,7 +17,8 @@ from liverleaf.cli.app import app
 from liverleaf.data.augmentation import SamplingConfig
 from liverleaf.data.network_input import InputConfig
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig
-from liverleaf.models.recipe import LossWeights, Optimisation, load_recipe
+from liverleaf.models.mti_net.training import LossWeights, MTINetOptimisation
+from liverleaf.models.recipe import load_recipe
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src/liverleaf"
@@ -27,7 +28,7 @@ TABLES = {
     "input": InputConfig,
     "sampling": SamplingConfig,
     "loss": LossWeights,
-    "optimisation": Optimisation,
+    "optimisation": MTINetOptimisation,
 }
 UNBREAKABLE = re.compile(r"^\s*([-*]|\d+\.)?\s*|!?\[[^\]]*\]\(\S*\)\S*$")
 """The mark of a list, and a link at the end, which has no place to break."""

@@ -23,7 +23,8 @@ from liverleaf.ingest.reader import read_phase_table, read_study
 from liverleaf.ingest.segmentations import read_segmentation
 from liverleaf.measure.findings import measure
 from liverleaf.models import checkpoint
-from liverleaf.models.mti_net.predict import Predictor
+from liverleaf.models.predictor import load_predictor
+from liverleaf.models.shipped import default_model, find_model
 from liverleaf.prediction import Prediction
 from liverleaf.registration.align import Registration, register_phases
 from liverleaf.registration.quality import assess_alignment
@@ -115,13 +116,13 @@ def analyze(
     stages = Stages(progress)
     study = _read(source, phases, stages)
     with stages.stage("loading the model"):
-        predictor = Predictor(checkpoint.find_model(model, study.modality), device=device)
+        predictor = load_predictor(find_model(model or default_model(study)), device=device)
     with stages.stage("registering"):
         registration = register_phases(study)
     with stages.stage("predicting"):
         prediction = predictor(registration.study, progress=progress)
-    stages.seconds["network"] = predictor.network_s
-    stages.seconds["predicting"] -= predictor.network_s
+    stages.seconds["network"] = predictor.network_seconds
+    stages.seconds["predicting"] -= predictor.network_seconds
     measured = _measure(registration, prediction.segmentation, prediction, stages)
     weights = checkpoint.weights_hash(predictor.directory)
     return _write(out, measured, stages, weights_sha256=weights, replacing=replacing)

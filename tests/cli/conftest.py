@@ -18,8 +18,8 @@ import torch
 from liverleaf import analysis
 from liverleaf.cli import app as cli
 from liverleaf.data.network_input import InputConfig
+from liverleaf.models import lesion_masks
 from liverleaf.models.checkpoint import ModelCard, save_model
-from liverleaf.models.mti_net import predict
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig
 from liverleaf.phantom.generator import Phantom, write_cohort
 from liverleaf.registration.align import Registration
@@ -103,7 +103,7 @@ def study(source: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def one_phase(monkeypatch: pytest.MonkeyPatch) -> None:
     """For speed the reference phase and one lesion are kept alone."""
-    separate = predict.separate
+    separate = lesion_masks.separate
 
     def keep(study: Study) -> Registration:
         return Registration(
@@ -115,7 +115,7 @@ def one_phase(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(analysis, "register_phases", keep)
     monkeypatch.setattr(
-        predict,
+        lesion_masks,
         "separate",
         lambda *arguments, **settings: (separate(*arguments, **settings) == 1).astype(np.uint16),
     )

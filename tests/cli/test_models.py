@@ -13,7 +13,7 @@ import pytest
 
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.prepared import data_fingerprint
-from liverleaf.models import checkpoint
+from liverleaf.models import checkpoint, shipped
 from liverleaf.models.checkpoint import save_card
 
 RECIPE = Path(__file__).parents[2] / "recipes/liverleaf-net-ct.toml"
@@ -86,7 +86,7 @@ def test_evaluation_on_the_training_cohort_is_refused(
 def test_models_without_any_shipped(
     liverleaf: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
+    monkeypatch.setattr(shipped, "SHIPPED", tmp_path)
     assert liverleaf("models").code == 0
     assert json.loads(liverleaf("models", "--json").out) == []
 
@@ -101,7 +101,7 @@ def test_models_shows_the_measured_figures(
         "all phases": {"figures": {"lesion_dice": {"mean": 0.61, "low": 0.5, "high": 0.7, "n": 9}}}
     }
     save_card(models / "ct", dataclasses.replace(card, figures=figures))
-    monkeypatch.setattr(checkpoint, "SHIPPED", models)
+    monkeypatch.setattr(shipped, "SHIPPED", models)
     done = liverleaf("models")
     assert done.code == 0
     assert "0.61" in done.out

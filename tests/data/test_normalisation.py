@@ -6,7 +6,7 @@ import pytest
 from liverleaf.data.normalisation import (
     CONTRAST_LIMIT,
     TYPICAL_LIVER_HU,
-    Calibration,
+    LiverNormalisation,
     first_guess,
     liver_level,
 )
@@ -73,12 +73,12 @@ def test_no_value_is_refused() -> None:
 def test_contrast_by_hand() -> None:
     intensity = np.array([110.0, 160.0, 85.0, 2000.0, -1000.0], np.float32)
     np.testing.assert_allclose(
-        Calibration.on(110.0, Modality.CT).contrast(intensity),
+        LiverNormalisation.on(110.0, Modality.CT).contrast(intensity),
         [0, 1, -0.5, CONTRAST_LIMIT, -CONTRAST_LIMIT],
         atol=1e-6,
     )
     np.testing.assert_allclose(
-        Calibration.on(400.0, Modality.MR).contrast(np.array([400.0, 600.0, 0.0])),
+        LiverNormalisation.on(400.0, Modality.MR).contrast(np.array([400.0, 600.0, 0.0])),
         [0, 1, -2],
         atol=1e-6,
     )
@@ -86,34 +86,34 @@ def test_contrast_by_hand() -> None:
 
 @BOTH
 def test_contrast_and_intensity_undo_each_other(modality: Modality) -> None:
-    calibration = Calibration.on(123.0, modality)
+    normalisation = LiverNormalisation.on(123.0, modality)
     intensity = np.linspace(30, 250, 12).astype(np.float32)
-    contrast = calibration.contrast(intensity)
+    contrast = normalisation.contrast(intensity)
     assert contrast.dtype == np.float32
     np.testing.assert_allclose(
-        [calibration.intensity(float(value)) for value in contrast], intensity, rtol=1e-5
+        [normalisation.intensity(float(value)) for value in contrast], intensity, rtol=1e-5
     )
 
 
 def test_contrast_leaves_its_input_alone_and_takes_integers_and_numbers() -> None:
-    calibration = Calibration.on(100.0, Modality.CT)
+    normalisation = LiverNormalisation.on(100.0, Modality.CT)
     for intensity in (np.array([100.0, 200.0], np.float32), np.array([100, 200], np.int16)):
         before = intensity.copy()
-        np.testing.assert_allclose(calibration.contrast(intensity), [0, 2], atol=1e-6)
+        np.testing.assert_allclose(normalisation.contrast(intensity), [0, 2], atol=1e-6)
         np.testing.assert_array_equal(intensity, before)
-    assert float(calibration.contrast(np.float32(150.0))) == pytest.approx(1.0)
+    assert float(normalisation.contrast(np.float32(150.0))) == pytest.approx(1.0)
 
 
 def test_an_mr_whose_liver_is_dark_keeps_a_positive_unit() -> None:
-    assert Calibration.on(0.0, Modality.MR).unit > 0
+    assert LiverNormalisation.on(0.0, Modality.MR).unit > 0
 
 
 @pytest.mark.parametrize(
     ("liver", "unit"), [(float("nan"), 1.0), (1.0, 0.0), (1.0, -2.0), (1.0, float("inf"))]
 )
-def test_a_calibration_that_cannot_be_is_refused(liver: float, unit: float) -> None:
+def test_a_normalisation_that_cannot_be_is_refused(liver: float, unit: float) -> None:
     with pytest.raises(ValueError, match="finite liver and a positive unit"):
-        Calibration(liver, unit)
+        LiverNormalisation(liver, unit)
 
 
 def test_the_first_guess_of_ct_is_typical_and_of_mr_the_median_of_the_foreground() -> None:

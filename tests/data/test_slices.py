@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.augmentation import SamplingConfig, _smooth_fields, degrade
-from liverleaf.data.batch import Batch, Regions, collate
+from liverleaf.data.batch import Regions, SliceBatch, collate
 from liverleaf.data.network_input import (
     SURROUND_MM,
     InputConfig,
@@ -24,8 +24,15 @@ from liverleaf.data.network_input import (
     resize,
     resize_labels,
 )
-from liverleaf.data.prepared import PreparedCase, data_fingerprint, liver_mask, prepare
-from liverleaf.data.slices import Sampler
+from liverleaf.data.prepared import (
+    PreparedCase,
+    PreparedLesion,
+    curve_statistics,
+    data_fingerprint,
+    liver_mask,
+    prepare,
+)
+from liverleaf.data.slices import SliceSampler
 from liverleaf.storage.case_folder import save_case
 from liverleaf.study import InputError, Modality, Phase
 from liverleaf.system.files import PARTIAL
@@ -36,7 +43,7 @@ torch.set_num_threads(1)
 CT = InputConfig(Modality.CT, pixel_mm=4.0, slice_mm=5.0, size=48)
 EVERYTHING = SamplingConfig(batch=4)
 PLAIN = dataclasses.replace(
-    EVERYTHING, augment=False, all_phases=1.0, one_phase=0.0, uncalibrated=0.0
+    EVERYTHING, augment=False, all_phases=1.0, one_phase=0.0, wrong_normalisation=0.0
 )
 
 
@@ -47,12 +54,14 @@ def prepared(ct_cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> lis
 
 def sampler(
     cases: list[PreparedCase], sampling: SamplingConfig = EVERYTHING, **settings: object
-) -> Sampler:
-    return Sampler(cases, CT, sampling, **{"masks": 2, "per_lesion": True, "seed": 7} | settings)
+) -> SliceSampler:
+    return SliceSampler(
+        cases, CT, sampling, **{"masks": 2, "per_lesion": True, "seed": 7} | settings
+    )
 
 
-def assert_equal(a: Batch, b: Batch) -> None:
-    for field in dataclasses.fields(Batch):
+def assert_equal(a: SliceBatch, b: SliceBatch) -> None:
+    for field in dataclasses.fields(SliceBatch):
         for one, other in zip(
             *(
                 v if isinstance(v, tuple) else (v,)
@@ -143,7 +152,7 @@ def test_resize_labels_and_back_by_a_multiple_changes_nothing() -> None:
         (InputConfig(Modality.CT, pixel_mm=4.0, slice_mm=5.0), (6, 48, 48)),
         (InputConfig(Modality.CT, pixel_mm=2.0, slice_mm=10.0), (3, 96, 96)),
         (InputConfig(Modality.CT, pixel_mm=3.0, slice_mm=3.0), (6, 64, 64)),  # thick slices stay
-        (InputConfig(Modality.CT, pixel_mm=0.0, size=256), (6, 256, 256)),
+        (InputConfig(Modality.CT, pixel_mm=None, size=256), (6, 256, 256)),
         (InputConfig(Modality.CT, pixel_mm=1000.0, slice_mm=1000.0), (1, 1, 1)),
     ],
 )
@@ -282,7 +291,7 @@ def test_a_missing_phase_is_absent_and_its_curve_unknown(
 
 def test_preparing_twice_does_the_work_once(ct_cohort: Cohort, tmp_path: Path) -> None:
     done = []
-    first = prepare(ct_cohort, [0, 1], CT, tmp_path, progress=lambda i, n: done.append((i, n)))
+    first = prepare(ct_cohort, [0, 1], CT, tmp_path, progress=lambda _, i, n: done.append((i, n)))
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     second = prepare(ct_cohort, [0, 1], CT, tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == times
@@ -309,9 +318,9 @@ def test_cases_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="is CT, this recipe is for MR"):
         prepare(ct_cohort, [0], dataclasses.replace(CT, modality=Modality.MR), tmp_path / "a")
-    with pytest.raises(InputError, match="none of the phases hepatobiliary"):
+    with pytest.raises(InputError, match="none of the channels hepatobiliary"):
         prepare(
-            ct_cohort, [0], dataclasses.replace(CT, phases=(Phase.HEPATOBILIARY,)), tmp_path / "b"
+            ct_cohort, [0], dataclasses.replace(CT, channels=("hepatobiliary",)), tmp_path / "b"
         )
     study, truth = tiny_case(0)
     save_case(tmp_path / "no truth/a", study)
@@ -323,7 +332,7 @@ def test_cases_that_do_not_fit_are_refused(
     assert prepare(
         Cohort.open(tmp_path / "no organs"),
         [0],
-        dataclasses.replace(CT, calibrate=False),
+        dataclasses.replace(CT, normalise_on_liver=False),
         tmp_path / "e",
     )
     high = truth.lesions.with_array(truth.lesions.array * np.uint16(300))
@@ -373,7 +382,7 @@ def test_a_batch_has_the_shapes_it_promises(prepared: list[PreparedCase], masks:
     assert batch.masks_BKYX.shape == (4, masks, 48, 48) and set(
         batch.masks_BKYX.unique().tolist()
     ) <= {0.0, 1.0}
-    assert batch.counts_BK.shape == (4, masks)
+    assert batch.supervised_BK.shape == (4, masks)
     assert batch.present_BP.shape == (4, 4) and batch.present_BP.any(1).all()
     assert batch.curve_LP.shape == (lesions, 4) and batch.curve_LP.dtype == torch.float32
     assert batch.regions.weights_LRYX.shape == (lesions, 3, 48, 48)
@@ -392,8 +401,8 @@ def test_lesions_lie_in_the_slice_they_are_said_to_lie_in(prepared: list[Prepare
 
 
 def test_collate_offsets_the_slices_of_each_sample() -> None:
-    def sample(lesions: int) -> Batch:
-        batch = Batch(
+    def sample(lesions: int) -> SliceBatch:
+        batch = SliceBatch(
             *(
                 torch.zeros(1, 4, 16, 16),
                 torch.ones(1, 4, dtype=torch.bool),
@@ -437,7 +446,7 @@ def test_without_augmentation_a_slice_is_the_prepared_slice(prepared: list[Prepa
     }
     for images, masks in zip(batch.images_BPYX, batch.masks_BKYX, strict=True):
         np.testing.assert_array_equal(known[images.numpy().tobytes()] > 0, masks.numpy() > 0)
-    assert batch.present_BP.all() and batch.counts_BK.all()
+    assert batch.present_BP.all() and batch.supervised_BK.all()
 
 
 @pytest.mark.parametrize("size", [32, 64])
@@ -445,7 +454,7 @@ def test_slices_are_cropped_or_padded_about_their_centre(
     prepared: list[PreparedCase], size: int
 ) -> None:
     config = dataclasses.replace(CT, size=size)
-    batch = Sampler(prepared, config, PLAIN, masks=2, per_lesion=True, seed=7)(0)
+    batch = SliceSampler(prepared, config, PLAIN, masks=2, per_lesion=True, seed=7)(0)
     whole = sampler(prepared, PLAIN)(0).images_BPYX
     if size == 32:
         assert torch.equal(batch.images_BPYX, whole[..., 8:40, 8:40])
@@ -455,7 +464,7 @@ def test_slices_are_cropped_or_padded_about_their_centre(
 
 
 def test_augmentation_moves_images_and_masks_alike(prepared: list[PreparedCase]) -> None:
-    sampling = dataclasses.replace(EVERYTHING, lesion_share=1.0, uncalibrated=0.0, batch=8)
+    sampling = dataclasses.replace(EVERYTHING, lesion_share=1.0, wrong_normalisation=0.0, batch=8)
     batch = sampler(prepared, sampling)(0)
     assert len(batch.type_L) > 4
     for index, where in enumerate(batch.regions.slice_L):
@@ -465,7 +474,7 @@ def test_augmentation_moves_images_and_masks_alike(prepared: list[PreparedCase])
 
 
 @pytest.mark.parametrize("modality", list(Modality))
-def test_the_curve_follows_the_calibration_error_of_the_images(
+def test_the_curve_follows_the_normalisation_error_of_the_images(
     modality: Modality, tiny_cohort: Callable, tmp_path: Path
 ) -> None:
     config = dataclasses.replace(CT, modality=modality)
@@ -475,10 +484,10 @@ def test_the_curve_follows_the_calibration_error_of_the_images(
         config,
         tmp_path,
     )
-    batch = Sampler(
+    batch = SliceSampler(
         cases,
         config,
-        dataclasses.replace(EVERYTHING, lesion_share=1.0, uncalibrated=0.0, batch=8),
+        dataclasses.replace(EVERYTHING, lesion_share=1.0, wrong_normalisation=0.0, batch=8),
         masks=2,
         per_lesion=True,
         seed=0,
@@ -493,9 +502,11 @@ def test_the_curve_follows_the_calibration_error_of_the_images(
     assert error.std() < 0.4 * between_phases.std()
 
 
-def test_a_wrong_calibration_asks_for_the_liver_only(prepared: list[PreparedCase]) -> None:
-    batch = sampler(prepared, dataclasses.replace(EVERYTHING, uncalibrated=1.0))(0)
-    assert batch.counts_BK.tolist() == [[True, False]] * 4
+def test_of_a_wrongly_normalised_slice_only_the_liver_is_learned(
+    prepared: list[PreparedCase],
+) -> None:
+    batch = sampler(prepared, dataclasses.replace(EVERYTHING, wrong_normalisation=1.0))(0)
+    assert batch.supervised_BK.tolist() == [[True, False]] * 4
     assert len(batch.type_L) == 0
 
 
@@ -519,9 +530,9 @@ def test_phases_are_left_out_as_asked(
 def test_phases_can_be_left_out_of_a_network_that_has_no_portal_phase(
     ct_cohort: Cohort, tmp_path: Path
 ) -> None:
-    config = dataclasses.replace(CT, phases=(Phase.PRE, Phase.ARTERIAL))
+    config = dataclasses.replace(CT, channels=("pre", "arterial"))
     sampling = dataclasses.replace(EVERYTHING, all_phases=0.0, one_phase=1.0)
-    batch = Sampler(
+    batch = SliceSampler(
         prepare(ct_cohort, [0], config, tmp_path),
         config,
         sampling,
@@ -538,7 +549,7 @@ def test_per_slice_the_largest_lesion_gives_the_type_and_all_of_them_the_curve(
     cohort = tiny_cohort(tmp_path / "cohort", 2, types=[LesionType.HCC, LesionType.CYST], noise=0.0)
     cases = prepare(cohort, [0], CT, tmp_path / "scratch")
     sampling = dataclasses.replace(PLAIN, lesion_share=1.0, batch=1)
-    batch = Sampler(cases, CT, sampling, masks=1, per_lesion=False, seed=0)(0)
+    batch = SliceSampler(cases, CT, sampling, masks=1, per_lesion=False, seed=0)(0)
     areas = torch.tensor(
         [float((torch.from_numpy(cases[0].slice(2)[1][1]) == label).sum()) for label in (1, 2)]
     )
@@ -548,7 +559,7 @@ def test_per_slice_the_largest_lesion_gives_the_type_and_all_of_them_the_curve(
     torch.testing.assert_close(
         batch.curve_LP[0], (areas[:, None] * curves).sum(0) / areas.sum(), atol=0.1, rtol=0
     )
-    per_lesion = Sampler(cases, CT, sampling, masks=1, per_lesion=True, seed=0)(0)
+    per_lesion = SliceSampler(cases, CT, sampling, masks=1, per_lesion=True, seed=0)(0)
     assert sorted(per_lesion.type_L.tolist()) == [LesionType.HCC, LesionType.CYST]
 
 
@@ -562,7 +573,7 @@ def test_no_case_is_refused() -> None:
 def test_bending_and_unevenness_keep_images_and_masks_together(
     prepared: list[PreparedCase],
 ) -> None:
-    plain = dataclasses.replace(EVERYTHING, lesion_share=1.0, uncalibrated=0.0, batch=8)
+    plain = dataclasses.replace(EVERYTHING, lesion_share=1.0, wrong_normalisation=0.0, batch=8)
     worse = dataclasses.replace(plain, bend_mm=4.0, unevenness=0.1)
     before, after = (sampler(prepared, sampling)(0) for sampling in (plain, worse))
     assert not torch.equal(before.masks_BKYX, after.masks_BKYX)
@@ -608,3 +619,21 @@ def test_lesions_of_unknown_type_are_drawn_as_one_more_kind(
     assert all(batch.masks_BKYX[:, -1].flatten(1).any(1).all() for batch in batches)
     # a third of them without a type to learn
     assert 0.2 < np.mean([1 - len(batch.type_L) / 8 for batch in batches]) < 0.5
+
+
+def test_curve_statistics_by_hand() -> None:
+    def case(*curves: tuple[float, float, float]) -> PreparedCase:
+        lesions = tuple(PreparedLesion(1, 0, curve, {0: 1}) for curve in curves)
+        return PreparedCase(
+            Path(), (True, True, False), (1.0, 1.0, 1.0), (1.0, 1.0), (), (), 1, lesions
+        )
+
+    nan = float("nan")
+    mean, sd = curve_statistics(
+        [case((1.0, 2.0, nan)), case(), case((3.0, nan, nan), (5.0, 2.0, nan))]
+    )
+    np.testing.assert_allclose(mean, [3.0, 2.0, 0.0])
+    np.testing.assert_allclose(sd, [np.sqrt(8 / 3), 1e-3, 1.0], rtol=1e-6)
+    assert mean.dtype == sd.dtype == np.float32
+    mean, sd = curve_statistics([case()])
+    assert (mean.tolist(), sd.tolist()) == ([0.0] * 3, [1.0] * 3)

@@ -10,7 +10,7 @@ from liverleaf.cli.app import app
 from liverleaf.evaluate.compare import Evaluation, differences
 from liverleaf.study import InputError
 
-CASES = "case,subject,liver_dice,lesion_dice,lesion_iou,found,made_up,missed\n"
+CASES = "case,subject,liver_dice,lesion_dice,lesion_iou,true_positives,false_positives,false_negatives\n"
 LESIONS = "case,true_label,true_type,predicted_type,probability,right,covered,set_size,curve_mae,curve_mae_percent_of_liver\n"
 
 
@@ -98,3 +98,30 @@ def test_the_command_says_what_it_compared(tmp_path: Path) -> None:
         "n": 1,
         "confidence": 0.95,
     }
+
+
+def test_a_folder_that_0_1_wrote_is_read(tmp_path: Path) -> None:
+    rows = "1,a,0.9,0.6,0.5,2,0,1\n2,b,0.8,0.3,0.2,1,1,1\n"
+    new = evaluation(tmp_path / "new", rows, "")
+    old = evaluation(tmp_path / "old", rows, "")
+    path = tmp_path / "old/cases.csv"
+    names = ("true_positives,false_positives,false_negatives", "found,made_up,missed")
+    path.write_text(path.read_text().replace(*names))
+    assert differences(Evaluation.read(tmp_path / "old"), new) == differences(old, new)
+
+
+def test_models_that_outline_nothing_are_compared_by_what_they_say_of_cases(
+    tmp_path: Path,
+) -> None:
+    header = "case,subject,fat,fat_true,fat_error,response,response_true,response_right\n"
+    read = []
+    for name, rows in (
+        ("first", "1,a,10,12,2,yes,yes,True\n2,b,5,4,1,no,yes,False\n"),
+        ("second", "1,a,9,12,3,yes,yes,True\n2,b,5,4,1,yes,yes,True\n"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps({"cohort": "same"}))
+        (tmp_path / name / "cases.csv").write_text(header + rows)
+        read.append(Evaluation.read(tmp_path / name))
+    found = {name: (d.first, d.second) for name, d in differences(*read).items()}
+    assert found == {"fat_mae": (1.5, 2.0), "response_accuracy": (0.5, 1.0)}

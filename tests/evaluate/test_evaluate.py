@@ -14,10 +14,13 @@ from liverleaf.cohort.index import Cohort
 from liverleaf.data.network_input import InputConfig
 from liverleaf.data.prepared import data_fingerprint
 from liverleaf.evaluate import evaluate as evaluation
-from liverleaf.evaluate.evaluate import CaseResult, best_peak, calibrate, evaluate, figures
+from liverleaf.evaluate import fit_calibration
+from liverleaf.evaluate.evaluate import CaseResult, evaluate, figures
+from liverleaf.evaluate.fit_calibration import calibrate
 from liverleaf.evaluate.metrics.detection import Detection
+from liverleaf.models import lesion_masks
+from liverleaf.models import predictor as predictor_module
 from liverleaf.models.checkpoint import ModelCard, load_card, save_model
-from liverleaf.models.mti_net import predict
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig
 from liverleaf.registration.align import Registration
 from liverleaf.storage.case_folder import save_case
@@ -136,10 +139,11 @@ def model(seer_network: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         MTINet(config),
     )
     monkeypatch.setattr(
-        predict, "load_model", lambda directory: (load_card(directory), seer_network())
+        predictor_module, "load_model", lambda directory: (load_card(directory), seer_network())
     )
-    monkeypatch.setattr(predict, "SMOOTHING_MM", 0.0)
+    monkeypatch.setattr(lesion_masks, "SMOOTHING_MM", 0.0)
     monkeypatch.setattr(evaluation, "register_phases", untouched)
+    monkeypatch.setattr(fit_calibration, "register_phases", untouched)
     return str(tmp_path / "model")
 
 
@@ -175,9 +179,9 @@ def test_an_evaluation_from_end_to_end(model: str, cohort: Cohort, tmp_path: Pat
         data_fingerprint(cohort, range(4)),
     )
     assert json.loads((tmp_path / "out/metrics.json").read_text()) == record
-    assert pd.read_csv(tmp_path / "out/cases.csv")["found"].tolist() == [2] * 4
+    assert pd.read_csv(tmp_path / "out/cases.csv")["true_positives"].tolist() == [2] * 4
     assert len(pd.read_csv(tmp_path / "out/lesions.csv")) == 8
-    assert told[-1] == ("looking at cases", 4, 4)
+    assert told[-1] == ("evaluating cases", 4, 4)
     with pytest.raises(InputError, match="exists already"):
         evaluate(model, cohort, tmp_path / "out", device="cpu")
 
@@ -216,7 +220,7 @@ def test_mistakes_are_counted(model: str, tiny_case: Callable, tmp_path: Path) -
     assert means["type_accuracy"] == pytest.approx(3 / 4)
     assert record["confusion"]["counts"] == [[0, 1], [0, 3]]
     cases = pd.read_csv(tmp_path / "out/cases.csv")
-    assert cases[["found", "made_up", "missed"]].to_numpy().tolist() == [
+    assert cases[["true_positives", "false_positives", "false_negatives"]].to_numpy().tolist() == [
         [2, 0, 0],
         [1, 1, 0],
         [1, 0, 1],
@@ -258,13 +262,15 @@ def test_calibration_is_fitted_for_every_number_of_phases_and_kept(
     model: str, cohort: Cohort
 ) -> None:
     said = calibrate(model, cohort, device="cpu")
-    calibrated = load_card(Path(model)).calibrated
-    assert calibrated.lesions == {1: 8, 2: 8, 3: 8, 4: 8}
+    calibration = load_card(Path(model)).calibration
+    assert calibration.lesions == {1: 8, 2: 8, 3: 8, 4: 8}
     # eight lesions promise no 90 %
-    assert calibrated.set_threshold == dict.fromkeys((1, 2, 3, 4), 0.0)
+    assert calibration.set_threshold == dict.fromkeys((1, 2, 3, 4), 0.0)
     # none is made up: nothing to leave out
-    assert calibrated.minimum_peak == dict.fromkeys((1, 2, 3, 4), 0.0)
-    assert calibrated.temperature == pytest.approx(0.2, rel=0.05)  # always right: as sure as may be
+    assert calibration.minimum_peak == dict.fromkeys((1, 2, 3, 4), 0.0)
+    assert calibration.temperature == pytest.approx(
+        0.2, rel=0.05
+    )  # always right: as sure as may be
     assert "1 phase:" in said and "4 phases:" in said and "8 lesions" in said
 
 
@@ -277,10 +283,10 @@ def test_what_counts_as_a_lesion_is_fitted_for_every_number_of_phases(
         fitted_on.append((sum(real for _, real in candidates), missed))
         return 0.1 * len(fitted_on)
 
-    monkeypatch.setattr(evaluation, "best_peak", best_peak)
+    monkeypatch.setattr(fit_calibration, "best_peak", best_peak)
     calibrate(model, cohort, device="cpu")
     assert fitted_on == [(8, 0)] * 4
-    assert load_card(Path(model)).calibrated.minimum_peak == pytest.approx(
+    assert load_card(Path(model)).calibration.minimum_peak == pytest.approx(
         {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}
     )
 
@@ -302,7 +308,7 @@ def test_calibration_takes_studies_whose_reference_the_model_does_not_know(
         tmp_path / "cohort", 2, types=[LesionType.HCC], phases=[Phase.PRE, Phase.HEPATOBILIARY]
     )
     calibrate(model, cohort, device="cpu")
-    assert load_card(Path(model)).calibrated.lesions == {1: 2}
+    assert load_card(Path(model)).calibration.lesions == {1: 2}
 
 
 def test_calibration_works_on_a_real_network(
@@ -321,7 +327,7 @@ def test_calibration_works_on_a_real_network(
         ModelCard("blind", "mti-net", config, view, (0.0,) * 4, (1.0,) * 4),
         network,
     )
-    monkeypatch.setattr(evaluation, "register_phases", untouched)
+    monkeypatch.setattr(fit_calibration, "register_phases", untouched)
     with pytest.raises(InputError, match="blind found no lesion"):
         calibrate(str(tmp_path / "blind"), cohort, device="cpu")
 
@@ -345,19 +351,3 @@ def test_cases_that_prove_nothing_are_refused(
     with pytest.raises(InputError, match="case-00 has no truth"):
         evaluate(model, Cohort.open(tmp_path / "bare"), tmp_path / "out", device="cpu")
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("candidates", "missed", "peak"),
-    [
-        ([(0.6, False), (0.7, False), (0.9, True), (0.95, True)], 0, 0.9),  # F1 1 instead of 2/3
-        ([(0.6, True), (0.9, True)], 3, 0.0),  # nothing made up: nothing to gain
-        ([(0.6, True), (0.7, False), (0.9, True)], 0, 0.0),  # F1 0.8 against 2/3
-        ([], 2, 0.0),
-    ],
-    ids=["made-up ones below", "all real", "one made up between", "none"],
-)
-def test_the_peak_is_where_detection_is_best(
-    candidates: list[tuple[float, bool]], missed: int, peak: float
-) -> None:
-    assert best_peak(candidates, missed) == peak

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from liverleaf.models.calibration import fit_temperature, set_threshold, type_set
+from liverleaf.models.calibration import best_peak, fit_temperature, set_threshold, type_set
 
 
 def synthetic(
@@ -71,3 +71,19 @@ def test_a_set_is_ordered_and_never_empty() -> None:
     assert type_set(probability, 0.0) == [1, 2, 0]
     assert type_set(probability, 0.9) == [1]
     assert type_set(np.array([0.5, 0.5]), 0.9) == [0]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "missed", "peak"),
+    [
+        ([(0.6, False), (0.7, False), (0.9, True), (0.95, True)], 0, 0.9),  # F1 1 instead of 2/3
+        ([(0.6, True), (0.9, True)], 3, 0.0),  # nothing made up: nothing to gain
+        ([(0.6, True), (0.7, False), (0.9, True)], 0, 0.0),  # F1 0.8 against 2/3
+        ([], 2, 0.0),
+    ],
+    ids=["made-up ones below", "all real", "one made up between", "none"],
+)
+def test_the_peak_is_where_detection_is_best(
+    candidates: list[tuple[float, bool]], missed: int, peak: float
+) -> None:
+    assert best_peak(candidates, missed) == peak

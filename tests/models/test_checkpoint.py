@@ -8,21 +8,20 @@ import pytest
 import torch
 
 from liverleaf.data.network_input import InputConfig
-from liverleaf.models import checkpoint
+from liverleaf.models.calibration import ProbabilityCalibration
 from liverleaf.models.checkpoint import (
-    Calibrated,
     ModelCard,
-    find_model,
     load_card,
     load_model,
     save_card,
     save_model,
     weights_hash,
 )
-from liverleaf.models.ensemble import Ensemble
+from liverleaf.models.family import Output
+from liverleaf.models.mti_net.ensemble import Ensemble
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig
-from liverleaf.study import InputError, Modality, Phase
-from liverleaf.system import provenance
+from liverleaf.models.shipped import SHIPPED, shipped_models
+from liverleaf.study import InputError, Modality
 from liverleaf.terminology import LesionType
 
 NETWORK = MTINetConfig(
@@ -38,17 +37,17 @@ NETWORK = MTINetConfig(
 )
 CARD = ModelCard(
     name="tiny",
-    network="mti-net",
+    family="mti-net",
     network_config=NETWORK,
     input_config=InputConfig(
         Modality.MR,
-        phases=(Phase.ARTERIAL, Phase.HEPATOBILIARY),
+        channels=("arterial", "hepatobiliary"),
         types=(LesionType.FNH, LesionType.HCC),
         size=32,
     ),
     curve_mean=(0.5, -0.25),
     curve_sd=(1.0, 0.125),
-    calibrated=Calibrated(1.5, {1: 0.2, 2: 0.1}, {1: 40, 2: 50}),
+    calibration=ProbabilityCalibration(1.5, {1: 0.2, 2: 0.1}, {1: 40, 2: 50}),
     training={"seed": 3, "recipe": {"name": "tiny"}},
     figures={"all phases": {"lesion_dice": {"mean": 0.5, "low": 0.25, "high": 0.75, "n": 4}}},
 )
@@ -93,7 +92,7 @@ def test_saving_again_replaces_and_leaves_nothing_half_written(model: Path) -> N
 
 
 def test_no_pickle_is_written(model: Path) -> None:
-    assert json.loads((model / "model.json").read_text())["schema_version"] == 2
+    assert json.loads((model / "model.json").read_text())["schema_version"] == 3
     header = (model / "weights.safetensors").read_bytes()
     assert header[8:9] == b"{"  # safetensors: eight bytes of length, then JSON
 
@@ -106,6 +105,7 @@ def test_no_pickle_is_written(model: Path) -> None:
         ("null", "not a model description"),
         ('{"schema_version": 99}', "another version"),
         ('{"schema_version": 2}', "not a model description"),
+        ('{"schema_version": 3}', "not a model description"),
     ],
 )
 def test_a_broken_description_is_refused(model: Path, text: str, message: str) -> None:
@@ -117,7 +117,7 @@ def test_a_broken_description_is_refused(model: Path, text: str, message: str) -
 def test_a_description_of_an_unknown_network_or_field_is_refused(model: Path) -> None:
     record = json.loads((model / "model.json").read_text())
     for change, message in (
-        ({"network": "u-net"}, "no network .u-net."),
+        ({"family": "u-net"}, "no model family .u-net."),
         ({"network_config": {"depth": 5}}, "not a model description"),
     ):
         (model / "model.json").write_text(json.dumps(record | change))
@@ -142,25 +142,6 @@ def test_weights_that_are_missing_damaged_or_anothers_are_refused(model: Path) -
         load_model(model)
 
 
-def test_a_model_is_found_by_name_by_folder_and_in_a_run(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert find_model(model, Modality.MR) == model
-    assert find_model(str(model.parent), Modality.MR) == model
-    monkeypatch.setattr(checkpoint, "SHIPPED", model.parent)
-    monkeypatch.setattr(checkpoint, "DEFAULT_MODEL", {Modality.MR: "model"})
-    assert find_model("model", Modality.CT) == find_model(None, Modality.MR) == model
-    assert checkpoint.shipped_models() == ["model"]
-    with pytest.raises(InputError, match="no model nowhere: shipped are model"):
-        find_model("nowhere", Modality.CT)
-
-
-def test_a_run_that_is_not_finished_is_told(tmp_path: Path) -> None:
-    (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(InputError, match="not finished: go on with it"):
-        find_model(tmp_path, Modality.CT)
-
-
 def test_weights_may_be_read_by_whom_the_users_files_may(model: Path) -> None:
     assert (model / "weights.safetensors").stat().st_mode == (model / "model.json").stat().st_mode
 
@@ -170,9 +151,9 @@ def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
         load_card(tmp_path)
 
 
-@pytest.mark.parametrize("name", checkpoint.shipped_models())
+@pytest.mark.parametrize("name", shipped_models())
 def test_every_shipped_model_loads(name: str) -> None:
-    card, network = load_model(checkpoint.SHIPPED / name)
+    card, network = load_model(SHIPPED / name)
     assert card.name == name
     assert (
         len(card.curve_mean)
@@ -184,6 +165,25 @@ def test_every_shipped_model_loads(name: str) -> None:
     assert len(network.members if isinstance(network, Ensemble) else [network]) == card.members
 
 
-def test_the_commit_is_known_in_a_checkout_or_not_at_all() -> None:
-    commit = provenance.commit()
-    assert commit is None or len(commit) >= 7
+def test_a_description_of_0_1_is_read(model: Path) -> None:
+    record = json.loads((model / "model.json").read_text())
+    old = {"schema_version": 2, "network": record["family"], "calibrated": record["calibration"]}
+    old |= {k: v for k, v in record.items() if k not in ("schema_version", "family", "calibration")}
+    old["network_config"]["measured"] = old["network_config"].pop("residual_curve")
+    config = old["input_config"]
+    config["phases"], config["calibrate"] = config.pop("channels"), config.pop("normalise_on_liver")
+    del config["body_part"], config["species"]
+    (model / "model.json").write_text(json.dumps(old))
+    card = load_card(model)
+    assert card == dataclasses.replace(CARD, training=card.training)
+    assert card.training["recipe"]["family"] == "mti-net"
+
+
+def test_the_outputs_are_those_that_were_learned() -> None:
+    everything = {Output.ORGAN_MASK, Output.LESION_MASK, Output.LESION_TYPE, Output.CURVE}
+    assert CARD.outputs == everything
+    training = {"recipe": {"loss": {"type": 0.0}}}
+    assert dataclasses.replace(CARD, training=training).outputs == everything - {Output.LESION_TYPE}
+    one_mask = dataclasses.replace(NETWORK, masks=1)
+    outputs = dataclasses.replace(CARD, network_config=one_mask).outputs
+    assert outputs == everything - {Output.ORGAN_MASK}

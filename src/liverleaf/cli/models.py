@@ -1,8 +1,11 @@
-"""The commands that make models and judge them: parse, call one function, print. Everything heavy is imported inside the command."""
+"""The commands that train, evaluate and compare models: parse, call one function, print.
 
-# Without `from __future__ import annotations`, as cli.py.
+Everything heavy is imported inside the command.
+"""
+
+# Without `from __future__ import annotations`, as app.py.
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -15,10 +18,9 @@ from liverleaf.cli.console import (
     print_table,
     progress_bars,
 )
+from liverleaf.terminology import PhaseName
 
 model_commands = typer.Typer(rich_markup_mode=None, add_completion=False)
-
-PhaseName = Literal["pre", "arterial", "portal", "delayed", "hepatobiliary"]
 
 
 @model_commands.command()
@@ -71,11 +73,11 @@ def ensemble(
     ],
     out: Annotated[Path, typer.Option(help="Folder of the new model.")],
 ) -> None:
-    """Make one model that answers as the mean of several.
+    """Make one model that is the mean of several.
 
     Example: liverleaf ensemble runs/ct-0 runs/ct-1 runs/ct-2 --out runs/ct
     """
-    from liverleaf.models.checkpoint import combine
+    from liverleaf.models.ensemble import combine
 
     typer.echo(
         f"the model is in {combine(runs, out)}; calibrate it before it is used (liverleaf evaluate"
@@ -111,13 +113,13 @@ def evaluate(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Measure a model on a cohort with truth: masks, detection, types and curves, each with its interval.
+    """Measure a model on a cohort with truth: every figure with its interval.
 
     Example: liverleaf evaluate runs/ct --cohort cohorts/ct-test --out results/ct
     """
     from liverleaf.cohort.index import Cohort
-    from liverleaf.evaluate.evaluate import calibrate as fit
     from liverleaf.evaluate.evaluate import evaluate as measure
+    from liverleaf.evaluate.fit_calibration import calibrate as fit
     from liverleaf.study import Phase
 
     with progress_bars() as progress:
@@ -176,8 +178,8 @@ def compare(
         add_row(table, name.replace("_", " "), *values, interval, str(row.difference.n))
     print_table(table)
     typer.echo(
-        "types and curves of the lesions that both found; intervals of the differences, paired, by"
-        " subject"
+        "types and curves of the lesions that both detected; intervals of the differences, paired,"
+        " by subject"
     )
 
 
@@ -187,7 +189,8 @@ def models(as_json: AsJson = False) -> None:
 
     Example: liverleaf models
     """
-    from liverleaf.models.checkpoint import SHIPPED, load_card, shipped_models
+    from liverleaf.models.checkpoint import load_card
+    from liverleaf.models.shipped import SHIPPED, shipped_models
 
     cards = [load_card(SHIPPED / name) for name in shipped_models()]
     if as_json:
@@ -205,8 +208,10 @@ def models(as_json: AsJson = False) -> None:
         return
     table = new_table(
         "model",
+        "species",
+        "body part",
         "modality",
-        "phases",
+        "channels",
         "trained on",
         "liver Dice",
         "lesion Dice",
@@ -227,13 +232,14 @@ def models(as_json: AsJson = False) -> None:
                 "type_accuracy",
             )
         ]
-        view = card.input_config
-        phases = ", ".join(phase.key for phase in view.phases)
+        made_for = card.input_config
         add_row(
             table,
             card.name,
-            str(view.modality),
-            phases,
+            str(made_for.species),
+            str(made_for.body_part),
+            str(made_for.modality),
+            ", ".join(made_for.channels),
             f"{card.training['cases']} phantom cases",
             *shown,
             "Apache-2.0",

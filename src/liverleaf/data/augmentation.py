@@ -1,6 +1,6 @@
-"""Random changes of a slice in training: moved, bent, blurred, uneven, noisy and wrongly normalised.
+"""Random changes of slices in training: moved, bent, blurred, noisy, wrongly normalised.
 
-Shape suffixes: P phases, Y rows, X columns.
+Shape suffixes: P channels, Y rows, X columns.
 """
 
 from __future__ import annotations
@@ -23,20 +23,22 @@ class SamplingConfig:
     """How batches are drawn and varied.
 
     Attributes:
-        batch: slices per batch.
-        lesion_share, liver_share: share of slices with a lesion (types drawn evenly, unknown ones
-            as one more) and with liver; the rest is drawn from everywhere.
+        batch: slices per batch, at least 1.
+        lesion_share: share of slices with a lesion, in [0, 1]; types are drawn evenly, unknown
+            ones as one more type.
+        liver_share: share of slices with liver, in [0, 1]; the rest is drawn from everywhere.
         size_exponent: among lesions of a type, one is drawn with probability proportional to its
             pixels to this power; 0 draws small and giant ones alike, 1 by volume.
         zoom_sd: standard deviation of the logarithm of the random magnification.
-        bend_mm: standard deviation of a smooth random displacement along each axis.
-        blur_pixels: largest standard deviation of the random blur that half of the slices get.
-        unevenness: standard deviation of a smooth field added to the contrast, one for all phases.
-        augment: whether slices are moved, scaled and made noisy, and all of the above.
-        all_phases: probability that every scanned phase is kept.
+        bend_mm: standard deviation of a smooth random displacement along each axis, in mm.
+        blur_pixels: largest standard deviation in pixels of the blur that half of the slices get.
+        unevenness: standard deviation of a smooth field added to the contrast, one for all
+            channels.
+        augment: whether slices are moved, scaled, made noisy, and all of the above.
+        all_phases: probability that every scanned channel is kept.
         one_phase: probability that only one is kept; otherwise any subset.
-        uncalibrated: share of slices shown with a wrong calibration, on which only the liver is
-            asked for.
+        wrong_normalisation: share of slices shown as if they were normalised on the wrong
+            intensity; only the liver is learned from them.
     """
 
     batch: int = 8
@@ -50,7 +52,7 @@ class SamplingConfig:
     augment: bool = True
     all_phases: float = 0.4
     one_phase: float = 0.3
-    uncalibrated: float = 0.15
+    wrong_normalisation: float = 0.15
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -66,7 +68,11 @@ def move(
     *,
     pixel_mm: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], float]:
-    """Rotate, scale, shear slightly, bend, shift and crop both alike; also says by how much the pixels were magnified."""
+    """Rotate, scale, shear slightly, bend, shift and crop images and labels alike.
+
+    Returns:
+        The images, the labels, and by how much the pixels were magnified.
+    """
     angle = rng.normal(0, 0.12)
     zoom = float(np.exp(rng.normal(0, sampling.zoom_sd)))
     shear = rng.normal(0, 0.05)
@@ -105,7 +111,7 @@ def move(
 
 
 def _smooth_fields(rng: np.random.Generator, fields: int, knots: int, size: int) -> Tensor:
-    """Smooth random fields of about unit variance, (fields, size, size), from a coarse grid of knots."""
+    """Smooth random fields of about unit variance, (fields, size, size), from a grid of knots."""
     coarse = torch.from_numpy(rng.standard_normal((1, fields, knots, knots), dtype=np.float32))
     return F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=True)[0]
 
@@ -113,7 +119,7 @@ def _smooth_fields(rng: np.random.Generator, fields: int, knots: int, size: int)
 def degrade(
     images_PYX: NDArray[np.float32], rng: np.random.Generator, sampling: SamplingConfig
 ) -> NDArray[np.float32]:
-    """Blurred, uneven and noisy, as other scanners and reconstructions are."""
+    """Blur slices, make them uneven and noisy, as other scanners and reconstructions are."""
     if sampling.blur_pixels and rng.random() < 0.5:
         sd = rng.uniform(0.3, sampling.blur_pixels)
         images_PYX = gaussian_filter(images_PYX, (0, sd, sd), truncate=3)
@@ -131,13 +137,14 @@ def degrade(
 
 
 def normalisation_error(
-    phases: int, modality: Modality, rng: np.random.Generator, *, wrong: bool
+    channels: int, modality: Modality, rng: np.random.Generator, *, wrong: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Gain and offset of each phase: small, as a calibration errs; or large, as before the first calibration."""
+    """Gain and offset of each channel: as small as a normalisation errs, or large (`wrong`)."""
     if modality is Modality.CT:
-        gain, offset = rng.uniform(0.9, 1.1, phases), rng.normal(0, 0.6 if wrong else 0.08, phases)
+        gain = rng.uniform(0.9, 1.1, channels)
+        offset = rng.normal(0, 0.6 if wrong else 0.08, channels)
     else:
-        gain = np.exp(rng.normal(0, 0.35 if wrong else 0.04, phases))
+        gain = np.exp(rng.normal(0, 0.35 if wrong else 0.04, channels))
         offset = 2 * gain - 2  # a scale of the signal: contrast + 2 is proportional to it
     return gain.astype(np.float32), offset.astype(np.float32)
 

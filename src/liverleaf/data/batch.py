@@ -1,17 +1,46 @@
-"""One training batch of slices, and how batches are joined.
+"""Batches of training: how they are numbered, and one of slices with their lesions.
 
-Shape suffixes: B slices, P phases, K masks, L lesions, R regions, Y rows, X columns.
+Shape suffixes: B slices, P channels, K masks, L lesions, R regions, Y rows, X columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class BatchStream(ABC):
+    """The batches of a training by number: batch `step` is the same whenever it is asked for.
+
+    So training can stop anywhere and go on exactly as if it had not. A batch may be of any class
+    that the family's trainer takes and that has `to(device)`.
+    """
+
+    @property
+    @abstractmethod
+    def samples_per_epoch(self) -> int:
+        """How many samples one pass over the cases has."""
+
+    @abstractmethod
+    def __call__(self, step: int) -> Any:
+        """Batch number `step`."""
+
+    def stream(self, start: int, stop: int) -> Iterator[Any]:
+        """Batches from `start` to `stop`, each made while the one before is being trained on."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            upcoming = pool.submit(self, start)
+            for step in range(start, stop):
+                batch = upcoming.result()
+                if step + 1 < stop:
+                    upcoming = pool.submit(self, step + 1)
+                yield batch
 
 
 class Regions(NamedTuple):
@@ -36,50 +65,46 @@ class Regions(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Batch:
-    """One training batch.
+class SliceBatch:
+    """Slices with their lesions.
 
     Attributes:
-        images_BPYX: contrast to the liver.
-        present_BP: which phases are there.
-        masks_BKYX: truth, [liver with lesions, lesion] or [lesion].
-        counts_BK: which masks the loss may ask for.
+        images_BPYX: normalised intensities.
+        present_BP: bool, which channels are there.
+        masks_BKYX: true masks, [liver with lesions, lesion] or [lesion].
+        supervised_BK: bool, which masks the truth is known of and the loss is computed on.
         regions: where the lesions are.
-        curve_LP: true mean per lesion and phase, in contrast to the liver.
+        curve_LP: true mean per lesion and channel, normalised; NaN where unknown.
         type_L: index into `InputConfig.types`.
     """
 
     images_BPYX: Tensor
     present_BP: Tensor
     masks_BKYX: Tensor
-    counts_BK: Tensor
+    supervised_BK: Tensor
     regions: Regions
     curve_LP: Tensor
     type_L: Tensor
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> SliceBatch:
         """The same on another device."""
-        return Batch(**{name: getattr(self, name).to(device) for name in self.__dataclass_fields__})
+        return SliceBatch(
+            **{name: getattr(self, name).to(device) for name in self.__dataclass_fields__}
+        )
 
 
-def collate(samples: Sequence[Batch]) -> Batch:
-    """Join batches into one; lesions are told which slice they are in."""
+def collate(samples: Sequence[SliceBatch]) -> SliceBatch:
+    """Join batches into one; each lesion's slice is counted anew."""
     offsets = np.cumsum([0] + [len(sample.images_BPYX) for sample in samples])
     slices = [
         sample.regions.slice_L + int(offset)
         for sample, offset in zip(samples, offsets, strict=False)
     ]
-    return Batch(
+    return SliceBatch(
         **{
             name: torch.cat([getattr(sample, name) for sample in samples])
-            for name in (
-                "images_BPYX",
-                "present_BP",
-                "masks_BKYX",
-                "counts_BK",
-                "curve_LP",
-                "type_L",
-            )
+            for name in SliceBatch.__dataclass_fields__
+            if name != "regions"
         },
         regions=Regions(
             torch.cat([sample.regions.weights_LRYX for sample in samples]),

@@ -1,13 +1,14 @@
-"""A study in, what a network sees of it out: canonical axes, the network's own grid, calibrated intensities and the regions of a lesion.
+"""What a network sees of a study: its channels on the network's own grid and canonical axes.
 
-Training and prediction both look through this one window. Shape suffixes: Z slices, Y rows, X
-columns.
+Training and prediction read studies by the same functions. Shape suffixes: Z slices, Y rows, X
+columns, P channels.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 import highdicom as hd
 import numpy as np
@@ -16,46 +17,178 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from liverleaf.data.normalisation import CONTRAST_LIMIT, Calibration, liver_level
-from liverleaf.study import Modality, Phase, Study
+from liverleaf.data.normalisation import CONTRAST_LIMIT, LiverNormalisation, liver_level
+from liverleaf.study import (
+    BodyPart,
+    InputError,
+    Modality,
+    Phase,
+    PhaseImage,
+    Species,
+    Study,
+    same_grid,
+)
 from liverleaf.terminology import LesionType
 
 # axes of a canonical volume run to the head, to the back and to the patient's left
 ORIENTATION = "HPL"
 SURROUND_MM = 8.0
+PHASE_OF_CHANNEL: dict[str, Phase] = {phase.key: phase for phase in Phase}
+"""Channels that are contrast phases; any other channel is a name of `Study.other`, as "t2w"."""
 
 
 @dataclass(frozen=True)
 class InputConfig:
-    """How a network looks at a study.
+    """Which studies a network is for, and what it sees of them.
 
     Attributes:
         modality: CT or MR.
-        phases: the phases that go in, in this order.
+        channels: the images that go in, in this order: contrast phases by their key ("pre",
+            "arterial", "portal", "delayed", "hepatobiliary"), and other images of the study by
+            their name in `Study.other` ("t2w").
         types: the lesion types it tells apart, in the order of its outputs.
-        pixel_mm: in-plane pixel; 0 squeezes every slice into `size` x `size` (the published
-            setting).
-        slice_mm: slices thinner than this are averaged to it; thicker ones stay.
+        pixel_mm: in-plane pixel in mm; None squeezes every slice into `size` x `size` pixels (the
+            published setting; written as 0 in a recipe).
+        slice_mm: slices thinner than this many mm are averaged to it; thicker ones stay.
         size: side of a training slice in pixels, a multiple of 16.
-        calibrate: whether intensities become contrast to the liver; otherwise they are divided by
-            the study's own spread.
+        normalise_on_liver: whether intensities become contrast to the liver; otherwise they are
+            divided by the study's own scale.
+        body_part: the part of the body that it was trained on.
+        species: who it was trained on.
     """
 
     modality: Modality
-    phases: tuple[Phase, ...] = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
+    channels: tuple[str, ...] = ("pre", "arterial", "portal", "delayed")
     types: tuple[LesionType, ...] = tuple(LesionType)
-    pixel_mm: float = 2.2
+    pixel_mm: float | None = 2.2
     slice_mm: float = 3.0
     size: int = 160
-    calibrate: bool = True
+    normalise_on_liver: bool = True
+    body_part: BodyPart = BodyPart.ABDOMEN
+    species: Species = Species.HUMAN
 
     def __post_init__(self) -> None:
         if self.size % 16:
             raise ValueError(f"size must be a multiple of 16, got {self.size}")
+        if not self.channels or len(set(self.channels)) < len(self.channels):
+            raise ValueError(f"channels are one or more different names, got {self.channels}")
+        if self.pixel_mm is not None and self.pixel_mm <= 0:
+            raise ValueError(f"pixel_mm must be positive or None, got {self.pixel_mm}")
+
+    @property
+    def channel_phases(self) -> tuple[Phase | None, ...]:
+        """Per channel its contrast phase, None for one that is no phase."""
+        return tuple(PHASE_OF_CHANNEL.get(channel) for channel in self.channels)
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """The contrast phases among the channels, in their order."""
+        return tuple(phase for phase in self.channel_phases if phase is not None)
+
+
+def channel_image(study: Study, channel: str) -> PhaseImage | None:
+    """The image of a study that a channel names; None where the study lacks it."""
+    phase = PHASE_OF_CHANNEL.get(channel)
+    return study.other.get(channel) if phase is None else study.phases.get(phase)
+
+
+def channel_title(channel: str) -> str:
+    """A channel's name as people read it."""
+    phase = PHASE_OF_CHANNEL.get(channel)
+    return channel if phase is None else phase.title
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """A study on the network's grid.
+
+    Attributes:
+        grid: the reference phase's volume, axes canonical.
+        raw_ZPYX: intensities in the images' own unit, zero for missing channels.
+        present_P: which channels are there.
+        pixel_mm: size of a pixel in mm.
+        slice_mm: distance of slices on the network's grid in mm.
+    """
+
+    grid: hd.Volume
+    raw_ZPYX: NDArray[np.float32]
+    present_P: NDArray[np.bool_]
+    pixel_mm: float
+    slice_mm: float
+
+    @property
+    def scanned(self) -> int:
+        """How many of the model's channels are there."""
+        return int(self.present_P.sum())
+
+
+def model_input(study: Study, config: InputConfig) -> ModelInput:
+    """Bring a study onto the network's grid.
+
+    Raises:
+        InputError: it has none of the channels.
+        ValueError: its images lie on different grids.
+    """
+    images = [channel_image(study, channel) for channel in config.channels]
+    check_one_grid(study, config)
+    if all(image is None for image in images):
+        raise InputError(
+            f"the model needs one of {', '.join(map(channel_title, config.channels))}; this study"
+            f" has only {', '.join([*(p.title for p in study.phases), *study.other])}"
+        )
+    grid = canonical(study.grid)
+    shape = model_shape(grid, config)
+    raw = np.zeros((shape[0], len(images), *shape[1:]), np.float32)
+    for index, image in enumerate(images):
+        if image is not None:
+            raw[:, index] = resize(canonical(image.volume).array, shape)
+    return ModelInput(
+        grid=grid,
+        raw_ZPYX=raw,
+        present_P=np.array([image is not None for image in images]),
+        pixel_mm=float(grid.spacing[1] * grid.spatial_shape[1] / shape[1]),
+        slice_mm=float(max(grid.spacing[0], config.slice_mm)),
+    )
+
+
+def normalised(
+    given: ModelInput,
+    scales: Mapping[str, LiverNormalisation],
+    config: InputConfig,
+    slices: NDArray[np.integer],
+) -> NDArray[np.float32]:
+    """Normalised slices, padded with air to multiples of 16; zero for missing channels."""
+    rows, columns = given.raw_ZPYX.shape[2:]
+    padded_shape = (-(-rows // 16) * 16, -(-columns // 16) * 16)
+    images = np.zeros((len(slices), len(config.channels), *padded_shape), np.float32)
+    for index, channel in enumerate(config.channels):
+        if given.present_P[index]:
+            images[:, index] = air(config.modality)
+            contrast = scales[channel].contrast(given.raw_ZPYX[slices, index])
+            images[:, index, :rows, :columns] = contrast
+    return images
+
+
+def check_one_grid(study: Study, config: InputConfig) -> None:
+    """Refuse a study whose phases and other channels do not lie on one grid.
+
+    Raises:
+        ValueError: they do not.
+    """
+    used = [study.other[name] for name in config.channels if name in study.other]
+    if not study.on_one_grid or not all(same_grid(image.volume, study.grid) for image in used):
+        raise ValueError("the images lie on different grids: register the study first")
+
+
+def with_phases(study: Study, phases: Collection[Phase]) -> Study:
+    """The study as if only these phases had been scanned."""
+    return replace(
+        study, phases={phase: image for phase, image in study.phases.items() if phase in phases}
+    )
 
 
 def canonical(volume: hd.Volume) -> hd.Volume:
-    """The volume with its axes flipped and permuted (nothing is resampled) to run to the head, the back and the left."""
+    """The volume with axes that run to the head, the back and the left; nothing is resampled."""
     return volume.to_patient_orientation(ORIENTATION)
 
 
@@ -63,13 +196,16 @@ def model_shape(volume: hd.Volume, config: InputConfig) -> tuple[int, int, int]:
     """Slices, rows and columns of the network's grid over the extent of a canonical volume."""
     (z, y, x), (dz, dy, dx) = volume.spatial_shape, volume.spacing
     slices = max(1, round(z * dz / config.slice_mm)) if dz < config.slice_mm else z
-    if config.pixel_mm == 0:
+    if config.pixel_mm is None:
         return slices, config.size, config.size
     return slices, max(1, round(y * dy / config.pixel_mm)), max(1, round(x * dx / config.pixel_mm))
 
 
 def resize(array_ZYX: NDArray[np.floating], shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Resample over the same physical extent: linear between voxels, averaged where the grid becomes coarser."""
+    """Resample over the same physical extent.
+
+    Linear between voxels, averaged where the grid becomes coarser.
+    """
     x = torch.from_numpy(np.ascontiguousarray(array_ZYX, dtype=np.float32))
     if tuple(x.shape[1:]) != shape[1:]:
         x = F.interpolate(
@@ -99,9 +235,9 @@ def resize_labels(
 
 
 def extent(mask_ZYX: NDArray[np.bool_], shape: tuple[int, ...]) -> tuple[slice, slice, slice]:
-    """The box of a grid of another shape, over the same physical extent, that linear interpolation of a mask can reach.
+    """The box that linear interpolation of a mask can reach on a grid of another shape.
 
-    The first voxel where the mask is empty.
+    Both grids have the same physical extent. The first voxel where the mask is empty.
     """
     box = []
     for axis, size in enumerate(shape):
@@ -162,25 +298,46 @@ def lesion_regions(
     ) * pixel_mm
     depth = depth + max(margin_mm, pixel_mm - depth.max())
     core = depth > depth.max() / 2
-    regions[0][box], regions[1][box], regions[2][box] = (
-        core,
-        (depth > 0) & ~core,
-        (depth <= 0) & (depth > -SURROUND_MM),
-    )
+    regions[0][box] = core
+    regions[1][box] = (depth > 0) & ~core
+    regions[2][box] = (depth <= 0) & (depth > -SURROUND_MM)
     return regions
 
 
-def calibrations(
+def normalisations(
     study: Study, parenchyma_ZYX: NDArray[np.bool_], config: InputConfig
-) -> dict[Phase, Calibration]:
-    """One calibration per phase: on the liver, or, without `calibrate`, one common scale from all phases' own spread."""
-    images = {phase: image.volume.array for phase, image in study.phases.items()}
-    if config.calibrate and parenchyma_ZYX.any():
+) -> dict[str, LiverNormalisation]:
+    """The normalisation of each channel that a study has.
+
+    It is that to the liver under `parenchyma_ZYX`; without `normalise_on_liver`, or where the mask
+    is empty, contrast phases share one scale, which is one fifth of the mean of the phases' 99.9th
+    percentiles, and any other image has its own.
+    """
+    images = {
+        channel: image.volume.array
+        for channel in config.channels
+        if (image := channel_image(study, channel)) is not None
+    }
+    if config.normalise_on_liver and parenchyma_ZYX.any():
         return {
-            phase: Calibration.on(
+            channel: LiverNormalisation.on(
                 liver_level(image[parenchyma_ZYX], modality=study.modality), study.modality
             )
-            for phase, image in images.items()
+            for channel, image in images.items()
         }
-    scale = float(np.mean([np.percentile(image, 99.9) for image in images.values()])) or 1.0
-    return dict.fromkeys(images, Calibration(liver=0.0, unit=abs(scale) / CONTRAST_LIMIT))
+    of_phases = common_scale([image.volume.array for image in study.phases.values()])
+    return {
+        channel: of_phases if channel in PHASE_OF_CHANNEL else common_scale([image])
+        for channel, image in images.items()
+    }
+
+
+def common_scale(images: list[NDArray[np.floating]]) -> LiverNormalisation:
+    """One scale for several images from their own brightness: nothing is subtracted."""
+    scale = float(np.mean([np.percentile(image, 99.9) for image in images])) or 1.0
+    return LiverNormalisation(liver=0.0, unit=abs(scale) / CONTRAST_LIMIT)
+
+
+def on_study_grid(array: NDArray, canonical_grid: hd.Volume, grid: hd.Volume) -> hd.Volume:
+    """An array on canonical axes, on the axes of the study's own grid; nothing is resampled."""
+    return canonical_grid.with_array(array).match_geometry(grid)

@@ -1,4 +1,4 @@
-"""Intensities under a liver mask in, a scale on which liver parenchyma stands at zero out.
+"""Normalisation of intensities on the liver: a scale on which liver parenchyma stands at zero.
 
 Networks trained on phantoms fail on absolute HU and on arbitrary MR scales: a shift of 30 HU halves
 the Dice of a tumour. So every phase is expressed by its contrast to the liver, here and nowhere
@@ -22,14 +22,15 @@ TYPICAL_LIVER_HU = {
     Phase.DELAYED: 95.0,
     Phase.HEPATOBILIARY: 95.0,
 }
-"""Mean HU of normal liver by phase, and how far a first guess may be trusted:"""
+"""Mean HU of normal liver by phase."""
 TYPICAL_SPREAD_HU = 30.0
+"""Standard deviation of that between patients: how far the first guess may be trusted."""
 CONTRAST_LIMIT = 5.0
 """Contrasts are clipped to this: air and bone need no more."""
 
 
 @dataclass(frozen=True)
-class Calibration:
+class LiverNormalisation:
     """How one phase's intensities become contrast to the liver.
 
         contrast = (intensity - liver) / unit,  unit = 50 HU for CT, half the liver's intensity for
@@ -46,13 +47,13 @@ class Calibration:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.liver) and np.isfinite(self.unit) and self.unit > 0):
             raise ValueError(
-                f"a calibration needs a finite liver and a positive unit, got liver={self.liver},"
+                f"a normalisation needs a finite liver and a positive unit, got liver={self.liver},"
                 f" unit={self.unit}"
             )
 
     @classmethod
-    def on(cls, liver: float, modality: Modality) -> Calibration:
-        """The calibration for a liver of this intensity."""
+    def on(cls, liver: float, modality: Modality) -> LiverNormalisation:
+        """The normalisation for a liver of this intensity."""
         return cls(liver, 50.0 if modality is Modality.CT else max(liver, 1e-3) / 2)
 
     def contrast(self, intensity: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -70,13 +71,13 @@ class Calibration:
 def liver_level(
     values: NDArray[np.floating], *, modality: Modality, expected: float | None = None
 ) -> float:
-    """The mode of the intensities under a liver mask: parenchyma, however much tumour the mask holds.
+    """The liver's intensity: the mode of the values under its mask, however much tumour that holds.
 
     The histogram is smoothed; with `expected`, it is weighted by a broad prior around it, so that a
     tumour larger than the parenchyma does not become the liver.
 
     Args:
-        values: intensities under the mask, any shape, at least one.
+        values: intensities under the mask, any shape, at least one value.
         modality: sets the width of the bins (2 HU, or 1/100 of the median for MR) and of the prior.
         expected: the level a liver of this phase usually has, in the image's unit.
 
@@ -99,9 +100,15 @@ def liver_level(
     return float(centres[int(weight.argmax())])
 
 
-def first_guess(image_ZYX: NDArray[np.floating], *, phase: Phase, modality: Modality) -> float:
-    """Where the liver probably stands before anything is known of it: the phase's typical HU, or the median of an MR's foreground."""
-    if modality is Modality.CT:
+def first_guess(
+    image_ZYX: NDArray[np.floating], *, phase: Phase | None, modality: Modality
+) -> float:
+    """The liver's probable intensity before anything is known of it.
+
+    It is the phase's typical HU in CT, and the median of the foreground elsewhere (MR, and images
+    that are no contrast phase).
+    """
+    if modality is Modality.CT and phase is not None:
         return TYPICAL_LIVER_HU[phase]
     sample = image_ZYX[:: max(1, image_ZYX.shape[0] // 16), ::4, ::4]
     foreground = sample[sample > 0.15 * np.percentile(sample, 99)]

@@ -1,16 +1,13 @@
-"""Prepared cases in, training batches of slices out.
+"""Training batches of slices, drawn at random from prepared cases.
 
-A batch is a pure function of the seed and the step: training can stop anywhere and go on exactly as
-if it had not.
-
-Shape suffixes: B slices, P phases, K masks, L lesions, R regions, Z slices of a volume, Y rows, X
+Shape suffixes: B slices, P channels, K masks, L lesions, R regions, Z slices of a volume, Y rows, X
 columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,21 +20,51 @@ from liverleaf.data.augmentation import (
     move,
     normalisation_error,
 )
-from liverleaf.data.batch import Batch, Regions, collate
+from liverleaf.data.batch import BatchStream, Regions, SliceBatch, collate
 from liverleaf.data.network_input import InputConfig, air, lesion_regions
 from liverleaf.data.normalisation import CONTRAST_LIMIT
 from liverleaf.data.prepared import PreparedCase, PreparedLesion
 from liverleaf.study import Phase
 
 UNTYPED = -1
+SMALLEST_PIXELS = 4
+"""A lesion of fewer pixels in a slice teaches neither curve nor type there."""
 
 
-class Sampler:
-    """Draws batches from prepared cases; batch number `step` is the same whenever it is asked for.
+class _Slice(NamedTuple):
+    """A slice as it is shown in training.
+
+    Attributes:
+        images_PYX: normalised intensities.
+        labels_2YX: liver with lesions, and lesions by label.
+        pixel_mm: size of a pixel in mm.
+        gain_P, offset_P: what the channels' normalisation is wrong by.
+        normalised: whether that is no more than a normalisation errs.
+    """
+
+    images_PYX: NDArray[np.float32]
+    labels_2YX: NDArray[np.uint8]
+    pixel_mm: float
+    gain_P: NDArray[np.float32]
+    offset_P: NDArray[np.float32]
+    normalised: bool
+
+
+class _SliceLesions(NamedTuple):
+    """Regions (R, Y, X), area in mm2, curve and type of each lesion that a slice teaches."""
+
+    regions: list[NDArray[np.float32]]
+    areas_mm2: list[float]
+    curves: list[Sequence[float]]
+    types: list[int]
+
+
+class SliceSampler(BatchStream):
+    """Draws slices from prepared cases; batch number `step` is the same whenever it is asked for.
 
     Args:
         cases: prepared cases, at least one.
-        config: the network's view.
+        config: what the network sees.
         sampling: how to draw and vary.
         masks: 2 for [liver with lesions, lesion], 1 for the lesion alone.
         per_lesion: one curve and type per lesion, or one per slice (that of its largest lesion; the
@@ -67,74 +94,82 @@ class Sampler:
             (index, z) for index, case in enumerate(cases) for z in case.untyped_slices
         ]
 
-    def __call__(self, step: int) -> Batch:
+    @property
+    def samples_per_epoch(self) -> int:
+        """The slices of all cases."""
+        return sum(case.slices for case in self.cases)
+
+    def __call__(self, step: int) -> SliceBatch:
         """Batch number `step`."""
         rng = np.random.default_rng([self.seed, step])
         return collate([self._sample(rng) for _ in range(self.sampling.batch)])
 
-    def stream(self, start: int, stop: int) -> Iterator[Batch]:
-        """Batches from `start` to `stop`, each made while the one before is being trained on."""
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            upcoming = pool.submit(self, start)
-            for step in range(start, stop):
-                batch = upcoming.result()
-                if step + 1 < stop:
-                    upcoming = pool.submit(self, step + 1)
-                yield batch
-
-    def _sample(self, rng: np.random.Generator) -> Batch:
-        case, z = self._place(rng)
+    def _sample(self, rng: np.random.Generator) -> SliceBatch:
+        case, z = self._draw_slice(rng)
         images_PYX, labels_2YX = case.slice(z)
-        present_P = self._keep_phases(np.array(case.present), rng)
-        pixel_mm = float(np.mean(case.pixel_mm))
-        calibrated = True
-        gain_P, offset_P = np.ones(len(present_P), np.float32), np.zeros(len(present_P), np.float32)
-        if self.sampling.augment:
-            images_PYX, labels_2YX, zoom = move(
-                images_PYX, labels_2YX, self.config, rng, self.sampling, pixel_mm=pixel_mm
-            )
-            pixel_mm /= zoom
-            calibrated = rng.random() >= self.sampling.uncalibrated
-            gain_P, offset_P = normalisation_error(
-                len(present_P), self.config.modality, rng, wrong=not calibrated
-            )
-            images_PYX = images_PYX * gain_P[:, None, None] + offset_P[:, None, None]
-            images_PYX = degrade(images_PYX, rng, self.sampling)
-        else:
-            images_PYX = crop_or_pad(images_PYX, self.config.size, air(self.config.modality))
-            labels_2YX = crop_or_pad(labels_2YX, self.config.size, 0)
-        liver_YX, lesion_YX = labels_2YX
+        present_P = self._keep_channels(np.array(case.present), rng)
+        shown = self._show(images_PYX, labels_2YX, float(np.mean(case.pixel_mm)), rng)
+        liver_YX, lesion_YX = shown.labels_2YX
         masks = np.stack([liver_YX > 0, lesion_YX > 0])[-self.masks :]
-        counts = np.array([True, calibrated])[-self.masks :]
-        regions, areas, curves, types = (
-            self._lesions_of(case, lesion_YX, pixel_mm, rng) if calibrated else ([], [], [], [])
-        )
-        return Batch(
-            images_BPYX=torch.from_numpy(np.clip(images_PYX, -CONTRAST_LIMIT, CONTRAST_LIMIT))[
-                None
-            ],
+        # wrongly normalised, a lesion cannot be told from liver; the liver itself can
+        supervised = np.array([True, shown.normalised])[-self.masks :]
+        lesions = _SliceLesions([], [], [], [])
+        if shown.normalised:
+            lesions = self._lesions_of(case, lesion_YX, shown.pixel_mm, rng)
+        curve_LP = np.array(lesions.curves, np.float32).reshape(-1, len(present_P))
+        return SliceBatch(
+            images_BPYX=torch.from_numpy(
+                np.clip(shown.images_PYX, -CONTRAST_LIMIT, CONTRAST_LIMIT)
+            )[None],
             present_BP=torch.from_numpy(present_P)[None],
             masks_BKYX=torch.from_numpy(masks.astype(np.float32))[None],
-            counts_BK=torch.from_numpy(counts)[None],
+            supervised_BK=torch.from_numpy(supervised)[None],
             regions=Regions(
-                torch.from_numpy(np.array(regions, np.float32).reshape(-1, 3, *lesion_YX.shape)),
-                torch.zeros(len(areas), dtype=torch.int64),
-                torch.tensor(areas, dtype=torch.float32),
+                torch.from_numpy(
+                    np.array(lesions.regions, np.float32).reshape(-1, 3, *lesion_YX.shape)
+                ),
+                torch.zeros(len(lesions.types), dtype=torch.int64),
+                torch.tensor(lesions.areas_mm2, dtype=torch.float32),
             ),
-            curve_LP=torch.from_numpy(
-                np.array(curves, np.float32).reshape(-1, len(present_P)) * gain_P + offset_P
-            ),
-            type_L=torch.tensor(types, dtype=torch.int64),
+            curve_LP=torch.from_numpy(curve_LP * shown.gain_P + shown.offset_P),
+            type_L=torch.tensor(lesions.types, dtype=torch.int64),
         )
 
-    def _place(self, rng: np.random.Generator) -> tuple[PreparedCase, int]:
+    def _show(
+        self,
+        images_PYX: NDArray[np.float32],
+        labels_2YX: NDArray[np.uint8],
+        pixel_mm: float,
+        rng: np.random.Generator,
+    ) -> _Slice:
+        """The slice at the network's size, varied at random with `augment`."""
+        channels, size = len(images_PYX), self.config.size
+        if not self.sampling.augment:
+            images_PYX = crop_or_pad(images_PYX, size, air(self.config.modality))
+            one_P, zero_P = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+            return _Slice(
+                images_PYX, crop_or_pad(labels_2YX, size, 0), pixel_mm, one_P, zero_P, True
+            )
+        images_PYX, labels_2YX, zoom = move(
+            images_PYX, labels_2YX, self.config, rng, self.sampling, pixel_mm=pixel_mm
+        )
+        normalised = bool(rng.random() >= self.sampling.wrong_normalisation)
+        gain_P, offset_P = normalisation_error(
+            channels, self.config.modality, rng, wrong=not normalised
+        )
+        images_PYX = images_PYX * gain_P[:, None, None] + offset_P[:, None, None]
+        images_PYX = degrade(images_PYX, rng, self.sampling)
+        return _Slice(images_PYX, labels_2YX, pixel_mm / zoom, gain_P, offset_P, normalised)
+
+    def _draw_slice(self, rng: np.random.Generator) -> tuple[PreparedCase, int]:
         draw = rng.random()
         if draw < self.sampling.lesion_share and (self._lesions or self._untyped):
-            kind = int(rng.choice([*sorted(self._lesions), *([UNTYPED] if self._untyped else [])]))
-            if kind == UNTYPED:
+            drawn = [*sorted(self._lesions), *([UNTYPED] if self._untyped else [])]
+            lesion_type = int(rng.choice(drawn))
+            if lesion_type == UNTYPED:
                 index, z = self._untyped[int(rng.integers(len(self._untyped)))]
                 return self.cases[index], z
-            lesions = self._lesions[kind]
+            lesions = self._lesions[lesion_type]
             size = (
                 np.array([sum(lesion.pixels.values()) for _, lesion in lesions], float)
                 ** self.sampling.size_exponent
@@ -147,7 +182,7 @@ class Sampler:
             return case, int(rng.choice(case.liver_slices))
         return case, int(rng.integers(case.slices))
 
-    def _keep_phases(
+    def _keep_channels(
         self, present_P: NDArray[np.bool_], rng: np.random.Generator
     ) -> NDArray[np.bool_]:
         draw, scanned = rng.random(), np.flatnonzero(present_P)
@@ -159,7 +194,7 @@ class Sampler:
             else int(rng.integers(1, len(scanned) + 1))
         )
         # the phase that a lone series most often is
-        portal = np.array([phase is Phase.PORTAL for phase in self.config.phases])
+        portal = np.array([phase is Phase.PORTAL for phase in self.config.channel_phases])
         weight = np.where(portal[scanned], 3.0, 1.0)
         kept = rng.choice(scanned, size=count, replace=False, p=weight / weight.sum())
         return np.isin(np.arange(len(present_P)), kept)
@@ -170,35 +205,31 @@ class Sampler:
         lesion_YX: NDArray[np.uint8],
         pixel_mm: float,
         rng: np.random.Generator,
-    ) -> tuple[list[NDArray[np.float32]], list[float], list[Sequence[float]], list[int]]:
-        found = [(lesion, lesion_YX == lesion.label) for lesion in case.lesions]
-        found = [(lesion, mask) for lesion, mask in found if mask.sum() >= 4]
-        if not found:
-            return [], [], [], []
-        sizes = np.array([mask.sum() for _, mask in found], float)
+    ) -> _SliceLesions:
+        shown = [(lesion, lesion_YX == lesion.label) for lesion in case.lesions]
+        shown = [(lesion, mask) for lesion, mask in shown if mask.sum() >= SMALLEST_PIXELS]
+        if not shown:
+            return _SliceLesions([], [], [], [])
+        sizes = np.array([mask.sum() for _, mask in shown], float)
         if not self.per_lesion:
-            curve = np.average([lesion.curve for lesion, _ in found], axis=0, weights=sizes)
-            regions = [
-                lesion_regions(np.logical_or.reduce([mask for _, mask in found]), pixel_mm=pixel_mm)
-            ]
-            return (
-                regions,
+            curve = np.average([lesion.curve for lesion, _ in shown], axis=0, weights=sizes)
+            together = np.logical_or.reduce([mask for _, mask in shown])
+            return _SliceLesions(
+                [lesion_regions(together, pixel_mm=pixel_mm)],
                 [float(sizes.sum()) * pixel_mm**2],
                 [curve.tolist()],
-                [found[int(sizes.argmax())][0].type],
+                [shown[int(sizes.argmax())][0].type],
             )
-        margins = (
-            rng.uniform(-1.2, 1.2, len(found)) * pixel_mm
-            if self.sampling.augment
-            else np.zeros(len(found))
-        )
-        regions = [
-            lesion_regions(mask, pixel_mm=pixel_mm, margin_mm=m)
-            for (_, mask), m in zip(found, margins, strict=True)
-        ]
-        return (
-            regions,
+        # outlines are never exact, neither people's nor networks'
+        margins = np.zeros(len(shown))
+        if self.sampling.augment:
+            margins = rng.uniform(-1.2, 1.2, len(shown)) * pixel_mm
+        return _SliceLesions(
+            [
+                lesion_regions(mask, pixel_mm=pixel_mm, margin_mm=margin)
+                for (_, mask), margin in zip(shown, margins, strict=True)
+            ],
             (sizes * pixel_mm**2).tolist(),
-            [lesion.curve for lesion, _ in found],
-            [lesion.type for lesion, _ in found],
+            [lesion.curve for lesion, _ in shown],
+            [lesion.type for lesion, _ in shown],
         )

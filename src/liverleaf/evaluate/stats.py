@@ -1,4 +1,4 @@
-"""Values per case in, estimates with their intervals out."""
+"""Estimates over cases with their intervals, and paired tests."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def bootstrap(
     resamples: int = 2000,
     confidence: float = 0.95,
 ) -> Estimate:
-    """Percentile bootstrap of any statistic over cases, resampling whole subjects because one subject's cases are not independent.
+    """Percentile bootstrap of any statistic over cases.
+
+    Whole subjects are resampled, because one subject's cases are not independent.
 
     Args:
         statistic: of the cases with the given indices (an index may come more than once), such as
@@ -62,8 +64,7 @@ def bootstrap(
         ValueError: there are no cases, or the statistic is undefined for all cases together.
 
     Reference: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13. Clusters:
-    Field and Welsh, J R Stat Soc B
-        2007;69:369-390.
+    Field and Welsh, J R Stat Soc B 2007;69:369-390.
     """
     if not len(subjects):
         raise ValueError("a bootstrap needs at least one case, got none")

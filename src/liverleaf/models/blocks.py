@@ -1,4 +1,4 @@
-"""Pieces that more than one network is built of: convolution blocks, positions and Transformer stacks.
+"""Pieces that networks share: convolution blocks, positions and Transformer stacks.
 
 Shape suffixes: B slices, C channels, Y rows, X columns, N tokens, D token width.
 """
@@ -15,7 +15,7 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def channels_last(network: Network) -> Network:
-    """Lay the weights out for convolutions over channels that lie together in memory, which is up to twice as fast on CPUs."""
+    """Lay the weights out with channels together in memory, up to twice as fast on CPUs."""
     for parameter in network.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -23,7 +23,7 @@ def channels_last(network: Network) -> Network:
 
 
 class ConvBlock(nn.Sequential):
-    """`convs` times (3x3 convolution, BatchNorm, ReLU); x_BCYX keeps its Y and X, or loses half of them to max pooling with `pool`."""
+    """`convs` times (3x3 convolution, BatchNorm, ReLU); with `pool`, max pooling halves Y and X."""
 
     def __init__(self, inputs: int, outputs: int, *, convs: int = 1, pool: bool = False) -> None:
         layers: list[nn.Module] = []
@@ -42,7 +42,7 @@ class ConvBlock(nn.Sequential):
 
 
 class UpBlock(nn.Module):
-    """Transposed convolution, BatchNorm, ReLU, which doubles Y and X; then, with a skip, a convolution over both.
+    """Transposed convolution that doubles Y and X, and a convolution that merges a skip.
 
     Args:
         inputs: channels from below.
@@ -85,11 +85,11 @@ def sinusoidal_positions(length: int, width: int) -> Tensor:
 def transformer(
     width: int, *, heads: int, blocks: int, dropout: float = 0.0, norm_first: bool = False
 ) -> nn.TransformerEncoder:
-    """A stack of Transformer blocks with a feed-forward layer four times as wide, post-norm as in Vaswani et al. (2017).
+    """Transformer blocks with a feed-forward layer four times as wide, as Vaswani et al. (2017).
 
-    With `norm_first`, normalisation comes before each sublayer and once at the end, which trains at
-    higher learning rates (Xiong et al., On layer normalization in the transformer architecture,
-    ICML 2020).
+    Post-norm; with `norm_first`, normalisation comes before each sublayer and once at the end, which
+    trains at higher learning rates (Xiong et al., On layer normalization in the transformer
+    architecture, ICML 2020).
 
     Raises:
         ValueError: the width is not a multiple of the heads.

@@ -1,62 +1,69 @@
-"""Several trained MTI-Nets in, one that answers as their mean out.
-
-Shape suffixes: B slices, P phases, C channels, Y rows, X columns, K masks, L lesions, T types.
-"""
+"""One model on disk from several that differ by their seed only."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from liverleaf.models import registry
+from liverleaf.models.calibration import ProbabilityCalibration
+from liverleaf.models.checkpoint import ModelCard, load_model, save_model
+from liverleaf.models.shipped import model_in
+from liverleaf.study import InputError
 
-from liverleaf.data.batch import Regions
-from liverleaf.models.mti_net.network import Features, MTINet
 
-
-class Ensemble(nn.Module):
-    """The mean of networks that differ by their seed only, with the two methods of `MTINet` that prediction needs.
-
-    Probabilities of masks and types are averaged, and so are curves.
+def combine(directories: Sequence[Path], out: Path) -> Path:
+    """Make one model of several; it is not calibrated and nothing is measured of it yet.
 
     Args:
-        members: networks of one config, at least one.
+        directories: models, or runs that hold them.
+        out: folder of the new model.
 
     Raises:
-        ValueError: there is no member, or their configs differ.
-
-    Reference: Lakshminarayanan et al., Simple and scalable predictive uncertainty estimation using
-    deep ensembles, NeurIPS 2017.
+        InputError: fewer than two models, models that differ in more than their seed or that cannot
+            be combined, or `out` holds something.
     """
+    loaded = [load_model(model_in(directory) or directory) for directory in directories]
+    cards = [card for card, _ in loaded]
+    if len(cards) < 2:
+        raise InputError("an ensemble needs at least two models")
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out} holds something already: choose another folder")
+    seeds = [card.training.get("recipe", {}).get("seed") for card in cards]
+    for directory, card in zip(directories, cards, strict=True):
+        if _apart_from_seed(card) != _apart_from_seed(cards[0]):
+            raise InputError(
+                f"{directory} differs from {directories[0]} in more than its seed: combine runs of"
+                " one recipe on one cohort"
+            )
+        if card.members > 1:
+            raise InputError(f"{directory} is an ensemble itself: combine single models")
+    if len(set(seeds)) < len(seeds):
+        raise InputError(
+            f"the models have the seeds {', '.join(map(str, seeds))}: combine runs that differ in"
+            " their seed"
+        )
+    family = registry.family(cards[0].family)
+    if family.ensemble is None:
+        raise InputError(f"models of the family {family.name} cannot be combined")
+    card = replace(
+        cards[0],
+        calibration=ProbabilityCalibration(),
+        figures={},
+        members=len(cards),
+        training={**cards[0].training, "seeds": seeds},
+    )
+    save_model(out, card, family.ensemble([network for _, network in loaded]))
+    return out
 
-    def __init__(self, members: Sequence[MTINet]) -> None:
-        super().__init__()
-        if not members or any(member.config != members[0].config for member in members):
-            raise ValueError("an ensemble needs members, all of one config")
-        self.members = nn.ModuleList(members)
 
-    def features(self, images_BPYX: Tensor, present_BP: Tensor) -> Features:
-        """As `MTINet.features`; the levels of one member after those of the other."""
-        each = [member.features(images_BPYX, present_BP) for member in self.members]  # type: ignore[operator]
-        levels = tuple(level for one in each for level in one.levels_BPCYX)
-        masks_BKYX = torch.stack([one.mask_logits_BKYX.float().sigmoid() for one in each]).mean(0)
-        return Features(levels, torch.logit(masks_BKYX, eps=1e-6))
-
-    def answer(
-        self,
-        levels_BPCYX: tuple[Tensor, ...],
-        images_BPYX: Tensor,
-        present_BP: Tensor,
-        regions: Regions | None,
-    ) -> tuple[Tensor, Tensor]:
-        """As `MTINet.answer`; the type logits are logarithms of the mean probabilities."""
-        own = len(levels_BPCYX) // len(self.members)
-        answers = [
-            member.answer(
-                levels_BPCYX[place * own : (place + 1) * own], images_BPYX, present_BP, regions
-            )  # type: ignore[operator]
-            for place, member in enumerate(self.members)
-        ]
-        curve_LP = torch.stack([curve for curve, _ in answers]).mean(0)
-        probability_LT = torch.stack([logits.float().softmax(-1) for _, logits in answers]).mean(0)
-        return curve_LP, probability_LT.clamp_min(1e-6).log()
+def _apart_from_seed(card: ModelCard) -> tuple[Any, ...]:
+    return (
+        card.family,
+        card.network_config,
+        card.input_config,
+        card.curve_mean,
+        card.training.get("cohort"),
+    )

@@ -1,154 +1,135 @@
-"""A TOML file in, one training run described whole out."""
+"""A recipe: everything that decides a training run, read from a TOML file."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from liverleaf.data.augmentation import SamplingConfig
 from liverleaf.data.network_input import InputConfig
-from liverleaf.models.mti_net.network import MTINetConfig
-from liverleaf.models.registry import NETWORKS, Answers, name_of, network_config
-from liverleaf.study import InputError, Modality, Phase
+from liverleaf.models import registry
+from liverleaf.models.family import Output
+from liverleaf.models.optimisation import Optimisation
+from liverleaf.models.upgrade import upgrade_recipe
+from liverleaf.study import BodyPart, InputError, Modality, Species
 from liverleaf.terminology import LesionType
 
 
 @dataclass(frozen=True)
-class LossWeights:
-    """Weights of the terms of the loss; a term of weight 0 is not computed, which is how its part is ablated.
-
-    Attributes:
-        bce, dice: of the masks (Eq. 2, and soft Dice).
-        curve: of the regressed curve (Eq. 3).
-        type: of the type (Eq. 4).
-        tim: of the curve that the mask implies (the task interaction module).
-        adversarial: of fooling the task-driven discriminator.
-        label_smoothing: of the one-hot truth shown to the discriminator.
-    """
-
-    bce: float = 1.0
-    dice: float = 0.0
-    curve: float = 1.0
-    type: float = 1.0
-    tim: float = 1.0
-    adversarial: float = 0.1
-    label_smoothing: float = 0.1
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """How the weights are stepped.
-
-    Attributes:
-        steps: how many, or 0 for `epochs` passes over the slices.
-        epochs: see steps.
-        learning_rate: of Adam.
-        head_rate: of the heads' own parameters; 0 for the same.
-        cosine: whether the rate falls to zero as a cosine after `warmup` steps of linear rise;
-            otherwise it stays.
-        warmup: see cosine.
-        discriminator_rate: learning rate of the discriminator's Adam.
-        precision: "32-true", "bf16-mixed", or "auto": bf16 where the machine multiplies matrices in
-            it.
-        save_every: steps between checkpoints.
-    """
-
-    steps: int = 0
-    epochs: int = 100
-    learning_rate: float = 1e-4
-    head_rate: float = 0.0
-    cosine: bool = False
-    warmup: int = 0
-    discriminator_rate: float = 1e-4
-    precision: str = "auto"
-    save_every: int = 200
-
-    def __post_init__(self) -> None:
-        if self.steps < 0 or self.epochs < 1 or self.save_every < 1:
-            raise ValueError(
-                f"steps >= 0, epochs >= 1 and save_every >= 1, got {self.steps}, {self.epochs} and"
-                f" {self.save_every}"
-            )
-
-    @property
-    def rate_of_heads(self) -> float:
-        """The learning rate of the heads, whether it is their own or everybody's."""
-        return self.head_rate or self.learning_rate
-
-
-@dataclass(frozen=True)
 class Recipe:
-    """One training run, whole. Read from TOML by `load_recipe`; any field can be set from the command line.
+    """One training run, whole.
+
+    Read from TOML by `load_recipe`; any field can be set from the command line.
 
     Attributes:
         name: of the run and of the model.
-        network: the config of a network of `nets.catalog.NETWORKS`; which class it is says which
-            network.
-        input, seed, sampling, optimisation: what it sees, where chance starts, how batches are
-            drawn, how weights are stepped.
-        loss: weights of MTI-Net's loss. A segmentation rival has its own loss and does not look at
-            them; a classifier takes the curve or the type, so exactly one of these two has a
-            weight.
+        family: name of the model family, see `models.registry`.
+        network: what the network is made of, of the family's `config` class.
+        input: which studies it is for and what it sees of them.
+        loss: loss weights, of the family's `loss` class.
+        sampling: how batches are drawn, of the family's `sampling` class.
+        optimisation: how weights are stepped, of the family's `optimisation` class.
+        seed: of everything random, 0 or more.
+
+    Raises:
+        ValueError: the family cannot be trained so.
     """
 
     name: str
+    family: str
     network: Any
     input: InputConfig
+    loss: Any
+    sampling: Any
+    optimisation: Optimisation
     seed: int = 0
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    loss: LossWeights = field(default_factory=LossWeights)
-    optimisation: Optimisation = field(default_factory=Optimisation)
 
     def __post_init__(self) -> None:
-        if self.answers == "values" and bool(self.loss.curve) == bool(self.loss.type):
-            raise ValueError(
-                "a classifier learns the curve or the type: set loss.type = 0 or loss.curve = 0"
-            )
-        if not isinstance(self.network, MTINetConfig):
-            if self.input.calibrate or self.input.pixel_mm or self.network.size != self.input.size:
-                raise ValueError(
-                    "rivals look at whole slices of their own size: set input.calibrate = false,"
-                    " input.pixel_mm = 0 and network.size"
-                )
-            return
-        if self.input.calibrate and self.network.masks != 2:
-            raise ValueError(
-                "calibration finds the liver by the network's own mask: set network.masks = 2, or"
-                " input.calibrate = false"
-            )
-        if self.network.heads == "slice" and (
-            self.input.pixel_mm or self.network.size != self.input.size
-        ):
-            raise ValueError(
-                "slice heads look at whole slices of their own size: set input.pixel_mm = 0 and"
-                " network.size = input.size"
-            )
+        registry.family(self.family).check(self)
 
     @property
-    def answers(self) -> Answers:
-        """What the network answers, see `nets.catalog.Entry`."""
-        return NETWORKS[name_of(self.network)].answers
+    def outputs(self) -> frozenset[Output]:
+        """What the trained network will say of a study."""
+        return registry.family(self.family).outputs(self.network, self.loss)
 
 
-_TABLES: dict[str, type] = {
-    "input": InputConfig,
-    "sampling": SamplingConfig,
-    "loss": LossWeights,
-    "optimisation": Optimisation,
-}
+def input_record(config: InputConfig) -> dict[str, Any]:
+    """An `InputConfig` as JSON has it, enums by name."""
+    return asdict(config) | {"types": [lesion_type.key for lesion_type in config.types]}
+
+
+def read_input(record: Mapping[str, Any]) -> InputConfig:
+    """An `InputConfig` from JSON or TOML of today.
+
+    Raises:
+        KeyError: the modality is missing.
+        TypeError: there is no such field.
+        ValueError: a value cannot be.
+    """
+    enums: dict[str, Any] = {"modality": Modality(record["modality"])}
+    for name, enum in (("body_part", BodyPart), ("species", Species)):
+        if name in record:
+            enums[name] = enum(record[name])
+    if "channels" in record:
+        enums["channels"] = tuple(record["channels"])
+    if "types" in record:
+        enums["types"] = tuple(LesionType.parse(name) for name in record["types"])
+    return InputConfig(**{**record, **enums})
+
+
+def recipe_record(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as run.json and model.json keep it; `read_recipe` reads it."""
+    return asdict(recipe) | {"input": input_record(recipe.input)}
+
+
+def read_recipe(record: Mapping[str, Any]) -> Recipe:
+    """A recipe from a record of today; what it leaves out has the defaults of its family.
+
+    Raises:
+        KeyError: the name, the input or its modality is missing.
+        TypeError, ValueError: a table has no such field, or a value cannot be.
+    """
+    unknown = set(record) - {f.name for f in fields(Recipe)}
+    if unknown:
+        raise ValueError(f"no such table or field: {', '.join(sorted(unknown))}")
+    name = record.get("family", "mti-net")
+    family = registry.family(name)
+    tables: dict[str, Any] = {
+        "input": InputConfig,
+        "network": family.config,
+        "loss": family.loss,
+        "sampling": family.sampling,
+        "optimisation": family.optimisation,
+    }
+    for table, config in tables.items():
+        strange = set(record.get(table, {})) - {f.name for f in fields(config)}
+        if strange:
+            raise ValueError(f"{table} has no field {', '.join(sorted(strange))}")
+    wanted = read_input(record["input"])
+    loss = family.loss(**record.get("loss", {}))
+    network = {**family.defaults(wanted, loss), **record.get("network", {})}
+    return Recipe(
+        name=record["name"],
+        family=name,
+        seed=record.get("seed", 0),
+        network=registry.network_config(name, network),
+        input=wanted,
+        loss=loss,
+        sampling=family.sampling(**record.get("sampling", {})),
+        optimisation=family.optimisation(**record.get("optimisation", {})),
+    )
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Args:
-        path: a TOML file with `name`, `seed` and the tables `network`, `input`, `sampling`, `loss`,
-            `optimisation`.
+        path: a TOML file with `name`, `seed`, `family` ("mti-net" where it is left out) and the
+            tables `network`, `input`, `sampling`, `loss`, `optimisation`.
         overrides: "table.field=value" or "seed=value", values in TOML's notation.
 
     Raises:
@@ -156,40 +137,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     changes = [_change(override) for override in overrides]
     try:
-        record = tomllib.loads(path.read_text())
+        record = upgrade_recipe(tomllib.loads(path.read_text()))
         for table, name, value in changes:
-            target = record.setdefault(table, {}) if table else record
-            target[name] = value
-        unknown = set(record) - {f.name for f in fields(Recipe)}
-        if unknown:
-            raise ValueError(f"no such table or field: {', '.join(sorted(unknown))}")
-        raw = dict(record["input"])
-        raw["modality"] = Modality(raw["modality"])
-        for key, kind in (("phases", Phase), ("types", LesionType)):
-            if key in raw:
-                raw[key] = tuple(kind[name.upper()] for name in raw[key])
-        for table, config in _TABLES.items():
-            strange = set(record.get(table, {})) - {f.name for f in fields(config)}
-            if strange:
-                raise ValueError(f"{table} has no field {', '.join(sorted(strange))}")
-        view = InputConfig(**raw)
-        network = dict(record.get("network", {}))
-        kind = network.pop("kind", "mti-net")
-        if kind == "mti-net":
-            network = {
-                "phases": len(view.phases),
-                "types": len(view.types),
-                "size": view.size,
-            } | network
-        recipe = Recipe(
-            name=record["name"],
-            seed=record.get("seed", 0),
-            network=network_config(kind, network),
-            input=view,
-            sampling=SamplingConfig(**record.get("sampling", {})),
-            loss=LossWeights(**record.get("loss", {})),
-            optimisation=Optimisation(**record.get("optimisation", {})),
-        )
+            change = upgrade_recipe({table: {name: value}}) if table else {name: value}
+            for key, changed in change.items():
+                if table and key == table:
+                    record.setdefault(table, {}).update(changed)
+                else:
+                    record[key] = changed
+        recipe = read_recipe(record)
         for part in (
             recipe.network,
             recipe.input,

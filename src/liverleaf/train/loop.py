@@ -1,35 +1,33 @@
-"""A recipe and a cohort in, a trained network out: one loop on Lightning Fabric that can be stopped anywhere and resumed exactly."""
+"""Training by a recipe on a cohort, stopped anywhere and resumed exactly."""
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, fields, is_dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from liverleaf.cohort.index import Cohort
-from liverleaf.data.prepared import PreparedCase, data_fingerprint, prepare
-from liverleaf.data.slices import Sampler
-from liverleaf.models import checkpoint
-from liverleaf.models.recipe import LossWeights, Recipe
-from liverleaf.models.registry import name_of
-from liverleaf.models.trainer import fabric_for, trainer_for
+from liverleaf.data.batch import BatchStream
+from liverleaf.data.prepared import data_fingerprint, prepare
+from liverleaf.models import checkpoint, registry
+from liverleaf.models.recipe import Recipe, read_recipe, recipe_record
+from liverleaf.models.trainer import Trainer, fabric_for, step_seed_0_1, trainer_for
+from liverleaf.models.upgrade import upgrade_run
 from liverleaf.study import InputError
 from liverleaf.system import provenance
-from liverleaf.system.files import whole_file
+from liverleaf.system.progress import Progress, silent
+from liverleaf.train.log import TrainingLog
 
 logger = logging.getLogger(__name__)
 
 FOLDS = 5
+RUN_FILE, STATE_FILE = "run.json", "state.safetensors"
+RUN_VERSION = 2
+"""Of run.json; 0.1 wrote none."""
 
 
 def train(
@@ -41,7 +39,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     prepared_in: Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> Path:
     """Train and write `out/model/`; `out/log.csv` and TensorBoard events tell the story.
 
@@ -67,91 +65,32 @@ def train(
     if fold is not None and not 0 <= fold < FOLDS:
         raise InputError(f"fold is 0 to {FOLDS - 1}, got {fold}")
     commit = provenance.commit()  # of the code that runs, whatever is committed meanwhile
-    state_path = out / "state.safetensors"
-    started = (out / "run.json").exists()
-    if resume and not started:
-        raise InputError(
-            f"{out} holds no run to go on with: leave out --resume, or choose the folder of a run"
-        )
-    if started and not resume:
-        raise InputError(
-            f"{out} already holds a run: add --resume to go on with it, or choose another folder"
-        )
     cases = (
         tuple(range(len(cohort))) if fold is None else cohort.folds(FOLDS, recipe.seed)[fold].train
     )
-    run = _as_json(
-        {
-            "network": name_of(recipe.network),
-            "recipe": asdict(recipe),
-            "fold": fold,
-            "cohort": data_fingerprint(cohort, cases),
-        }
-    )
-    if started and _stored(out, recipe) != run:
-        raise InputError(
-            f"{out} holds a run of another recipe, fold or cohort: resume it with the same, or"
-            " choose another folder"
-        )
+    run = {
+        "schema_version": RUN_VERSION,
+        "family": recipe.family,
+        "recipe": recipe_record(recipe),
+        "fold": fold,
+        "cohort": data_fingerprint(cohort, cases),
+    }
+    begun = _claim(out, recipe, run, resume=resume)
     fabric = fabric_for(recipe, device)
     prepared = prepare(
-        cohort,
-        cases,
-        recipe.input,
-        prepared_in or out / "prepared",
-        progress=progress and (lambda i, n: progress("preparing cases", i, n)),
+        cohort, cases, recipe.input, prepared_in or out / "prepared", progress=progress
     )
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "run.json").write_text(json.dumps(run, indent=2) + "\n")
-    mean_P, sd_P = curve_statistics(prepared)
-    total = (
-        recipe.optimisation.steps
-        or recipe.optimisation.epochs * sum(c.slices for c in prepared) // recipe.sampling.batch
-    )
-    trainer = trainer_for(fabric, recipe, mean_P, sd_P, total)
-    start = trainer.restore(state_path) if started and state_path.exists() else 0
-    sampler = Sampler(
-        prepared,
-        recipe.input,
-        recipe.sampling,
-        masks=getattr(recipe.network, "masks", 1),
-        per_lesion=getattr(recipe.network, "heads", "slice") == "lesion",
-        seed=recipe.seed,
-    )
-    logger.info("%s: %d cases, steps %d to %d", recipe.name, len(cases), start, total)
-    with _Log(out, start) as log:
-        before = perf_counter()
-        for step, batch in enumerate(sampler.stream(start, total), start):
-            terms = trainer.step(step, batch.to(fabric.device))
-            log.add(step, terms, (now := perf_counter()) - before)
-            before = now
-            if (step + 1) % recipe.optimisation.save_every == 0 or step + 1 == total:
-                # before the checkpoint: rows too many are dropped on resuming, rows too few are
-                # lost
-                log.flush()
-                trainer.save(state_path, step + 1)
-            if progress:
-                progress("training", step + 1, total)
-    card = checkpoint.ModelCard(
-        name=recipe.name,
-        network=name_of(recipe.network),
-        network_config=recipe.network,
-        input_config=recipe.input,
-        curve_mean=tuple(mean_P.tolist()),
-        curve_sd=tuple(sd_P.tolist()),
-        training={
-            "recipe": run["recipe"],
-            "fold": fold,
-            "steps": total,
-            "cases": len(cases),
-            "cohort": run["cohort"],
-            "case_hashes": [data_fingerprint(cohort, [case])[:16] for case in cases],
-            "commit": commit,
-            "versions": provenance.versions(),
-            "precision": str(fabric._precision.precision),
-            "device": fabric.device.type,
-        },
-    )
+    if begun is None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / RUN_FILE).write_text(json.dumps(run, indent=2) + "\n")
+    batches = registry.family(recipe.family).batches(prepared, recipe)
+    total = training_steps(recipe, batches)
+    trainer = trainer_for(fabric, recipe, prepared, total)
+    if begun is not None and "schema_version" not in begun:
+        trainer.seed_of_step = step_seed_0_1
+    _run_steps(trainer, batches, out, resume=begun is not None, progress=progress)
+    case_hashes = [data_fingerprint(cohort, [case])[:16] for case in cases]
+    card = _card(trainer, run, commit=commit, case_hashes=case_hashes)
     checkpoint.save_model(out / "model", card, trainer.network.module)
     logger.info("%s: trained to step %d on %s", recipe.name, total, fabric.device.type)
     if prepared_in is None:
@@ -159,91 +98,93 @@ def train(
     return out / "model"
 
 
-def holds(out: Path, recipe: Recipe) -> bool:
-    """Whether the run in a folder is of this recipe; fields that came to recipes after it was begun have their defaults."""
-    return bool(_stored(out, recipe)["recipe"] == _as_json(asdict(recipe)))
+def training_steps(recipe: Recipe, batches: BatchStream) -> int:
+    """How many steps a recipe asks for."""
+    if recipe.optimisation.steps is not None:
+        return recipe.optimisation.steps
+    passes, batch = recipe.optimisation.epochs, int(recipe.sampling.batch)
+    return passes * batches.samples_per_epoch // batch
 
 
-def _stored(out: Path, recipe: Recipe) -> Any:
-    """What `run.json` says, with the defaults of the fields that it does not know."""
-    run = json.loads((out / "run.json").read_text())
-    return _as_json(run | {"recipe": _with_defaults(run["recipe"], recipe)})
-
-
-def _as_json(record: Mapping[str, Any]) -> Any:
-    return json.loads(json.dumps(record, default=str))
-
-
-def _with_defaults(stored: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    filled = dict(stored)
-    for entry in fields(config):
-        value = getattr(config, entry.name)
-        if is_dataclass(value) and entry.name in filled:
-            filled[entry.name] = _with_defaults(filled[entry.name], value)
-        elif entry.default is not MISSING:
-            filled.setdefault(entry.name, entry.default)
-    return filled
-
-
-def curve_statistics(cases: Sequence[PreparedCase]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the training lesions' curves per phase, in contrast to the liver; 0 and 1 where there are none."""
-    phases = len(cases[0].present)
-    curves = np.array([lesion.curve for case in cases for lesion in case.lesions], float).reshape(
-        -1, phases
-    )
-    mean, sd = np.zeros(phases), np.ones(phases)
-    for phase, values in enumerate(curves.T):
-        values = values[np.isfinite(values)]
-        if len(values) > 1:
-            mean[phase], sd[phase] = values.mean(), max(values.std(), 1e-3)
-    return torch.tensor(mean, dtype=torch.float32), torch.tensor(sd, dtype=torch.float32)
-
-
-class _Log:
-    """Terms of the loss to `log.csv` and to TensorBoard; a resumed run drops the rows after its checkpoint."""
-
-    COLUMNS = (
-        "step",
-        "loss",
-        *[f.name for f in fields(LossWeights) if f.name != "label_smoothing"],
-        "discriminator",
-        "seconds",
-    )
-
-    def __init__(self, out: Path, start: int) -> None:
-        self.path, self.start = out / "log.csv", start
-        self.pending: list[tuple[int, Mapping[str, Tensor], float]] = []
-
-    def __enter__(self) -> _Log:
-        from torch.utils.tensorboard import SummaryWriter
-
-        kept: list[dict[str, str]] = []
-        if self.start and self.path.exists():
-            with self.path.open(newline="") as file:
-                kept = [row for row in csv.DictReader(file) if int(row["step"]) < self.start]
-        with whole_file(self.path) as part, part.open("w", newline="") as file:
-            csv.DictWriter(file, self.COLUMNS).writeheader()
-            csv.DictWriter(file, self.COLUMNS).writerows(kept)
-        self.file = self.path.open("a", newline="")
-        self.writer = csv.DictWriter(self.file, self.COLUMNS, restval="")
-        self.board = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=self.start)
-        return self
-
-    def add(self, step: int, terms: Mapping[str, Tensor], seconds: float) -> None:
-        self.pending.append((step, terms, seconds))
-
-    def flush(self) -> None:
-        for step, terms, seconds in self.pending:
-            values = {name: float(value) for name, value in terms.items()} | {"seconds": seconds}
-            self.writer.writerow(
-                {"step": step} | {name: f"{value:.6g}" for name, value in values.items()}
+def _claim(
+    out: Path, recipe: Recipe, run: Mapping[str, Any], *, resume: bool
+) -> dict[str, Any] | None:
+    """What the run.json of a run to go on with says, None for a new run; raises where it must not be."""
+    if not (out / RUN_FILE).exists():
+        if resume:
+            raise InputError(
+                f"{out} holds no run to go on with: leave out --resume, or choose the folder of a"
+                " run"
             )
-            for name, value in values.items():
-                self.board.add_scalar(name, value, step)
-        self.pending.clear()
-        self.file.flush()
+        return None
+    if not resume:
+        raise InputError(
+            f"{out} already holds a run: add --resume to go on with it, or choose another folder"
+        )
+    begun: dict[str, Any] = json.loads((out / RUN_FILE).read_text())
+    same = all(begun.get(key) == run[key] for key in ("fold", "cohort"))
+    if not same or not is_run_of(out, recipe):
+        raise InputError(
+            f"{out} holds a run of another recipe, fold or cohort: resume it with the same, or"
+            " choose another folder"
+        )
+    return begun
 
-    def __exit__(self, *_: object) -> None:
-        self.flush()
-        self.file.close()
-        self.board.close()
+
+def is_run_of(out: Path, recipe: Recipe) -> bool:
+    """Whether the run in a folder is of this recipe.
+
+    Fields that came to recipes after it was begun have their defaults.
+    """
+    record = upgrade_run(json.loads((out / RUN_FILE).read_text()))["recipe"]
+    try:
+        return read_recipe(record) == recipe
+    except (KeyError, TypeError, ValueError):  # a recipe that cannot be any more
+        return False
+
+
+def _run_steps(
+    trainer: Trainer, batches: BatchStream, out: Path, *, resume: bool, progress: Progress
+) -> None:
+    """All steps from the last checkpoint on, logged and saved."""
+    state, total = out / STATE_FILE, trainer.total
+    start = trainer.restore(state) if resume and state.exists() else 0
+    logger.info("%s: steps %d to %d", trainer.recipe.name, start, total)
+    with TrainingLog(out, start, trainer.columns) as log:
+        before = perf_counter()
+        for step, batch in enumerate(batches.stream(start, total), start):
+            terms = trainer.step(step, batch.to(trainer.fabric.device))
+            log.add(step, terms, (now := perf_counter()) - before)
+            before = now
+            if (step + 1) % trainer.recipe.optimisation.save_every == 0 or step + 1 == total:
+                # before the checkpoint: rows too many are dropped on resuming, rows too few are
+                # lost
+                log.flush()
+                trainer.save(state, step + 1)
+            progress("training", step + 1, total)
+
+
+def _card(
+    trainer: Trainer, run: Mapping[str, Any], *, commit: str | None, case_hashes: Sequence[str]
+) -> checkpoint.ModelCard:
+    recipe, fabric = trainer.recipe, trainer.fabric
+    return checkpoint.ModelCard(
+        name=recipe.name,
+        family=recipe.family,
+        network_config=recipe.network,
+        input_config=recipe.input,
+        curve_mean=tuple(trainer.curves.mean_P.tolist()),
+        curve_sd=tuple(trainer.curves.sd_P.tolist()),
+        training={
+            "recipe": run["recipe"],
+            "fold": run["fold"],
+            "steps": trainer.total,
+            "cases": len(case_hashes),
+            "cohort": run["cohort"],
+            "case_hashes": case_hashes,
+            "commit": commit,
+            "versions": provenance.versions(),
+            "precision": str(fabric._precision.precision),
+            "device": fabric.device.type,
+        },
+    )

@@ -15,7 +15,7 @@ from liverleaf.benchmarks.mti_net.methods import (
 )
 from liverleaf.benchmarks.mti_net.rows import notes_on_rates
 from liverleaf.data.network_input import InputConfig
-from liverleaf.models.registry import NETWORKS, name_of
+from liverleaf.models import registry
 from liverleaf.study import Modality
 from liverleaf.terminology import LesionType
 
@@ -35,7 +35,7 @@ def test_every_method_can_be_built_at_every_scale(name: str, scale: str) -> None
     config = dataclasses.replace(INPUT, size=SCALES[scale].size)
     recipe = METHODS[name].recipe(SCALES[scale], config)
     with torch.device("meta"):
-        network = NETWORKS[name_of(recipe.network)].build(recipe.network)
+        network = registry.family(recipe.family).build(recipe.network)
     assert sum(p.numel() for p in network.parameters()) > 1000
 
 

@@ -21,9 +21,8 @@ from liverleaf.benchmarks.mti_net import tables as mti_net_tables
 from liverleaf.benchmarks.mti_net.cross_validation import (
     Answer,
     CaseScore,
-    Examiner,
+    SlicePredictor,
     cross_validate,
-    outlined,
     score,
     training_seconds,
 )
@@ -42,7 +41,8 @@ from liverleaf.benchmarks.mti_net.tables import (
 from liverleaf.benchmarks.training.network_cost import NetworkCost, forward_flops
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.network_input import InputConfig
-from liverleaf.models.registry import NETWORKS, name_of
+from liverleaf.models import registry
+from liverleaf.models.mti_net.predict import outlined
 from liverleaf.storage.case_folder import save_case
 from liverleaf.study import (
     Annotation,
@@ -61,10 +61,10 @@ PHASES = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
 VIEW = InputConfig(
     Modality.MR,
     types=(LesionType.HCC, LesionType.HAEMANGIOMA),
-    pixel_mm=0.0,
+    pixel_mm=None,
     slice_mm=0.0,
     size=64,
-    calibrate=False,
+    normalise_on_liver=False,
 )
 
 
@@ -240,7 +240,7 @@ def test_no_training_sees_who_is_tested(cohort: Cohort, tmp_path: Path) -> None:
     scores = cross_validate(
         recipe, cohort, 0, tmp_path / "fold-0", prepared_in=tmp_path / "prepared", device="cpu"
     )
-    card = Examiner(tmp_path / "fold-0/model", device="cpu").card
+    card = SlicePredictor(tmp_path / "fold-0/model", device="cpu").card
     split = cohort.folds(FOLDS, recipe.seed)[0]
     assert {case.case for case in scores} == {cohort.records[index].case_id for index in split.test}
     assert len(card.training["case_hashes"]) == len(split.train)
@@ -295,6 +295,6 @@ def test_heads_on_lesions_look_at_what_is_outlined_or_at_the_likeliest_pixel() -
 def test_what_costs_are_measured_on_is_what_the_network_takes(name: str) -> None:
     recipe = METHODS[name].recipe(SCALES["smoke"], VIEW)
     assert (
-        forward_flops(NETWORKS[name_of(recipe.network)].build(recipe.network), one_slice(recipe))
+        forward_flops(registry.family(recipe.family).build(recipe.network), one_slice(recipe))
         > 10_000
     )

@@ -9,46 +9,49 @@ import numpy as np
 import pytest
 import torch
 
-from liverleaf.data.network_input import InputConfig
+from liverleaf.data.network_input import InputConfig, with_phases
 from liverleaf.data.prepared import liver_mask
 from liverleaf.evaluate.metrics.overlap import dice
-from liverleaf.models.checkpoint import Calibrated, ModelCard, save_model
+from liverleaf.models import lesion_masks
+from liverleaf.models import predictor as predictor_module
+from liverleaf.models.calibration import ProbabilityCalibration
+from liverleaf.models.checkpoint import ModelCard, save_model
 from liverleaf.models.mti_net import predict
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig
-from liverleaf.models.mti_net.predict import Predictor, with_phases
-from liverleaf.study import InputError, Modality, Phase, Study
+from liverleaf.models.mti_net.predict import MTINetPredictor
+from liverleaf.study import BodyPart, InputError, Modality, Phase, Species, Study
 from liverleaf.terminology import LesionType
 
 torch.set_num_threads(1)
 
 TYPES = (LesionType.CYST, LesionType.HCC)
 CURVE_MEAN, CURVE_SD = 0.5, 2.0
-VIEW = InputConfig(Modality.CT, types=TYPES, pixel_mm=4.0, slice_mm=5.0, size=48)
+INPUT = InputConfig(Modality.CT, types=TYPES, pixel_mm=4.0, slice_mm=5.0, size=48)
 CARD = ModelCard(
     name="seer",
-    network="mti-net",
+    family="mti-net",
     network_config=MTINetConfig(masks=2, heads="lesion"),
-    input_config=VIEW,
+    input_config=INPUT,
     curve_mean=(CURVE_MEAN,) * 4,
     curve_sd=(CURVE_SD,) * 4,
-    calibrated=Calibrated(1.0, {1: 0.0, 3: 0.5}, {1: 20, 3: 20}),
+    calibration=ProbabilityCalibration(1.0, {1: 0.0, 3: 0.5}, {1: 20, 3: 20}),
 )
 
 
 @pytest.fixture
-def seer(seer_network: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Predictor]:
-    """Makes a `Predictor` of the network that sees by a rule; settings change its view.
+def seer(seer_network: Callable, monkeypatch: pytest.MonkeyPatch) -> Callable[..., MTINetPredictor]:
+    """Makes a `MTINetPredictor` of the network that sees by a rule; settings change its view.
 
     Nothing is smoothed, so that masks can be compared exactly.
     """
 
-    def make(**view: object) -> Predictor:
-        card = dataclasses.replace(CARD, input_config=dataclasses.replace(VIEW, **view))
+    def make(**view: object) -> MTINetPredictor:
+        card = dataclasses.replace(CARD, input_config=dataclasses.replace(INPUT, **view))
         monkeypatch.setattr(
-            predict, "load_model", lambda _: (card, seer_network(CURVE_MEAN, CURVE_SD))
+            predictor_module, "load_model", lambda _: (card, seer_network(CURVE_MEAN, CURVE_SD))
         )
-        monkeypatch.setattr(predict, "SMOOTHING_MM", 0.0)
-        return Predictor(Path("nowhere"), device="cpu")
+        monkeypatch.setattr(lesion_masks, "SMOOTHING_MM", 0.0)
+        return MTINetPredictor(Path("nowhere"), device="cpu")
 
     return make
 
@@ -157,7 +160,7 @@ def test_masks_lie_on_oblique_grids(
 
 @pytest.mark.parametrize(
     "view",
-    [{"pixel_mm": 2.0}, {"pixel_mm": 3.1, "slice_mm": 6.0}, {"pixel_mm": 0.0, "size": 80}],
+    [{"pixel_mm": 2.0}, {"pixel_mm": 3.1, "slice_mm": 6.0}, {"pixel_mm": None, "size": 80}],
     ids=str,
 )
 def test_masks_lie_on_the_studys_grid_whatever_the_networks(
@@ -177,15 +180,15 @@ def test_a_lesion_smaller_than_the_networks_pixel_gets_an_answer(
     study, truth = tiny_case(1, types=[LesionType.HCC])
     dot = np.zeros((6, 48, 48), np.uint16)
     dot[2, 17, 21] = 1
-    liver = liver_mask(truth)
-    monkeypatch.setattr(Predictor, "_separate", lambda *_: (liver, dot, [0.9], [0.95]))
+    masks = lesion_masks.LesionMasks(liver_mask(truth), dot, [0.9], [0.95])
+    monkeypatch.setattr(predict, "separate_lesions", lambda *_, **__: masks)
     (lesion,) = predictor(study).lesions
     assert sum(lesion.type_probabilities.values()) == pytest.approx(1.0)
     assert np.isfinite(list(lesion.curve.values())).all()
 
 
 @pytest.mark.parametrize("hu", [-25.0, 25.0])
-def test_a_shift_of_all_intensities_is_calibrated_away(
+def test_a_shift_of_all_intensities_is_normalised_away(
     hu: float, tiny_case: Callable, seer: Callable
 ) -> None:
     study, truth = tiny_case(1, types=[LesionType.HCC])
@@ -215,7 +218,7 @@ def test_the_first_phase_of_a_network_need_not_be_the_native_one(
     tiny_case: Callable, seer: Callable
 ) -> None:
     study, _ = tiny_case(1, types=[LesionType.HCC], phases=[Phase.ARTERIAL])
-    prediction = seer(phases=(Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED, Phase.PRE))(study)
+    prediction = seer(channels=("arterial", "portal", "delayed", "pre"))(study)
     assert not any("no contrast-enhanced phase" in warning for warning in prediction.warnings)
 
 
@@ -238,9 +241,7 @@ def test_a_phase_the_network_does_not_know_is_named_and_not_used(
     )
     prediction = seer()(study)
     assert list(prediction.lesions[0].curve) == [Phase.PORTAL, Phase.DELAYED]
-    assert any(
-        "does not look at the hepatobiliary phase" in warning for warning in prediction.warnings
-    )
+    assert any("does not use the hepatobiliary phase" in warning for warning in prediction.warnings)
 
 
 def test_no_lesion_is_no_lesion(tiny_case: Callable, seer: Callable) -> None:
@@ -283,13 +284,13 @@ def test_a_device_that_is_not_there_is_refused(
     seer()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="use --device cpu"):
-        Predictor(Path("nowhere"), device="cuda")
+        MTINetPredictor(Path("nowhere"), device="cuda")
 
 
 def test_progress_is_told(tiny_case: Callable, seer: Callable) -> None:
     told: list[tuple[str, int, int]] = []
     seer()(tiny_case(0)[0], progress=lambda *step: told.append(step))
-    assert told == [("looking at slices", 4, 6), ("looking at slices", 6, 6)]
+    assert told == [("running the network", 4, 6), ("running the network", 6, 6)]
 
 
 def test_with_phases_keeps_only_those(tiny_case: Callable) -> None:
@@ -303,20 +304,20 @@ SMALL = {"widths": (2, 2, 4, 4), "masks": 2, "types": 2}
 NETWORKS = {
     "lesion heads": (
         MTINetConfig(**SMALL, skips=True, heads="lesion", token_width=8, head_width=4),
-        VIEW,
+        INPUT,
     ),
     "slice heads": (
         MTINetConfig(**SMALL, size=64, head_width=8),
-        dataclasses.replace(VIEW, pixel_mm=0.0, size=64),
+        dataclasses.replace(INPUT, pixel_mm=None, size=64),
     ),
-    "uncalibrated": (
+    "not normalised on the liver": (
         MTINetConfig(**SMALL | {"masks": 1}, size=64, head_width=8),
-        dataclasses.replace(VIEW, pixel_mm=0.0, size=64, calibrate=False),
+        dataclasses.replace(INPUT, pixel_mm=None, size=64, normalise_on_liver=False),
     ),
 }
 
 
-def all_lesion(name: str, folder: Path) -> Predictor:
+def all_lesion(name: str, folder: Path) -> MTINetPredictor:
     """A network with random heads that takes every voxel for liver and lesion."""
     config, view = NETWORKS[name]
     torch.manual_seed(0)
@@ -325,22 +326,21 @@ def all_lesion(name: str, folder: Path) -> Predictor:
         network.decoder.masks.weight.zero_()
         network.decoder.masks.bias.fill_(3.0)
     save_model(folder, dataclasses.replace(CARD, network_config=config, input_config=view), network)
-    return Predictor(folder, device="cpu")
+    return MTINetPredictor(folder, device="cpu")
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_saved_network_answers_for_any_phases(
     name: str, tiny_case: Callable, tmp_path: Path
 ) -> None:
-    predictor = all_lesion(name, tmp_path)
+    predictor, config = all_lesion(name, tmp_path), NETWORKS[name][0]
     study, _ = tiny_case(1)
     for kept in ({Phase.PORTAL}, {Phase.PRE, Phase.DELAYED}, set(study.phases)):
         prediction = predictor(with_phases(study, kept))
         (lesion,) = prediction.lesions
         assert prediction.segmentation.lesions.array.all()
         liver = prediction.segmentation.liver
-        assert (liver is None) is (predictor.card.network_config.masks == 1)
-        assert liver is None or liver.array.all()
+        assert (liver is None) if config.masks == 1 else liver.array.all()
         assert lesion.score == pytest.approx(1 / (1 + np.exp(-3)), abs=1e-3)
         assert sum(lesion.type_probabilities.values()) == pytest.approx(1.0)
         assert set(lesion.curve) == kept and np.isfinite(list(lesion.curve.values())).all()
@@ -348,9 +348,9 @@ def test_a_saved_network_answers_for_any_phases(
         again = predictor(with_phases(study, kept))
         assert again.lesions == prediction.lesions
     assert any("does not outline the liver" in warning for warning in prediction.warnings) is (
-        predictor.card.network_config.masks == 1
+        config.masks == 1
     )
-    assert predictor.network_s > 0
+    assert predictor.network_seconds > 0
 
 
 def test_the_same_lesion_gets_the_same_answer_whichever_way_the_volume_lies(
@@ -365,15 +365,52 @@ def test_the_same_lesion_gets_the_same_answer_whichever_way_the_volume_lies(
         assert lesion.curve == pytest.approx(expected.curve, rel=1e-4)
 
 
-def test_a_lesion_that_never_convinces_is_left_out(tiny_case: Callable, seer: Callable) -> None:
+def test_a_lesion_that_never_peaks_high_enough_is_left_out(
+    tiny_case: Callable, seer: Callable
+) -> None:
     predictor, (study, _) = seer(), tiny_case(1)
-    found = predictor.look(study)
-    weakest = min(found.peak)
+    everything = predictor.infer(study).masks
+    weakest = min(everything.peak)
     fitted = {
         len(study.phases) - 1: float(np.nextafter(np.float32(weakest), 2)),
         len(study.phases) + 1: 2.0,
     }
-    predictor.card = dataclasses.replace(predictor.card, calibrated=Calibrated(minimum_peak=fitted))
-    kept = predictor.look(study)
-    assert len(kept.peak) == sum(peak > weakest for peak in found.peak) < len(found.peak)
-    assert kept.lesions.max() == len(kept.peak) == len(kept.logits_LT)
+    predictor.card = dataclasses.replace(
+        predictor.card, calibration=ProbabilityCalibration(minimum_peak=fitted)
+    )
+    kept = predictor.infer(study)
+    count = sum(peak > weakest for peak in everything.peak)
+    assert len(kept.masks.peak) == count < len(everything.peak)
+    assert kept.masks.lesions_ZYX.max() == count == len(kept.heads.logits_LT)
+
+
+def test_what_was_not_learned_is_not_said(tiny_case: Callable, seer: Callable) -> None:
+    predictor, (study, _) = seer(), tiny_case(1)
+    loss = {"loss": {"curve": 0.0, "type": 0.0, "tim": 0.0, "adversarial": 0.0}}
+    predictor.card = dataclasses.replace(predictor.card, training={"recipe": loss})
+    prediction = predictor(study)
+    assert prediction.patient is None and prediction.malignant is None
+    for lesion in prediction.lesions:
+        assert lesion.score and lesion.type_probabilities is None and lesion.curve is None
+
+
+def test_a_study_of_another_body_part_or_species_is_doubtful_and_not_refused(
+    tiny_case: Callable, seer: Callable
+) -> None:
+    study, _ = tiny_case(1)
+    rat = dataclasses.replace(study, species=Species.RAT, body_part=BodyPart.CHEST)
+    warnings = seer()(rat).warnings
+    assert "trained on the abdomen, this study is of the chest" in warnings[0]
+    assert "trained on the human, this study is of the rat" in warnings[1]
+    assert seer()(study).warnings == ()
+
+
+def test_a_channel_may_be_another_image_of_the_study(tiny_case: Callable, seer: Callable) -> None:
+    study, _ = tiny_case(1, types=[LesionType.HCC])
+    portal = study.phases[Phase.PORTAL]
+    t2w = dataclasses.replace(with_phases(study, {Phase.PRE}), other={"t2w": portal})
+    prediction = seer(channels=("t2w", "arterial", "portal", "delayed"))(t2w)
+    assert prediction.segmentation.lesions.array.any()
+    assert list(prediction.lesions[0].curve) == []  # a curve is of phases
+    with pytest.raises(InputError, match="needs one of portal venous; this study has only"):
+        seer(channels=("portal",))(t2w)

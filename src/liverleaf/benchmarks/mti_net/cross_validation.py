@@ -1,4 +1,4 @@
-"""A recipe, a cohort and a fold in; the network trained on the other folds and what it answers on this one, per case, out.
+"""Cross-validation of one method: trained on all folds but one, and tested case by case on that one.
 
 Shape suffixes: Z slices, P phases, T types, Y rows, X columns.
 """
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,30 +18,31 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from liverleaf.cohort.index import Cohort
-from liverleaf.data.batch import Regions
-from liverleaf.data.network_input import lesion_regions
 from liverleaf.data.prepared import PreparedCase, prepare
 from liverleaf.evaluate.metrics.overlap import dice, iou
 from liverleaf.evaluate.metrics.regression import curve_mae
-from liverleaf.models import checkpoint
-from liverleaf.models.mti_net.network import MTINet
+from liverleaf.models import checkpoint, registry
+from liverleaf.models.family import Output, SliceOutput
+from liverleaf.models.predictor import chosen_device
 from liverleaf.models.recipe import Recipe
-from liverleaf.models.registry import NETWORKS
 from liverleaf.study import InputError
 from liverleaf.system.files import whole_file
-from liverleaf.train.loop import FOLDS, holds, train
+from liverleaf.system.progress import Progress, silent
+from liverleaf.train.loop import FOLDS, is_run_of, train
 
 SLICES_AT_ONCE = 8
 EXAMPLES, EXAMPLES_FILE = 3, "examples.npz"
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class CaseScore:
-    """What one method reaches on one case that it was not trained on; None where it does not answer or the case has no lesion.
+    """What one method reaches on one case that it was not trained on.
+
+    None where it does not say anything or the case has no lesion.
 
     Attributes:
-        case, subject, fold: which.
+        case, subject: pseudonyms.
+        fold: 0 to 4, the fold that the case is tested in.
         dsc, iou: of all lesions together, over the whole volume on the network's grid, in [0, 1].
         mae: mean absolute error of the lesions' curve over the phases, in image units.
         type, answered: index of the true and of the answered type.
@@ -62,12 +63,12 @@ class CaseScore:
 
 @dataclass(frozen=True)
 class Answer:
-    """A network's answer on one case.
+    """What a network says of one case; None where it says nothing.
 
     Attributes:
-        mask_ZYX: lesions, or None.
-        curve_P: in image units, or None.
-        type: index of the likeliest type, or None.
+        mask_ZYX: lesions, over the whole volume on the network's grid.
+        curve_P: the lesions' curve, in image units.
+        type: index of the likeliest type.
     """
 
     mask_ZYX: NDArray[np.bool_] | None = None
@@ -83,7 +84,7 @@ def cross_validate(
     *,
     prepared_in: Path,
     device: str = "auto",
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> list[CaseScore]:
     """Train on all folds but one and test on that one; goes on where an earlier call was stopped.
 
@@ -105,7 +106,7 @@ def cross_validate(
     """
     path = out / "cases.json"
     if path.exists():
-        if not holds(out, recipe):
+        if not is_run_of(out, recipe):
             raise InputError(
                 f"{out} holds what another recipe has reached: remove that folder, or choose"
                 " another for the trainings"
@@ -123,13 +124,13 @@ def cross_validate(
             prepared_in=prepared_in,
             progress=progress,
         )
-    examiner = Examiner(out / "model", device=device)
+    predictor = SlicePredictor(out / "model", device=device)
     cases = prepare(cohort, split.test, recipe.input, prepared_in)
     scores = []
     examples: dict[str, NDArray[np.bool_]] = {}
     for index, case in zip(split.test, cases, strict=True):
         record = cohort.records[index]
-        answer = examiner(case)
+        answer = predictor(case)
         scores.append(score(answer, case, CaseScore(record.case_id, record.subject_id, fold)))
         if answer.mask_ZYX is not None and case.lesions and len(examples) < EXAMPLES:
             examples[record.case_id] = answer.mask_ZYX[lesion_area(case).argmax()]
@@ -151,20 +152,25 @@ def training_seconds(out: Path) -> float:
     return float(np.minimum(seconds, 10 * np.median(seconds)).sum())
 
 
-class Examiner:
-    """A trained network that is asked about prepared cases."""
+class SlicePredictor:
+    """A trained network that is asked about the slices of prepared cases.
+
+    Args:
+        model: its folder.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        InputError: there is no such model or device, or its family is not two-dimensional.
+    """
 
     def __init__(self, model: Path, *, device: str = "auto") -> None:
-        self.card, network = checkpoint.load_network(model)
-        self.device = torch.device(
-            "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-        )
+        self.card, network = checkpoint.load_model(model)
+        self.device = chosen_device(device)
         self.network = network.to(self.device)
-        self.answers = NETWORKS[self.card.network].answers
-        loss = self.card.training["recipe"]["loss"]
-        self.per_lesion = getattr(self.card.network_config, "heads", "slice") == "lesion"
-        self.learned_curve = self.answers != "mask" and bool(loss["curve"])
-        self.learned_type = self.answers != "mask" and bool(loss["type"])
+        infer = registry.family(self.card.family).infer_slices
+        if infer is None:
+            raise InputError(f"{self.card.family} does not answer for slices")
+        self.infer_slices, self.outputs = infer, self.card.outputs
 
     @torch.inference_mode()
     def __call__(self, case: PreparedCase) -> Answer:
@@ -172,53 +178,42 @@ class Examiner:
 
         Curve and type are asked of the slices that the truth says show a lesion, as the paper does
         with every method, and are averaged over them by the lesions' area: the curve itself, and
-        the logarithm of the types' probabilities. Lesion heads look at what the network itself
-        outlines in a slice, not at the truth.
+        the logarithm of the types' probabilities. Lesion heads read what the network itself
+        outlines in a slice, not the truth.
         """
         area_Z = lesion_area(case)
-        wanted = [z for z in range(case.slices) if self.answers != "values" or area_Z[z]]
-        masks, curves, types = [], [], []
-        for start in range(0, len(wanted), SLICES_AT_ONCE):
-            images_BPYX = torch.from_numpy(
-                np.stack([case.slice(z)[0] for z in wanted[start : start + SLICES_AT_ONCE]])
-            ).to(self.device)
-            if self.answers == "all":
-                present_BP = torch.tensor(case.present, device=self.device).expand(
-                    len(images_BPYX), -1
-                )
-                network = cast(MTINet, self.network)
-                features = network.features(images_BPYX, present_BP)
-                logits_BYX = features.mask_logits_BKYX[:, -1].float()
-                regions = (
-                    outlined(logits_BYX, pixel_mm=float(np.mean(case.pixel_mm)))
-                    if self.per_lesion
-                    else None
-                )
-                curve_BP, type_logits_BT = network.answer(
-                    features.levels_BPCYX, images_BPYX, present_BP, regions
-                )
-                masks.append(logits_BYX > 0)
-                curves.append(curve_BP.float())
-                types.append(type_logits_BT.float().log_softmax(-1))
-            elif self.answers == "mask":
-                masks.append(self.network(images_BPYX)[:, 0] > 0)
-            elif self.learned_curve:
-                curves.append(self.network(images_BPYX).float())
-            else:
-                types.append(self.network(images_BPYX).float().log_softmax(-1))
-        weight_Z = area_Z[wanted]
-        return Answer(
-            torch.cat(masks).cpu().numpy() if masks else None,
-            (
-                self._in_image_units(_weighted(curves, weight_Z), case)
-                if self.learned_curve and weight_Z.any()
-                else None
-            ),
-            (
-                int(_weighted(types, weight_Z).argmax())
-                if self.learned_type and weight_Z.any()
-                else None
-            ),
+        masks_wanted = Output.LESION_MASK in self.outputs
+        slices = [z for z in range(case.slices) if masks_wanted or area_Z[z]]
+        outputs = [
+            self._infer(case, slices[start : start + SLICES_AT_ONCE])
+            for start in range(0, len(slices), SLICES_AT_ONCE)
+        ]
+        mask, curve, type_index = None, None, None
+        weight_Z = area_Z[slices]
+        if masks_wanted:
+            mask = np.concatenate([_array(each.mask_logits_BYX) > 0 for each in outputs])
+        if Output.CURVE in self.outputs and weight_Z.any():
+            curve_P = np.average(
+                np.concatenate([_array(each.curve_BP) for each in outputs]),
+                axis=0,
+                weights=weight_Z,
+            )
+            curve = self._in_image_units(curve_P, case)
+        if Output.LESION_TYPE in self.outputs and weight_Z.any():
+            log_probability = np.concatenate(
+                [_array(_known(each.type_logits_BT).log_softmax(-1)) for each in outputs]
+            )
+            type_index = int(np.average(log_probability, axis=0, weights=weight_Z).argmax())
+        return Answer(mask, curve, type_index)
+
+    def _infer(self, case: PreparedCase, slices: Sequence[int]) -> SliceOutput:
+        images_BPYX = torch.from_numpy(np.stack([case.slice(z)[0] for z in slices]))
+        present_BP = torch.tensor(case.present).expand(len(slices), -1)
+        return self.infer_slices(
+            self.network,
+            images_BPYX.to(self.device),
+            present_BP.to(self.device),
+            float(np.mean(case.pixel_mm)),
         )
 
     def _in_image_units(
@@ -230,26 +225,13 @@ class Examiner:
         )
 
 
-def outlined(logits_BYX: torch.Tensor, *, pixel_mm: float) -> Regions:
-    """What a network outlines in each slice, as one lesion; its likeliest pixel where that is nothing.
-
-    Args:
-        logits_BYX: of the lesion mask.
-        pixel_mm: size of a pixel.
-    """
-    peak_B11 = logits_BYX.amax((1, 2), keepdim=True)
-    outlines = (logits_BYX >= peak_B11.clamp(max=0.0)).cpu().numpy()
-    weights_LRYX = torch.from_numpy(
-        np.stack([lesion_regions(outline, pixel_mm=pixel_mm) for outline in outlines])
-    )
-    area_L = torch.from_numpy(outlines.sum((1, 2)) * np.float32(pixel_mm**2))
-    return Regions(weights_LRYX, torch.arange(len(outlines)), area_L).to(logits_BYX.device)
+def _known(tensor: torch.Tensor | None) -> torch.Tensor:
+    assert tensor is not None, "the family does not say what its outputs promise"
+    return tensor
 
 
-def _weighted(values: Sequence[torch.Tensor], weight_Z: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.asarray(
-        np.average(torch.cat(list(values)).double().cpu().numpy(), axis=0, weights=weight_Z)
-    )
+def _array(tensor: torch.Tensor | None) -> NDArray[np.float64]:
+    return _known(tensor).double().cpu().numpy()
 
 
 def lesion_area(case: PreparedCase) -> NDArray[np.int64]:

@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 
 from liverleaf.data.augmentation import SamplingConfig
 from liverleaf.data.network_input import InputConfig
-from liverleaf.models.recipe import LossWeights, Optimisation, Recipe
-from liverleaf.models.registry import network_config
+from liverleaf.models.baselines.training import ClassifierLoss
+from liverleaf.models.family import NoLossWeights
+from liverleaf.models.mti_net.training import LossWeights
+from liverleaf.models.recipe import Recipe
+from liverleaf.models.registry import family, network_config
 
 OURS = "MTI-Net"
 IMPROVED = "liverleaf-net"
@@ -22,7 +25,7 @@ LIVERLEAF_NET: Mapping[str, Any] = {
     "convs": 2,
     "skips": True,
     "heads": "lesion",
-    "measured": True,
+    "residual_curve": True,
     "head_width": 32,
 }
 """What liverleaf-net changes of MTI-Net's `network`; beside these, Dice and its learning rates."""
@@ -37,7 +40,7 @@ class Scale:
         width: every network has this share of its published channels.
         folds: how many of the five folds are trained and tested.
         batch: slices per step.
-        steps: training steps, or 0 for 100 epochs as published.
+        steps: training steps, None for 100 epochs as published.
         learning_rate: of Adam.
         lesion_share: share of the slices that show a lesion; 0 draws every slice alike, as
             published.
@@ -49,7 +52,7 @@ class Scale:
     width: float
     folds: int
     batch: int
-    steps: int
+    steps: int | None
     learning_rate: float
     lesion_share: float
     augment: bool
@@ -82,7 +85,7 @@ SCALES: Mapping[str, Scale] = {
         width=1.0,
         folds=5,
         batch=1,
-        steps=0,
+        steps=None,
         learning_rate=1e-4,
         lesion_share=0.0,
         augment=False,
@@ -115,10 +118,13 @@ class Method:
     published: Mapping[str, Published]
 
 
-def _recipe(name: str, network: Any, scale: Scale, view: InputConfig, loss: LossWeights) -> Recipe:
+def _recipe(
+    name: str, kind: str, network: Mapping[str, Any], scale: Scale, view: InputConfig, loss: Any
+) -> Recipe:
     return Recipe(
         name=name,
-        network=network,
+        family=kind,
+        network=network_config(kind, network),
         input=view,
         sampling=SamplingConfig(
             batch=scale.batch,
@@ -127,14 +133,14 @@ def _recipe(name: str, network: Any, scale: Scale, view: InputConfig, loss: Loss
             augment=scale.augment,
             all_phases=1.0,
             one_phase=0.0,
-            uncalibrated=0.0,
+            wrong_normalisation=0.0,
         ),
         loss=loss,
-        optimisation=Optimisation(
+        optimisation=family(kind).optimisation(
             steps=scale.steps,
             learning_rate=scale.learning_rate,
             cosine=bool(scale.steps),
-            warmup=min(50, scale.steps // 10),
+            warmup=min(50, (scale.steps or 0) // 10),
             precision=scale.precision,
         ),
     )
@@ -156,9 +162,7 @@ def mti_net(loss: LossWeights | None = None, **changes: Any) -> MakeRecipe:
             "head_width": (scale.size // 16) ** 2 // 4,
             **changes,
         }
-        return _recipe(
-            "mti-net", network_config("mti-net", config), scale, view, loss or LossWeights()
-        )
+        return _recipe("mti-net", "mti-net", config, scale, view, loss or LossWeights())
 
     return recipe
 
@@ -201,13 +205,8 @@ def segmenter(name: str, **fixed: Any) -> MakeRecipe:
             key: value(scale) if callable(value) else _narrowed(value, scale.width)
             for key, value in fixed.items()
         }
-        return _recipe(
-            name,
-            network_config(name, {"phases": len(view.phases), "size": scale.size, **config}),
-            scale,
-            view,
-            LossWeights(),
-        )
+        config = {"phases": len(view.channels), "size": scale.size, **config}
+        return _recipe(name, name, config, scale, view, NoLossWeights())
 
     return recipe
 
@@ -224,10 +223,8 @@ def classifier(architecture: str, *, learns: str) -> MakeRecipe:
             "size": scale.size,
             "width": scale.width,
         }
-        loss = LossWeights(curve=float(learns == "curve"), type=float(learns == "type"))
-        return _recipe(
-            f"{architecture}-{learns}", network_config("classifier", config), scale, view, loss
-        )
+        loss = ClassifierLoss(curve=float(learns == "curve"), type=float(learns == "type"))
+        return _recipe(f"{architecture}-{learns}", "classifier", config, scale, view, loss)
 
     return recipe
 
@@ -373,7 +370,7 @@ def _methods() -> dict[str, Method]:
             Method(f"{IMPROVED}, no skips", liverleaf_net(skips=False), {}),
             Method(f"{IMPROVED}, one convolution", liverleaf_net(convs=1), {}),
             Method(f"{IMPROVED}, no Dice", liverleaf_net(LossWeights()), {}),
-            Method(f"{IMPROVED}, curve told anew", liverleaf_net(measured=False), {}),
+            Method(f"{IMPROVED}, curve told anew", liverleaf_net(residual_curve=False), {}),
             Method(
                 f"{IMPROVED}, heads on slices",
                 at_rates(

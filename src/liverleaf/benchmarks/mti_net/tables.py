@@ -17,7 +17,6 @@ from liverleaf.benchmarks.mti_net.cross_validation import (
     EXAMPLES_FILE,
     CaseScore,
     cross_validate,
-    outlined,
     training_seconds,
 )
 from liverleaf.benchmarks.mti_net.definitions import TABLES, Table
@@ -37,9 +36,8 @@ from liverleaf.benchmarks.training.network_cost import NetworkCost, network_cost
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.network_input import InputConfig
 from liverleaf.data.prepared import PreparedCase, data_fingerprint, prepare
-from liverleaf.models import checkpoint
+from liverleaf.models import checkpoint, registry
 from liverleaf.models.recipe import Recipe
-from liverleaf.models.registry import NETWORKS, name_of
 from liverleaf.study import InputError
 from liverleaf.system.files import own_folder, whole_file
 from liverleaf.system.progress import Progress, silent
@@ -162,7 +160,7 @@ def plan_table(
         range(len(cohort)),
         network_input,
         setting.prepared,
-        progress=lambda done, total: progress("preparing cases", done, total),
+        progress=progress,
     )
     return Plan(name, table, cohort, prepared, scale, recipes, setting, source)
 
@@ -177,10 +175,12 @@ def _input_of(cohort: Cohort, scale: Scale) -> InputConfig:
     return InputConfig(
         cohort.records[0].modality,
         types=tuple(types),
-        pixel_mm=0.0,
+        pixel_mm=None,
         slice_mm=0.0,
         size=scale.size,
-        calibrate=False,
+        normalise_on_liver=False,
+        body_part=cohort.records[0].body_part,
+        species=cohort.records[0].species,
     )
 
 
@@ -211,7 +211,7 @@ def _cost(recipe: Recipe, folder: Path, device: str) -> NetworkCost:
     """Of one slice; measured once and kept."""
     path = folder / "cost.json"
     if not path.exists():
-        build = partial(NETWORKS[name_of(recipe.network)].build, recipe.network)
+        build = partial(registry.family(recipe.family).build, recipe.network)
         cost = network_cost(
             build,
             one_slice(recipe),
@@ -228,14 +228,9 @@ def one_slice(recipe: Recipe) -> tuple[Any, ...]:
 
     That is a slice with all its phases and, where its heads ask for one, a lesion.
     """
-    phases, size = len(recipe.input.phases), recipe.input.size
-    images_BPYX = torch.zeros(1, phases, size, size)
-    present_BP = torch.ones(1, phases, dtype=torch.bool)
-    if NETWORKS[name_of(recipe.network)].answers != "all":
-        return (images_BPYX,)
-    if recipe.network.heads == "slice":
-        return images_BPYX, present_BP
-    return images_BPYX, present_BP, outlined(images_BPYX[:, 0], pixel_mm=1.0)
+    example_input = registry.family(recipe.family).example_input
+    assert example_input is not None, f"{recipe.family} has no example input"
+    return example_input(recipe)
 
 
 def train_and_test(plan: Plan, *, progress: Progress = silent) -> Scores:

@@ -19,17 +19,18 @@ from liverleaf.benchmarks.result import Result, interval, markdown_table, measur
 from liverleaf.benchmarks.training.network_cost import network_cost
 from liverleaf.benchmarks.training.paper_transcription import PaperTrainer, copy_weights
 from liverleaf.cohort.index import Cohort
-from liverleaf.data.batch import Batch
-from liverleaf.data.prepared import PreparedCase, prepare
-from liverleaf.data.slices import Sampler
+from liverleaf.data.batch import BatchStream, SliceBatch
+from liverleaf.data.prepared import PreparedCase, curve_statistics, prepare
 from liverleaf.evaluate.stats import Estimate, bootstrap
+from liverleaf.models import registry
 from liverleaf.models.mti_net.network import MTINet
+from liverleaf.models.mti_net.training import MTINetTrainer
 from liverleaf.models.recipe import Recipe, load_recipe
-from liverleaf.models.trainer import MTINetTrainer, fabric_for, precision_for
+from liverleaf.models.trainer import fabric_for, precision_for
 from liverleaf.phantom.generator import Phantom, write_cohort
 from liverleaf.system.memory import resident_mb
 from liverleaf.system.progress import Progress, silent
-from liverleaf.train.loop import curve_statistics, train
+from liverleaf.train.loop import train
 
 SEED = 3
 RECIPES = ("liverleaf-net-ct", "mti-net-paper")
@@ -124,16 +125,9 @@ class _AtFirstStep:
     def __init__(self, recipe: Recipe, folder: Path, device: str) -> None:
         self.cases = _prepared(recipe, folder)
         self.fabric = fabric_for(recipe, device)
-        self.mean_P, self.sd_P = curve_statistics(self.cases)
-        self.trainer = MTINetTrainer(self.fabric, recipe, self.mean_P, self.sd_P, total=1000)
-        self.sampler = Sampler(
-            self.cases,
-            recipe.input,
-            recipe.sampling,
-            masks=recipe.network.masks,
-            per_lesion=recipe.network.heads == "lesion",
-            seed=recipe.seed,
-        )
+        self.mean_P, self.sd_P = map(torch.from_numpy, curve_statistics(self.cases))
+        self.trainer = MTINetTrainer(self.fabric, recipe, self.cases, total=1000)
+        self.sampler = registry.family(recipe.family).batches(self.cases, recipe)
 
     def seconds(self) -> float:
         """The clock, when all that was asked of the device is done."""
@@ -168,7 +162,7 @@ def _loop(
         on_device = [batch.to(first.fabric.device) for batch in kept[:-1]]
         begin = first.seconds()
         for batch in on_device:
-            first.fabric.backward(first.trainer.loss(batch)[0])
+            first.fabric.backward(first.trainer.forward(batch).loss)
         bare_s.append(first.seconds() - begin)
     # the first round warms up
     loop, bare, waited_ = (np.array(seconds[1:]) for seconds in (loop_s, bare_s, waited_s))
@@ -253,7 +247,7 @@ def _turns(
         smoothing=recipe.loss.label_smoothing,
     )
     copy_weights(first.trainer.network.module, paper.network)
-    copy_weights(first.trainer.critic.module, paper.critic)
+    copy_weights(first.trainer.discriminator.module, paper.critic)
     for network in (first.trainer.network, paper.network):
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -279,7 +273,7 @@ def _turns(
     return {name: np.array(values) for name, values in results.items()}
 
 
-def _with_lesions(sampler: Sampler, number: int) -> list[Batch]:
+def _with_lesions(sampler: BatchStream, number: int) -> list[SliceBatch]:
     """The first batches all of whose slices show a lesion."""
     batches = (sampler(step) for step in count())
     return list(

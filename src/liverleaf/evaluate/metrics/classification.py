@@ -1,4 +1,4 @@
-"""True classes and predicted classes or probabilities in, accuracy, confusion and areas under the ROC curve out."""
+"""Measures of classification: accuracy, confusion and areas under the ROC curve."""
 
 from __future__ import annotations
 
@@ -19,21 +19,6 @@ def accuracy(
     """
     _check(len(truth), len(predicted))
     return float(np.mean(np.asarray(truth) == np.asarray(predicted)))
-
-
-def balanced_accuracy(
-    truth: Sequence[int] | NDArray[np.integer], predicted: Sequence[int] | NDArray[np.integer]
-) -> float:
-    """The mean of the classes' sensitivities over the classes that are among the truth, in [0, 1].
-
-    Raises:
-        ValueError: there are no cases, or different numbers of them.
-    """
-    _check(len(truth), len(predicted))
-    classes = np.unique(np.asarray(truth))
-    return float(
-        np.mean(sklearn.metrics.recall_score(truth, predicted, labels=classes, average=None))
-    )
 
 
 def confusion(
@@ -60,9 +45,9 @@ def confusion(
 def auc(
     truth: Sequence[bool] | NDArray[np.bool_], score: Sequence[float] | NDArray[np.floating]
 ) -> float | None:
-    """Area under the ROC curve: the chance that a positive case scores over a negative one, ties counting half, in [0, 1].
+    """Area under the ROC curve, in [0, 1].
 
-    None where the truth holds positives only or negatives only.
+    It is the chance that a positive case scores over a negative one, ties counting half. None where the truth holds positives only or negatives only.
 
     Raises:
         ValueError: there are no cases, or different numbers of them.
@@ -77,7 +62,9 @@ def auc(
 def auc_per_class(
     truth_NC: NDArray[np.bool_], score_NC: NDArray[np.floating]
 ) -> tuple[float | None, ...]:
-    """One-vs-rest `auc` of every class. Classes may exclude each other (one-hot truth) or not (a patient's lesion types).
+    """One-vs-rest `auc` of every class.
+
+    Classes may exclude each other (one-hot truth) or not (a patient's lesion types).
 
     Args:
         truth_NC: whether case n has class c, shape (N, C).
@@ -92,7 +79,10 @@ def auc_per_class(
 
 
 def mean_auc(truth_NC: NDArray[np.bool_], score_NC: NDArray[np.floating]) -> float | None:
-    """The mean of `auc_per_class` over the classes that have one (LIDIA's AUC-8 over its eight types); None where none has."""
+    """The mean of `auc_per_class` over the classes that have one; None where none has.
+
+    Over eight lesion types it is LIDIA's AUC-8.
+    """
     defined = [value for value in auc_per_class(truth_NC, score_NC) if value is not None]
     return float(np.mean(defined)) if defined else None
 

@@ -1,4 +1,4 @@
-"""Predicted and true lesions of one case in, which were found, missed or made up out."""
+"""Detection of lesions: which true ones were detected or missed, which predicted ones are false."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from liverleaf.terminology import SMALLEST_SCORED_MM3
 
 @dataclass(frozen=True)
 class Detection:
-    """Counts of found, made-up and missed lesions; counts of several cases add up with `+`.
+    """Counts of detected, false and missed lesions; counts of several cases add up with `+`.
 
     Attributes:
-        true_positives: scored true lesions that were found.
+        true_positives: scored true lesions that were detected.
         false_positives: predicted lesions that match no true lesion.
         false_negatives: scored true lesions that were missed.
-        pairs: the found ones as (true label, predicted label); () after adding, because labels
+        pairs: the detected ones as (true label, predicted label); () after adding, because labels
             belong to one case.
     """
 
@@ -39,13 +39,13 @@ class Detection:
 
     @property
     def sensitivity(self) -> float | None:
-        """The share of scored true lesions that were found, in [0, 1]; None where there are none."""
+        """The share of scored true lesions that were detected; None where there are none."""
         scored = self.true_positives + self.false_negatives
         return self.true_positives / scored if scored else None
 
     @property
     def precision(self) -> float | None:
-        """The share of scored predicted lesions that are real, in [0, 1]; None where there are none."""
+        """The share of scored predicted lesions that are real; None where there are none."""
         scored = self.true_positives + self.false_positives
         return self.true_positives / scored if scored else None
 

@@ -1,4 +1,4 @@
-"""Two masks of one case in, how well they overlap out."""
+"""Overlap of two masks of one case."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 
 def dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Dice similarity coefficient, 2 |A and B| / (|A| + |B|), in [0, 1]; 1 where both masks are empty.
+    """Dice similarity coefficient, in [0, 1]; 1 where both masks are empty.
+
+        2 |A and B| / (|A| + |B|)
 
     Raises:
         ValueError: the masks differ in shape.
@@ -17,7 +19,9 @@ def dice(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
 
 
 def iou(predicted: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
-    """Intersection over union (Jaccard index), |A and B| / |A or B|, in [0, 1]; 1 where both masks are empty.
+    """Intersection over union (Jaccard index), in [0, 1]; 1 where both masks are empty.
+
+        |A and B| / |A or B|
 
     Raises:
         ValueError: the masks differ in shape.

@@ -1,4 +1,4 @@
-"""Predicted and true enhancement curves in, their error out."""
+"""Error of predicted enhancement curves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 def curve_mae(
     predicted_NP: NDArray[np.floating], truth_NP: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Mean absolute error of each case's curve over its phases, in image units (HU for CT, arbitrary for MR).
+    """Mean absolute error of each case's curve over its phases, in image units.
 
         MAE_n = mean over p of |predicted_np - truth_np|
 

@@ -1,4 +1,6 @@
-"""The phases of a slice in, its curve or type out: VGG-16, ResNet-50, DenseNet-121 and Inception, the rivals of MTI-Net's Tables 2 and 3.
+"""Classifiers of slices: VGG-16, ResNet-50, DenseNet-121 and Inception.
+
+The baselines of MTI-Net's Tables 2 and 3: each gives the curve or the type of a slice.
 
 Their first convolution takes the phases in place of colours and their last layer is linear, to a
 curve's values or to the logits of types. Nothing is pretrained. The notable choices:
@@ -14,13 +16,21 @@ Shape suffixes: B slices, P phases, C channels, Y rows, X columns.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from monai.networks.nets.densenet import DenseNet121
 from monai.networks.nets.resnet import ResNet
 from torch import Tensor, nn
+
+from liverleaf.data.network_input import InputConfig
+from liverleaf.models.baselines.family import check_whole_slices, one_slice, slices
+from liverleaf.models.baselines.predict import ClassifierPredictor
+from liverleaf.models.baselines.training import ClassifierLoss, ClassifierTrainer
+from liverleaf.models.family import ModelFamily, Output, SliceOutput
+from liverleaf.models.recipe import Recipe
 
 VGG_16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Channels of the convolutions of each stage: configuration D of Simonyan and Zisserman."""
@@ -42,7 +52,7 @@ projection (Szegedy et al., Table 1)."""
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierConfig:
-    """What a rival is made of; the defaults are the published networks.
+    """What a classifier is made of; the defaults are the published networks.
 
     Attributes:
         architecture: which one.
@@ -104,7 +114,9 @@ class Classifier(nn.Module):
 
 
 def vgg_16(config: ClassifierConfig) -> nn.Sequential:
-    """VGG-16, configuration D; the maps are averaged to 7 x 7 before the dense layers, so that images of any size fit.
+    """VGG-16, configuration D.
+
+    The maps are averaged to 7 x 7 before the dense layers, so that images of any size fit.
 
     Reference: Simonyan and Zisserman, Very deep convolutional networks for large-scale image
     recognition, ICLR 2015.
@@ -240,7 +252,10 @@ def _halve() -> nn.MaxPool2d:
 
 
 def _he_initialised(network: nn.Sequential) -> nn.Sequential:
-    """Without batch normalisation, PyTorch's own initialisation shrinks the signal with every layer until deep networks learn nothing.
+    """The network with He's initialisation.
+
+    Without batch normalisation, PyTorch's own shrinks the signal with every layer until deep
+    networks learn nothing.
 
     Reference: He et al., Delving deep into rectifiers, ICCV 2015.
     """
@@ -258,3 +273,51 @@ _BUILDERS = {
     "densenet-121": densenet_121,
     "inception": inception,
 }
+
+
+def outputs(_config: ClassifierConfig, loss: ClassifierLoss) -> frozenset[Output]:
+    """The one thing that it learned."""
+    return frozenset({Output.CURVE if loss.curve else Output.LESION_TYPE})
+
+
+def defaults(wanted: InputConfig, loss: ClassifierLoss) -> Mapping[str, Any]:
+    """Sizes of the network that follow from its input and from what it learns."""
+    values = wanted.channels if loss.curve else wanted.types
+    return {"inputs": len(wanted.channels), "size": wanted.size, "outputs": len(values)}
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse a recipe that does not say what is learned, or does not show whole slices.
+
+    Raises:
+        ValueError: it does not.
+    """
+    if bool(recipe.loss.curve) == bool(recipe.loss.type):
+        raise ValueError(
+            "a classifier learns the curve or the type: set loss.type = 0 or loss.curve = 0"
+        )
+    check_whole_slices(recipe)
+
+
+def infer_slices(
+    network: nn.Module, images_BPYX: Tensor, _present_BP: Tensor, _pixel_mm: float
+) -> SliceOutput:
+    """The same values as curve and as logits: `ModelCard.outputs` says which of them they are."""
+    values_BA = network(images_BPYX).float()
+    return SliceOutput(curve_BP=values_BA, type_logits_BT=values_BA)
+
+
+FAMILY = ModelFamily(
+    name="classifier",
+    config=ClassifierConfig,
+    build=Classifier,
+    batches=slices,
+    trainer=ClassifierTrainer,
+    predictor=ClassifierPredictor,
+    outputs=outputs,
+    loss=ClassifierLoss,
+    defaults=defaults,
+    check=check,
+    infer_slices=infer_slices,
+    example_input=one_slice,
+)

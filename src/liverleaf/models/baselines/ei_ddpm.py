@@ -1,4 +1,4 @@
-"""EI-DDPM: the phases of a slice in, the logits of its lesion mask out.
+"""EI-DDPM: a lesion mask from the phases of a slice, each with a diffusion model.
 
 Zhao and Li, Learning reliability of multi-modality medical images for tumor segmentation via
 evidence-identified denoising diffusion probabilistic models, MICCAI 2023, pages 682-691.
@@ -38,6 +38,7 @@ from torch import Tensor, nn
 
 from liverleaf.models import losses
 from liverleaf.models.baselines.evidence import PrototypeEvidence, combine, discount, log_odds
+from liverleaf.models.baselines.family import segmentation_family
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class EIDDPMConfig:
 
 
 class Denoiser(nn.Module):
-    """The velocity of a noisy mask, given an image and a time: a diffusion model's U-Net that also hands out its last features."""
+    """A diffusion model's U-Net: the velocity of a noisy mask, given an image and a time."""
 
     def __init__(self, config: EIDDPMConfig) -> None:
         super().__init__()
@@ -91,13 +92,13 @@ class Denoiser(nn.Module):
     def forward(
         self, noisy_B1YX: Tensor, image_B1YX: Tensor, time_B: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The velocity, shape (B, 1, Y, X), and the features that it was told from, shape (B, widths[0], Y, X)."""
+        """The velocity, (B, 1, Y, X), and the last features, (B, widths[0], Y, X)."""
         features_BCYX = self.network(torch.cat([noisy_B1YX, image_B1YX], dim=1), time_B)
         return self.to_velocity(features_BCYX), features_BCYX
 
 
 class EvidenceHeads(nn.Module):
-    """An evidence layer per phase, how reliable each phase is for either class, and Dempster's rule."""
+    """An evidence layer and two reliabilities per phase, combined by Dempster's rule."""
 
     def __init__(self, config: EIDDPMConfig) -> None:
         super().__init__()
@@ -113,7 +114,7 @@ class EvidenceHeads(nn.Module):
         self.reliability_P2 = nn.Parameter(torch.zeros(config.phases, 2))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Masses of shape (B, 3, Y, X), float32, from the features of each phase, shape (B, C, Y, X)."""
+        """Masses, (B, 3, Y, X), float32, from the features of each phase, (B, C, Y, X)."""
         # products of masses need float32
         with torch.autocast(features[0].device.type, enabled=False):
             each = [
@@ -126,7 +127,7 @@ class EvidenceHeads(nn.Module):
 
 
 class EIDDPM(nn.Module):
-    """A conditional diffusion model per phase, an evidence layer on each, contextual discounting and Dempster's rule."""
+    """A conditional diffusion model per phase, and evidence from each, discounted and combined."""
 
     signal_T: Tensor
 
@@ -140,7 +141,7 @@ class EIDDPM(nn.Module):
         self.register_buffer("signal_T", signal_T, persistent=False)
 
     def forward(self, images_BPYX: Tensor) -> Tensor:
-        """Log-odds of the pignistic probability of the lesion, shape (B, 1, Y, X), float32; the same whenever asked."""
+        """Deterministic log-odds of the pignistic lesion probability, (B, 1, Y, X), float32."""
         return log_odds(self.masses(images_BPYX))
 
     def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:
@@ -155,7 +156,10 @@ class EIDDPM(nn.Module):
         return losses.soft_dice(log_odds(self.masses(images_BPYX), ignorance=1.0), mask_B1YX)
 
     def masses(self, images_BPYX: Tensor) -> Tensor:
-        """Masses of shape (B, 3, Y, X) after discounting and combination, float32; gradients reach the evidence layers only."""
+        """Masses, (B, 3, Y, X), float32, after discounting and combination.
+
+        Gradients reach the evidence layers only.
+        """
         masses_B3YX: Tensor = self.heads(
             [
                 self._draw(denoiser, image)
@@ -211,3 +215,6 @@ class EIDDPM(nn.Module):
         return torch.stack(
             [F.mse_loss(velocity.float(), velocity_B1YX) for velocity in found]
         ).mean()
+
+
+FAMILY = segmentation_family("ei-ddpm", EIDDPMConfig, EIDDPM)

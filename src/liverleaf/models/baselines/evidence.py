@@ -1,4 +1,4 @@
-"""Features or votes in, masses on {lesion, background, ignorance} out, and what Dempster and Shafer do with them.
+"""Dempster and Shafer's theory of evidence on masses of {lesion, background, ignorance}.
 
 A mass function spreads a belief of 1 over "lesion", "background" and "one of the two", which is
 ignorance. A tensor of masses has them along the dimension that the suffix 3 names, in that order.
@@ -44,7 +44,9 @@ def combine(masses_BS3YX: Tensor) -> Tensor:
 
 
 def discount(masses_B3YX: Tensor, reliability_2: Tensor) -> Tensor:
-    """Contextual discounting: the less a source is to be believed when the truth is one class, the less it may say of the other.
+    """Contextual discounting of masses.
+
+    The less reliable a source is when the truth is one class, the less it may say of the other.
 
         m'(lesion) = beta_background m(lesion),  m'(background) = beta_lesion m(background),  the
         rest goes to ignorance
@@ -63,7 +65,7 @@ def discount(masses_B3YX: Tensor, reliability_2: Tensor) -> Tensor:
 
 
 def log_odds(masses_B3YX: Tensor, *, ignorance: float = 0.5) -> Tensor:
-    """Log-odds of the lesion, shape (B, 1, Y, X), when each class is given this share of the ignorance.
+    """Log-odds of the lesion, (B, 1, Y, X), when each class is given this share of the ignorance.
 
     A half makes it the pignistic probability, m(lesion) + m(ignorance) / 2 (Smets and Kennes, The
     transferable belief model, Artificial Intelligence 66(2):191-234, 1994), and one the normalised
@@ -76,7 +78,9 @@ def log_odds(masses_B3YX: Tensor, *, ignorance: float = 0.5) -> Tensor:
 
 
 def opinion(evidence_B2YX: Tensor) -> Tensor:
-    """Non-negative evidence for each of two classes as masses: e_k / (e_1 + e_2 + 2), and 2 / (e_1 + e_2 + 2) for ignorance.
+    """Non-negative evidence for each of two classes as masses.
+
+        m_k = e_k / (e_1 + e_2 + 2),  m_ignorance = 2 / (e_1 + e_2 + 2)
 
     These are the beliefs of a Dirichlet distribution with concentrations e_k + 1.
 
@@ -88,7 +92,9 @@ def opinion(evidence_B2YX: Tensor) -> Tensor:
 
 
 def evidential_loss(evidence_B2YX: Tensor, mask_B1YX: Tensor, *, caution: float) -> Tensor:
-    """Expected cross-entropy under the Dirichlet distribution, and what is said for the wrong class held against a uniform one.
+    """Expected cross-entropy under the Dirichlet distribution, plus a penalty on wrong evidence.
+
+    Evidence for the wrong class is held against a uniform distribution.
 
         L = psi(S) - psi(alpha_y) + caution KL(Dir(alpha~) || Dir(1, 1))
 
@@ -114,7 +120,9 @@ def evidential_loss(evidence_B2YX: Tensor, mask_B1YX: Tensor, *, caution: float)
 
 
 class PrototypeEvidence(nn.Module):
-    """Masses from the distance to prototypes, each of which is a source of its own: the evidential neural network of Denoeux.
+    """The evidential neural network of Denoeux: masses from the distance to prototypes.
+
+    Each prototype is a source of its own.
 
         s_i = alpha_i exp(-gamma_i |x - p_i|^2),  m_i(k) = u_ik s_i,  m_i(ignorance) = 1 - s_i,
         combined by Dempster's rule

@@ -1,4 +1,4 @@
-"""MD-FF (its authors write DM-FF): the phases of a slice in, the logits of its lesion mask out.
+"""MD-FF (its authors write DM-FF): a lesion mask from the phases of a slice.
 
 Xu, Wu, Wang, Chen, Gao, Liu and Zhang, Accurate segmentation of liver tumor from multi-modality
 non-contrast images using a dual-stream multi-level fusion framework, Computerized Medical Imaging
@@ -34,6 +34,7 @@ from torch import Tensor, nn
 
 from liverleaf.models import losses
 from liverleaf.models.baselines.evidence import combine, evidential_loss, log_odds, opinion
+from liverleaf.models.baselines.family import segmentation_family
 from liverleaf.models.blocks import ConvBlock, UpBlock
 
 
@@ -70,7 +71,7 @@ class GatedUp(nn.Module):
 
 
 class AttentionUNet(nn.Module):
-    """One phase's encoder-decoder; returns the features of every level of its decoder, coarsest first."""
+    """One phase's encoder-decoder: features of every level of its decoder, coarsest first."""
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -133,7 +134,9 @@ class MDFF(nn.Module):
         return log_odds(self._decide(self.evidence(images_BPYX)))
 
     def evidence(self, images_BPYX: Tensor) -> list[Tensor]:
-        """What each phase and, last, the shared stream holds for lesion and background: (B, 2, Y, X), not negative, float32.
+        """Evidence of each phase and, last, of the shared stream: (B, 2, Y, X), float32, 0 or more.
+
+        The two are evidence for lesion and for background.
 
         Raises:
             ValueError: on images whose sides are not multiples of 16.
@@ -159,7 +162,10 @@ class MDFF(nn.Module):
         ]
 
     def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:
-        """Mean evidential loss of the voters, plus one minus the soft Dice of the joint vote; caution grows with `progress` from 0 to 1."""
+        """Mean evidential loss of the voters, plus one minus the soft Dice of the joint vote.
+
+        Caution grows with `progress` from 0 to 1.
+        """
         evidence = self.evidence(images_BPYX)
         alone = torch.stack(
             [evidential_loss(votes, mask_B1YX, caution=progress) for votes in evidence]
@@ -169,3 +175,6 @@ class MDFF(nn.Module):
     @staticmethod
     def _decide(evidence: list[Tensor]) -> Tensor:
         return combine(torch.stack([opinion(votes) for votes in evidence], dim=1))
+
+
+FAMILY = segmentation_family("md-ff", MDFFConfig, MDFF)

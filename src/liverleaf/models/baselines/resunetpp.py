@@ -1,4 +1,4 @@
-"""ResUNet++: the phases of a slice in, the logits of its lesion mask out.
+"""ResUNet++: a lesion mask from the phases of a slice, as channels.
 
 Jha, Smedsrud, Riegler, Johansen, de Lange, Halvorsen and Johansen, ResUNet++: an advanced
 architecture for medical image segmentation, IEEE International Symposium on Multimedia (ISM) 2019.
@@ -24,6 +24,7 @@ from monai.networks.blocks.squeeze_and_excitation import ChannelSELayer
 from torch import Tensor, nn
 
 from liverleaf.models import losses
+from liverleaf.models.baselines.family import segmentation_family
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class AtrousPyramid(nn.Module):
 
 
 class AttentionUp(nn.Module):
-    """Weights what comes from below by itself and the encoder, doubles Y and X, appends the encoder's features, and a residual block."""
+    """Attention on what comes from below, upsampling, a skip, and a residual block."""
 
     def __init__(self, inputs: int, skip: int, outputs: int, *, reduction: int) -> None:
         super().__init__()
@@ -172,3 +173,6 @@ class ResUNetPP(nn.Module):
     def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:  # noqa: ARG002
         """Soft Dice, as published; `progress` changes nothing."""
         return losses.soft_dice(self(images_BPYX), mask_B1YX)
+
+
+FAMILY = segmentation_family("resunet++", ResUNetPPConfig, ResUNetPP)

@@ -1,4 +1,4 @@
-"""Swin-Unet: the phases of a slice in, the logits of its lesion mask out.
+"""Swin-Unet: a lesion mask from the phases of a slice, as channels.
 
 Cao, Wang, Chen, Jiang, Zhang, Tian and Wang, Swin-Unet: Unet-like pure transformer for medical
 image segmentation, ECCV Workshops 2022 (arXiv:2105.05537, 2021).
@@ -27,11 +27,12 @@ from monai.networks.nets.swin_unetr import PatchMergingV2, SwinTransformerBlock,
 from torch import Tensor, nn
 
 from liverleaf.models import losses
+from liverleaf.models.baselines.family import segmentation_family
 
 
 @dataclass(frozen=True)
 class SwinUNetConfig:
-    """What a Swin-Unet is made of; the defaults are the published tiny one, with windows for 256 pixels.
+    """What a Swin-Unet is made of; the defaults are the published tiny one, for 256 pixels.
 
     Attributes:
         phases: how many contrast phases go in, as channels.
@@ -122,7 +123,7 @@ class PatchExpand(nn.Module):
 
 
 class SwinUNet(nn.Module):
-    """Swin Transformer stages down and up, with skips; no convolution but the patches' and the last.
+    """Swin Transformer stages down and up, with skips.
 
     Raises:
         ValueError: on an image of another size than the config's.
@@ -197,3 +198,6 @@ def _initialise(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+FAMILY = segmentation_family("swin-unet", SwinUNetConfig, SwinUNet)

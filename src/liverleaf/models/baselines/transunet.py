@@ -1,4 +1,4 @@
-"""TransUNet: the phases of a slice in, the logits of its lesion mask out.
+"""TransUNet: a lesion mask from the phases of a slice, as channels.
 
 Chen, Lu, Yu, Luo, Adeli, Wang, Lu, Yuille and Zhou, TransUNet: transformers make strong encoders
 for medical image segmentation, arXiv:2102.04306, 2021.
@@ -7,8 +7,8 @@ The notable choices:
 - "R50-ViT-B/16": the first three stages of a ResNet-50 with weight-standardised convolutions and
   GroupNorm, whose 16 x 16 grid of features is the sequence of a ViT-B; the cascaded upsampler takes
   its skips from the ResNet;
-- nothing is pretrained, where the paper starts from ImageNet: no rival here, and not MTI-Net, has
-  seen another picture;
+- nothing is pretrained, where the paper starts from ImageNet: no baseline here, and not MTI-Net,
+  has seen another picture;
 - one logit for the lesion takes the place of a softmax over two classes; the Dice of the loss is
   the lesion's alone, with no squares in it;
 - it is fixed to one size of input, by its learned positions.
@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liverleaf.models import losses
+from liverleaf.models.baselines.family import segmentation_family
 from liverleaf.models.blocks import ConvBlock
 
 
@@ -70,7 +71,10 @@ class TransUNetConfig:
 
 
 class StandardisedConv(nn.Conv2d):
-    """A convolution with filters of mean 0 and variance 1 (Qiao et al., Micro-batch training with weight standardization, 2019)."""
+    """A convolution with filters of mean 0 and variance 1.
+
+    Reference: Qiao et al., Micro-batch training with weight standardization, 2019.
+    """
 
     def forward(self, x_BCYX: Tensor) -> Tensor:
         """As `Conv2d`."""
@@ -117,7 +121,7 @@ class Bottleneck(nn.Module):
 
 
 class Stem(nn.Module):
-    """The first three stages of a ResNet-50; returns features at 1/2, 1/4, 1/8 and 1/16 of the input's size."""
+    """The first three stages of a ResNet-50: features at 1/2, 1/4, 1/8 and 1/16 of the size."""
 
     def __init__(self, config: TransUNetConfig) -> None:
         super().__init__()
@@ -148,7 +152,7 @@ class Stem(nn.Module):
 
 
 class TransUNet(nn.Module):
-    """ResNet, Transformer over the cells of its last features, and a convolutional upsampler with three skips.
+    """ResNet, Transformer over its last features, and a convolutional upsampler with three skips.
 
     Raises:
         ValueError: on an image of another size than the config's.
@@ -206,3 +210,6 @@ class TransUNet(nn.Module):
         return 0.5 * F.binary_cross_entropy_with_logits(
             logits_B1YX, mask_B1YX
         ) + 0.5 * losses.soft_dice(logits_B1YX, mask_B1YX)
+
+
+FAMILY = segmentation_family("transunet", TransUNetConfig, TransUNet)

@@ -1,4 +1,4 @@
-"""U-Net: the phases of a slice in, the logits of its lesion mask out.
+"""U-Net: a lesion mask from the phases of a slice, as channels.
 
 Ronneberger, Fischer and Brox, U-Net: convolutional networks for biomedical image segmentation,
 MICCAI 2015.
@@ -23,6 +23,8 @@ import torch.nn.functional as F
 from monai.networks.nets.basic_unet import BasicUNet
 from torch import Tensor, nn
 
+from liverleaf.models.baselines.family import segmentation_family
+
 
 @dataclass(frozen=True)
 class UNetConfig:
@@ -40,7 +42,7 @@ class UNetConfig:
 
 
 class UNet(nn.Module):
-    """The U-Net of 2015: five levels of two convolutions, pooled on the way down, transposed convolutions and skips on the way up."""
+    """The U-Net of 2015: five levels of two convolutions, with skips."""
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -61,3 +63,6 @@ class UNet(nn.Module):
     def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:  # noqa: ARG002
         """Mean binary cross-entropy of the pixels; `progress` changes nothing."""
         return F.binary_cross_entropy_with_logits(self(images_BPYX), mask_B1YX)
+
+
+FAMILY = segmentation_family("unet", UNetConfig, UNet)

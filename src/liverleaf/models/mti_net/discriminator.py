@@ -1,4 +1,4 @@
-"""Curves and types in, how true each pair looks out: the adversary of MTI-Net's training.
+"""The task-driven discriminator, which tells true pairs of curve and type from predicted ones.
 
 Shape suffixes: L lesions, P phases, T types, N tokens, D width.
 """

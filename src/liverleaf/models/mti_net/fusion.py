@@ -1,4 +1,4 @@
-"""MTI-Net's two domains: an image in, what its high frequencies show out; the features of both in, fused by each channel's entropy out.
+"""MTI-Net's two domains: the high-pass filtered image, and the fusion of both domains' features.
 
 Xiao et al., Adversarial multi-task learning for liver tumor segmentation, dynamic enhancement
 regression, and classification, arXiv:2511.20793, 2025, Eq. 1.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class HighPass(nn.Module):
-    """FFT, ideal circular high-pass filter, inverse FFT, real part: the spectral-domain image of MTI-Net.
+    """The spectral-domain image of MTI-Net: FFT, ideal circular high-pass filter, inverse FFT.
 
     Args:
         cutoff: radius below which frequencies are removed, as a fraction of the Nyquist frequency.
@@ -37,7 +37,10 @@ class HighPass(nn.Module):
 
 
 def channel_entropy(x_BCYX: Tensor) -> Tensor:
-    """Shannon entropy of each channel's normalised magnitude, divided by its maximum log(Y X); shape (B, C, 1, 1), in [0, 1]."""
+    """Shannon entropy of each channel's normalised magnitude over its maximum, (B, C, 1, 1).
+
+    H = -sum p log p / log(Y X),  p = |x| / sum |x|,  in [0, 1]
+    """
     share = x_BCYX.float().abs().flatten(2)
     share = share / share.sum(-1, keepdim=True).clamp_min(1e-6)
     # a single pixel has no entropy

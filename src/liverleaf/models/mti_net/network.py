@@ -1,4 +1,4 @@
-"""MTI-Net: the phases of a slice in; the masks, the enhancement curve and the type of its tumours out.
+"""MTI-Net: masks, enhancement curve and type of the tumours of a slice from its phases.
 
 Xiao et al., Adversarial multi-task learning for liver tumor segmentation, dynamic enhancement
 regression, and classification, arXiv:2511.20793, 2025.
@@ -12,14 +12,16 @@ paper's words):
 - with `heads="lesion"`, ours: every phase and region of a lesion is a token, one curve and one type
   per LESION, so that two types may share a slice, and any phase may be missing.
 
-What goes in and out of the network are named tuples, which training frameworks move and cast.
+What goes in and out of the network are named tuples, which training frameworks move and cast. An
+input channel is a contrast phase in the paper and in what ships; it may be any image of the study.
 
-Shape suffixes: B slices, P phases, C channels, Y rows, X columns, K masks, L lesions, R regions of
-a lesion, T types, N tokens, D width.
+Shape suffixes: B slices, P input channels, C feature channels, Y rows, X columns, K masks, L
+lesions, R regions of a lesion, T types, N tokens, D width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -39,7 +41,7 @@ class MTINetConfig:
     """What an MTI-Net is made of; the defaults are the published network.
 
     Attributes:
-        phases: how many contrast phases go in.
+        phases: how many channels go in: contrast phases, or other images of the study.
         masks: 1 for the lesion alone (published), 2 for [liver with its lesions, lesion].
         types: how many lesion types.
         widths: channels of the four encoder blocks.
@@ -57,8 +59,8 @@ class MTINetConfig:
         blocks: Transformer blocks.
         head_width: d_k, the width of one attention head.
         token_width: width of a lesion token (lesion heads only).
-        measured: the curve is what the phases show under the lesion, corrected by the network,
-            rather than told anew (lesion heads only).
+        residual_curve: the network regresses what is added to the mean under the lesion, rather
+            than the curve itself (lesion heads only).
         dropout: in the Transformer.
     """
 
@@ -78,7 +80,7 @@ class MTINetConfig:
     blocks: int = 3
     head_width: int = 64
     token_width: int = 128
-    measured: bool = False
+    residual_curve: bool = False
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -92,9 +94,10 @@ class MTINetConfig:
             raise ValueError(
                 f"cutoff is a fraction of the Nyquist frequency in (0, 1), got {self.cutoff}"
             )
-        if self.measured and self.heads == "slice":
+        if self.residual_curve and self.heads == "slice":
             raise ValueError(
-                'the slice heads do not know where a lesion is: measured=True needs heads="lesion"'
+                "the slice heads do not know where a lesion is: residual_curve=True needs"
+                ' heads="lesion"'
             )
         if self.heads == "slice" and (self.size % 16 or (self.size // 16) ** 2 % self.head_width):
             raise ValueError(
@@ -104,7 +107,7 @@ class MTINetConfig:
 
 
 class Features(NamedTuple):
-    """What the encoders say of a batch.
+    """What the encoders and the decoder make of a batch.
 
     Attributes:
         levels_BPCYX: fused features after each encoder block, at 1/2, 1/4, 1/8 and 1/16 of the
@@ -116,9 +119,20 @@ class Features(NamedTuple):
     levels_BPCYX: tuple[Tensor, ...]
     mask_logits_BKYX: Tensor
 
+    @classmethod
+    def gather(cls, batches: Sequence[Features], slices: Iterable[int]) -> Features:
+        """Features of some slices, counted over all batches."""
+        everywhere = [(b, index) for b in batches for index in range(len(b.mask_logits_BKYX))]
+        chosen = [everywhere[z] for z in slices]
+        levels = range(len(batches[0].levels_BPCYX))
+        return cls(
+            tuple(torch.stack([b.levels_BPCYX[level][i] for b, i in chosen]) for level in levels),
+            torch.stack([batch.mask_logits_BKYX[index] for batch, index in chosen]),
+        )
+
 
 class MTINetOutput(NamedTuple):
-    """The three answers; with the slice heads there is one "lesion" per slice.
+    """The three outputs; with the slice heads there is one "lesion" per slice.
 
     Attributes:
         mask_logits_BKYX: logits of the masks.
@@ -132,7 +146,7 @@ class MTINetOutput(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Four blocks of convolution, BatchNorm, ReLU and max pooling over images; returns the output of each block."""
+    """Four blocks of convolution, BatchNorm, ReLU and max pooling; returns each block's output."""
 
     def __init__(self, widths: tuple[int, int, int, int], *, convs: int, inputs: int = 1) -> None:
         super().__init__()
@@ -151,7 +165,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The phases' fused features, concatenated, through four blocks of transposed convolution, BatchNorm and ReLU to the masks."""
+    """From the phases' fused features, concatenated, to the masks: four transposed convolutions."""
 
     def __init__(self, config: MTINetConfig) -> None:
         super().__init__()
@@ -179,7 +193,10 @@ class Decoder(nn.Module):
 
 
 class SliceHeads(nn.Module):
-    """The published heads: tokens are the flattened feature maps of every channel of every phase; one curve and one type per slice."""
+    """The published heads: one curve and one type per slice.
+
+    A token is the flattened map of one feature channel of one phase.
+    """
 
     positions_ND: Tensor
 
@@ -212,7 +229,10 @@ class SliceHeads(nn.Module):
 
 
 class LesionHeads(nn.Module):
-    """Our heads: the features, mean and spread of intensity under each region of a lesion in each phase are a token.
+    """Our heads: one curve and one type per lesion.
+
+    A token is what lies under one region of a lesion in one phase: its features, and the mean and
+    standard deviation of its intensity.
 
     A sim-to-real study of ours and the type heads of instance networks agree that types are learned
     only when the head reads what lies under the lesion's own mask.
@@ -225,8 +245,8 @@ class LesionHeads(nn.Module):
     def __init__(self, config: MTINetConfig) -> None:
         super().__init__()
         width = config.token_width
-        self.measured = config.measured
-        if config.measured:  # of the training set's curves, which `z_score_by` sets
+        self.residual_curve = config.residual_curve
+        if config.residual_curve:  # of the training set's curves, which `z_score_by` sets
             self.register_buffer("mean_P", torch.zeros(config.phases))
             self.register_buffer("sd_P", torch.ones(config.phases))
         self.embed_features = nn.Linear(sum(config.widths), width)
@@ -249,7 +269,10 @@ class LesionHeads(nn.Module):
     def forward(
         self, levels_BPCYX: tuple[Tensor, ...], images_BPYX: Tensor, present_BP: Tensor, at: Regions
     ) -> tuple[Tensor, Tensor]:
-        """The curve (L, P) and the type logits (L, T); a missing phase takes no part and its curve value means nothing."""
+        """The curve (L, P) and the type logits (L, T).
+
+        A missing phase takes no part, and its value of the curve means nothing.
+        """
         if not len(at.slice_L):  # attention refuses an empty batch
             return images_BPYX.new_zeros(0, present_BP.shape[1]), images_BPYX.new_zeros(
                 0, self.to_type.out_features
@@ -264,11 +287,11 @@ class LesionHeads(nn.Module):
         ]
         images_LP1YX = images_BPYX[at.slice_L].float()[:, :, None]
         mean_LPR1 = _pool(images_LP1YX, weights)
-        spread_LPR1 = (_pool(images_LP1YX**2, weights) - mean_LPR1**2).clamp_min(1e-6).sqrt()
+        sd_LPR1 = (_pool(images_LP1YX**2, weights) - mean_LPR1**2).clamp_min(1e-6).sqrt()
         size_LPR1 = (at.area_L.float().clamp_min(1.0).log() / 8.0)[:, None, None, None].expand_as(
             mean_LPR1
         )
-        measures_LPR3 = torch.cat([mean_LPR1, spread_LPR1, size_LPR1], dim=-1)
+        measures_LPR3 = torch.cat([mean_LPR1, sd_LPR1, size_LPR1], dim=-1)
         tokens_LPRD = self.embed_features(torch.cat(pooled, dim=-1)) + self.embed_measures(
             measures_LPR3
         )
@@ -284,7 +307,7 @@ class LesionHeads(nn.Module):
         curve_LP = self.to_curve(
             tokens_LND.reshape(lesions, phases, regions, width).mean(2)
         ).squeeze(-1)
-        if self.measured:
+        if self.residual_curve:
             inside_LP = _pool(images_LP1YX, weights[:, :2].sum(1, keepdim=True)).flatten(1)
             curve_LP = curve_LP + (inside_LP - self.mean_P) / self.sd_P
         share_LN1 = (~absent_LN).float()[..., None]
@@ -299,7 +322,11 @@ def _pool(x_LPCYX: Tensor, weights_LRYX: Tensor) -> Tensor:
 
 
 class MTINet(nn.Module):
-    """The whole network. `features` and `heads` are separate, so that lesions found in a volume can be looked at without a second pass."""
+    """The whole network.
+
+    `features` and `run_heads` are separate, so that lesions outlined in a volume get their curve
+    and type without a second pass of the encoders.
+    """
 
     def __init__(self, config: MTINetConfig) -> None:
         super().__init__()
@@ -320,24 +347,21 @@ class MTINet(nn.Module):
     def forward(
         self, images_BPYX: Tensor, present_BP: Tensor, regions: Regions | None = None
     ) -> MTINetOutput:
-        """All three answers.
+        """All three outputs.
 
         Args:
             images_BPYX: normalised images; Y and X multiples of 16; what stands in a missing
-                phase's place is not looked at.
+                phase's place has no effect.
             present_BP: bool, which phases were scanned; at least one per slice.
-            regions: where the lesions are; needed by the lesion heads, not looked at by the slice
-                heads.
+            regions: where the lesions are; needed by the lesion heads, ignored by the slice heads.
         """
         features = self.features(images_BPYX, present_BP)
-        curve_LP, type_logits_LT = self.answer(
-            features.levels_BPCYX, images_BPYX, present_BP, regions
-        )
+        curve_LP, type_logits_LT = self.run_heads(features, images_BPYX, present_BP, regions)
         return MTINetOutput(features.mask_logits_BKYX, curve_LP, type_logits_LT)
 
     def z_score_by(self, mean_P: Tensor, sd_P: Tensor) -> None:
-        """Say by what mean and standard deviation per phase the curves of the training set are z-scored."""
-        if isinstance(self.heads, LesionHeads) and self.heads.measured:
+        """Set the mean and standard deviation per phase that training curves are z-scored by."""
+        if isinstance(self.heads, LesionHeads) and self.heads.residual_curve:
             self.heads.mean_P.copy_(mean_P)
             self.heads.sd_P.copy_(sd_P)
 
@@ -348,25 +372,27 @@ class MTINet(nn.Module):
                 f"rows and columns must be multiples of 16, got {tuple(images_BPYX.shape[-2:])}:"
                 " pad the slices"
             )
-        images_BPYX = _silenced(images_BPYX, present_BP)
+        images_BPYX = _zero_absent(images_BPYX, present_BP)
         levels = tuple(
-            _spread(level, present_BP) for level in self._encode(images_BPYX, present_BP)
+            _scatter(level, present_BP) for level in self._encode(images_BPYX, present_BP)
         )
         return Features(levels, self.decoder(levels, images_BPYX))
 
-    def answer(
+    def run_heads(
         self,
-        levels_BPCYX: tuple[Tensor, ...],
+        features: Features,
         images_BPYX: Tensor,
         present_BP: Tensor,
         regions: Regions | None,
     ) -> tuple[Tensor, Tensor]:
-        """The curve (L, P) and the type logits (L, T) from `Features.levels_BPCYX`."""
+        """The curve (L, P) and the type logits (L, T) from what `features` returned."""
+        levels_BPCYX = features.levels_BPCYX
         if isinstance(self.heads, SliceHeads):
             return self.heads(levels_BPCYX[-1])
         if regions is None:
             raise ValueError("the lesion heads need regions: say where the lesions are")
-        return self.heads(levels_BPCYX, _silenced(images_BPYX, present_BP), present_BP, regions)
+        images_BPYX = _zero_absent(images_BPYX, present_BP)
+        return self.heads(levels_BPCYX, images_BPYX, present_BP, regions)
 
     def _encode(self, images_BPYX: Tensor, present_BP: Tensor) -> list[Tensor]:
         x_N1YX = images_BPYX[present_BP][:, None]
@@ -383,7 +409,7 @@ class MTINet(nn.Module):
         spatial = self.spatial(_channels_last(x_N1YX)) if self.spatial is not None else None
         if spatial is None or spectral is None:
             return spatial or spectral or []
-        # nobody looks at the shallow levels
+        # nothing reads the shallow levels
         if self.config.heads == "slice" and not self.config.skips:
             spatial, spectral = spatial[-1:], spectral[-1:]
         return [self.fuse(a, b) for a, b in zip(spatial, spectral, strict=True)]
@@ -393,12 +419,12 @@ def _channels_last(x_NCYX: Tensor) -> Tensor:
     return x_NCYX.to(memory_format=torch.channels_last)
 
 
-def _silenced(images_BPYX: Tensor, present_BP: Tensor) -> Tensor:
+def _zero_absent(images_BPYX: Tensor, present_BP: Tensor) -> Tensor:
     """The images with zeros in the place of missing phases, whatever stood there, NaN included."""
     return images_BPYX.masked_fill(~present_BP[..., None, None], 0)
 
 
-def _spread(x_NCYX: Tensor, present_BP: Tensor) -> Tensor:
+def _scatter(x_NCYX: Tensor, present_BP: Tensor) -> Tensor:
     """Features of the scanned phases back into their places, zero elsewhere: (B, P, C, Y, X)."""
     if bool(present_BP.all()):
         return x_NCYX.reshape(*present_BP.shape, *x_NCYX.shape[1:])
@@ -408,7 +434,7 @@ def _spread(x_NCYX: Tensor, present_BP: Tensor) -> Tensor:
 
 
 def tim(probability_BYX: Tensor, images_BPYX: Tensor, *, support: Regions | None = None) -> Tensor:
-    """Task interaction module: the curve that the segmentation implies, as the mean of each phase under the soft mask.
+    """Task interaction module: the curve that a mask implies, the mean of each phase under it.
 
     Args:
         probability_BYX: probability of lesion, in [0, 1].
