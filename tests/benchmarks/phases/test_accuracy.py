@@ -1,4 +1,4 @@
-"""Measuring how phases are told: figures by hand, a run on two small phantoms, and a fit to a few."""
+"""Accuracy of phases: figures by hand, a run on two small phantoms, and a fit to a few."""
 
 from __future__ import annotations
 

@@ -158,7 +158,10 @@ def _told(cases: int, seeds: range, progress: Progress) -> Iterator[PhaseGuessRo
 
 
 def _guesses(study: Study, without: Sequence[str]) -> Iterator[tuple[str, str, PhaseGuess]]:
-    """Each series' UID, a source and its guess, of a study written without some headers; the study's own headers lose them too."""
+    """Each series' UID, a source and its guess, for a study written without some headers.
+
+    The study's own headers lose them too.
+    """
     for image in study.phases.values():
         for header in image.headers:
             for keyword in without:
@@ -175,7 +178,7 @@ def _guesses(study: Study, without: Sequence[str]) -> Iterator[tuple[str, str, P
 
 
 def summary(told: Sequence[PhaseGuessRow], step: str, seed: int) -> dict[str, Any]:
-    """What each source reaches at one step: macro-F1 with its interval, over all and by group, confusion and calibration."""
+    """Macro-F1 with its interval, confusion and calibration of each source at one step."""
     found: dict[str, Any] = {}
     for source in SOURCES:
         mine = [one for one in told if (one.step, one.source) == (step, source)]
@@ -199,14 +202,14 @@ def summary(told: Sequence[PhaseGuessRow], step: str, seed: int) -> dict[str, An
 
 
 def macro_f1(counts: NDArray[np.integer]) -> float:
-    """Mean of the F1 of the classes that are among the truth; counts of true (row) and answered class (column), shape (C, C)."""
+    """Mean F1 of the classes that are among the truth, from a confusion matrix of shape (C, C)."""
     true = counts.sum(axis=1)
     f1 = 2 * np.diag(counts) / np.maximum(true + counts.sum(axis=0), 1)
     return float(f1[true > 0].mean())
 
 
 def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Expected calibration error: the mean distance of confidence and accuracy in ten equal bins of confidence, in [0, 1].
+    """Expected calibration error in ten equal bins of confidence, in [0, 1].
 
     Reference: Guo et al., On calibration of modern neural networks, ICML 2017.
     """
