@@ -377,7 +377,8 @@ def _about(record: Mapping[str, Any]) -> str:
     )
     return (
         f"{measured_by(record)} {cohort['subjects']} subjects, {cohort['cases']} cases;"
-        f" {scale['folds']} of {FOLDS} folds by subject. Every method sees the same slices of {scale['size']} x {scale['size']} pixels, has"
+        f" {scale['folds']} of {FOLDS} folds by subject. Every method sees the same slices of"
+        f" {scale['size']} x {scale['size']} pixels, has"
         f" {scale['width']:g} of its published channels and the same budget: {budget} of"
         f" {scale['batch']} slices, Adam at {scale['learning_rate']:g} unless said below, in"
         f" {precision}. Research use only."
