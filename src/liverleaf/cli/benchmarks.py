@@ -157,7 +157,8 @@ def mti_net(table: str, about: str) -> Callable[..., Run]:
         resume: Annotated[
             bool,
             typer.Option(
-                help="Go on with the trainings that are there; a table may be stopped at any moment."
+                help="Go on with the trainings that are there; a table may be stopped at any"
+                " moment."
             ),
         ] = False,
         device: Device = "auto",

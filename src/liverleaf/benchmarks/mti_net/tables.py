@@ -381,8 +381,8 @@ def _about(record: Mapping[str, Any]) -> str:
         "32 bits" if scale["precision"] == "32-true" else "bfloat16 where it suffices, else 32 bits"
     )
     return (
-        f"{measured_by(record)} {cohort['subjects']} subjects, {cohort['cases']} cases; {scale['folds']} of {FOLDS} folds by subject. Every"
-        f" method sees the same slices of {scale['size']} x {scale['size']} pixels, has"
+        f"{measured_by(record)} {cohort['subjects']} subjects, {cohort['cases']} cases;"
+        f" {scale['folds']} of {FOLDS} folds by subject. Every method sees the same slices of {scale['size']} x {scale['size']} pixels, has"
         f" {scale['width']:g} of its published channels and the same budget: {budget} of"
         f" {scale['batch']} slices, Adam at {scale['learning_rate']:g} unless said below, in"
         f" {precision}. Research use only."
