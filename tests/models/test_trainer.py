@@ -34,7 +34,7 @@ class Line(nn.Module):
 class LineTrainer(Trainer):
     """Mean square."""
 
-    def build(self, recipe: Recipe) -> nn.Module:
+    def build(self, _recipe: Recipe) -> nn.Module:
         """The line."""
         return Line()
 

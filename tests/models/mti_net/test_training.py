@@ -65,8 +65,8 @@ def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
     weights = {"bce": 1.0, "dice": 0.5, "curve": 2.0, "type": 3.0, "tim": 0.25, "adversarial": 0.1}
     passed = trainer(**weights).forward(batch())
     assert set(passed.terms) == set(weights)
-    expected = sum(weights[name] * float(term) for name, term in passed.terms.items())
-    assert float(passed.loss) == pytest.approx(expected, rel=1e-5)
+    expected = sum(weights[name] * term.item() for name, term in passed.terms.items())
+    assert passed.loss.item() == pytest.approx(expected, rel=1e-5)
     # the phase that is missing, and the value that nobody knows
     assert passed.known_LP.tolist() == [[True] * 4, [True, False, False, True]]
     torch.testing.assert_close(passed.type_probability_LT.sum(1), torch.ones(2))
