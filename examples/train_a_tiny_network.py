@@ -1,4 +1,4 @@
-"""A folder in, a cohort of small phantoms and an MTI-Net trained on them for a few steps out: too few to be of use, enough to see it run.
+"""Train an MTI-Net for a few steps on small phantoms: too few to be of use, enough to see it run.
 
 python examples/train_a_tiny_network.py tiny --cases 6 --steps 20
 """

@@ -169,7 +169,9 @@ def mr_cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 
 @pytest.fixture(scope="session")
 def seer_network() -> Callable[..., nn.Module]:
-    """Makes a network that sees by a rule; its types are [cyst, HCC], and `mean` and `sd` are what its curves are z-scored by.
+    """Makes a network that sees by a rule; its types are [cyst, HCC].
+
+    Its curves are z-scored by `mean` and `sd`.
 
     Liver is what is not darker than liver by 0.4 units of contrast, averaged over the phases,
     lesion what is brighter by 0.75; a lesion that is brighter than liver is an HCC; its curve is

@@ -69,10 +69,13 @@ def test_a_collection_can_be_added(copy: Path) -> None:
 
 
 def test_a_benchmark_can_be_added(copy: Path) -> None:
-    module, command, test = blocks("Add a benchmark")
+    module, options, entry, test = blocks("Add a benchmark")
     (copy / "src/liverleaf/benchmarks/lesion_count.py").write_text(module)
-    with (copy / "src/liverleaf/cli/benchmarks.py").open("a") as stream:
-        stream.write(f"\n\n{command}")
+    register = copy / "src/liverleaf/cli/benchmarks.py"
+    text = register.read_text().replace(
+        "\nBENCHMARKS = (\n", f"\n\n{options}\n\nBENCHMARKS = (\n{entry}"
+    )
+    register.write_text(text)
     (copy / "tests/test_lesion_count.py").write_text(test)
     assert "1 passed" in run(copy, "-m", "pytest", "-p", "no:cacheprovider", "tests")
     page = run(

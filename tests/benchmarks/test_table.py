@@ -1,18 +1,18 @@
-"""Made-up methods into a table: figures by hand, the correction for their number, and what readers see."""
+"""Tables of made-up methods: numbers by hand, the correction of p, and what readers see."""
 
 import json
 
 import numpy as np
 import pytest
 
-from liverleaf.benchmarks.table import Metric, Row, Value, figure, markdown, summarise
+from liverleaf.benchmarks.table import MethodRow, Metric, Value, figure, page, summarise
 
 DSC = {"dsc": Metric("DSC (%)", 100.0, higher_is_better=True)}
 MAE = {"mae": Metric("MAE", 1.0, higher_is_better=False)}
 
 
-def row(name: str, values: list[float], metric: str = "dsc", **more) -> Row:
-    return Row(
+def row(name: str, values: list[float], metric: str = "dsc", **more) -> MethodRow:
+    return MethodRow(
         name, {metric: [Value(f"s{i}", i % 2, value) for i, value in enumerate(values)]}, **more
     )
 
@@ -27,17 +27,17 @@ def test_mean_spread_and_interval_by_hand() -> None:
     assert found["p_value"] is None
 
 
-def test_p_values_are_corrected_for_the_number_of_rivals_and_ours_is_of_the_best() -> None:
+def test_p_values_are_corrected_for_the_number_of_baselines_and_ours_is_of_the_best() -> None:
     ours = [0.8 + 0.01 * i for i in range(8)]
     worse = [v - 0.1 - 0.001 * i for i, v in enumerate(ours)]
     level = [v + 0.01 * (-1) ** i * (i + 1) for i, v in enumerate(ours)]
     rows = [row("worse", worse), row("level", level), row("ours", ours)]
     p = {r["name"]: r["p_value"] for r in summarise(rows, DSC, ours="ours", seed=0)}
-    assert p["worse"] == pytest.approx(2 * 2 / 2**8)  # all eight signs alike, two rivals
+    assert p["worse"] == pytest.approx(2 * 2 / 2**8)  # all eight signs alike, two baselines
     assert p["level"] > 0.5 and p["ours"] == p["level"]
 
 
-def test_the_best_rival_is_the_one_with_the_least_error() -> None:
+def test_the_best_baseline_is_the_one_with_the_least_error() -> None:
     near, far = [1.0 + 0.1 * i for i in range(8)], [5.0] * 8
     rows = [
         row("far", far, "mae"),
@@ -50,19 +50,19 @@ def test_the_best_rival_is_the_one_with_the_least_error() -> None:
 
 def test_only_subjects_that_both_have_are_compared() -> None:
     ours = row("ours", [0.5, 0.6, 0.7, 0.8, 0.9, 0.4])
-    some = Row("some", {"dsc": [Value(f"s{i}", 0, 0.1) for i in (1, 3, 4, 5, 77)]})
+    some = MethodRow("some", {"dsc": [Value(f"s{i}", 0, 0.1) for i in (1, 3, 4, 5, 77)]})
     p = {r["name"]: r["p_value"] for r in summarise([some, ours], DSC, ours="ours", seed=0)}
     assert p["some"] == pytest.approx(2 / 2**4)
 
 
-def test_how_far_ahead_by_hand_whichever_way_the_metric_counts() -> None:
-    rows = [row("rival", [3.0, 5.0, 1.0, 2.0], "mae"), row("ours", [1.0, 2.0, 1.0, 1.0], "mae")]
-    rival, ours = summarise(rows, MAE, ours="ours", seed=0)
-    ahead = rival["metrics"]["mae"]["ahead"]
+def test_the_advantage_by_hand_whichever_way_the_metric_counts() -> None:
+    rows = [row("baseline", [3.0, 5.0, 1.0, 2.0], "mae"), row("ours", [1.0, 2.0, 1.0, 1.0], "mae")]
+    baseline, ours = summarise(rows, MAE, ours="ours", seed=0)
+    advantage = baseline["metrics"]["mae"]["ahead"]
     assert (
-        ahead["mean"] == pytest.approx(1.5)
-        and ahead["n"] == 4
-        and 0 <= ahead["ci95"][0] < 1.5 < ahead["ci95"][1] <= 3
+        advantage["mean"] == pytest.approx(1.5)
+        and advantage["n"] == 4
+        and 0 <= advantage["ci95"][0] < 1.5 < advantage["ci95"][1] <= 3
     )
     assert "ahead" not in ours["metrics"]["mae"]
 
@@ -82,7 +82,7 @@ def test_words_say_better_worse_and_neither() -> None:
         "ours": "ours",
         "rows": summarise(rows, DSC, ours="ours", seed=0),
     }
-    (words,) = [line for line in markdown(record, DSC).splitlines() if line.startswith("- DSC")]
+    (words,) = [line for line in page(record, DSC).splitlines() if line.startswith("- DSC")]
     better, worse, neither = words.split("; ")
     assert better.startswith("- DSC (%): **better than** low (+10.")
     assert worse.startswith("**worse than** high (-20.")
@@ -92,14 +92,14 @@ def test_words_say_better_worse_and_neither() -> None:
 def test_the_page_and_the_figure_show_every_row_and_what_was_published_apart() -> None:
     rows = [
         row(
-            "rival",
+            "baseline",
             [0.5, 0.6],
             published={"dsc": (77.34, 3.04)},
             parameters=31_000_000,
             notes=("it answers the mean",),
         ),
         row("ours", [0.7, 0.8], published={"dsc": (85.23, None)}),
-        Row("silent", {}),
+        MethodRow("silent", {}),
     ]
     record = {
         "title": "T",
@@ -108,17 +108,17 @@ def test_the_page_and_the_figure_show_every_row_and_what_was_published_apart() -
         "ours": "ours",
         "rows": summarise(rows, DSC, ours="ours", seed=0),
     }
-    text = markdown(record, DSC)
-    assert "| rival | 55.00 ± 7.07 (50.00 to 60.00, n=2) | 0.500 | 77.34 ± 3.04 |" in text
+    text = page(record, DSC)
+    assert "| baseline | 55.00 ± 7.07 (50.00 to 60.00, n=2) | 0.500 | 77.34 ± 3.04 |" in text
     assert (
         "31.000" in text
-        and "- rival: it answers the mean" in text
+        and "- baseline: it answers the mean" in text
         and "other, private data" in text
     )
     assert "| silent | - |  | - |" in text
     assert json.loads(json.dumps(record)) == record
     assert [label.get_text() for label in figure(record, DSC).axes[0].get_yticklabels()] == [
-        "rival",
+        "baseline",
         "ours",
         "silent",
     ]

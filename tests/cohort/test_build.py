@@ -17,7 +17,7 @@ import pytest
 from liverleaf.cohort.build import IngestSummary, build_cohort
 from liverleaf.cohort.index import Cohort
 from liverleaf.cohort.tasks import StudyTask
-from liverleaf.ingest.deidentify.dicom import read_key
+from liverleaf.ingest.deidentify.pseudonyms import read_key
 from liverleaf.study import InputError, Phase
 
 

@@ -16,7 +16,7 @@ from liverleaf.cohort.case_writing import ingest_study
 from liverleaf.cohort.index import Cohort
 from liverleaf.cohort.study_index import FoundStudy, Source
 from liverleaf.cohort.tasks import StudyTask
-from liverleaf.ingest.deidentify.dicom import Pseudonyms
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
 from liverleaf.ingest.reader import read_study
 from liverleaf.study import InputError
 

@@ -15,7 +15,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from liverleaf.cohort.discovery import discover
 from liverleaf.cohort.study_index import FoundStudy, StudyIndex
-from liverleaf.ingest.deidentify.dicom import Pseudonyms
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
 from liverleaf.study import InputError
 
 PSEUDONYMS = Pseudonyms(bytes(32))

@@ -17,7 +17,7 @@ from liverleaf.cohort.provenance import (
     write_origin,
 )
 from liverleaf.cohort.study_index import FoundStudy, Source
-from liverleaf.ingest.deidentify.dicom import Pseudonyms
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
 from liverleaf.ingest.phases.override import PhaseRow
 from liverleaf.study import InputError, Phase
 

@@ -8,7 +8,7 @@ from liverleaf.cohort.provenance import Refresh, write_origin
 from liverleaf.cohort.study_index import FoundStudy, Source
 from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.collections.case import CollectionCase
-from liverleaf.ingest.deidentify.dicom import Pseudonyms
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
 
 
 def own_study(out: Path, *images: str) -> StudyTask:

@@ -10,8 +10,14 @@ from liverleaf.cli.app import app
 from liverleaf.evaluate.compare import Evaluation, differences
 from liverleaf.study import InputError
 
-CASES = "case,subject,liver_dice,lesion_dice,lesion_iou,true_positives,false_positives,false_negatives\n"
-LESIONS = "case,true_label,true_type,predicted_type,probability,right,covered,set_size,curve_mae,curve_mae_percent_of_liver\n"
+CASES = (
+    "case,subject,liver_dice,lesion_dice,lesion_iou,"
+    "true_positives,false_positives,false_negatives\n"
+)
+LESIONS = (
+    "case,true_label,true_type,predicted_type,probability,right,covered,set_size,"
+    "curve_mae,curve_mae_percent_of_liver\n"
+)
 
 
 def evaluation(folder: Path, cases: str, lesions: str, cohort: str = "same") -> Evaluation:
@@ -26,7 +32,9 @@ def test_differences_by_hand(tmp_path: Path) -> None:
     first = evaluation(
         tmp_path / "first",
         "1,a,0.9,0.6,0.5,2,0,0\n2,b,0.8,0.3,0.2,1,1,1\n3,c,0.7,,,0,1,0\n",
-        "1,1,hcc,hcc,0.9,True,True,1,2.0,4.0\n1,2,cyst,cyst,0.9,True,True,1,6.0,\n2,1,hcc,cyst,0.9,False,True,1,1.0,2.0\n",
+        "1,1,hcc,hcc,0.9,True,True,1,2.0,4.0\n"
+        "1,2,cyst,cyst,0.9,True,True,1,6.0,\n"
+        "2,1,hcc,cyst,0.9,False,True,1,1.0,2.0\n",
     )
     second = evaluation(
         tmp_path / "second",

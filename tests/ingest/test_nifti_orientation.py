@@ -1,4 +1,4 @@
-"""NIfTI in every orientation and of every header: each voxel stays at its place in the patient, and what we write others read alike."""
+"""NIfTI in every orientation: each voxel keeps its position in the patient, read and written."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def turned(degrees: tuple[float, float, float]) -> NDArray[np.float64]:
 
 
 def affine_of(axes: str, degrees: tuple[float, float, float] = (0, 0, 0)) -> NDArray[np.float64]:
-    """A RAS affine whose voxel axes run towards `axes`, with spacings 0.7, 0.8, 2.5 mm, perhaps oblique."""
+    """A RAS affine whose voxel axes run towards `axes`, of 0.7 x 0.8 x 2.5 mm, perhaps oblique."""
     direction = nib.orientations.inv_ornt_aff(nib.orientations.axcodes2ornt(axes), (1, 1, 1))[
         :3, :3
     ]

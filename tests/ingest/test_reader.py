@@ -151,7 +151,7 @@ def test_a_case_folder_is_read_back(tmp_path, make, stored) -> None:
 )
 @given(data=st.data())
 def test_damaged_files_are_read_or_refused(tmp_path_factory, make, stored, data) -> None:
-    """Any change of bytes in one file of a series leads to a study or to an InputError, and neither tells the name."""
+    """Any damaged file of a series leads to a study or an InputError; neither gives a name away."""
     folder = tmp_path_factory.mktemp("fuzz")
     for index, dataset in enumerate(make.series(stored[:4])):
         make.save(dataset, folder / f"{index}")

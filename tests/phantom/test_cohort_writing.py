@@ -1,5 +1,6 @@
 """Numbered cases into one folder: a stopped run is continued, and nothing else is written into."""
 
+import os
 from pathlib import Path
 
 import highdicom as hd
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from liverleaf.cohort.index import Cohort
-from liverleaf.phantom.cohort_writing import write_cases
+from liverleaf.phantom.cohort_writing import _WriteCase, write_cases
+from liverleaf.storage.case_folder import save_case
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 
 
@@ -17,7 +19,7 @@ def make(index: int) -> tuple[Study, None]:
 
 
 def test_writing_resumes_and_reports(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+    seen: list[tuple[str, int, int]] = []
     write_cases(make, 2, tmp_path / "out", settings={"seed": 1})
     (tmp_path / "out/.partial-case-00002-x").mkdir()
     before = (tmp_path / "out/case-00000/case.json").stat().st_mtime_ns
@@ -27,9 +29,9 @@ def test_writing_resumes_and_reports(tmp_path: Path) -> None:
         tmp_path / "out",
         settings={"seed": 1},
         jobs=2,
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda *step: seen.append(step),
     )
-    assert seen == [(2, 4), (3, 4), (4, 4)]
+    assert seen == [("making cases", done, 4) for done in (2, 3, 4)]
     assert (tmp_path / "out/case-00000/case.json").stat().st_mtime_ns == before
     assert [record.case_id for record in Cohort.open(tmp_path / "out").records] == [
         "c0",
@@ -38,6 +40,26 @@ def test_writing_resumes_and_reports(tmp_path: Path) -> None:
         "c3",
     ]
     assert not list((tmp_path / "out").glob(".partial*"))
+
+
+def test_a_case_that_was_saved_by_a_process_that_died_is_kept(tmp_path: Path) -> None:
+    write_cases(make, 2, tmp_path / "out", settings={"seed": 1})
+    before = (tmp_path / "out/case-00001/case.json").stat().st_mtime_ns
+    _WriteCase(make, save_case, tmp_path / "out")(1)
+    assert (tmp_path / "out/case-00001/case.json").stat().st_mtime_ns == before
+
+
+def make_or_die(index: int) -> tuple[Study, None]:
+    if index == 1:
+        os._exit(1)
+    return make(index)
+
+
+def test_a_case_that_kills_its_process_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"case 1 could not be made: .* died"):
+        write_cases(make_or_die, 3, tmp_path / "out", settings={}, jobs=2)
+    write_cases(make, 3, tmp_path / "out", settings={})
+    assert len(Cohort.open(tmp_path / "out")) == 3
 
 
 def test_other_content_or_settings_are_refused(tmp_path: Path) -> None:

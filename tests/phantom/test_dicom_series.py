@@ -16,7 +16,7 @@ from liverleaf.phantom.dicom_series import with_headers, write_dicom
 from liverleaf.phantom.generator import Phantom
 from liverleaf.phantom.physics.kinetics import AGENTS
 from liverleaf.phantom.physics.protocol import FLAWS, Protocol, draw_protocol
-from liverleaf.study import Modality, Phase, PhaseImage, Study
+from liverleaf.study import BodyPart, Modality, Phase, PhaseImage, Species, Study
 
 OBLIQUE = hd.Volume.from_components(
     np.zeros((1, 1, 1)),
@@ -94,14 +94,17 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, modality: Modality) ->
 
 @pytest.mark.parametrize("modality", Modality)
 def test_a_validator_finds_no_error(tmp_path: Path, modality: Modality) -> None:
+    check_with_validator(study_of(modality)[0], tmp_path)
+
+
+def check_with_validator(study: Study, folder: Path) -> None:
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy (package dicom3tools) is not installed")
-    write_dicom(study_of(modality)[0], tmp_path)
-    for path in list(tmp_path.iterdir())[:3]:
+    write_dicom(study, folder)
+    for path in list(folder.iterdir())[:3]:
         found = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
-        assert not [
-            line for line in (found.stdout + found.stderr).splitlines() if line.startswith("Error")
-        ]
+        lines = (found.stdout + found.stderr).splitlines()
+        assert not [line for line in lines if line.startswith("Error")]
 
 
 def test_uids_repeat() -> None:
@@ -142,11 +145,53 @@ def test_a_flawed_study_still_reads_as_what_it_is(
         np.testing.assert_array_equal(image.volume.array, known.array)
 
 
+SMALL_RAT = {"shape": (4, 24, 24), "spacing_mm": (8.0, 3.0, 3.0), "headers": True}
+SMALL_CHEST = {"shape": (4, 32, 32), "spacing_mm": (40.0, 12.0, 12.0), "headers": True}
+
+
+def first_header(study: Study) -> Dataset:
+    return study.phases[Phase.PRE].headers[0]
+
+
+def test_a_chest_is_a_chest() -> None:
+    study = Phantom("chest", 1, **SMALL_CHEST)[0][0]
+    header = first_header(study)
+    assert (study.body_part, study.species) == (BodyPart.CHEST, Species.HUMAN)
+    assert (header.BodyPartExamined, header.StudyDescription) == ("CHEST", "CT CHEST")
+    assert "PatientSpeciesDescription" not in header
+
+
+def test_a_liver_study_is_of_the_abdomen_of_a_human() -> None:
+    study = study_of(Modality.MR)[0]
+    assert first_header(study).BodyPartExamined == "ABDOMEN"
+    assert first_header(study).StudyDescription == "MR LIVER DYNAMIC"
+    assert "PatientSpeciesCodeSequence" not in first_header(study)
+
+
+def test_a_rat_is_a_rat() -> None:
+    study = Phantom("rat-hcc", 1, **SMALL_RAT)[0][0]
+    header = first_header(study)
+    assert (study.body_part, study.species) == (BodyPart.ABDOMEN, Species.RAT)
+    assert header.BodyPartExamined == "ABDOMEN"
+    assert header.PatientSpeciesDescription == "Rattus norvegicus"
+    (code,) = header.PatientSpeciesCodeSequence
+    assert (code.CodeValue, code.CodingSchemeDesignator) == ("371565004", "SCT")
+    # type 2C: there, though empty
+    for keyword in ("PatientBreedDescription", "ResponsiblePerson", "PatientSexNeutered"):
+        assert header[keyword].value == ""
+    assert all(h.PatientSpeciesCodeSequence for h in study.other["t2w"].headers)
+
+
+@pytest.mark.parametrize(("preset", "size"), [("chest", SMALL_CHEST), ("rat-hcc", SMALL_RAT)])
+def test_a_validator_finds_no_error_in_chests_and_rats(
+    tmp_path: Path, preset: str, size: dict
+) -> None:
+    check_with_validator(Phantom(preset, 1, **size)[0][0], tmp_path)
+
+
 def test_weekly_sessions_are_studies_of_one_patient(tmp_path: Path) -> None:
     for week in (0, 1):
-        study, _ = Phantom(
-            "rat-hcc", 1, shape=(4, 24, 24), spacing_mm=(8.0, 3.0, 3.0), headers=True
-        )[week]
+        study, _ = Phantom("rat-hcc", 1, **SMALL_RAT)[week]
         (tmp_path / str(week)).mkdir()
         write_dicom(study, tmp_path / str(week))
     first, second = (read_series(tmp_path / str(week)) for week in (0, 1))

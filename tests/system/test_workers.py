@@ -1,4 +1,4 @@
-"""Tasks by several processes: every result once, and a task that kills its process takes no other along."""
+"""Tasks by several processes: every result once, and no task takes another along."""
 
 import os
 import signal

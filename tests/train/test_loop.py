@@ -134,7 +134,8 @@ def half_a_checkpoint(tensors, path):
 if when == "while saving":
     checkpoint.save_file = half_a_checkpoint
 watch = lambda what, done, total: die() if (what, str(done)) == ("training", when) else None
-train(load_recipe(Path(recipe), overrides), Cohort.open(Path(cohort)), Path(out), device="cpu", resume=Path(out).exists(), progress=watch)
+recipe, cohort, out = load_recipe(Path(recipe), overrides), Cohort.open(Path(cohort)), Path(out)
+train(recipe, cohort, out, device="cpu", resume=out.exists(), progress=watch)
 """
 
 

@@ -1,1 +1,1 @@
-"""Experiments that write a table with commit, hardware and seed; nothing else of the package needs them."""
+"""Experiments whose tables state commit, hardware and seed; no other part needs them."""

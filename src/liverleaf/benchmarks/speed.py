@@ -89,7 +89,7 @@ def _analyze(source: Path, out: Path, device: str) -> dict[str, Any]:
 
 
 def _help_cost() -> float:
-    """How many starts of the bare interpreter `liverleaf --help` takes, by medians of runs in turn."""
+    """How many starts of the bare interpreter `liverleaf --help` takes: a ratio of medians."""
     bare, full = [], []
     for _ in range(STARTS):
         bare.append(_seconds([sys.executable, "-c", "pass"]))

@@ -1,4 +1,4 @@
-"""What methods reach case by case in; one table of them as JSON, Markdown and a figure out, in the form of every table of the project."""
+"""A table that compares methods case by case: its record, its page and its figure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from liverleaf.benchmarks.result import markdown_table
 from liverleaf.evaluate.stats import bootstrap_mean, holm, paired_test
 
 RESAMPLES = 2000
-SIGNIFICANT = 0.05
-"""A difference counts as shown if its corrected p is below this and its 95 % interval does not hold
-0."""
+ALPHA = 0.05
+"""A difference is significant if its corrected p is below this and its 95 % interval does not
+include 0."""
+COSTS: Mapping[str, tuple[str, float, int]] = {
+    "train_seconds": ("training (s)", 1, 0),
+    "parameters": ("parameters (M)", 1e-6, 3),
+    "flops": ("GFLOPs", 1e-9, 3),
+    "peak_memory_mb": ("memory (MB)", 1, 0),
+}
+"""What a method costs: how it is printed, what multiplies it, and its digits."""
 
 
 class Metric(NamedTuple):
@@ -34,7 +42,7 @@ class Value(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """One method.
 
     Attributes:
@@ -58,53 +66,45 @@ class Row:
 
 
 def summarise(
-    rows: Sequence[Row], metrics: Mapping[str, Metric], *, ours: str, seed: int
+    rows: Sequence[MethodRow], metrics: Mapping[str, Metric], *, ours: str, seed: int
 ) -> list[dict[str, Any]]:
     """The rows of `table.json`.
 
     A metric's mean is over cases, its standard deviation over the folds' means, its 95 % interval
     from a bootstrap by subject, and its `p_value` from a two-sided Wilcoxon signed-rank test of our
     method against the row's, over subjects, corrected by Holm for the number of rows tested; our
-    own row carries that of its best rival. A row's own `p_value` is that of the first metric.
+    own row carries that of its best baseline. A row's own `p_value` is that of the first metric.
     `ahead` is by how much our method is better than the row's, positive where it is, whichever way
     the metric counts: the mean over subjects that both have, with its bootstrap interval.
     """
     p_values = {name: _p_values(rows, name, metric, ours) for name, metric in metrics.items()}
     of_ours = next((row.values for row in rows if row.name == ours), {})
-    first = next(iter(metrics))
+
+    def measured(row: MethodRow, name: str) -> dict[str, Any]:
+        values, metric = row.values[name], metrics[name]
+        found = _metric(values, metric, seed) | {"p_value": p_values[name].get(row.name)}
+        if row.name != ours and of_ours.get(name):
+            found["ahead"] = _advantage(of_ours[name], values, metric, seed)
+        return found
+
     return [
         {
             "name": row.name,
-            "metrics": {
-                name: (
-                    _metric(row.values[name], metric, seed)
-                    | {"p_value": p_values[name].get(row.name)}
-                    | (
-                        {}
-                        if row.name == ours or not of_ours.get(name)
-                        else {"ahead": _ahead(of_ours[name], row.values[name], metric, seed)}
-                    )
-                )
-                for name, metric in metrics.items()
-                if row.values.get(name)
-            },
-            "p_value": p_values[first].get(row.name),
+            "metrics": {name: measured(row, name) for name in metrics if row.values.get(name)},
+            "p_value": p_values[next(iter(metrics))].get(row.name),
             "published": {
                 name: {"mean": mean, "sd": sd}
                 for name, (mean, sd) in row.published.items()
                 if name in metrics
             },
-            "train_seconds": row.train_seconds,
-            "parameters": row.parameters,
-            "flops": row.flops,
-            "peak_memory_mb": row.peak_memory_mb,
+            **{name: getattr(row, name) for name in COSTS},
             "notes": list(row.notes),
         }
         for row in rows
     ]
 
 
-def _p_values(rows: Sequence[Row], name: str, metric: Metric, ours: str) -> dict[str, float]:
+def _p_values(rows: Sequence[MethodRow], name: str, metric: Metric, ours: str) -> dict[str, float]:
     """Of one metric, by row, corrected for their number."""
     values = {row.name: row.values[name] for row in rows if row.values.get(name)}
     tested = [other for other in values if other != ours] if ours in values else []
@@ -132,7 +132,7 @@ def _metric(values: Sequence[Value], metric: Metric, seed: int) -> dict[str, Any
     }
 
 
-def _ahead(
+def _advantage(
     ours: Sequence[Value], other: Sequence[Value], metric: Metric, seed: int
 ) -> dict[str, Any]:
     better = (
@@ -157,44 +157,22 @@ def _paired(a: Sequence[Value], b: Sequence[Value]) -> tuple[list[float], list[f
     return [first[s] for s in both], [second[s] for s in both]
 
 
-def markdown(record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> str:
+def page(record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> str:
     """A table as a page, from the record of `table.json`."""
-    costs = ("train_seconds", "parameters", "flops", "peak_memory_mb")
-    header = [
-        "method",
-        *(title for m in metrics.values() for title in (m.title, "p")),
-        *(f"published {m.title}" for m in metrics.values()),
-        "training (s)",
-        "parameters (M)",
-        "GFLOPs",
-        "memory (MB)",
-    ]
     lines = [
         f"# {record['title']}",
         "",
         record["about"],
         "",
-        "| " + " | ".join(header) + " |",
-        "|---" + "|---:" * (len(header) - 1) + "|",
-    ]
-    for row in record["rows"]:
-        cells = [row["name"]]
-        for name in metrics:
-            found = row["metrics"].get(name)
-            cells += [_measured(found), _p(found)]
-        cells += [_published(row["published"].get(name)) for name in metrics]
-        for name, factor, digits in zip(costs, (1, 1e-6, 1e-9, 1), (0, 3, 3, 0), strict=True):
-            cells.append("" if row[name] is None else f"{factor * row[name]:.{digits}f}")
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += [
+        *_methods(record["rows"], metrics),
         "",
         (
             "Mean over cases ± standard deviation over folds (95 % bootstrap interval by subject,"
             f" n subjects). p: {record['ours']} against the row's, Wilcoxon signed-rank over"
-            f" subjects, corrected by Holm; in the row of {record['ours']}, against its best rival."
-            " FLOPs: one forward pass of one slice. Memory: one forward and backward pass of one"
-            " slice. Published values were measured on other, private data and by other code: they"
-            " are not comparable with ours."
+            f" subjects, corrected by Holm; in the row of {record['ours']}, against its best"
+            " baseline. FLOPs: one forward pass of one slice. Memory: one forward and backward pass"
+            " of one slice. Published values were measured on other, private data and by other"
+            " code: they are not comparable with ours."
         ),
     ]
     notes = [f"- {row['name']}: {note}" for row in record["rows"] for note in row["notes"]]
@@ -208,8 +186,33 @@ def markdown(record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _methods(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric]) -> list[str]:
+    """A line per method: what it reaches, what was published of it, and what it costs."""
+    header = [
+        "method",
+        *(title for metric in metrics.values() for title in (metric.title, "p")),
+        *(f"published {metric.title}" for metric in metrics.values()),
+        *(title for title, _, _ in COSTS.values()),
+    ]
+    cells = []
+    for row in rows:
+        measured = [row["metrics"].get(name) for name in metrics]
+        cells.append(
+            [
+                row["name"],
+                *(cell for value in measured for cell in (_measured(value), _p(value))),
+                *(_published(row["published"].get(name)) for name in metrics),
+                *(
+                    "" if row[name] is None else f"{factor * row[name]:.{digits}f}"
+                    for name, (_, factor, digits) in COSTS.items()
+                ),
+            ]
+        )
+    return markdown_table(header, cells)
+
+
 def _verdict(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
-    """Which rows are shown to be worse than ours, which better, and which neither; each with the difference and its interval."""
+    """Which rows ours is better than, worse than, and neither, with differences and intervals."""
     sides: dict[str, list[str]] = {
         "better than": [],
         "worse than": [],
@@ -217,17 +220,13 @@ def _verdict(rows: Sequence[Mapping[str, Any]], metric: str) -> str:
     }
     for row in rows:
         found = row["metrics"].get(metric, {})
-        if ahead := found.get("ahead"):
-            low, high = ahead["ci95"]
-            shown = found["p_value"] < SIGNIFICANT and not low <= 0 <= high
-            side = (
-                "no difference shown to"
-                if not shown
-                else "better than"
-                if low > 0
-                else "worse than"
-            )
-            sides[side].append(f"{row['name']} ({ahead['mean']:+.1f}, {low:.1f} to {high:.1f})")
+        if advantage := found.get("ahead"):
+            low, high = advantage["ci95"]
+            side = "better than" if low > 0 else "worse than"
+            if found["p_value"] >= ALPHA or low <= 0 <= high:
+                side = "no difference shown to"
+            words = f"{row['name']} ({advantage['mean']:+.1f}, {low:.1f} to {high:.1f})"
+            sides[side].append(words)
     return "; ".join(f"**{side}** {', '.join(names)}" for side, names in sides.items() if names)
 
 
@@ -254,7 +253,7 @@ def _published(value: Mapping[str, Any] | None) -> str:
 
 
 def figure(record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> Figure:
-    """Every method's mean with its interval, and hollow where it was published, a panel per metric."""
+    """Every method's mean with its interval and, hollow, what was published; a panel per metric."""
     rows = record["rows"]
     drawn = Figure(
         figsize=(2.2 + 3.2 * len(metrics), 1.3 + 0.34 * len(rows)), dpi=130, layout="constrained"
@@ -262,31 +261,9 @@ def figure(record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> Figure:
     panels = drawn.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
     for panel, (name, metric) in zip(panels, metrics.items(), strict=True):
         for line, row in enumerate(rows):
-            colour = "#1f7f8c" if row["name"] == record["ours"] else "#26323a"
-            if found := row["metrics"].get(name):
-                panel.plot(found["ci95"], [line, line], color=colour, linewidth=1.5)
-                panel.plot(
-                    found["mean"],
-                    line,
-                    "o",
-                    color=colour,
-                    markersize=5,
-                    label="measured, with 95 % interval",
-                )
-            if name in row["published"]:
-                panel.plot(
-                    row["published"][name]["mean"],
-                    line,
-                    "D",
-                    mfc="none",
-                    color="#b0722c",
-                    markersize=5,
-                    label="published, on other data",
-                )
-        panel.set_xlabel(
-            f"{metric.title} ({'higher' if metric.higher_is_better else 'lower'} is better)",
-            fontsize=9,
-        )
+            _draw_method(panel, line, row, name, ours=row["name"] == record["ours"])
+        better = "higher" if metric.higher_is_better else "lower"
+        panel.set_xlabel(f"{metric.title} ({better} is better)", fontsize=9)
         panel.grid(alpha=0.2, axis="x")
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=9)
@@ -304,3 +281,17 @@ def figure(record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> Figure:
         fontsize=9,
     )
     return drawn
+
+
+def _draw_method(panel: Any, line: int, row: Mapping[str, Any], metric: str, *, ours: bool) -> None:
+    """Draw one method's mean, interval and published value in one panel."""
+    colour = "#1f7f8c" if ours else "#26323a"
+    if measured := row["metrics"].get(metric):
+        panel.plot(measured["ci95"], [line, line], color=colour, linewidth=1.5)
+        label = "measured, with 95 % interval"
+        panel.plot(measured["mean"], line, "o", color=colour, markersize=5, label=label)
+    if published := row["published"].get(metric):
+        label = "published, on other data"
+        panel.plot(
+            published["mean"], line, "D", mfc="none", color="#b0722c", markersize=5, label=label
+        )

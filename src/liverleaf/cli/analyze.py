@@ -20,7 +20,7 @@ from liverleaf.cli.console import (
 
 if TYPE_CHECKING:
     from liverleaf.findings import Findings, LesionRecord
-    from liverleaf.ingest.dicom.series import SeriesReport
+    from liverleaf.ingest.inspection import SeriesReport
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
 """The command that makes phantom studies: `liverleaf phantom`."""
 
 # Without `from __future__ import annotations`, as in app.py.
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -78,6 +77,5 @@ def phantom(
             param_hint="'--cases'",
         )
     with progress_bars() as progress:
-        report = partial(progress, "making cases")
-        write_cohort(source, number, out, format=format_, jobs=jobs, progress=report)
+        write_cohort(source, number, out, format=format_, jobs=jobs, progress=progress)
     typer.echo(f"{number} {source.preset} phantom {'study' if number == 1 else 'studies'} in {out}")

@@ -23,7 +23,7 @@ from liverleaf.cohort.provenance import Refresh, note_locations
 from liverleaf.cohort.study_index import StudyIndex, counts_in_words
 from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.collections import cases_of
-from liverleaf.ingest.deidentify.dicom import Pseudonyms, new_key, read_key, write_key
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms, new_key, read_key, write_key
 from liverleaf.ingest.reader import PhaseRow, read_phase_table
 from liverleaf.study import InputError
 from liverleaf.system.progress import Progress, silent

@@ -22,8 +22,8 @@ from liverleaf.cohort.study_index import FoundStudy
 from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.archive import unpacked
 from liverleaf.ingest.collections import CollectionCase
+from liverleaf.ingest.collections.annotation import with_curves
 from liverleaf.ingest.collections.case import save_annotations
-from liverleaf.ingest.collections.truth import with_curves
 from liverleaf.ingest.deidentify.dicom import deidentify, without_identity
 from liverleaf.ingest.reader import read_study
 from liverleaf.registration.align import register_phases

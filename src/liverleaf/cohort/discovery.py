@@ -22,8 +22,9 @@ from pydicom.filereader import read_partial
 
 from liverleaf.cohort.study_index import Source, StudyIndex, counts_in_words
 from liverleaf.ingest.archive import beginnings
-from liverleaf.ingest.deidentify.dicom import Pseudonyms, refusal
-from liverleaf.ingest.dicom.frames import DAMAGED, DICOMDIR, check_begins_as_dicom, text
+from liverleaf.ingest.deidentify.dicom import refusal
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
+from liverleaf.ingest.dicom.frames import DAMAGED, DicomdirError, check_begins_as_dicom, text
 from liverleaf.ingest.nifti import is_mask, is_nifti
 from liverleaf.storage.case_folder import CASE_FILE
 from liverleaf.study import InputError
@@ -240,7 +241,7 @@ def _header(stream: BinaryIO) -> Dataset:
     except Exception as error:  # hostile bytes raise anything
         raise InputError(DAMAGED) from error
     if "DirectoryRecordSequence" in header:
-        raise InputError(DICOMDIR)
+        raise DicomdirError
     if not whole:
         raise InputError(DAMAGED)
     return header

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from liverleaf.cohort.study_index import FoundStudy
-from liverleaf.ingest.deidentify.dicom import Pseudonyms
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
 from liverleaf.ingest.phases.override import PhaseRow
 from liverleaf.study import InputError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from liverleaf.cohort.provenance import Origin, Refresh, read_origin, refresh
 from liverleaf.cohort.study_index import FoundStudy
 from liverleaf.ingest.collections import CollectionCase
-from liverleaf.ingest.deidentify.dicom import Pseudonyms
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
 from liverleaf.ingest.reader import PhaseRow
 
 

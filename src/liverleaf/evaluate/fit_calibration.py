@@ -70,7 +70,7 @@ class _Observed:
 def calibrate(
     model: str, cohort: Cohort, *, device: str = "auto", progress: Progress = silent
 ) -> str:
-    """Fit a model's temperature and, by number of phases, what counts as a lesion and its 90 % sets.
+    """Fit temperature and, by number of phases, the detection threshold and the 90 % sets.
 
     Every case is seen with all its phases and with one random choice of each smaller number of
     them. The model's card keeps it all.

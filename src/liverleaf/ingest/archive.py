@@ -1,4 +1,4 @@
-"""A zip file in, a temporary folder with its files out, unless the zip is locked, broken, escapes its folder or explodes."""
+"""Zip files unpacked for a while, unless they are locked, broken, too large or lead elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from tempfile import TemporaryDirectory
 
 from liverleaf.study import InputError
 
-MAX_FILES = 100_000
+MAX_FILES = 200_000
+"""Files of one study at most, in a zip or in a folder."""
+
 MAX_BYTES = 64 * 2**30
 MAX_RATIO = 200
 SMALL_BYTES = 256 * 2**20
@@ -57,7 +59,13 @@ def unpacked(
 
 
 def beginnings(path: Path, size: int) -> Iterator[tuple[str, int, bytes]]:
-    """The name of every file in a zip, its size unpacked and its first bytes, `size` at most; nothing is extracted.
+    """The name of every file in a zip, its size unpacked, and its first bytes.
+
+    Nothing is extracted.
+
+    Args:
+        path: the zip file.
+        size: bytes of each file at most.
 
     Raises:
         InputError: as `unpacked`, except that the zip may be of any size.

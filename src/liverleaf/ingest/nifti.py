@@ -1,11 +1,11 @@
-"""NIfTI files of one study, their phases told by file names, in; a Study and a report on each file out."""
+"""A study read from NIfTI files, whose phases their names tell, and a report on each file."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +16,22 @@ from nibabel.imageglobals import ErrorLevel, LoggingOutputSuppressor
 
 from liverleaf.ingest.dicom.frames import MAX_POSITION_MM, MAX_SPACING_MM, MIN_SPACING_MM
 from liverleaf.ingest.dicom.pixels import MAX_VOXELS
-from liverleaf.ingest.dicom.series import Inspection, SeriesReport
-from liverleaf.ingest.phases.ct_enhancement import shows_contrast
-from liverleaf.ingest.phases.identify import PhaseGuess, phase_in_words, plain_words
-from liverleaf.ingest.phases.override import SAID, PhaseRow, decided, of_study
+from liverleaf.ingest.inspection import Inspection, SeriesReport
+from liverleaf.ingest.phases.ct_enhancement import SAMPLED_SLICES, shows_contrast
+from liverleaf.ingest.phases.descriptions import phase_in_words, plain_words
+from liverleaf.ingest.phases.override import PhaseRow, decisions, rows_of_study
+from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode, not_a_phase
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 
 MASK = r"\b(seg|segm|segmentations?|masks?|labels?|roi|gt|annotations?|truth)\b"
 MASK_UNLESS_PHASE = r"\b(liver|lesions?|tumou?rs?|organs?|vessels?)\b"
 ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 AIR_HU = -500.0
-SAMPLED_SLICES = 16
 MENDED = 30
-"""From this level on what nibabel finds in a header changes what is read."""
-SAME_PLACE_STEPS = 0.1
-"""Share of the smallest voxel edge by which the two affines of a file may differ."""
+"""From this level on, what nibabel finds in a header changes what is read."""
+
+SAME_GRID_STEPS = 0.1
+"""Share of the smallest voxel edge by which affines of one grid may differ, at the far corner."""
 
 
 @dataclass(frozen=True)
@@ -115,37 +116,38 @@ def inspect_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Insp
     images, left_out = _sort_out(files, table)
     reports = [_report(_read(path, guess), used=True) for path, guess in images.items()]
     reports += [
-        _report(_read(path, PhaseGuess(None, 0.9, (reason,))), used=False)
-        for path, reason in left_out.items()
+        _report(_read(path, replace(guess, confidence=0.9)), used=False)
+        for path, guess in left_out.items()
     ]
     return Inspection(tuple(reports))
 
 
 def _sort_out(
     files: Sequence[Path], table: Sequence[PhaseRow]
-) -> tuple[dict[Path, PhaseGuess | None], dict[Path, str]]:
-    """Images with the phase in their names, and files that are none with the reason."""
+) -> tuple[dict[Path, PhaseGuess | None], dict[Path, PhaseGuess]]:
+    """Images with the phase that the table or their names tell, and files that are none."""
     images: dict[Path, PhaseGuess | None] = {}
-    left_out: dict[Path, str] = {}
+    left_out: dict[Path, PhaseGuess] = {}
     files = sorted(files)
-    said = decided(
-        of_study(table, {str(path.parent) for path in files}),
+    by_table = decisions(
+        rows_of_study(table, {str(path.parent) for path in files}),
         [(path.name, str(path)) for path in files],
     )
     for index, path in enumerate(files):
-        if index in said:
-            if said[index].phase is None:
-                left_out[path] = SAID
-            else:
-                images[path] = said[index]
-            continue
-        guess = phase_in_words(_words(path))
-        if len(files) > 1 and is_mask(path):
-            left_out[path] = "called like a mask"
-        elif len(files) > 1 and guess is not None and guess.phase is None:
-            left_out[path] = guess.evidence[0]
+        guess = by_table.get(index)
+        if guess is not None and guess.phase is None:
+            left_out[path] = guess
+        elif guess is not None:
+            images[path] = guess
+        elif len(files) > 1 and is_mask(path):
+            left_out[path] = not_a_phase(0.9, ReasonCode.MASK_BY_NAME)
         else:
-            images[path] = guess if guess is not None and guess.phase is not None else None
+            guess = phase_in_words(_words(path))
+            excluded = guess is not None and guess.phase is None
+            if guess is not None and excluded and len(files) > 1:
+                left_out[path] = guess
+            else:  # a lone file is an image, whatever its name
+                images[path] = None if excluded else guess
     unnamed = [path.name for path, guess in images.items() if guess is None]
     if not images:
         raise InputError(
@@ -194,7 +196,7 @@ def read_nifti_volume(path: Path) -> tuple[hd.Volume, list[str]]:
             )
         array = np.asarray(image.dataobj, dtype=np.float32)
         affine = np.asarray(image.affine, dtype=np.float64)
-        notes += _place(image)
+        notes += _affine_warnings(image)
     except InputError:
         raise
     except Exception as error:  # nibabel, gzip and numpy raise anything on damaged files
@@ -242,8 +244,8 @@ def _loaded(path: Path) -> tuple[Any, list[str]]:
             ]
 
 
-def _place(image: Any) -> list[str]:
-    """Warnings about where the voxels lie: the header may not say it, or say two things, of which the sform is believed."""
+def _affine_warnings(image: Any) -> list[str]:
+    """Warnings about where the voxels lie, which the header may not tell, or tell in two ways."""
     sform, qform = image.header.get_sform(coded=True)[0], image.header.get_qform(coded=True)[0]
     if sform is None and qform is None:
         return [
@@ -254,7 +256,7 @@ def _place(image: Any) -> list[str]:
         return []
     corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * (*image.shape[:3], 1)
     apart_mm = np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max()
-    if apart_mm <= SAME_PLACE_STEPS * np.linalg.norm(sform[:3, :3], axis=0).min():
+    if apart_mm <= SAME_GRID_STEPS * np.linalg.norm(sform[:3, :3], axis=0).min():
         return []
     return [
         f"a NIfTI file names two places for its voxels, up to {apart_mm:.3g} mm apart (sform and"
@@ -265,22 +267,18 @@ def _place(image: Any) -> list[str]:
 def _by_intensity(volume: hd.Volume, modality: Modality) -> PhaseGuess:
     """The guess for a lone image whose name tells nothing."""
     if modality is Modality.MR:
-        return PhaseGuess(Phase.PRE, 0.2, ("an MR image of unknown phase",))
+        return PhaseGuess(Phase.PRE, 0.2, (Reason.of(ReasonCode.MR_OF_UNKNOWN_PHASE),))
     chosen = np.unique(np.linspace(0, len(volume.array) - 1, SAMPLED_SLICES).round().astype(int))
-    look = shows_contrast(volume.array[chosen], volume.spacing[1])
-    if look is None:
-        return PhaseGuess(
-            Phase.PORTAL, 0.2, ("a CT image, contrast agent uncertain by its pixels",)
-        )
-    return (
-        PhaseGuess(Phase.PORTAL, 0.4, ("pixels show contrast agent",))
-        if look
-        else PhaseGuess(Phase.PRE, 0.6, ("pixels show no contrast agent",))
-    )
+    enhanced = shows_contrast(volume.array[chosen], volume.spacing[1])
+    if enhanced is None:
+        return PhaseGuess(Phase.PORTAL, 0.2, (Reason.of(ReasonCode.CT_OF_UNKNOWN_PHASE),))
+    if enhanced:
+        return PhaseGuess(Phase.PORTAL, 0.4, (Reason.of(ReasonCode.PIXELS_SHOW_CONTRAST),))
+    return PhaseGuess(Phase.PRE, 0.6, (Reason.of(ReasonCode.PIXELS_SHOW_NO_CONTRAST),))
 
 
 def _case_id(read: Sequence[NiftiImage]) -> str:
-    """A pseudonym of the images' content, so that file names are not told on."""
+    """A pseudonym of the images' content, so that no file name is given away."""
     digest = hashlib.sha256()
     for image in read:
         digest.update(

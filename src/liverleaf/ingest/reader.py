@@ -1,4 +1,4 @@
-"""A folder, a zip or a file with DICOM or NIfTI images of one study in; a Study, or a report on each of its series, out."""
+"""A study read from a folder, zip or file of DICOM or NIfTI images, or a report on its series."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from liverleaf.ingest.archive import unpacked
+from liverleaf.ingest.archive import MAX_FILES, unpacked
 from liverleaf.ingest.dicom.reader import inspect_dicom, read_dicom
-from liverleaf.ingest.dicom.series import Inspection, SeriesReport
+from liverleaf.ingest.inspection import Inspection, SeriesReport
 from liverleaf.ingest.nifti import inspect_nifti, is_nifti, read_nifti
 from liverleaf.ingest.phases.override import PhaseRow, read_phase_table, write_phase_table
 from liverleaf.storage.case_folder import CASE_FILE, load_case
@@ -28,7 +28,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-MAX_FILES = 200_000
 
 
 def read_study(
@@ -64,7 +63,7 @@ def read_study(
 def inspect(
     path: Path, *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()
 ) -> Inspection:
-    """Tell of each series under `path` what `read_study` takes it for, the ones it leaves out included.
+    """Tell what `read_study` takes each series under `path` for, those that it leaves out included.
 
     Raises:
         InputError: as `read_study`.

@@ -87,8 +87,8 @@ def transformer(
 ) -> nn.TransformerEncoder:
     """Transformer blocks with a feed-forward layer four times as wide, as Vaswani et al. (2017).
 
-    Post-norm; with `norm_first`, normalisation comes before each sublayer and once at the end, which
-    trains at higher learning rates (Xiong et al., On layer normalization in the transformer
+    Post-norm; with `norm_first`, normalisation comes before each sublayer and once at the end,
+    which trains at higher learning rates (Xiong et al., On layer normalization in the transformer
     architecture, ICML 2020).
 
     Raises:

@@ -1,4 +1,4 @@
-"""Cohorts of numbered cases: made in parallel, each in a folder of its own, and continued where a run was stopped."""
+"""Cohorts of numbered cases, made in parallel and continued where a run was stopped."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from threadpoolctl import threadpool_limits
 from liverleaf.storage.case_folder import COHORT_FILE, save_case
 from liverleaf.study import Annotation, InputError, Study
 from liverleaf.system.files import own_folder
+from liverleaf.system.progress import Progress, silent
 from liverleaf.system.workers import workers
 
 MakeCase = Callable[[int], tuple[Study, Annotation | None]]
 SaveCase = Callable[[Path, Study, Annotation | None], None]
-Progress = Callable[[int, int], None]
 CASE_FOLDER = re.compile(r"case-\d+")
 
 
@@ -29,9 +29,9 @@ def write_cases(
     settings: Mapping[str, Any],
     save: SaveCase = save_case,
     jobs: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> None:
-    """Make studies one by one, in parallel, and save each in a folder `out`/case-00000, -00001, ...
+    """Make studies in parallel and save each in a folder `out`/case-00000, -00001, ...
 
     Finished cases are kept.
 
@@ -43,7 +43,7 @@ def write_cases(
             ever continued as it was begun.
         save: writes a case into a folder that does not exist yet.
         jobs: number of processes; the result does not depend on it.
-        progress: called with the number of finished cases and `cases`.
+        progress: told how many cases are finished, of how many.
 
     Raises:
         InputError: `out` holds anything else, or was begun with other settings; or a case takes
@@ -53,11 +53,10 @@ def write_cases(
     write = _WriteCase(make, save, out)
     todo = [index for index in range(cases) if not write.target(index).exists()]
     done = cases - len(todo)
-    report = progress or _silent
-    report(done, cases)
+    progress("making cases", done, cases)
     with workers(write, _lost, jobs=jobs) as run:
         for _ in run(todo):
-            report(done := done + 1, cases)
+            progress("making cases", done := done + 1, cases)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,3 @@ class _WriteCase:
 
 def _lost(index: int, reason: str) -> NoReturn:
     raise InputError(f"case {index} could not be made: {reason}; try fewer processes")
-
-
-def _silent(_done: int, _total: int) -> None:
-    """No progress wanted."""

@@ -1,4 +1,4 @@
-"""A simulated study in, its DICOM headers and its series of DICOM files out, as a CT or MR scanner would send them."""
+"""DICOM series of simulated studies, as a CT or MR scanner would send them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 from highdicom import Volume
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
+from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from liverleaf.phantom.physics.protocol import Protocol
 from liverleaf.storage.case_folder import save_annotation
-from liverleaf.study import Annotation, Modality, Phase, PhaseImage, Study
+from liverleaf.study import Annotation, BodyPart, Modality, Phase, PhaseImage, Species, Study
 from liverleaf.system.files import new_directory
 
 INJECTION = datetime(2024, 1, 15, 10, 0, 0)
@@ -27,10 +28,10 @@ AGENT_NAMES = {
     "iodine": "OMNIPAQUE 350",
 }
 STUDY_DESCRIPTIONS = {
-    (Modality.MR, "ABDOMEN"): "MR LIVER DYNAMIC",
-    (Modality.CT, "ABDOMEN"): "CT LIVER 4 PHASE",
+    (Modality.MR, BodyPart.ABDOMEN): "MR LIVER DYNAMIC",
+    (Modality.CT, BodyPart.ABDOMEN): "CT LIVER 4 PHASE",
 }
-MODELS: dict[str, dict[Modality, str]] = {
+SCANNERS: dict[str, dict[Modality, str]] = {
     "SIEMENS": {Modality.CT: "SOMATOM Definition", Modality.MR: "MAGNETOM Skyra"},
     "GE MEDICAL SYSTEMS": {Modality.CT: "Discovery CT750 HD", Modality.MR: "Optima MR450w"},
     "Philips": {Modality.CT: "Brilliance 64", Modality.MR: "Ingenia"},
@@ -67,12 +68,8 @@ def _headed(image: PhaseImage, series: Dataset) -> PhaseImage:
 def _flawed(protocol: Protocol, study: Study) -> Protocol:
     """The protocol with the descriptions that its flaws leave."""
     if "one description for all series" in protocol.flaws:
-        return replace(
-            protocol,
-            descriptions=dict.fromkeys(
-                study.phases, "ax dyn" if study.modality is Modality.MR else "Abdomen"
-            ),
-        )
+        description = "ax dyn" if study.modality is Modality.MR else "Abdomen"
+        return replace(protocol, descriptions=dict.fromkeys(study.phases, description))
     if "agent in the description" in protocol.flaws:
         named = {
             phase: f"{text} + {AGENT_NAMES[protocol.agent.name]}"
@@ -83,7 +80,9 @@ def _flawed(protocol: Protocol, study: Study) -> Protocol:
 
 
 def write_dicom(study: Study, out: Path) -> None:
-    """Write a study with headers as one file per slice, IM00001, IM00002, ..., in an order that tells nothing.
+    """Write a study with headers as one file per slice, IM00001, IM00002, ...
+
+    The order of the files tells nothing, as in many archives.
 
     Args:
         study: whole-numbered intensities, headers of `with_headers`.
@@ -110,7 +109,9 @@ def write_dicom(study: Study, out: Path) -> None:
 
 
 def save_dicom_case(directory: Path, study: Study, truth: Annotation | None) -> None:
-    """Write a case folder with the series in `dicom` and the truth as NIfTI in `truth` and `truth.json`; whole or not at all.
+    """Write a case folder: series in `dicom`, truth in `truth.json` and as NIfTI.
+
+    The folder appears whole or not at all.
 
     Raises:
         InputError: the folder exists.
@@ -129,55 +130,80 @@ def _series(
     study: Study, protocol: Protocol, kind: Phase | str, image: PhaseImage, number: int
 ) -> Dataset:
     """What all slices of one series share."""
-    volume, root = image.volume, str(image.volume.frame_of_reference_uid)
-    injection = INJECTION + timedelta(weeks=study.week or 0.0)
-    acquired = injection + timedelta(seconds=image.time_s or 0.0)
+    root = str(image.volume.frame_of_reference_uid)
     series = Dataset()
     series.SpecificCharacterSet = "ISO_IR 100"
-    series.StudyDate = series.SeriesDate = series.AcquisitionDate = series.ContentDate = (
-        f"{injection:%Y%m%d}"
-    )
-    series.StudyTime = f"{injection - timedelta(minutes=5):%H%M%S}"
-    series.SeriesTime = series.AcquisitionTime = series.ContentTime = f"{acquired:%H%M%S.%f}"
-    series.AccessionNumber = series.ReferringPhysicianName = series.PositionReferenceIndicator = ""
-    series.Manufacturer = protocol.manufacturer
-    series.ManufacturerModelName = MODELS[protocol.manufacturer][study.modality]
-    series.DeviceSerialNumber, series.SoftwareVersions = "0", "liverleaf phantom"
-    series.InstitutionName = "liverleaf phantom"
+    _describe_equipment(series, study.modality, protocol.manufacturer)
+    _describe_patient(series, study)
+    series.BodyPartExamined, series.PatientPosition = study.body_part.upper(), "HFS"
     series.StudyDescription = STUDY_DESCRIPTIONS.get(
-        (study.modality, protocol.body_part), f"{study.modality} {protocol.body_part}"
+        (study.modality, study.body_part), f"{study.modality} {series.BodyPartExamined}"
     )
     series.SeriesDescription = (
         protocol.descriptions.get(kind, image.description)
         if isinstance(kind, Phase)
         else image.description
     )
-    person = study.subject_id or study.case_id
-    series.PatientName, series.PatientID = f"PHANTOM^{person.upper()}", person
-    series.PatientBirthDate, series.PatientSex = "", "O"
-    series.BodyPartExamined, series.PatientPosition = protocol.body_part, "HFS"
     series.StudyInstanceUID = generate_uid(entropy_srcs=[root, "study"])
     series.SeriesInstanceUID = generate_uid(
         entropy_srcs=[root, kind.name if isinstance(kind, Phase) else kind]
     )
     series.FrameOfReferenceUID = root
+    series.AccessionNumber = series.ReferringPhysicianName = series.PositionReferenceIndicator = ""
     series.StudyID, series.SeriesNumber, series.AcquisitionNumber = "1", number + 1, number
-    if (
-        isinstance(kind, Phase)
-        and kind is not Phase.PRE
-        and "no contrast tags" not in protocol.flaws
-    ):
-        series.ContrastBolusAgent = AGENT_NAMES[protocol.agent.name]
-        series.ContrastBolusRoute = "IV"
-        series.ContrastBolusStartTime = f"{injection:%H%M%S}"
-    _describe_pixels(series, volume)
+    _describe_times(series, study, protocol, kind, image.time_s)
+    _describe_pixels(series, image.volume)
     (_describe_ct if study.modality is Modality.CT else _describe_mr)(series, protocol)
     if "slice thickness is not the slices' distance" in protocol.flaws:
         series.SliceThickness = round(1.25 * float(series.SliceThickness), 3)
+    return series
+
+
+def _describe_equipment(series: Dataset, modality: Modality, manufacturer: str) -> None:
+    series.Manufacturer = manufacturer
+    series.ManufacturerModelName = SCANNERS[manufacturer][modality]
+    series.DeviceSerialNumber, series.SoftwareVersions = "0", "liverleaf phantom"
+    series.InstitutionName = "liverleaf phantom"
+
+
+def _describe_patient(series: Dataset, study: Study) -> None:
+    """Who was scanned; of an animal also the species and what DICOM then asks for besides."""
+    person = study.subject_id or study.case_id
+    series.PatientName, series.PatientID = f"PHANTOM^{person.upper()}", person
+    series.PatientBirthDate, series.PatientSex = "", "O"
+    if study.species is Species.HUMAN:
+        return
+    code, species = Dataset(), codes.cid7454.RattusNorvegicus
+    code.CodeValue, code.CodingSchemeDesignator = species.value, species.scheme_designator
+    code.CodeMeaning = species.meaning
+    series.PatientSpeciesDescription = species.meaning
+    series.PatientSpeciesCodeSequence = [code]
+    # required to be there, and unknown
+    series.PatientSexNeutered = series.PatientBreedDescription = ""
+    series.PatientBreedCodeSequence, series.BreedRegistrationSequence = [], []
+    series.ResponsiblePerson = series.ResponsibleOrganization = ""
+    # the axes are a person's: y runs to the back, z to the head
+    series.AnatomicalOrientationType = "BIPED"
+
+
+def _describe_times(
+    series: Dataset, study: Study, protocol: Protocol, kind: Phase | str, time_s: float | None
+) -> None:
+    """When the series was acquired, and after which injection."""
+    injection = INJECTION + timedelta(weeks=study.week or 0.0)
+    acquired = injection + timedelta(seconds=time_s or 0.0)
+    date = f"{injection:%Y%m%d}"
+    series.StudyDate = series.SeriesDate = series.AcquisitionDate = series.ContentDate = date
+    series.StudyTime = f"{injection - timedelta(minutes=5):%H%M%S}"
+    series.SeriesTime = series.AcquisitionTime = series.ContentTime = f"{acquired:%H%M%S.%f}"
+    enhanced = isinstance(kind, Phase) and kind is not Phase.PRE
+    if enhanced and "no contrast tags" not in protocol.flaws:
+        series.ContrastBolusAgent = AGENT_NAMES[protocol.agent.name]
+        series.ContrastBolusRoute = "IV"
+        series.ContrastBolusStartTime = f"{injection:%H%M%S}"
     if "no acquisition times" in protocol.flaws:
         del series.AcquisitionTime, series.AcquisitionDate
         series.ContentTime = series.SeriesTime = series.StudyTime
-    return series
 
 
 def _describe_pixels(series: Dataset, volume: Volume) -> None:
@@ -209,20 +235,14 @@ def _describe_mr(series: Dataset, protocol: Protocol) -> None:
         ("SE", "SK", "2D") if protocol.spin_echo else ("GR", "SP", "3D")
     )
     series.ScanOptions = "FS" if protocol.fat_suppressed else ""
-    series.RepetitionTime, series.EchoTime = (
-        round(1000 * protocol.tr_s, 3),
-        round(1000 * protocol.te_s, 3),
-    )
-    series.FlipAngle, series.EchoTrainLength, series.NumberOfAverages = (
-        round(protocol.flip_deg, 1),
-        16 if protocol.spin_echo else 1,
-        1,
-    )
+    series.RepetitionTime = round(1000 * protocol.tr_s, 3)
+    series.EchoTime = round(1000 * protocol.te_s, 3)
+    series.FlipAngle = round(protocol.flip_deg, 1)
+    series.EchoTrainLength = 16 if protocol.spin_echo else 1
+    series.NumberOfAverages = 1
     series.MagneticFieldStrength = protocol.field_tesla
-    series.ImagingFrequency, series.ImagedNucleus = (
-        round(MHZ_PER_TESLA * protocol.field_tesla, 3),
-        "1H",
-    )
+    series.ImagingFrequency = round(MHZ_PER_TESLA * protocol.field_tesla, 3)
+    series.ImagedNucleus = "1H"
 
 
 def _slice(series: Dataset, volume: Volume, index: int) -> Dataset:

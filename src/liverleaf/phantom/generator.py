@@ -1,4 +1,4 @@
-"""A seed in, multi-phase CT or MR studies of simulated livers with their full truth out."""
+"""The digital phantom: multi-phase CT or MR studies of simulated patients, with their truth."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from liverleaf.phantom.anatomy.lesions import Casting
+from liverleaf.phantom.anatomy.lesions import LesionMix
 from liverleaf.phantom.anatomy.person import build_anatomy
-from liverleaf.phantom.cohort_writing import Progress, write_cases
+from liverleaf.phantom.cohort_writing import write_cases
 from liverleaf.phantom.dicom_series import save_dicom_case, with_headers
 from liverleaf.phantom.physics.acquisition import acquire
 from liverleaf.phantom.physics.kinetics import AGENTS
@@ -21,6 +21,7 @@ from liverleaf.phantom.presets.population import PRESETS, Population, find_popul
 from liverleaf.phantom.presets.rat import rat_case
 from liverleaf.storage.case_folder import save_case
 from liverleaf.study import Annotation, InputError, Modality, Phase, Study
+from liverleaf.system.progress import Progress, silent
 from liverleaf.terminology import LesionType
 
 __all__ = ["PRESETS", "Phantom", "write_cohort"]
@@ -30,7 +31,9 @@ OWN_CASES = ("chest", "rat-hcc")
 
 @dataclass(frozen=True)
 class Phantom:
-    """An endless sequence of simulated studies: `phantom[i]` is case i, the same whenever and wherever it is asked for.
+    """An endless sequence of simulated studies.
+
+    `phantom[i]` is case i, the same whenever and wherever it is asked for.
 
     Attributes:
         preset: name of a population in `PRESETS`, in any case of letters.
@@ -66,16 +69,16 @@ class Phantom:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "preset", self.preset.lower())
-        people = self.population
-        sizes = len(people.shape) == len(people.spacing_mm) == 3
+        population = self.population
+        three_each = len(population.shape) == len(population.spacing_mm) == 3
         if (
-            not sizes
-            or min(people.shape) < 1
-            or not all(0 < size < float("inf") for size in people.spacing_mm)
+            not three_each
+            or min(population.shape) < 1
+            or not all(0 < size < float("inf") for size in population.spacing_mm)
         ):
             raise InputError(
-                f"shape and spacing are three positive numbers each, got {people.shape} and"
-                f" {people.spacing_mm}"
+                f"shape and spacing are three positive numbers each, got {population.shape} and"
+                f" {population.spacing_mm}"
             )
         if self.seed < 0:
             raise InputError(f"a seed is 0 or more, got {self.seed}")
@@ -96,9 +99,9 @@ class Phantom:
                 "lesion_types are members of LesionType, as LesionType.HCC, got"
                 f" {self.lesion_types}"
             )
-        if strangers := set(self.agents or ()) - AGENTS.keys():
+        if unknown := set(self.agents or ()) - AGENTS.keys():
             raise InputError(
-                f"agents are some of {', '.join(AGENTS)}, got {', '.join(sorted(strangers))}"
+                f"agents are some of {', '.join(AGENTS)}, got {', '.join(sorted(unknown))}"
             )
         if not all(
             isinstance(phase, Phase) and 0 <= chance <= 1
@@ -123,74 +126,84 @@ class Phantom:
     def __getitem__(self, index: int) -> tuple[Study, Annotation]:
         if index < 0:
             raise IndexError(f"case numbers start at 0, got {index}")
-        people = self.population
-        name = f"{self.preset}-{people.modality.lower()}" if people.other_modality else self.preset
+        population = self.population
+        name = (
+            f"{self.preset}-{population.modality.lower()}"
+            if population.other_modality
+            else self.preset
+        )
         case_id = f"phantom-{name}-{self.seed}-{index:05d}"
-        study, truth, protocol = self._image(people, index, case_id)
+        study, truth, protocol = self._image(population, index, case_id)
         return (with_headers(study, protocol) if self.headers else study), truth
 
     def _image(
-        self, people: Population, index: int, case_id: str
+        self, population: Population, index: int, case_id: str
     ) -> tuple[Study, Annotation, Protocol]:
         chance = np.random.SeedSequence((self.seed, index))
         if self.preset == "chest":
             return chest_case(
                 np.random.default_rng(chance),
-                shape=people.shape,
-                spacing_mm=people.spacing_mm,
+                shape=population.shape,
+                spacing_mm=population.spacing_mm,
                 case_id=case_id,
             )
         if self.preset == "rat-hcc":
             return rat_case(
-                self.seed, index, shape=people.shape, spacing_mm=people.spacing_mm, case_id=case_id
+                self.seed,
+                index,
+                shape=population.shape,
+                spacing_mm=population.spacing_mm,
+                case_id=case_id,
             )
         body, examination, scan = map(np.random.default_rng, chance.spawn(3))
         anatomy = build_anatomy(
             body,
-            shape=people.shape,
-            spacing_mm=people.spacing_mm,
-            modality=people.modality,
+            shape=population.shape,
+            spacing_mm=population.spacing_mm,
+            modality=population.modality,
             lesion_types=self.lesion_types,
-            casting=_cast(people, self.seed, index),
+            lesion_mix=_subject_mix(population, self.seed, index),
         )
         protocol = draw_protocol(
             examination,
-            people.modality,
-            agents=people.agents,
-            missing=people.missing,
-            field_tesla=people.field_tesla,
-            poor=people.poor,
+            population.modality,
+            agents=population.agents,
+            missing=population.missing,
+            field_tesla=population.field_tesla,
+            poor_quality=population.poor_quality,
         )
         study, truth = acquire(anatomy, protocol, scan, case_id=case_id, own_grids=self.own_grids)
         return study, truth, protocol
 
     def settings(self) -> dict[str, Any]:
         """All that decides the cases, as JSON."""
-        people = self.population
+        population = self.population
         return {
             "preset": self.preset,
-            "modality": str(people.modality),
+            "modality": str(population.modality),
             "seed": self.seed,
-            "shape": people.shape,
-            "spacing_mm": people.spacing_mm,
+            "shape": population.shape,
+            "spacing_mm": population.spacing_mm,
             "lesion_types": self.lesion_types and [kind.key for kind in self.lesion_types],
-            "agents": people.agents,
-            "missing": {phase.key: chance for phase, chance in people.missing.items()},
+            "agents": population.agents,
+            "missing": {phase.key: chance for phase, chance in population.missing.items()},
             "own_grids": self.own_grids,
             "headers": self.headers,
         }
 
 
-def _cast(people: Population, seed: int, index: int) -> Casting:
-    """The preset's casting; where subjects are dealt by type, that of the subject whose turn it is."""
-    if not people.subjects:
-        return people.casting
-    everyone = [kind for kind, number in people.subjects.items() for _ in range(number)]
-    block, place = divmod(index, len(everyone))
+def _subject_mix(population: Population, seed: int, index: int) -> LesionMix:
+    """The preset's lesion mix; where it counts subjects by type, that of case `index`."""
+    if not population.subjects:
+        return population.lesion_mix
+    type_of_subject = [kind for kind, number in population.subjects.items() for _ in range(number)]
+    block, position = divmod(index, len(type_of_subject))
     order = np.random.default_rng(
         np.random.SeedSequence((seed, block), spawn_key=(9,))
-    ).permutation(len(everyone))
-    return replace(people.casting, kinds=(everyone[order[place]],), healthy=0.0)
+    ).permutation(len(type_of_subject))
+    return replace(
+        population.lesion_mix, types=(type_of_subject[order[position]],), share_without=0.0
+    )
 
 
 def write_cohort(
@@ -200,9 +213,11 @@ def write_cohort(
     *,
     format: Literal["nifti", "dicom"] = "nifti",  # noqa: A002 the word of the command line
     jobs: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> None:
-    """Write the first cases of a phantom as a folder of case folders; a run that was stopped is continued.
+    """Write the first cases of a phantom as a folder of case folders.
+
+    A run that was stopped is continued.
 
     Args:
         phantom: where the cases come from.
@@ -211,7 +226,7 @@ def write_cohort(
         format: "nifti" for case folders that `liverleaf.cohort.index` reads, "dicom" for DICOM
             series with the truth as NIfTI beside them.
         jobs: number of processes; the files do not depend on it, bit for bit.
-        progress: called with the number of finished cases and `cases`.
+        progress: told how many cases are finished, of how many.
 
     Raises:
         InputError: `out` holds anything else.

@@ -21,8 +21,9 @@ PARTIAL = ".partial-"
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to, which becomes `path` when the block ends.
 
-    When the block fails, it is removed. A process killed at any moment leaves the old file or the new one, never half of one. The file
-    gets the mode that the user's new files have, whoever writes it.
+    When the block fails, it is removed. A process killed at any moment leaves the old file or the
+    new one, never half of one. The file gets the mode that the user's new files have, whoever
+    writes it.
     """
     part = path.with_name(f"{PARTIAL}{path.name}")
     part.touch()
@@ -58,7 +59,7 @@ def new_directory(final: Path) -> Iterator[Path]:
 
 @contextmanager
 def replaced_directory(out: Path) -> Iterator[Path]:
-    """A temporary folder that replaces the folder `out` when the block ends, vanishes when it fails."""
+    """A temporary folder that replaces `out` when the block ends, and vanishes when it fails."""
     out = out.resolve()
     with TemporaryDirectory(prefix=PARTIAL, dir=out.parent) as scratch:
         old, new = Path(scratch) / "old", Path(scratch) / "new"

@@ -1,4 +1,4 @@
-"""A pool of workers: a function run on many tasks by this process, by several, or on a Dask cluster.
+"""A pool of workers: a function run on many tasks by one or several processes, or by Dask.
 
 The result does not depend on who runs the tasks. A worker process that dies takes only its own task
 along, and all of them end with the process that started them.

@@ -109,7 +109,11 @@ def training_steps(recipe: Recipe, batches: BatchStream) -> int:
 def _claim(
     out: Path, recipe: Recipe, run: Mapping[str, Any], *, resume: bool
 ) -> dict[str, Any] | None:
-    """What the run.json of a run to go on with says, None for a new run; raises where it must not be."""
+    """The run.json of a run that is to be resumed, None for a new run.
+
+    Raises:
+        InputError: there is no run to resume, another one, or one that was not to be resumed.
+    """
     if not (out / RUN_FILE).exists():
         if resume:
             raise InputError(

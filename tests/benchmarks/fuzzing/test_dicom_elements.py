@@ -1,4 +1,4 @@
-"""Elements of small DICOM files: found where they stand, with implicit and explicit types, and given other values."""
+"""Elements of small DICOM files, of implicit and explicit types: found and changed."""
 
 from io import BytesIO
 

@@ -17,12 +17,7 @@ from liverleaf.benchmarks.mti_net.cross_validation import (
     score,
     training_seconds,
 )
-from liverleaf.benchmarks.mti_net.methods import (
-    METHODS,
-    OURS,
-    SCALES,
-    Scale,
-)
+from liverleaf.benchmarks.mti_net.methods import METHODS, OURS, SCALES, Scale
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.network_input import InputConfig
 from liverleaf.data.prepared import prepare

@@ -1,68 +1,43 @@
-"""Small grids into the gallery: a page that stands alone, names what it shows and says what it is."""
+"""A gallery of small grids: a page that stands alone, names what it shows and says what it is."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from liverleaf.benchmarks.phantom.gallery import ROUTINE, Row, curve_svg, show, write_gallery
-from liverleaf.benchmarks.phantom.gallery_examples import ENTRIES, Example, find_example
-from liverleaf.study import Modality, Phase
+from liverleaf.benchmarks.phantom.gallery import gallery
+from liverleaf.benchmarks.phantom.gallery_examples import ENTRIES, find_example
+from liverleaf.benchmarks.phantom.gallery_images import GalleryRow, show
+from liverleaf.benchmarks.result import origin
+from liverleaf.study import Modality
 
-SMALL = {"shape": (14, 64, 64), "spacing_mm": (12.0, 5.6, 5.6)}
 FNH = next(entry for entry in ENTRIES if entry.title == "Focal nodular hyperplasia")
 
 
 @pytest.fixture(scope="module")
-def example() -> Example:
+def row() -> GalleryRow:
     """A lesion of any look and size, so that one of the first cases fits."""
-    return find_example(replace(FNH, needs=(), diameter_mm=(15.0, 90.0)), Modality.MR, 7, **SMALL)
+    entry = replace(FNH, needs=(), diameter_mm=(15.0, 90.0))
+    found = find_example(entry, Modality.MR, 7, shape=(14, 64, 64), spacing_mm=(12.0, 5.6, 5.6))
+    return show(replace(found, entry=FNH))
 
 
-@pytest.fixture(scope="module")
-def row(example: Example) -> Row:
-    return show(replace(example, entry=FNH))
-
-
-def test_every_phase_has_a_tile_and_the_outline_lies_on_the_whole_slice(row: Row) -> None:
-    assert list(row.tiles) == [*ROUTINE, Phase.HEPATOBILIARY]
-    assert {tile.size for tile in row.tiles.values()} == {row.place.size}
-    red, _, blue = np.moveaxis(np.asarray(row.place, float), -1, 0)
-    assert ((red - blue) > 150).any()
-
-
-def test_the_tile_is_centred_on_the_lesion(example: Example) -> None:
-    dark = np.where(
-        example.truth.lesions.array == example.lesion.label, np.float32(0), np.float32(1000)
-    )
-    portal = example.study.phases[Phase.PORTAL]
-    marked = {
-        **example.study.phases,
-        Phase.PORTAL: replace(portal, volume=portal.volume.with_array(dark)),
-    }
-    tile = show(replace(example, study=replace(example.study, phases=marked))).tiles[Phase.PORTAL]
-    rows, columns = np.nonzero(np.asarray(tile) < 60)
-    assert (rows.mean(), columns.mean()) == pytest.approx(
-        (tile.height / 2, tile.width / 2), abs=0.03 * tile.width
-    )
-
-
-def test_the_curve_shows_lesion_and_liver(row: Row) -> None:
-    drawn = curve_svg(row)
-    assert drawn.count("<polyline") == 2
-    assert "lesion" in drawn and "liver" in drawn
-
-
-def test_the_page_stands_alone_and_says_what_it_is(row: Row, tmp_path: Path) -> None:
-    page = write_gallery(tmp_path / "out", {Modality.MR: [row]}, seed=7).read_text(encoding="utf-8")
+def test_the_page_stands_alone_and_says_what_it_is(row: GalleryRow) -> None:
+    result = gallery({Modality.MR: [row]}, origin("phantom-gallery", 7))
+    page, sheet = result.figures["gallery.html"], result.figures["gallery-mr.png"]
+    assert isinstance(page, str) and isinstance(sheet, Image.Image)
     assert "not patients" in page and "research use only" in page
     assert FNH.title in page and FNH.pattern in page
     assert "Seed 7, commit" in page
     assert "http" not in page and "<script" not in page
     assert page.count("data:image/jpeg;base64,") == 6
-    with Image.open(tmp_path / "out" / "gallery-mr.png") as sheet:
-        assert sheet.width > sheet.height
+    assert sheet.width > sheet.height
+
+
+def test_the_record_says_which_cases_are_shown(row: GalleryRow) -> None:
+    result = gallery({Modality.MR: [row]}, origin("phantom-gallery", 7))
+    (shown,) = result.record["examples"]
+    assert (shown["entry"], shown["modality"], shown["case"]) == (FNH.title, "MR", row.example.case)
+    assert f"| {FNH.title} | MR | {row.example.case} |" in result.markdown

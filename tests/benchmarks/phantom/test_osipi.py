@@ -1,4 +1,4 @@
-"""The phantom's physics against OSIPI's reference numbers, and the comparison itself on a small folder written here."""
+"""The phantom's physics against OSIPI's reference numbers, and against a small folder made here."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from liverleaf.benchmarks.phantom.osipi import (
     MODEL_FILES,
     SPGR_FILE,
     T1_FILES,
-    markdown,
-    osipi,
+    compare,
+    section,
 )
 from liverleaf.phantom.physics.kinetics import parker
 from liverleaf.phantom.physics.signal import spgr_signal
@@ -66,8 +66,8 @@ def folder(tmp_path: Path) -> Path:
     time_s = np.arange(0.0, 200.0, 2.0)
     plasma = parker(time_s - 10) / 0.58
     for name, model in MODEL_FILES.items():
-        true = {sought.name: 0.3 if "fp" in sought.name else 0.1 for sought in model.sought}
-        row = {sought.column: true[sought.name] / sought.unit for sought in model.sought}
+        true = {p.name: 0.3 if "fp" in p.name else 0.1 for p in model.parameters}
+        row = {p.column: true[p.name] / p.unit for p in model.parameters}
         tissue = MODELS[model.model][0](time_s, plasma, **true)
         tables[name] = [
             row | {"t": joined(time_s), model.tissue: joined(tissue), model.plasma: joined(plasma)}
@@ -84,7 +84,7 @@ def change(path: Path, column: str, value: object) -> None:
 def test_the_phantom_is_within_every_tolerance() -> None:
     if not OSIPI.is_dir():
         pytest.skip(f"no reference data at {OSIPI}")
-    rows = osipi(OSIPI)
+    rows = compare(OSIPI)
     assert [row["item"] for row in rows if not row["within"]] == []
     cases = {row["reference"]: row["cases"] for row in rows}
     assert len(rows) == 18 and set(cases) == {SPGR_FILE, *INPUT_FUNCTIONS, *T1_FILES, *MODEL_FILES}
@@ -104,10 +104,10 @@ def test_the_phantom_is_within_every_tolerance() -> None:
 
 
 def test_nothing_is_wrong_with_curves_of_the_same_equations(folder: Path) -> None:
-    rows = osipi(folder)
+    rows = compare(folder)
     assert max(row["worst_over_tolerance"] for row in rows) < 0.01
     assert all(row["within"] is True and row["cases"] == 1 for row in rows)
-    assert "**no**" not in markdown(rows)
+    assert "**no**" not in section(rows)
 
 
 def test_an_error_is_measured_against_its_tolerance(folder: Path) -> None:
@@ -115,7 +115,7 @@ def test_an_error_is_measured_against_its_tolerance(folder: Path) -> None:
     change(folder / "dce_DRO_data_tofts.csv", "Ktrans", 0.2)
     # the reference is 4 % longer than the T1 of the signals
     change(folder / "t1_brain_data.csv", "R1", 1.25 / 1.04)
-    rows: dict[str, dict[str, Any]] = {row["item"]: row for row in osipi(folder)}
+    rows: dict[str, dict[str, Any]] = {row["item"]: row for row in compare(folder)}
     ktrans, brain = rows["Tofts, Ktrans"], rows["T1 from flip angles, brain"]
     assert ktrans["worst_error"] == pytest.approx(0.1, rel=1e-3)
     assert ktrans["worst_over_tolerance"] == pytest.approx(0.1 / 0.025, rel=1e-3)
@@ -123,7 +123,7 @@ def test_an_error_is_measured_against_its_tolerance(folder: Path) -> None:
     assert brain["within"] and brain["worst_over_tolerance"] == pytest.approx(
         (1 - 1 / 1.04) / 0.05, rel=1e-3
     )
-    text = markdown(list(rows.values()))
+    text = section(list(rows.values()))
     assert (
         "| Tofts, Ktrans | dce_DRO_data_tofts.csv | 1 | 0.1 /min | 0.005 /min + 10 % | 4 | **no** |"
         in text
@@ -133,7 +133,7 @@ def test_an_error_is_measured_against_its_tolerance(folder: Path) -> None:
 
 def test_a_value_that_cannot_be_found_is_not_within(folder: Path) -> None:
     change(folder / "t1_quiba_data.csv", "s", "0 0 0")
-    row = next(row for row in osipi(folder) if row["reference"] == "t1_quiba_data.csv")
+    row = next(row for row in compare(folder) if row["reference"] == "t1_quiba_data.csv")
     assert not row["within"] and row["worst_error"] == np.inf
 
 
@@ -141,9 +141,9 @@ def test_missing_files_are_named(folder: Path) -> None:
     (folder / "GeorgiouAIF_ref.csv").unlink()
     (folder / "t1_brain_data.csv").unlink()
     with pytest.raises(InputError, match=r"lacks GeorgiouAIF_ref\.csv, t1_brain_data\.csv"):
-        osipi(folder)
+        compare(folder)
     with pytest.raises(InputError, match="nowhere"):
-        osipi(folder / "nowhere")
+        compare(folder / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -153,4 +153,4 @@ def test_missing_files_are_named(folder: Path) -> None:
 def test_a_broken_file_is_named_in_one_line(folder: Path, text: str) -> None:
     (folder / SPGR_FILE).write_text(text)
     with pytest.raises(InputError, match=r"^SI2Conc_data\.csv [^\n]*$"):
-        osipi(folder)
+        compare(folder)

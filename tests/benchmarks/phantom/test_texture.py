@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from liverleaf.benchmarks.phantom import texture, texture_comparison
+from liverleaf.benchmarks.phantom import texture
 from liverleaf.benchmarks.phantom.texture import (
     MEASURES,
     Image,
@@ -21,9 +19,8 @@ from liverleaf.benchmarks.phantom.texture import (
     noise_power,
     radial,
 )
-from liverleaf.benchmarks.phantom.texture_comparison import body_patches
 from liverleaf.ingest.reader import read_study
-from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
+from liverleaf.study import InputError
 
 REAL = Path(__file__).parents[3] / "../shared/data/tcga-lihc-hcc-portal-ct/dcm"
 PIXEL_MM = (0.8, 0.8)
@@ -64,7 +61,10 @@ def test_a_wave_peaks_at_its_frequency() -> None:
 
 
 def test_smoothed_noise_follows_its_filter() -> None:
-    """A Gaussian of SD s multiplies the power by exp(-4 pi^2 s^2 f^2), and the autocorrelation falls to 1/e at 2 s."""
+    """A Gaussian of SD s multiplies the power by exp(-4 pi^2 s^2 f^2).
+
+    The autocorrelation falls to 1/e at 2 s.
+    """
     sd_px = 1.5
     noise = gaussian_filter(white(10.0), (0, sd_px, sd_px), mode="wrap")
     power = noise_power(noise, PIXEL_MM)
@@ -97,13 +97,6 @@ def test_tissue_unlike_liver_has_no_patches(hu: float) -> None:
         texture.texture(image)
 
 
-def test_body_patches_leave_air_out() -> None:
-    air = block()
-    air.hu[:, :, :60] = -1000
-    assert (body_patches(air, [1])[:, 2] >= 50).all()
-    assert set(body_patches(air, [1])[:, 0]) == {1}
-
-
 def test_texture_of_white_noise() -> None:
     found = texture.texture(block(10.0))
     assert set(found.measures) == set(MEASURES)
@@ -126,97 +119,6 @@ def test_edge_spread_is_that_of_the_blur(blur_mm: float) -> None:
 def test_without_borders_there_is_no_edge_spread() -> None:
     assert np.isnan(
         edge_spread(Image(np.full((1, 64, 64), 100, np.float32), (5.0, *PIXEL_MM)), [0])
-    )
-
-
-def test_features_have_their_names() -> None:
-    patch = block().hu[0, 30:94, 30:94]
-    assert texture_comparison.body_features(patch, PIXEL_MM).shape == (
-        len(texture_comparison.BODY_FEATURES),
-    )
-    assert texture_comparison.liver_features(patch[:32, :32], PIXEL_MM).shape == (
-        len(texture_comparison.LIVER_FEATURES),
-    )
-
-
-def images(real_sd: float) -> list[texture_comparison.Patches]:
-    """Features of seven images, the first drawn with another mean."""
-    rng = np.random.default_rng(3)
-    return [
-        texture_comparison.Patches(
-            rng.normal(real_sd * (i == 0), 1, (40, 4)), np.repeat(np.arange(10), 4)
-        )
-        for i in range(7)
-    ]
-
-
-def test_the_classifier_separates_what_differs_and_not_what_is_the_same() -> None:
-    apart, same = (
-        texture_comparison._separate(images(shift), "abcd", np.random.default_rng(0))
-        for shift in (4.0, 0.0)
-    )
-    assert apart["auc"]["mean"] > 0.98 > 0.65 > same["auc"]["mean"]
-    assert same["auc"]["low"] < 0.5 < same["auc"]["high"] + 0.1
-    assert 0.3 < apart["among_phantoms"]["p50"] < 0.7
-    assert apart["features"][0]["percentile"] == 100
-
-
-@pytest.mark.parametrize(("real", "people"), [([REAL], 5), ([], 20)])
-def test_a_comparison_needs_people_and_images(real: list[Path], people: int) -> None:
-    with pytest.raises(ValueError, match="people"):
-        texture_comparison.compare(real, people=people, seed=0)
-
-
-def study(number: int, *, sd: float = 10.0) -> Study:
-    image = block(sd, seed=number)
-    volume = hd.Volume(image.hu, np.diag([*image.spacing_mm, 1.0])[[2, 1, 0, 3]], "PATIENT")
-    return Study(Modality.CT, {Phase.PORTAL: PhaseImage(volume)})
-
-
-def test_a_comparison_says_where_the_real_image_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texture_comparison, "read_study", lambda _: study(0, sd=14))
-    monkeypatch.setattr(
-        texture_comparison,
-        "_phantom",
-        lambda *_: [(study(number, sd=9 + number / 10), None) for number in range(1, 9)],
-    )
-    steps: list[tuple[str, int, int]] = []
-    found = texture_comparison.compare(
-        [Path("a/scan")], people=7, seed=0, progress=lambda *step: steps.append(step)
-    )
-    (image,) = found.record["images"]
-    assert image["measures"]["sd_hu"]["real"] == pytest.approx(14, abs=0.5)
-    assert image["measures"]["sd_hu"]["percentile"] == 100
-    assert image["classifier"]["liver"]["auc"]["mean"] > 0.95
-    assert image["classifier"]["liver"]["features"][0]["feature"] == "SD"
-    assert [
-        len(image["nps_hu2_mm2"]),
-        len(image["nps_hu2_mm2"][0]),
-        len(image["frequency_per_mm"]),
-    ] == [8, 17, 17]
-    assert "NaN" not in json.dumps(found.record)
-    assert "| noise SD (HU) |" in texture_comparison.markdown(
-        found.record
-    ) and "a/scan" in texture_comparison.markdown(found.record)
-    assert len(found.figure.axes) == 2 and len(steps) == 7
-
-
-def test_phantoms_without_liver_do_not_go_on_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(texture_comparison, "read_study", lambda _: study(0))
-    empty = Study(
-        Modality.CT,
-        {Phase.PORTAL: PhaseImage(study(0).grid.with_array(np.zeros((3, 160, 160), np.float32)))},
-    )
-    monkeypatch.setattr(texture_comparison, "_phantom", lambda *_: [(empty, None)] * 99)
-    with pytest.raises(InputError, match="too few phantom people"):
-        texture_comparison.compare([Path("a")], people=6, seed=0)
-
-
-def test_the_phantom_takes_the_geometry_of_the_image() -> None:
-    simulated, _ = texture_comparison._phantom((2, 48, 40), (8.0, 6.0, 7.0), 3)[0]
-    assert list(simulated.phases) == [Phase.PORTAL]
-    assert simulated.grid.spatial_shape == (2, 48, 40) and simulated.grid.spacing == pytest.approx(
-        (8.0, 6.0, 7.0)
     )
 
 

@@ -13,7 +13,7 @@ from liverleaf.benchmarks.phantom.threshold_rule import (
     SMOOTHING_MM,
     deviation,
     figure,
-    markdown,
+    section,
     threshold_rule,
 )
 from liverleaf.study import Annotation, LesionAnnotation, Modality, Phase, PhaseImage, Study
@@ -133,7 +133,7 @@ def test_the_record_is_json_and_becomes_a_section_and_a_figure() -> None:
     found = threshold_rule(cases, seed=0)
     assert found == json.loads(json.dumps(found)) == threshold_rule(cases, seed=0)
     assert found["cases_without_lesions"] == 1
-    assert "| hepatocellular carcinoma | 2 |" in markdown(found, "hard")
+    assert "| hepatocellular carcinoma | 2 |" in section(found, "hard")
     assert len(figure({"mr": found, "hard": found}).axes) == 4
 
 

@@ -1,67 +1,22 @@
-"""The paper's words against our network and our step, and the whole benchmark with networks and cohorts as small as they get."""
+"""The cost of training, measured on networks and cohorts as small as they get."""
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from liverleaf.benchmarks.training.training import Effort, training
 
-from liverleaf.benchmarks.training import training as training_module
-from liverleaf.benchmarks.training.paper_transcription import (
-    PaperDiscriminator,
-    PaperMTINet,
-    copy_weights,
-    high_pass,
-)
+from liverleaf.benchmarks.training import overhead
+from liverleaf.benchmarks.training.overhead import Effort, run
 from liverleaf.cohort.index import Cohort
-from liverleaf.models.mti_net.discriminator import TaskDrivenDiscriminator
-from liverleaf.models.mti_net.fusion import HighPass
-from liverleaf.models.mti_net.network import MTINet, MTINetConfig
 
 torch.set_num_threads(1)
 
 RECIPES = Path(__file__).parents[3] / "recipes"
-SMALL = MTINetConfig(widths=(4, 6, 8, 10), size=64, head_width=8)
-
-
-def test_the_papers_words_and_our_network_say_the_same() -> None:
-    torch.manual_seed(0)
-    ours, paper = MTINet(SMALL).eval(), PaperMTINet(SMALL).eval()
-    copy_weights(ours, paper)
-    images = torch.randn(2, 4, 64, 64)
-    mask, curve, types = paper(images)
-    output = ours(images, torch.ones(2, 4, dtype=torch.bool))
-    torch.testing.assert_close(mask, output.mask_logits_BKYX[:, 0].sigmoid())
-    torch.testing.assert_close(curve, output.curve_LP)
-    torch.testing.assert_close(types, output.type_logits_LT.softmax(-1))
-
-
-def test_the_papers_words_and_our_discriminator_say_the_same() -> None:
-    torch.manual_seed(0)
-    ours, paper = TaskDrivenDiscriminator(4, 2), PaperDiscriminator(4, 2)
-    copy_weights(ours, paper)
-    curve, types = torch.randn(3, 4), torch.rand(3, 2).softmax(-1)
-    torch.testing.assert_close(
-        paper(curve, types)[:, 0], ours(curve, types, torch.ones(3, 4, dtype=torch.bool)).sigmoid()
-    )
-
-
-@pytest.mark.parametrize("shape", [(16, 32), (48, 16)])
-def test_both_high_pass_filters_are_one(shape: tuple[int, int]) -> None:
-    image = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(high_pass(image, 0.26), HighPass(0.26)(image), atol=1e-5, rtol=0)
-
-
-def test_weights_of_another_network_are_refused() -> None:
-    with pytest.raises(AssertionError):
-        copy_weights(MTINet(SMALL), PaperMTINet(dataclasses.replace(SMALL, widths=(4, 6, 8, 12))))
 
 
 def test_the_benchmark(
-    tmp_path: Path,
     tiny_cohort: Callable[..., Cohort],
     ct_cohort: Cohort,
     mr_cohort: Cohort,
@@ -73,7 +28,7 @@ def test_the_benchmark(
         out.parent.mkdir()
         out.symlink_to(cohorts[phantom.preset].directories[0].parent)
 
-    monkeypatch.setattr(training_module, "write_cohort", copied)
+    monkeypatch.setattr(overhead, "write_cohort", copied)
     overrides = (
         "network.widths=[2, 2, 4, 4]",
         "input.size=128",
@@ -82,12 +37,12 @@ def test_the_benchmark(
         "sampling.batch=2",
     )
     effort = Effort(cases=6, rounds=2, block=2, pairs=4, epochs=4, overrides=overrides)
-    table = training(tmp_path / "out", recipes=RECIPES, effort=effort, device="cpu")
-    record = json.loads((tmp_path / "out/training.json").read_text())
-    assert table == (tmp_path / "out/training.md").read_text()
+    result = run(recipes=RECIPES, effort=effort, device="cpu")
+    record = json.loads(json.dumps(result.record))
     assert set(record["loop"]) == {"liverleaf-net-ct", "mti-net-paper"}
     for row in record["loop"].values():
-        assert 0.5 < row["loop_over_network"]["mean"] < 50
+        assert row["loop_over_network"]["mean"] > 0
+        assert f"| {row['batch']} | {row['cost']['parameters']:,} |" in result.markdown
         assert 0 <= row["share_waiting"]["mean"] < 1
     assert record["paper"]["32-true"]["largest_relative_difference_of_losses"] < 1e-4
     assert record["memory"]["epochs"] == pytest.approx(4, abs=0.5)

@@ -1,4 +1,4 @@
-"""Lesions on a line, matched by hand: with voxels of 100 mm3, two voxels are scored and one is not."""
+"""Lesions on a line, matched by hand: of 100 mm3 each, two voxels are scored, one is not."""
 
 import numpy as np
 import pytest

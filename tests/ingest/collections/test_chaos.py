@@ -1,4 +1,4 @@
-"""CHAOS: one PNG per slice, in the order of the files and not of the slices; donors are healthy, others are not outlined."""
+"""CHAOS: one PNG per slice in the order of files; donors are healthy, others not outlined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A collection into a cohort: the same machinery as for other studies, refusals in a line, and a cohort that training can read."""
+"""A collection becomes a cohort that training can read, with refusals in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HCC-TACE-Seg: two phases in one series told apart by the segmentation's references, which may be missing or wrong."""
+"""HCC-TACE-Seg: the outlined phase is found by the segmentation's references or its grid."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def collection(
     change: Change = lambda _: None,
     portal_x_mm: float = -10.0,
 ) -> Path:
-    """One person with a study before and one after the treatment; `change` spoils the segmentation of the first."""
+    """One person before and after treatment; `change` spoils the segmentation of the first."""
     acquisitions = {
         "pre": acquisition(make, "pre", 2, 1040, 1),
         "arterial": acquisition(make, "arterial", 3, 1100, 1),

@@ -1,4 +1,4 @@
-"""Files of a collection: what is damaged is said or refused in one line, what is no label is no mask."""
+"""Files of a collection: what is damaged is a warning or refused, no label is no mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LiTS, Task03 and ATLAS: pairs by number, liver with its tumours, and what has no pair is refused."""
+"""LiTS, Task03 and ATLAS: pairs by number, liver with tumours, and no pair is refused."""
 
 from __future__ import annotations
 

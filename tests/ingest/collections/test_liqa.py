@@ -1,4 +1,4 @@
-"""LiQA: any image may be missing, the stage is in the folder's name, and only some livers are outlined."""
+"""LiQA: any image may be missing, folders name the stage, and some livers are outlined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LiverHccSeg: registered phases first, one rater, and masks with other slices than the arterial phase are refused."""
+"""LiverHccSeg: registered phases first, one rater, and masks of other slices are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LLD-MMRI in both layouts: boxes in millimetres however they are stored, masks where there are some, ids however spelled."""
+"""LLD-MMRI in both layouts: boxes in millimetres, masks where there are some, ids as spelled."""
 
 from __future__ import annotations
 

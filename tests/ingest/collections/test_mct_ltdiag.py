@@ -1,4 +1,4 @@
-"""MCT-LTDiag: the type is the folder's or the table's, the table of tumours becomes markers, and missing files are said."""
+"""MCT-LTDiag: types by folder or table, markers by the table of tumours, and missing files."""
 
 from __future__ import annotations
 

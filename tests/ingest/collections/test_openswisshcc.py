@@ -1,4 +1,4 @@
-"""OpenSwissHCC: masks per image, some of them cropped; a person without lesion masks has no truth."""
+"""OpenSwissHCC: masks per image, some cropped; without lesion masks there is no truth."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def test_cropped_masks_of_the_reference_phase(
     nifti(masks / f"{stem.format('arterial')}-L1_seg.nii.gz", first)
     nifti(
         tmp_path
-        / f"derivatives/manual_liver_annotations/sub-001/dyn/{stem.format('venous')}-liver_seg.nii.gz",
+        / "derivatives/manual_liver_annotations/sub-001/dyn"
+        / f"{stem.format('venous')}-liver_seg.nii.gz",
         liver,
     )
     nifti(

@@ -20,7 +20,7 @@ LAS = np.array([[-2.0, 0, 0, 10], [0, 2.0, 0, -20], [0, 0, 3.0, 30], [0, 0, 0, 1
 def nrrd(
     path: Path, mask_ZYX: NDArray, origin_lps: tuple[float, float, float] = (-10.0, -10.0, 30.0)
 ) -> None:
-    """A mask (Z, Y, X) in LPS: the default origin is that of the scans under LAS, whose rows run the other way."""
+    """A mask (Z, Y, X) in LPS, whose default origin is that of the scans under LAS."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = sitk.GetImageFromArray(mask_ZYX.astype(np.uint8))
     picture.SetSpacing((2.0, 2.0, 3.0))

@@ -1,4 +1,4 @@
-"""A known world, cut into slices in every way scanners and archives do: each is read right, voxel by voxel, or refused in one line."""
+"""A known world, cut into slices in every way archives do: each is read right or refused."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ TILTED = (1.0, 0.0, 0.0, 0.0, np.cos(TILT), -np.sin(TILT))
 
 
 def world(lps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """HU at places of shape (..., 3): no two places of a small volume along one axis have the same value, and flips and swaps show."""
+    """HU at positions of shape (..., 3).
+
+    No two positions of a small volume along one axis have the same value, so flips and swaps show.
+    """
     x, y, z = np.moveaxis(lps, -1, 0)
     return 100 + 3.0 * x + 5.1 * y + 7.3 * z + 0.02 * x * y - 0.015 * y * z + 0.01 * x * z
 
@@ -43,7 +46,7 @@ def cut(
     add: float = 0.0,
     **elements: Any,
 ) -> Dataset:
-    """The slice of the world whose first voxel is at `position`; `elements` say what its header claims."""
+    """The slice of the world whose first voxel is at `position`; its header claims `elements`."""
     rows, columns = np.indices(shape)
     across, down = np.reshape(orientation, (2, 3))
     places = (

@@ -1,4 +1,4 @@
-"""Stored values in every coding and scaling that archives hold: each becomes its intensity again, or is refused in one line."""
+"""Stored values in every coding and scaling of archives become intensities, or are refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def smooth(make: Any) -> NDArray[np.uint16]:
 
 
 def lossless_jpeg(plane: NDArray[np.integer], selection: int) -> bytes:
-    """JPEG process 14 of 16 bits: prediction from the left (1) or from above (2), differences in 17 classes with codes of 5 bits each."""
+    """JPEG process 14 of 16 bits.
+
+    Prediction is from the left (1) or from above (2), differences in 17 classes of 5-bit codes.
+    """
     values = plane.astype(int)
     rows, columns = values.shape
     predicted = np.empty_like(values)
@@ -310,7 +313,7 @@ def test_ct_in_other_units_is_told(tmp_path: Path, make: Any) -> None:
 def test_philips_slices_have_one_scale(
     tmp_path: Path, make: Any, values: tuple[float, float]
 ) -> None:
-    """Stored = measured * (scale slope) where the private scale tells; the DICOM rescaling only fits the display."""
+    """The private scale slope gives what was measured; DICOM's rescaling only fits the display."""
     measured = smooth(make)
 
     def each(z: int) -> dict[str, Any]:

@@ -15,7 +15,10 @@ def stacks(folder):
 
 
 def dynamic(make, stored, *, each, **elements) -> list[Dataset]:
-    """Three time points of one series, their values 0, 1000 and 2000 higher; `each(point, z)` gives the tags that tell them apart."""
+    """Three time points of one series, their values 0, 1000 and 2000 higher.
+
+    `each(point, z)` gives the tags that tell them apart.
+    """
     return [
         dataset
         for point in range(3)
@@ -60,7 +63,7 @@ def clock(second: float) -> dict[str, str]:
 
 
 def test_unequal_time_points_of_slices_with_times_of_their_own(tmp_path, make, stored) -> None:
-    """The first time point lacks two slices, so its slices cannot be told by their rank in time, but by the pause after them."""
+    """The first time point lacks two slices, so that only the pause after it tells its slices."""
     datasets = dynamic(make, stored, each=lambda point, z: clock(30 * point + z))[2:]
     found, failures = stacks(make.shuffled(datasets, tmp_path))
     assert not failures
@@ -189,7 +192,7 @@ def test_the_normal_points_up_back_or_left() -> None:
 
 
 def enhanced(make, stored) -> Dataset:
-    """Two time points of an enhanced multi-frame MR image, its frames shuffled, with a rescaling of its own for each frame."""
+    """Two time points of an enhanced MR image, shuffled, with a rescaling for each frame."""
     order = np.random.default_rng(2).permutation(12)
     frames = np.concatenate([stored, stored + 500])
     dataset = make.slice(

@@ -1,4 +1,4 @@
-"""Slices are compared with the volume voxel by voxel, and every voxel's place with the slices' own headers."""
+"""Volumes against their slices voxel by voxel, and positions against the slices' headers."""
 
 from pathlib import Path
 
@@ -176,7 +176,7 @@ def test_uneven_slices_are_resampled_and_told(tmp_path, make) -> None:
 
 
 def test_a_sheared_stack_is_straightened_and_told(tmp_path, make) -> None:
-    """Each slice is moved by one whole row against the one below: content at one place in space must come out in one column."""
+    """Each slice is moved by a row against the one below; one position in space is one column."""
     body = np.full((5, 9, 7), 1000, np.uint16)
     for z in range(5):
         body[z, 6 - z, 3] = 2000  # a rod along z through y = 6 rows

@@ -1,4 +1,4 @@
-"""A person's table of phases: what it says counts, whatever headers and names say, and what is wrong with it is told in one line."""
+"""A person's table of phases counts for more than headers, and what is wrong with it is refused."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import pytest
 from liverleaf.cli import app as cli
 from liverleaf.cohort.build import build_cohort
 from liverleaf.cohort.index import Cohort
-from liverleaf.ingest.phases.override import SAID
+from liverleaf.ingest.phases.reasons import SENTENCES, ReasonCode
 from liverleaf.ingest.reader import inspect, read_phase_table, read_study, write_phase_table
 from liverleaf.study import InputError, Phase
+
+BY_TABLE = SENTENCES[ReasonCode.USER_TABLE]
 
 A, V, D = Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED
 
@@ -67,7 +69,7 @@ def nifti(tmp_path) -> Path:
 def test_the_table_decides(tmp_path, dicom, lines) -> None:
     study = read_study(dicom, table=read_phase_table(table(tmp_path, *lines)))
     assert set(study.phases) == {A, V, D}
-    assert study.phases[A].evidence == (SAID,)
+    assert study.phases[A].evidence == (BY_TABLE,)
     assert study.phases[A].confidence == 1
     assert study.phases[A].headers[0].SeriesNumber == 3
     assert study.phases[V].headers[0].SeriesNumber == 2
@@ -84,7 +86,7 @@ def test_the_table_wins_over_another_series_of_that_phase_and_leaves_series_out(
         (3, D, True),
         (4, D, False),
     ]
-    assert reports[0].evidence == (SAID,)
+    assert reports[0].evidence == (BY_TABLE,)
 
 
 def test_time_points_are_named_one_by_one(tmp_path, make, stored) -> None:
@@ -116,7 +118,7 @@ def test_nifti_files_are_called_by_their_names(tmp_path, nifti) -> None:
     )
     study = read_study(nifti, table=rows)
     assert set(study.phases) == {Phase.PRE, V}
-    assert study.phases[V].evidence == (SAID,)
+    assert study.phases[V].evidence == (BY_TABLE,)
     assert [(report.series, report.phase) for report in inspect(nifti, table=rows)] == [
         ("a.nii.gz", Phase.PRE),
         ("b.nii.gz", V),
@@ -252,7 +254,7 @@ def test_a_series_without_any_name_has_one_in_the_table(tmp_path, make, stored) 
     assert [
         report.evidence
         for report in inspect(tmp_path / "study", table=read_phase_table(tmp_path / "found.csv"))
-    ] == [(SAID,)]
+    ] == [(BY_TABLE,)]
 
 
 def test_a_case_folder_takes_no_table(tmp_path, dicom) -> None:
@@ -326,9 +328,9 @@ def test_the_command_line(tmp_path, dicom, monkeypatch, capsys) -> None:
     )
     shown = json.loads(liverleaf("inspect", dicom, "--phases", written, "--json"))
     assert [(s["series"], s["phase"], s["evidence"]) for s in shown] == [
-        ("1.2.2", "portal", [SAID]),
-        ("1.2.3", "arterial", [SAID]),
-        ("1.2.4", "delayed", [SAID]),
+        ("1.2.2", "portal", [BY_TABLE]),
+        ("1.2.3", "arterial", [BY_TABLE]),
+        ("1.2.4", "delayed", [BY_TABLE]),
     ]
     wrong = table(tmp_path, "series,phase", "8,pre")
     assert "line 2 of the table of phases" in liverleaf(

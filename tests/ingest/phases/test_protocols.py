@@ -1,4 +1,4 @@
-"""Studies as hospitals name, number and time them: how many of their series are taken for what they are.
+"""Accuracy of phases on MR studies as hospitals name, number and time them.
 
 A line of a protocol is a code and a description. The code: the true phase (0 pre-contrast, A, V, D,
 H, or - for none), seconds after the injection where the protocol fixes them, the kind of image (a
@@ -27,7 +27,9 @@ LETTERS = {
     "-": None,
 }
 AXIAL, CORONAL, SAGITTAL = [1, 0, 0, 0, 1, 0], [1, 0, 0, 0, 0, -1], [0, 1, 0, 0, 0, -1]
-KINDS = {  # ScanningSequence, SequenceVariant, 2D or 3D, TR, TE, flip angle, echo train, end of ImageType, orientation, slice thickness
+# ScanningSequence, SequenceVariant, 2D or 3D, TR, TE, flip angle, echo train, end of ImageType,
+# orientation, slice thickness
+KINDS = {
     "g": ("GR", "SP", "3D", 4.0, 1.8, 12, 1, "", AXIAL, 3),
     "c": ("GR", "SP", "3D", 4.1, 1.7, 12, 1, "", CORONAL, 3),
     "s": ("GR", "SP", "3D", 4.1, 1.7, 12, 1, "", SAGITTAL, 3),
@@ -668,7 +670,10 @@ def _lines(protocol: Protocol) -> list[str]:
 
 
 def _times(given: list[int | None], letters: list[str], rng: random.Random) -> list[int]:
-    """Seconds after injection of each line; those before the first post-contrast series count backwards from the injection."""
+    """Seconds after injection of each line.
+
+    Those before the first post-contrast series count backwards from the injection.
+    """
     begin = next(index for index, letter in enumerate(letters) if letter in "AVDH")
     times: list[int] = []
     for index, seconds in enumerate(given):
@@ -743,7 +748,7 @@ def test_mr_studies_of_many_protocols(protocols, flaws, least) -> None:
     pairs = []
     for protocol in protocols:
         headers, phases = study(protocol, random.Random(protocol.name), frozenset(flaws))
-        pairs += zip(phases, (guess.phase for guess in identify(headers)), strict=True)
+        pairs += zip(phases, (guess.phase for guess in identify(headers).guesses), strict=True)
     scores = []
     for phase in (*Phase, None):
         hits = sum(true is phase and guess is phase for true, guess in pairs)
@@ -762,7 +767,7 @@ def test_confidence_means_what_it_says() -> None:
             headers, phases = study(protocol, random.Random(protocol.name), frozenset(flaws))
             guesses += [
                 (guess.confidence, guess.phase is phase)
-                for guess, phase in zip(identify(headers), phases, strict=True)
+                for guess, phase in zip(identify(headers).guesses, phases, strict=True)
             ]
     for low, high in ((0.5, 0.8), (0.8, 0.93), (0.93, 1.01)):
         inside = [right for confidence, right in guesses if low <= confidence < high]

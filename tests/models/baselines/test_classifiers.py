@@ -1,4 +1,4 @@
-"""The classifiers beside the published networks' counts, and what every network must keep: shapes, gradients, independence, memory."""
+"""The classifiers: published parameter counts, shapes, gradients, independence, memory."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""EI-DDPM's own: diffusion against its formula, the two halves of training, what reliability does."""
+"""EI-DDPM: diffusion against its formula, the two halves of training, reliability."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ def build() -> EIDDPM:
 
 
 class Seer(nn.Module):
-    """A denoiser that knows the mask, and so the noise, (x - sqrt(signal) mask) / sqrt(1 - signal), and the velocity."""
+    """A denoiser that knows the mask, and so the noise and the velocity."""
 
     def __init__(self, mask_YX: Tensor, signal_T: Tensor) -> None:
         super().__init__()
         self.mask, self.signal = 2 * mask_YX - 1, signal_T
 
-    def forward(self, noisy_B1YX: Tensor, _image: Tensor, time_B: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+    def forward(  # noqa: D102
+        self, noisy_B1YX: Tensor, _image: Tensor, time_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
         signal = self.signal[time_B][:, None, None, None]
         noise = (noisy_B1YX - signal.sqrt() * self.mask) / (1 - signal).sqrt()
         return signal.sqrt() * noise - (1 - signal).sqrt() * self.mask, noisy_B1YX.expand(

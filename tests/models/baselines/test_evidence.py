@@ -1,4 +1,4 @@
-"""Dempster and Shafer by hand, against the rule written out over sets, and the evidential loss against its definition."""
+"""Dempster's rule by hand and over sets, and the evidential loss against its definition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every segmentation rival must keep: published size, shapes, gradients, learning, memory, the same answer twice."""
+"""Every segmentation baseline: published size, shapes, gradients, learning, memory."""
 
 from __future__ import annotations
 

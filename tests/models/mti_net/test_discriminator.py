@@ -1,4 +1,4 @@
-"""The task-driven discriminator: order, missing phases, gradients, and that it learns what goes together."""
+"""The task-driven discriminator: order, missing phases, gradients, learning."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""The way from a study to a prediction, with a network that sees by a simple rule, and with real networks that answer anything."""
+"""From a study to a prediction, with a network that sees by a simple rule and with real ones."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The canvas: distances by hand, noise independent of the grid, painting limited to what it was told."""
+"""The canvas: distances by hand, noise independent of the grid, painting in bounds."""
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from liverleaf.phantom.anatomy.lesions import GIANT_RADIUS_MM, HABITS, plan_lesions
+from liverleaf.phantom.anatomy.lesions import GIANT_RADIUS_MM, GROWTH_PATTERNS, plan_lesions
 from liverleaf.terminology import LesionType
 
 
@@ -32,9 +32,10 @@ def test_types_are_equally_frequent_among_cases(
 
 def test_sizes_are_typical_or_giant(cohort: list[list[tuple[LesionType, float]]]) -> None:
     for kind, radius_mm in (lesion for plan in cohort for lesion in plan):
-        low, _, high = HABITS[kind].radius_mm
+        low, _, high = GROWTH_PATTERNS[kind].radius_mm
         assert low <= radius_mm <= high or (
-            HABITS[kind].giant and GIANT_RADIUS_MM[0] <= radius_mm <= GIANT_RADIUS_MM[1]
+            GROWTH_PATTERNS[kind].share_giant
+            and GIANT_RADIUS_MM[0] <= radius_mm <= GIANT_RADIUS_MM[1]
         )
 
 

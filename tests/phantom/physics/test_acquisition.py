@@ -10,7 +10,7 @@ from scipy.ndimage import binary_erosion, map_coordinates
 from liverleaf.phantom.anatomy.person import Anatomy, Subject, Tissue
 from liverleaf.phantom.physics.acquisition import acquire
 from liverleaf.phantom.physics.kinetics import AGENTS
-from liverleaf.phantom.physics.protocol import Protocol, draw_protocol
+from liverleaf.phantom.physics.protocol import Protocol
 from liverleaf.study import Modality, Phase, same_grid
 from liverleaf.terminology import LesionType, Organ
 
@@ -143,27 +143,3 @@ def test_a_body_without_liver_has_no_liver_curve() -> None:
     _, truth = acquire(only_fat, still(Modality.CT, "iodine"), np.random.default_rng(0))
     assert truth.liver_curve == {}
     assert truth.lesion_list == ()
-
-
-def test_missing_phases_are_drawn_and_never_all() -> None:
-    rng = np.random.default_rng(0)
-    never = draw_protocol(rng, Modality.CT, missing=dict.fromkeys(Phase, 1.0))
-    assert list(never.times_s) == [Phase.PORTAL]
-    kept = [
-        Phase.DELAYED in draw_protocol(rng, Modality.MR, missing={Phase.DELAYED: 0.5}).times_s
-        for _ in range(100)
-    ]
-    assert 30 < sum(kept) < 70
-
-
-def test_only_gadoxetate_has_a_hepatobiliary_phase() -> None:
-    rng = np.random.default_rng(0)
-    for agent in ("gadobutrol", "gadoxetate"):
-        assert (Phase.HEPATOBILIARY in draw_protocol(rng, Modality.MR, agents=[agent]).times_s) == (
-            agent == "gadoxetate"
-        )
-
-
-def test_a_protocol_without_phases_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one phase"):
-        Protocol(Modality.CT, AGENTS["iodine"], {})

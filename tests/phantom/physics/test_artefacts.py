@@ -1,4 +1,4 @@
-"""Noise has the spread and the colour asked for; ghosts keep the energy in the phase-encoding direction."""
+"""Noise has the spread and the colour asked for; ghosts lie along phase encoding."""
 
 import numpy as np
 import pytest

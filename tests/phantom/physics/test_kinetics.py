@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from liverleaf.benchmarks.phantom.realism import TYPICAL_HU
+from liverleaf.benchmarks.phantom.attenuation import TYPICAL_HU
 from liverleaf.phantom.anatomy.person import Subject, Tissue
 from liverleaf.phantom.physics.kinetics import (
     AGENTS,

@@ -1,4 +1,4 @@
-"""Models of exchange, input functions and T1 from flip angles, by hand, at their limits and against slow references."""
+"""Models of exchange, input functions and T1 from flip angles, against slow references."""
 
 from itertools import pairwise
 
@@ -45,7 +45,7 @@ def modelled(
 def slow(
     model: str, time_s: NDArray[np.float64], plasma: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The differential equations of plasma and interstitium, in small steps; every model is a case of them."""
+    """Plasma and interstitium in small steps: every model is a case of these equations."""
     ve = TRUE["ve"]
     vp = TRUE["vp"]
     exchange = TRUE["ps_per_min"] / 60

@@ -1,4 +1,4 @@
-"""Chest CT: reproducible, the right way round, lesions where and what the diagnosis says, tissues with believable HU."""
+"""Chest CT: orientation, lesions as the diagnosis says, tissues with believable HU."""
 
 from functools import cache
 

@@ -1,4 +1,4 @@
-"""The bytes of a valid DICOM file in, where each of its elements stands out; another value put in its place."""
+"""Where each element of a valid DICOM file stands in its bytes, and other values for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 
 class Element(NamedTuple):
-    """Where an element stands in a file: its first byte, that of its value, and the byte after it."""
+    """Where an element stands in a file: its first byte, that of its value, the byte after it."""
 
     tag: BaseTag
     vr: str
@@ -25,7 +25,10 @@ class Element(NamedTuple):
 
 
 def elements_of(content: bytes) -> list[Element]:
-    """Every element of a valid file that is no sequence, those within sequences of undefined length too."""
+    """Every element of a valid file that is no sequence, those within sequences included.
+
+    Sequences must have undefined length.
+    """
     dataset = pydicom.dcmread(BytesIO(content))
     return [*_walk(dataset.file_meta, False), *_walk(dataset, bool(dataset.original_encoding[0]))]
 
@@ -49,7 +52,8 @@ def size_of_length(content: bytes, element: Element) -> int:
 
 
 def _walk(dataset: Dataset, implicit: bool) -> Iterator[Element]:
-    for tag in dataset.keys():  # noqa: SIM118 - a Dataset iterates over its elements, which would decode them
+    # a Dataset iterates over its elements, which would decode them
+    for tag in dataset.keys():  # noqa: SIM118
         raw: Any = dataset.get_item(tag)
         if isinstance(raw, RawDataElement):
             if raw.length == 0xFFFFFFFF:

@@ -1,4 +1,4 @@
-"""Two phantom people in, small valid studies in every kind of file that liverleaf reads out, as bytes by file name."""
+"""Small valid studies of two phantoms, in every kind of file that liverleaf reads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ from liverleaf.phantom.generator import Phantom
 from liverleaf.storage.case_folder import save_case
 from liverleaf.study import Modality, Phase, Study
 
-SHAPE, SPACING_MM = (4, 32, 32), (45.0, 12.0, 12.0)
+SHAPE = (4, 32, 32)
+SPACING_MM = (45.0, 12.0, 12.0)
 """JPEG 2000 needs 32 pixels for its usual depth."""
 PHANTOM_SEED = 1
 NAME, NUMBER, BIRTHDAY = "QUORVEX^ZYLANDER", "MRN88172635", "19410713"
@@ -57,7 +58,7 @@ class Source:
 
 
 def fuzz_sources() -> dict[str, Source]:
-    """All sources by name; the same bytes each time on one version of the libraries that encode them."""
+    """All sources by name; their bytes depend on nothing but the versions of encoding libraries."""
     ct, mr = _study(Modality.CT), _study(Modality.MR)
     alone = {
         study.modality: replace(study, phases={Phase.PORTAL: study.phases[Phase.PORTAL]})

@@ -1,4 +1,4 @@
-"""Cross-validation of one method: trained on all folds but one, and tested case by case on that one.
+"""Cross-validation: one method trained on all folds but one, and tested case by case on that.
 
 Shape suffixes: Z slices, P phases, T types, Y rows, X columns.
 """
@@ -243,7 +243,7 @@ def lesion_area(case: PreparedCase) -> NDArray[np.int64]:
 
 
 def true_curve(case: PreparedCase) -> NDArray[np.float64]:
-    """The lesions' curve, by volume where there are several, per phase in image units; NaN for a missing phase."""
+    """The lesions' mean curve, weighted by volume, per phase in image units; NaN where missing."""
     volumes = [sum(lesion.pixels.values()) for lesion in case.lesions]
     curves = np.array([lesion.curve for lesion in case.lesions], float)
     return np.asarray(np.average(curves, axis=0, weights=volumes) * np.array(case.units))

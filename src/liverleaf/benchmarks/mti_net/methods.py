@@ -1,4 +1,4 @@
-"""The rows of MTI-Net's five tables: a scale in, the recipe of every method, and what was published of it, out.
+"""The methods of MTI-Net's five tables: their recipes at each scale, and what was published.
 
 Published: Xiao et al., arXiv:2511.20793, 2025, Tables 1 to 4 and Figure 4, on private data of 238
 patients.
@@ -20,8 +20,7 @@ from liverleaf.models.registry import family, network_config
 
 OURS = "MTI-Net"
 IMPROVED = "liverleaf-net"
-BASELINE = "training mean"
-HEPATICA_NET: Mapping[str, Any] = {
+LIVERLEAF_NET: Mapping[str, Any] = {
     "subtraction": True,
     "convs": 2,
     "skips": True,
@@ -119,28 +118,6 @@ class Method:
     published: Mapping[str, Published]
 
 
-@dataclass(frozen=True)
-class Table:
-    """One table of the paper.
-
-    Attributes:
-        title: what it compares.
-        metrics: which metrics it has, the most telling first.
-        rows: names of its methods.
-        ours: the row that the others are tested against.
-        baseline: whether a row is added for who answers the training set's mean curve and most
-            frequent type.
-        ablation: whether its rows are `ours` without something.
-    """
-
-    title: str
-    metrics: tuple[str, ...]
-    rows: tuple[str, ...]
-    ours: str = OURS
-    baseline: bool = False
-    ablation: bool = False
-
-
 def _recipe(
     name: str, kind: str, network: Mapping[str, Any], scale: Scale, view: InputConfig, loss: Any
 ) -> Recipe:
@@ -170,7 +147,10 @@ def _recipe(
 
 
 def mti_net(loss: LossWeights | None = None, **changes: Any) -> MakeRecipe:
-    """MTI-Net with the published heads, with its parts changed; attention keeps its four heads at every size."""
+    """MTI-Net with the published heads and with parts changed.
+
+    Attention keeps its four heads at every size.
+    """
 
     def recipe(scale: Scale, view: InputConfig) -> Recipe:
         widths = tuple(max(4, round(width * scale.width)) for width in (64, 128, 256, 512))
@@ -188,8 +168,12 @@ def mti_net(loss: LossWeights | None = None, **changes: Any) -> MakeRecipe:
 
 
 def liverleaf_net(loss: LossWeights | None = None, **changes: Any) -> MakeRecipe:
-    """Our MTI-Net: subtractions, skips, two convolutions a block, heads on lesions that measure curves, Dice; with parts changed."""
-    return at_rates(mti_net(loss or LossWeights(dice=1.0), **{**HEPATICA_NET, **changes}), 2, 0.5)
+    """Our MTI-Net, with parts changed.
+
+    It has subtractions, skips, two convolutions a block, heads on lesions that correct a measured
+    curve, and Dice in its loss.
+    """
+    return at_rates(mti_net(loss or LossWeights(dice=1.0), **{**LIVERLEAF_NET, **changes}), 2, 0.5)
 
 
 def at_rates(make: MakeRecipe, body: float, heads: float) -> MakeRecipe:
@@ -209,7 +193,12 @@ def at_rates(make: MakeRecipe, body: float, heads: float) -> MakeRecipe:
 
 
 def segmenter(name: str, **fixed: Any) -> MakeRecipe:
-    """A segmentation rival; `fixed` holds published numbers of channels (scaled) and functions of the scale (called)."""
+    """A segmentation baseline.
+
+    Args:
+        name: of the network.
+        fixed: published numbers of channels, which are scaled, and functions of the scale.
+    """
 
     def recipe(scale: Scale, view: InputConfig) -> Recipe:
         config = {
@@ -391,7 +380,7 @@ def _methods() -> dict[str, Method]:
             ),
             Method(
                 f"{IMPROVED}, rates of the others",
-                mti_net(LossWeights(dice=1.0), **HEPATICA_NET),
+                mti_net(LossWeights(dice=1.0), **LIVERLEAF_NET),
                 {},
             ),
         )
@@ -401,50 +390,3 @@ def _methods() -> dict[str, Method]:
 METHODS = _methods()
 """Every row by its name. Without both curve and type there is no discriminator, which judges their
 pair; without the curve, no TIM."""
-
-_SEGMENTERS = ("UNet", "ResUNet++", "TransUNet", "Swin-UNet", "EI-DDPM", "MD-FF")
-_CURVES, _TYPES = (
-    tuple(f"{name}, {learns}" for name in ("VGG-16", "ResNet-50", "DenseNet-121", "Inception"))
-    for learns in ("curve", "type")
-)
-_OF_IMPROVED = tuple(name for name in METHODS if name.startswith(f"{IMPROVED},"))
-TABLES: Mapping[str, Table] = {
-    "mti-net-table1": Table(
-        "MTI-Net's Table 1: segmentation", ("dsc", "iou"), (*_SEGMENTERS, OURS)
-    ),
-    "mti-net-table2": Table(
-        "MTI-Net's Table 2: regression of the enhancement curve",
-        ("mae",),
-        (*_CURVES, OURS),
-        baseline=True,
-    ),
-    "mti-net-figure4": Table(
-        "MTI-Net's Figure 4: classification", ("accuracy",), (*_TYPES, OURS), baseline=True
-    ),
-    "mti-net-table3": Table(
-        "MTI-Net's Table 3: ablation",
-        ("dsc", "iou", "mae"),
-        ("no MdIEF", "no spectral", "no spatial", "no TIM", "no TDD", OURS),
-        ablation=True,
-    ),
-    "mti-net-table4": Table(
-        "MTI-Net's Table 4: synergy of the tasks",
-        ("dsc", "mae", "accuracy"),
-        ("seg only", "seg + reg", "seg + cls", OURS),
-        ablation=True,
-    ),
-    "liverleaf-net": Table(
-        "liverleaf-net beside everyone",
-        ("dsc", "mae", "accuracy"),
-        (*_SEGMENTERS, *_CURVES, *_TYPES, OURS, IMPROVED),
-        ours=IMPROVED,
-        baseline=True,
-    ),
-    "liverleaf-net-ablation": Table(
-        "liverleaf-net without each of its changes",
-        ("dsc", "mae", "accuracy"),
-        (*_OF_IMPROVED, IMPROVED),
-        ours=IMPROVED,
-        ablation=True,
-    ),
-}

@@ -1,1 +1,1 @@
-"""The phantom beside real curves, noise, texture and reference numbers; its gallery and its cost."""
+"""The phantom beside real curves, noise, texture and reference numbers; gallery and cost."""

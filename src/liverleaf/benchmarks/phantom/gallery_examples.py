@@ -1,4 +1,4 @@
-"""A look that a lesion can have and the phantom in, the first simulated case fit to show it out."""
+"""Simulated cases that show the textbook patterns of lesions."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ LIVER_ORGANS = (Organ.LIVER, Organ.PORTAL_VEIN, Organ.HEPATIC_VEIN)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One look that the gallery shows.
+class GalleryEntry:
+    """One kind of lesion that the gallery shows.
 
     Attributes:
         title: its name.
         type: its lesion type.
         pattern: the textbook pattern in one line.
-        needs: compartments that the lesion must have, as `LesionAnnotation.kinetics` names them: a scar
-            that is not there cannot be shown.
+        needs: compartments that the lesion must have, as `LesionAnnotation.kinetics` names them: a
+            scar that is not there cannot be shown.
         diameter_mm: smallest and largest diameter of a sphere of its volume.
     """
 
@@ -40,59 +40,59 @@ class Entry:
 
 
 ENTRIES = (
-    Entry(
+    GalleryEntry(
         "Hepatocellular carcinoma",
         LesionType.HCC,
         "Brighter than liver in the arterial phase, then darker (wash-out); a thin capsule that"
         " enhances late; no uptake of gadoxetate.",
         ("hcc_capsule",),
     ),
-    Entry(
+    GalleryEntry(
         "Haemangioma",
         LesionType.HAEMANGIOMA,
         "Peripheral nodules with gaps, as bright as the aorta; fills in towards the centre and then"
         " follows the blood pool.",
         ("haemangioma_centre",),
     ),
-    Entry(
+    GalleryEntry(
         "Focal nodular hyperplasia",
         LesionType.FNH,
         "Strong, even arterial enhancement, then like liver; a central scar that enhances late. It"
         " keeps gadoxetate, but for the scar.",
         ("fnh_scar",),
     ),
-    Entry(
+    GalleryEntry(
         "Metastasis",
         LesionType.METASTASIS,
         "A target: an enhancing rim around a centre with little blood, darker than liver in the"
         " portal venous phase.",
     ),
-    Entry(
+    GalleryEntry(
         "Intrahepatic cholangiocarcinoma",
         LesionType.ICC,
         "An arterial rim; the fibrous centre enhances slowly from outside in and is brightest in"
         " the delayed phase.",
     ),
-    Entry(
+    GalleryEntry(
         "Cyst",
         LesionType.CYST,
         "Water: dark on both modalities, sharply bordered, no enhancement in any phase.",
         diameter_mm=(15.0, 40.0),
     ),
-    Entry(
+    GalleryEntry(
         "Calcification",
         LesionType.CALCIFICATION,
         "Bright on every CT phase, dark on MR, no enhancement.",
         diameter_mm=(7.0, 25.0),
     ),
-    Entry(
+    GalleryEntry(
         "Other: abscess",
         LesionType.OTHER,
         "A wall that enhances around pus that does not.",
         ("abscess_rim",),
         (20.0, 60.0),
     ),
-    Entry(
+    GalleryEntry(
         "Other: adenoma",
         LesionType.OTHER,
         "Arterial enhancement, weaker than that of focal nodular hyperplasia, then like liver;"
@@ -100,7 +100,7 @@ ENTRIES = (
         ("adenoma",),
         (20.0, 60.0),
     ),
-    Entry(
+    GalleryEntry(
         "Other: angiomyolipoma",
         LesionType.OTHER,
         "Fat: below 0 HU on CT, dark on fat-suppressed MR; its vessels enhance in the arterial"
@@ -108,7 +108,7 @@ ENTRIES = (
         ("angiomyolipoma",),
         (20.0, 60.0),
     ),
-    Entry(
+    GalleryEntry(
         "Other: lymphoma",
         LesionType.OTHER,
         "Even and darker than liver in every phase, with little enhancement; vessels run past it.",
@@ -132,7 +132,7 @@ class Example:
         hepatobiliary: the same body examined with gadoxetate, MR only.
     """
 
-    entry: Entry
+    entry: GalleryEntry
     case: int
     study: Study
     truth: Annotation
@@ -142,18 +142,18 @@ class Example:
 
 
 def find_example(
-    entry: Entry,
+    entry: GalleryEntry,
     modality: Modality,
     seed: int,
     *,
     shape: tuple[int, int, int] = SHAPE,
     spacing_mm: tuple[float, float, float] = SPACING_MM,
 ) -> Example:
-    """The first case, in the phantom's order, with a lesion fit to show an entry; of several such lesions the largest.
+    """The first case, in the phantom's order, with a lesion fit to show an entry.
 
-    Fit are lesions of the entry's size and compartments that lie inside the liver and inside the
-    slab, in a study whose arterial phase was well timed: the liver then shows 0.1 to 0.55 of its
-    portal enhancement.
+    Of several such lesions in it, the largest is shown. Fit are lesions of the entry's size and
+    compartments that lie inside the liver and inside the slab, in a study whose arterial phase was
+    well timed: the liver then shows 0.1 to 0.55 of its portal enhancement.
 
     Args:
         entry: what to show.
@@ -188,7 +188,7 @@ def find_example(
 
 
 def _phantom(
-    entry: Entry,
+    entry: GalleryEntry,
     modality: Modality,
     seed: int,
     agent: str,
@@ -206,7 +206,7 @@ def _phantom(
     )
 
 
-def _fit_diameter_mm(entry: Entry, truth: Annotation, lesion: LesionAnnotation) -> float:
+def _fit_diameter_mm(entry: GalleryEntry, truth: Annotation, lesion: LesionAnnotation) -> float:
     """Diameter of a lesion, 0 where it is not fit to show the entry."""
     mask = truth.lesions.array == lesion.label
     diameter_mm = float((6 * mask.sum() * np.prod(truth.lesions.spacing) / np.pi) ** (1 / 3))

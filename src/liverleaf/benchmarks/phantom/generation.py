@@ -21,7 +21,7 @@ RUNS = ((2, 1), (8, 1), (8, 2))
 
 
 def run(*, progress: Progress = silent) -> Result:
-    """Write four-phase MR cohorts of 256 x 256 x 48 voxels as NIfTI, each in a process of its own."""
+    """Write MR cohorts of 256 x 256 x 48 voxels and four phases, each in a new process."""
     record: dict[str, Any] = {**origin("phantom-cost", SEED), "shape": SHAPE}
     rows = []
     for index, (cases, jobs) in enumerate(RUNS):

@@ -1,4 +1,4 @@
-"""OSIPI's folder of reference numbers in, how far the phantom's physics is from each of them, beside the tolerance, out."""
+"""The phantom's physics beside OSIPI's reference numbers and their tolerances."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from liverleaf.benchmarks.result import markdown_table
 from liverleaf.phantom.physics.kinetics import parker
 from liverleaf.phantom.physics.signal import spgr_concentration
 from liverleaf.phantom.physics.tracer import fit, georgiou, vfa_t1_s
@@ -24,7 +25,14 @@ SPGR_FILE = "SI2Conc_data.csv"
 
 
 class T1File(NamedTuple):
-    """How a file of flip-angle signals gives the repetition time and the reference: `of` turns the column into seconds."""
+    """How a file of flip-angle signals gives the repetition time and the reference.
+
+    Attributes:
+        tissue: whose signals they are.
+        tr_unit_s: the unit of the repetition time.
+        column: of the reference.
+        of: turns the column into seconds.
+    """
 
     tissue: str
     tr_unit_s: float
@@ -39,8 +47,15 @@ T1_FILES: Mapping[str, T1File] = {
 }
 
 
-class Sought(NamedTuple):
-    """A parameter of a model: its name in `tracer`, its column with the column's unit in ours, and what error is tolerated."""
+class Parameter(NamedTuple):
+    """A parameter of a model that is fitted.
+
+    Attributes:
+        name: in `tracer`.
+        column: of the reference.
+        unit: of the column, in ours.
+        absolute, relative: the error that is tolerated is their sum.
+    """
 
     name: str
     column: str
@@ -49,11 +64,11 @@ class Sought(NamedTuple):
     relative: float
 
 
-FLOW = Sought("fp_ml_per_ml_per_min", "fp", 0.01, 0.05, 0.1)
-PS = Sought("ps_per_min", "ps", 1.0, 0.005, 0.1)
-KTRANS = Sought("ktrans_per_min", "Ktrans", 1.0, 0.005, 0.1)
-VE = Sought("ve", "ve", 1.0, 0.05, 0.0)
-VP = Sought("vp", "vp", 1.0, 0.025, 0.0)
+FLOW = Parameter("fp_ml_per_ml_per_min", "fp", 0.01, 0.05, 0.1)
+PS = Parameter("ps_per_min", "ps", 1.0, 0.005, 0.1)
+KTRANS = Parameter("ktrans_per_min", "Ktrans", 1.0, 0.005, 0.1)
+VE = Parameter("ve", "ve", 1.0, 0.05, 0.0)
+VP = Parameter("vp", "vp", 1.0, 0.025, 0.0)
 
 
 class ModelFile(NamedTuple):
@@ -63,7 +78,7 @@ class ModelFile(NamedTuple):
     model: str
     tissue: str
     plasma: str
-    sought: tuple[Sought, ...]
+    parameters: tuple[Parameter, ...]
 
 
 MODEL_FILES: Mapping[str, ModelFile] = {
@@ -92,7 +107,7 @@ SYMBOLS = {
 }
 
 
-def osipi(folder: Path) -> list[dict[str, Any]]:
+def compare(folder: Path) -> list[dict[str, Any]]:
     """Compare the phantom's physics with the reference numbers of the OSIPI code collection.
 
     Signals become concentrations, input functions are evaluated, T1 is fitted to flip angles, and
@@ -103,10 +118,9 @@ def osipi(folder: Path) -> list[dict[str, Any]]:
 
     Returns:
         One row per item: `item`, `reference` (the file), `cases` (curves or voxels), `unit`,
-            `worst_error` (absolute, in that unit),
-        `tolerance` (absolute and relative to the reference, in words), `worst_over_tolerance` (the
-            highest ratio of an error to what is
-        tolerated of it; 1 is the limit) and `within`.
+            `worst_error` (absolute, in that unit), `tolerance` (absolute and relative to the
+            reference, in words), `worst_over_tolerance` (the highest ratio of an error to what is
+            tolerated of it; 1 is the limit) and `within`.
 
     Raises:
         InputError: the folder does not have the files, or one of them is not as published.
@@ -135,8 +149,21 @@ def osipi(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of `osipi` as a table, with what has to be known to read it."""
+def section(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of `compare` as a table, with what has to be known to read it."""
+    cells = (
+        (
+            row["item"],
+            row["reference"],
+            row["cases"],
+            f"{row['worst_error']:.2g} {row['unit']}",
+            row["tolerance"],
+            f"{row['worst_over_tolerance']:.2g}",
+            "yes" if row["within"] else "**no**",
+        )
+        for row in rows
+    )
+    header = ("item", "reference", "cases", "worst error", "tolerance", "of tolerance", "within")
     lines = [
         "## OSIPI reference numbers",
         "",
@@ -146,17 +173,7 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
             " tolerated; above 1 it fails."
         ),
         "",
-        "| item | reference | cases | worst error | tolerance | of tolerance | within |",
-        "|---|---|---:|---:|---|---:|---|",
-    ]
-    for row in rows:
-        error = f"{row['worst_error']:.2g} {row['unit']}"
-        within = "yes" if row["within"] else "**no**"
-        lines.append(
-            f"| {row['item']} | {row['reference']} | {row['cases']} | {error} | {row['tolerance']}"
-            f" | {row['worst_over_tolerance']:.2g} | {within} |"
-        )
-    lines += [
+        *markdown_table(header, cells, left=(0, 1, 4, 6)),
         "",
         (
             "Georgiou's constants were fitted to the curve that is the reference here, because the"
@@ -243,19 +260,19 @@ def _model(name: str, table: pd.DataFrame) -> Iterator[dict[str, Any]]:
         fit(file.model, _numbers(row["t"]), _numbers(row[file.plasma]), _numbers(row[file.tissue]))
         for _, row in table.iterrows()
     ]
-    for sought in file.sought:
-        reference = sought.unit * table[sought.column].to_numpy(float)
-        item = f"{file.title}, {SYMBOLS[sought.name]}"
-        values = [each[sought.name] for each in found]
+    for parameter in file.parameters:
+        reference = parameter.unit * table[parameter.column].to_numpy(float)
+        item = f"{file.title}, {SYMBOLS[parameter.name]}"
+        values = [each[parameter.name] for each in found]
         yield _row(
             item,
             name,
             len(table),
-            UNITS[sought.name],
+            UNITS[parameter.name],
             values,
             reference,
-            sought.absolute,
-            sought.relative,
+            parameter.absolute,
+            parameter.relative,
         )
 
 

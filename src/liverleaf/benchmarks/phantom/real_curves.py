@@ -1,4 +1,4 @@
-"""Zipped tables of real DCE-MRI signals in, one curve per person, scan and tissue, with what it was acquired with, out."""
+"""Real DCE-MRI signals from zipped tables: one curve per person, scan and tissue."""
 
 from __future__ import annotations
 
@@ -155,7 +155,10 @@ def _scan(
 
 
 def arrival(time_s: NDArray[np.float64], aorta: NDArray[np.float64]) -> float:
-    """When the bolus reaches the aorta: the foot (`ONSET`) of the steepest rise that leads to the first half-height."""
+    """When the bolus reaches the aorta.
+
+    It is the foot (`ONSET`) of the steepest rise that leads to the first half-height.
+    """
     ground = float(np.median(aorta[: max(SHORTEST_BASELINE, len(aorta) // 100)]))
     rise = aorta - ground
     half = int(np.argmax(rise > rise.max() / 2))

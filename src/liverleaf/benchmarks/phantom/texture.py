@@ -1,4 +1,4 @@
-"""A CT volume in, the noise power and texture of its even liver-like tissue out."""
+"""Noise power and texture of the even, liver-like tissue in a CT volume."""
 
 from __future__ import annotations
 
@@ -63,17 +63,18 @@ class Texture(NamedTuple):
 
 
 def homogeneous_patches(image: Image) -> NDArray[np.intp]:
-    """First corners (z, y, x) of disjoint square patches of even, liver-like tissue; the rule is the same for real images and phantoms.
+    """First corners (z, y, x) of disjoint square patches of even, liver-like tissue.
 
-    Each slice is smoothed with a Gaussian of `SMOOTHING_MM`. A patch of `PATCH` x `PATCH` pixels
-    counts where all its smoothed values lie within `TISSUE_HU` and span at most `EVENNESS_HU`;
-    patches are taken in raster order, none overlapping an earlier one.
+    The rule is the same for real images and phantoms. Each slice is smoothed with a Gaussian of
+    `SMOOTHING_MM`. A patch of `PATCH` x `PATCH` pixels counts where all its smoothed values lie
+    within `TISSUE_HU` and span at most `EVENNESS_HU`; patches are taken in raster order, none
+    overlapping an earlier one.
     """
     return corners([_even(plane, image.spacing_mm) for plane in image.hu], PATCH)
 
 
 def detrended(patch: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Patches (..., N, N) without their least-squares quadratic surface: what is left is noise and texture."""
+    """Patches (..., N, N) without their least-squares quadratic surface: noise and texture."""
     n = patch.shape[-1]
     y, x = np.meshgrid(*[np.linspace(-1, 1, n)] * 2, indexing="ij")
     basis, _ = np.linalg.qr(
@@ -110,7 +111,10 @@ def noise_power(
 def radial(
     power: NDArray[np.float64], pixel_mm: tuple[float, float]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Frequencies (/mm) and the mean of a two-dimensional spectrum on rings one frequency bin wide, up to the Nyquist frequency."""
+    """Frequencies (/mm) and the mean of a two-dimensional spectrum on rings.
+
+    They are one frequency bin wide and reach up to the Nyquist frequency.
+    """
     n = power.shape[-1]
     step = 1 / (n * max(pixel_mm))
     rows, columns = (np.fft.fftfreq(n, size) for size in pixel_mm)
@@ -159,7 +163,10 @@ def texture(image: Image) -> Texture:
 
 
 def correlation_length(power: NDArray[np.float64], pixel_mm: tuple[float, float]) -> float:
-    """Distance (mm) at which the autocorrelation, the spectrum's transform, falls to 1/e: the mean of both axes."""
+    """Distance (mm) at which the autocorrelation falls to 1/e, the mean of both axes.
+
+    The autocorrelation is the transform of the power spectrum.
+    """
     correlation = np.fft.ifft2(power).real
     lengths = []
     for line, size in zip((correlation[:, 0], correlation[0]), pixel_mm, strict=True):
@@ -172,12 +179,13 @@ def correlation_length(power: NDArray[np.float64], pixel_mm: tuple[float, float]
 
 
 def edge_spread(image: Image, slices: Sequence[int] | NDArray[np.intp]) -> float:
-    """Standard deviation (mm) of the Gaussian that in-plane borders between fat and organs look blurred by: the median over borders.
+    """Standard deviation (mm) of the blur of in-plane borders between fat and organs.
 
-    A border is a pixel where the gradient of the slice, smoothed by `EDGE_SMOOTHING_MM`, is largest
-    along its own direction, and whose profile (1 mm wide steps, unsmoothed) rises from fat on one
-    side to tissue on the other: means of `EDGE_LEVELS_HU`, each flat to 40 HU. The spread is the
-    distance between a quarter and three quarters of the rise, over 1.349. NaN without borders.
+    It is that of a Gaussian, the median over borders. A border is a pixel where the gradient of the
+    slice, smoothed by `EDGE_SMOOTHING_MM`, is largest along its own direction, and whose profile
+    (1 mm wide steps, unsmoothed) rises from fat on one side to tissue on the other: means of
+    `EDGE_LEVELS_HU`, each flat to 40 HU. The spread is the distance between a quarter and three
+    quarters of the rise, over 1.349. NaN without borders.
     """
     spacing = np.array(image.spacing_mm[1:])
     at_mm = np.arange(-5, 5.01, 0.1)
@@ -206,7 +214,10 @@ def _even(plane: NDArray[np.float32], spacing_mm: Sequence[float]) -> NDArray[np
 
 
 def corners(centres: Sequence[NDArray[np.bool_]], side: int) -> NDArray[np.intp]:
-    """First corners of disjoint windows, by slice and in raster order, whose `scipy.ndimage` centre is marked and that lie inside."""
+    """First corners of disjoint windows that lie inside and whose centre is marked.
+
+    They come by slice and in raster order; the centre is that of `scipy.ndimage`'s filters.
+    """
     found = []
     for z, marked in enumerate(centres):
         free = np.argwhere(marked) - side // 2
@@ -226,7 +237,7 @@ def cut(
 
 
 def _slice_correlation(image: Image, corners: NDArray[np.intp]) -> float:
-    """Median correlation of a patch with the same place in the next slice, over patches that are homogeneous in both; 0 without such."""
+    """Median correlation of a patch with the next slice, where both are homogeneous, or 0."""
     found = []
     for z, y, x in corners:
         if (

@@ -1,71 +1,44 @@
-"""Real CT studies in, how noise and texture of phantom people in the same geometry compare with them, as numbers and a figure, out."""
+"""Noise and texture of real CT studies beside phantom people in the same geometry."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
-from scipy.stats import kurtosis, skew
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from liverleaf.benchmarks.phantom.patch_features import (
+    BODY_FEATURES,
+    LIVER_FEATURES,
+    Patches,
+    patches,
+)
 from liverleaf.benchmarks.phantom.texture import (
     FEWEST_PATCHES,
     MEASURES,
     PATCH,
     Image,
-    corners,
-    cut,
-    detrended,
-    grey_levels,
     homogeneous_patches,
-    noise_power,
-    radial,
     texture,
 )
+from liverleaf.benchmarks.result import interval, markdown_table
 from liverleaf.evaluate.stats import bootstrap
 from liverleaf.ingest.reader import read_study
 from liverleaf.phantom.generator import Phantom
 from liverleaf.study import InputError, Modality, Phase
+from liverleaf.system.progress import Progress, silent
 
 SLAB_MM = 120.0
 """Length of body that the phantom is simulated over, around the liver."""
-BODY_PATCH_MM = 64.0
-BODY_HU, BODY_SHARE = -200.0, 0.9
-"""A body patch has this share of its pixels above this attenuation, so that air and lung stay out."""
-WINDOW_HU = (-150.0, 250.0)
-HISTOGRAM_HU = (-150, -75, 0, 25, 50, 75, 100, 125, 150, 200, 250)
-BANDS_PER_MM = (0.05, 0.1, 0.2, 0.3, 0.4)
-_SHARES = [
-    f"share of power {a:g} to {b:g} /mm"
-    for a, b in zip((0.0, *BANDS_PER_MM), (*BANDS_PER_MM, np.inf), strict=True)
-]
-_NEIGHBOURS = ["co-occurrence contrast", "co-occurrence homogeneity"]
-BODY_FEATURES = (
-    *[f"share of pixels {a} to {b} HU" for a, b in pairwise(HISTOGRAM_HU)],
-    *[f"gradient, percentile {p}" for p in (50, 90, 99)],
-    *[f"local SD, percentile {p}" for p in (10, 50, 90)],
-    *_SHARES,
-    *_NEIGHBOURS,
-)
-LIVER_FEATURES = ("SD", *_SHARES, "direction", "skewness", "kurtosis", *_NEIGHBOURS)
 BLOCKS, FOLDS = 5, 5
-
-
-class Patches(NamedTuple):
-    """Features of the patches of one image, (patches, features), and the slice of each."""
-
-    features: NDArray[np.float64]
-    slices: NDArray[np.intp]
 
 
 class TextureResult(NamedTuple):
@@ -80,9 +53,11 @@ def compare(
     *,
     people: int,
     seed: int,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress = silent,
 ) -> TextureResult:
-    """Simulate people in the geometry of each real CT, portal venous, and compare noise, texture and patches.
+    """Simulate people in the geometry of each real CT and compare noise, texture and patches.
+
+    Phase: portal venous.
 
     A classifier (logistic regression on the features of `body_features` and `liver_features`) is
     told to separate the patches of the real image from those of all phantoms, cross-validated by
@@ -95,7 +70,7 @@ def compare(
             homogeneous patches fit into its liver.
         people: phantom cases for each, 6 or more.
         seed: of the phantoms and of the bootstrap.
-        progress: called with (what, done, total).
+        progress: told who is simulated.
 
     Raises:
         ValueError: `people` is less than 6, or `real` is empty.
@@ -118,7 +93,7 @@ def compare(
     )
 
 
-def markdown(record: Mapping[str, Any]) -> str:
+def section(record: Mapping[str, Any]) -> str:
     """The section on texture of the page on the phantom's realism, from the record of `compare`."""
     lines = [
         "## Noise and texture of CT",
@@ -136,30 +111,10 @@ def markdown(record: Mapping[str, Any]) -> str:
             "",
             f"### {image['name']} ({size} mm)",
             "",
-            "| measure | real | phantom median (5 to 95 %) | percentile |",
-            "|---|---:|---:|---:|",
-        ]
-        for name, row in image["measures"].items():
-            among = f"{row['p50']:.3g} ({row['p5']:.3g} to {row['p95']:.3g})"
-            lines.append(
-                f"| {MEASURES[name]} | {row['real']:.3g} | {among} | {row['percentile']:.0f} |"
-            )
-        lines += [
+            *_measures_table(image["measures"]),
             "",
-            (
-                "| patches | AUC, real against phantom | AUC, one phantom case against the others |"
-                " what separates most (AUC alone) |"
-            ),
-            "|---|---:|---:|---|",
+            *_classifier_table(image["classifier"]),
         ]
-        for kind, each in image["classifier"].items():
-            auc, others = each["auc"], each["among_phantoms"]
-            best = ", ".join(f"{row['feature']} ({row['auc']:.2f})" for row in each["features"][:5])
-            cells = (
-                f"{auc['mean']:.3f} ({auc['low']:.3f} to {auc['high']:.3f})",
-                f"{others['p50']:.3f} ({others['p5']:.3f} to {others['p95']:.3f})",
-            )
-            lines.append(f"| {kind} | {cells[0]} | {cells[1]} | {best} |")
     lines += [
         "",
         (
@@ -172,11 +127,40 @@ def markdown(record: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _measures_table(measures: Mapping[str, Any]) -> list[str]:
+    rows = (
+        (
+            MEASURES[name],
+            f"{row['real']:.3g}",
+            f"{row['p50']:.3g} ({row['p5']:.3g} to {row['p95']:.3g})",
+            f"{row['percentile']:.0f}",
+        )
+        for name, row in measures.items()
+    )
+    return markdown_table(("measure", "real", "phantom median (5 to 95 %)", "percentile"), rows)
+
+
+def _classifier_table(classifier: Mapping[str, Any]) -> list[str]:
+    header = (
+        "patches",
+        "AUC, real against phantom",
+        "AUC, one phantom case against the others",
+        "what separates most (AUC alone)",
+    )
+    rows = []
+    for kind, each in classifier.items():
+        others = each["among_phantoms"]
+        best = ", ".join(f"{row['feature']} ({row['auc']:.2f})" for row in each["features"][:5])
+        among = f"{others['p50']:.3f} ({others['p5']:.3f} to {others['p95']:.3f})"
+        rows.append((kind, interval(each["auc"], 3), among, best))
+    return markdown_table(header, rows, left=(0, 3))
+
+
 def _against_phantoms(
     path: Path,
     people: int,
     seed: np.random.SeedSequence,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress,
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
     """The record of one real image, and the spectra of it (first) and of its phantom people."""
     study = read_study(path)
@@ -188,17 +172,16 @@ def _against_phantoms(
     phantom = _phantom(
         (slices, *image.hu.shape[1:]), image.spacing_mm, int(seed.generate_state(1)[0])
     )
-    textures, patches = [texture(image)], [_patches(image)]
+    textures, found = [texture(image)], [patches(image)]
     index = 0
     # a slab that misses the liver, or a liver too fat to look like one, is passed over
     while len(textures) <= people:
-        if progress:
-            progress(f"simulating people for {path.name}", len(textures) - 1, people)
+        progress(f"simulating people for {path.name}", len(textures) - 1, people)
         drawn = Image(phantom[index][0].grid.array, image.spacing_mm)
         index += 1
         if len(homogeneous_patches(drawn)) >= FEWEST_PATCHES:
             textures.append(texture(drawn))
-            patches.append(_patches(drawn))
+            found.append(patches(drawn))
         elif index > 3 * people:
             raise InputError(
                 f"too few phantom people have homogeneous liver at the voxel size of {path.name}"
@@ -215,7 +198,7 @@ def _against_phantoms(
         "frequency_per_mm": frequency.tolist(),
         "nps_hu2_mm2": spectra.round(4).tolist(),
         "classifier": {
-            kind: _separate([each[kind] for each in patches], names, rng)
+            kind: _separate([each[kind] for each in found], names, rng)
             for kind, names in (("body", BODY_FEATURES), ("liver", LIVER_FEATURES))
         },
     }
@@ -223,7 +206,7 @@ def _against_phantoms(
 
 
 def _phantom(shape: tuple[int, ...], spacing_mm: tuple[float, float, float], seed: int) -> Phantom:
-    """People of the phantom's own protocols, portal venous only, on a grid like the real image's."""
+    """People of the phantom's own protocols, portal venous, on a grid like the real image's."""
     missing: dict[Phase, float] = {phase: 1.0 for phase in Phase if phase is not Phase.PORTAL}
     return Phantom(
         "ct", seed, shape=(shape[0], shape[1], shape[2]), spacing_mm=spacing_mm, missing=missing
@@ -245,92 +228,10 @@ def _among(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def body_patches(image: Image, slices: Sequence[int]) -> NDArray[np.intp]:
-    """First corners (z, y, x) of disjoint square patches of `BODY_PATCH_MM` with `BODY_SHARE` of their pixels inside the body."""
-    side = _body_side(image)
-    inside = [
-        uniform_filter((image.hu[z] > BODY_HU).astype(np.float32), side) >= BODY_SHARE
-        for z in slices
-    ]
-    found = corners(inside, side)
-    found[:, 0] = np.asarray(slices, np.intp)[found[:, 0]]
-    return found
-
-
-def _body_side(image: Image) -> int:
-    return round(BODY_PATCH_MM / image.spacing_mm[2])
-
-
-def _patches(image: Image) -> dict[str, Patches]:
-    liver = homogeneous_patches(image)
-    body = body_patches(image, np.unique(liver[:, 0]).tolist())
-    side = _body_side(image)
-    return {
-        "body": Patches(
-            np.stack([body_features(cut(image.hu, at, side), image.spacing_mm[1:]) for at in body]),
-            body[:, 0],
-        ),
-        "liver": Patches(
-            np.stack(
-                [liver_features(cut(image.hu, at, PATCH), image.spacing_mm[1:]) for at in liver]
-            ),
-            liver[:, 0],
-        ),
-    }
-
-
-def body_features(patch: NDArray[np.float32], pixel_mm: tuple[float, float]) -> NDArray[np.float64]:
-    """The `BODY_FEATURES` of a patch of the body, clipped to a soft-tissue window: histogram, gradients, local SD, spectrum, neighbours."""
-    clipped = np.clip(patch, *WINDOW_HU)
-    histogram = np.histogram(clipped, HISTOGRAM_HU)[0] / clipped.size
-    steep = np.hypot(*np.gradient(clipped, *pixel_mm))
-    mean = uniform_filter(clipped, 5)
-    local = np.sqrt(np.maximum(uniform_filter(clipped * clipped, 5) - mean * mean, 0))
-    taper = np.hanning(len(clipped))
-    power = noise_power(((clipped - clipped.mean()) * taper[:, None] * taper)[None], pixel_mm)
-    shares = np.log(_bands(*radial(power, pixel_mm)) + 1e-3)
-    return np.concatenate(
-        [
-            histogram,
-            np.percentile(steep, [50, 90, 99]),
-            np.log1p(np.percentile(local, [10, 50, 90])),
-            shares,
-            grey_levels(clipped),
-        ]
-    )
-
-
-def liver_features(
-    patch: NDArray[np.float32], pixel_mm: tuple[float, float]
-) -> NDArray[np.float64]:
-    """The `LIVER_FEATURES` of a homogeneous patch: nothing of its mean."""
-    noise = detrended(patch)
-    power = noise_power(noise[None], pixel_mm)
-    direction = np.log2(power[0, 1:].sum() / power[1:, 0].sum())
-    shares = np.log(_bands(*radial(power, pixel_mm)) + 1e-3)
-    return np.array(
-        [
-            np.log(noise.std()),
-            *shares,
-            direction,
-            skew(noise, axis=None),
-            kurtosis(noise, axis=None),
-            *grey_levels(noise),
-        ]
-    )
-
-
-def _bands(frequency: NDArray[np.float64], nps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shares of the power in `BANDS_PER_MM`."""
-    weight = nps * frequency
-    band = np.digitize(frequency, BANDS_PER_MM)
-    return np.asarray(np.bincount(band, weight, len(BANDS_PER_MM) + 1) / weight.sum())
-
-
 def _separate(
     images: Sequence[Patches], names: Sequence[str], rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Tell the first image's patches from the others', then each of the others from the rest of them."""
+    """Tell the first image's patches from the others', then each other's from the rest."""
     features, real, groups, scores = _cross_validated(images)
     auc = bootstrap(
         lambda cases: _auc(real[cases], scores[cases]), groups.tolist(), rng=rng, resamples=500
@@ -361,7 +262,12 @@ def _separate(
 def _cross_validated(
     images: Sequence[Patches],
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.intp], NDArray[np.float64]]:
-    """Features, whether the patch is of the first image, the group it was left out with, and the score it got then."""
+    """Scores of patches by a classifier that has not seen their group.
+
+    Returns:
+        Features, whether the patch is of the first image, the group it was left out with, and the
+            score it got then.
+    """
     features = np.concatenate([each.features for each in images])
     real = np.repeat([True] + [False] * (len(images) - 1), [len(each.slices) for each in images])
     blocks = np.array_split(np.unique(images[0].slices), BLOCKS)
@@ -384,7 +290,7 @@ def _auc(real: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
 
 
 def _figure(images: Sequence[Mapping[str, Any]], spectra: Sequence[NDArray[np.float64]]) -> Figure:
-    """Noise power of real images on the band of their phantom people, as it is and with equal area."""
+    """Noise power of real images on the band of their phantom people, plain and with equal area."""
     figure = Figure(figsize=(9.5, 3.6 * len(images)), dpi=130, layout="constrained")
     axes = figure.subplots(len(images), 2, squeeze=False)
     for row, (image, nps) in enumerate(zip(images, spectra, strict=True)):

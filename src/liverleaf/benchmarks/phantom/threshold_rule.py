@@ -1,4 +1,4 @@
-"""Cases with their truth in, how well the best plain threshold inside the true liver finds their lesions out."""
+"""How well the best plain threshold inside the true liver finds lesions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from liverleaf.benchmarks.result import markdown_table
 from liverleaf.evaluate.stats import bootstrap_mean, wilson
 from liverleaf.measure.lesions import bounding_box
 from liverleaf.study import Annotation, Study
@@ -31,7 +32,7 @@ SIDES: Mapping[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
 
 
 class Rule(NamedTuple):
-    """Mark where an image deviates from the liver's median by more than `factor` robust standard deviations.
+    """Mark where an image deviates from the liver's median by more than a threshold.
 
     Attributes:
         image: a phase ("portal") or the difference of two ("arterial - portal").
@@ -45,7 +46,13 @@ class Rule(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What every rule scores in one case that has lesions: Dice of all lesions, and of each type with the share of its lesions found."""
+    """What every rule scores in one case that has lesions.
+
+    Attributes:
+        subject: whose case it is.
+        dice: of all lesions.
+        types: of each type, its Dice, the share of its lesions found, and their number.
+    """
 
     subject: str
     dice: dict[Rule, float]
@@ -53,7 +60,7 @@ class Scores(NamedTuple):
 
 
 def threshold_rule(cases: Iterable[tuple[Study, Annotation]], seed: int) -> dict[str, Any]:
-    """Choose the best plain rule on half of the cases that have lesions and evaluate it on the other half.
+    """Choose the best plain rule on half of the cases that have lesions, evaluate it on the others.
 
     The rule is given the true liver with its lesions and without its vessels, and smooths inside it
     only. It knows one image: a phase or the difference of two. Where |image - median| > factor *
@@ -67,9 +74,8 @@ def threshold_rule(cases: Iterable[tuple[Study, Annotation]], seed: int) -> dict
 
     Returns:
         JSON-able: the rule, its Dice over the other half with a bootstrap interval by subject, the
-            share of cases solved
-        (`SOLVED_DICE`), Dice and share of lesions found by type, and the mean Dice if every case
-            had the rule that suits it best.
+            share of cases solved (`SOLVED_DICE`), Dice and share of lesions found by type, and the
+            mean Dice if every case had the rule that suits it best.
 
     Raises:
         ValueError: fewer than four cases have lesions, or a case has no organs or phases on several
@@ -111,7 +117,9 @@ def threshold_rule(cases: Iterable[tuple[Study, Annotation]], seed: int) -> dict
 def deviation(
     image: NDArray[np.float32], liver: NDArray[np.bool_], spacing_mm: Sequence[float]
 ) -> NDArray[np.float32]:
-    """How many robust standard deviations each liver voxel of a smoothed image lies above the liver's median.
+    """How many robust standard deviations each liver voxel lies above the liver's median.
+
+    The image is smoothed first.
 
     Args:
         image: intensities (Z, Y, X).
@@ -134,12 +142,9 @@ def deviation(
     return np.asarray(values / spread if spread else np.zeros_like(values), np.float32)
 
 
-def markdown(record: Mapping[str, Any], cohort: str) -> str:
-    """The section on plain rules in a cohort of the page on the phantom's realism, from the record of `threshold_rule`."""
-    rule = record["rule"]
-    overall = record["dice"]
-    own = record["own_rule_dice"]
-    solved = record["solved"]
+def section(record: Mapping[str, Any], cohort: str) -> str:
+    """The section on plain rules in a cohort of the page on the phantom's realism."""
+    rule, overall = record["rule"], record["dice"]
     lines = [
         f"## What a plain threshold finds: {cohort}",
         "",
@@ -151,31 +156,9 @@ def markdown(record: Mapping[str, Any], cohort: str) -> str:
             f" from the liver's median. Evaluated on {overall['n']} other cases."
         ),
         "",
-        "| | value | 95 % interval |",
-        "|---|---:|---:|",
-        (
-            f"| Dice of the lesions | {overall['mean']:.3f} | {overall['low']:.3f} to"
-            f" {overall['high']:.3f} |"
-        ),
-        (
-            f"| cases with a Dice of {SOLVED_DICE:g} or more | {100 * solved['mean']:.0f} % "
-            f"| {100 * solved['low']:.0f} to {100 * solved['high']:.0f} % |"
-        ),
-        (
-            f"| Dice if each case had the rule that suits it best | {own['mean']:.3f} |"
-            f" {own['low']:.3f} to {own['high']:.3f} |"
-        ),
+        *_overall_table(record),
         "",
-        "| type | cases | Dice | 95 % interval | lesions found |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name, each in record["types"].items():
-        value = each["dice"]
-        lines.append(
-            f"| {name} | {value['n']} | {value['mean']:.3f} | {value['low']:.3f} to"
-            f" {value['high']:.3f} | {100 * each['found']:.0f} % of {each['lesions']} |"
-        )
-    lines += [
+        *_types_table(record["types"]),
         "",
         (
             "Dice of a type leaves out other types' lesions. A lesion is found if"
@@ -185,8 +168,41 @@ def markdown(record: Mapping[str, Any], cohort: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _overall_table(record: Mapping[str, Any]) -> list[str]:
+    dice, own, solved = record["dice"], record["own_rule_dice"], record["solved"]
+    percent = {key: 100 * solved[key] for key in ("mean", "low", "high")}
+    rows = (
+        ("Dice of the lesions", f"{dice['mean']:.3f}", f"{dice['low']:.3f} to {dice['high']:.3f}"),
+        (
+            f"cases with a Dice of {SOLVED_DICE:g} or more",
+            f"{percent['mean']:.0f} %",
+            f"{percent['low']:.0f} to {percent['high']:.0f} %",
+        ),
+        (
+            "Dice if each case had the rule that suits it best",
+            f"{own['mean']:.3f}",
+            f"{own['low']:.3f} to {own['high']:.3f}",
+        ),
+    )
+    return markdown_table(("", "value", "95 % interval"), rows)
+
+
+def _types_table(types: Mapping[str, Any]) -> list[str]:
+    rows = (
+        (
+            name,
+            each["dice"]["n"],
+            f"{each['dice']['mean']:.3f}",
+            f"{each['dice']['low']:.3f} to {each['dice']['high']:.3f}",
+            f"{100 * each['found']:.0f} % of {each['lesions']}",
+        )
+        for name, each in types.items()
+    )
+    return markdown_table(("type", "cases", "Dice", "95 % interval", "lesions found"), rows)
+
+
 def figure(records: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Dice of the plain rule in each cohort, a row each: by case, sorted, and by type with intervals."""
+    """Dice of the plain rule in each cohort: by case, sorted, and by type with intervals."""
     drawn = Figure(figsize=(9.5, 3.2 * len(records)), dpi=130, layout="constrained")
     for (cohort, record), (left, right) in zip(
         records.items(), drawn.subplots(len(records), 2, squeeze=False), strict=True
@@ -258,7 +274,10 @@ def _images(study: Study) -> Iterator[tuple[str, NDArray[np.float32]]]:
 
 
 def _dice(hit: NDArray[np.intp], voxels: NDArray[np.intp], labels: Sequence[int]) -> float:
-    """Dice of some labels from marked voxels and all voxels by label, other lesions left out; 0 is the label of the rest of the liver."""
+    """Dice of some labels, from marked voxels and all voxels by label.
+
+    Other lesions are left out; 0 is the label of the rest of the liver.
+    """
     own = list(labels)
     return float(2 * hit[own].sum() / max(hit[own].sum() + hit[0] + voxels[own].sum(), 1))
 

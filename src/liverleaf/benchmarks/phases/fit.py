@@ -1,6 +1,6 @@
-"""Phantom studies of fixed seeds in, the coefficients by which pixels tell contrast phases out.
+"""The coefficients by which pixels tell contrast phases, fitted to phantom studies of fixed seeds.
 
-Shape suffixes: C classes, F measures, M examples, N series.
+Shape suffixes: C classes, F features, M examples, N series.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from liverleaf.ingest.phases.images import FAR, GRID_MM, LEVELS, between, soft_tissue, within
+from liverleaf.ingest.phases.images import (
+    GRID_MM,
+    LEVELS,
+    MAX_Z_SCORE,
+    brightness_features,
+    difference_features,
+    soft_tissue,
+)
 from liverleaf.phantom.generator import Phantom
 from liverleaf.study import Modality, Phase
 from liverleaf.system.progress import Progress, silent
@@ -26,9 +33,14 @@ SLICES_MM = {Modality.CT: (16.0, 20.0, 26.0, 32.0), Modality.MR: (15.0, 17.0, 19
 
 INVERSE_PENALTY = {"alone": 0.3, "pair": 0.1}
 GAIN_DRAWS = {Modality.CT: 1, Modality.MR: 2}
-GAIN, OTHER_GAIN, OTHER_GAIN_SHARE = 0.04, 0.25, 0.2
-"""Scanners scale MR series alike, or each by itself: standard deviations of the logarithm, and how
-often the latter."""
+GAIN_SD = 0.04
+"""Standard deviation of the logarithm of MR gain where a scanner scales series alike."""
+
+OWN_GAIN_SD = 0.25
+"""The same where it scales each by itself."""
+
+OWN_GAIN_SHARE = 0.2
+"""Share of studies where it does."""
 
 DECIMALS = 3
 SEED = 3
@@ -63,7 +75,7 @@ def fit_phase_pixels(
     *,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Fit logistic regressions of a series' phase, and of the phases of two series, on what `phase_pixels` measures.
+    """Fit logistic regressions of the phases of one series and of two on the features of images.
 
     The phases' shares among the phantoms are taken out of the biases, as they say nothing of a real
     study.
@@ -101,14 +113,14 @@ def fit_phase_pixels(
 
 
 class _Examples(NamedTuple):
-    measures_MF: NDArray[np.float64]
+    features_MF: NDArray[np.float64]
     classes_M: list[int]
 
 
 def _examples(
     images: NDArray[np.float32], phases: list[Phase], modality: Modality, rng: np.random.Generator
 ) -> Iterator[tuple[_Examples, _Examples]]:
-    """The measures of single series and of ordered pairs in one study, once per draw of signal scales."""
+    """Features of the series and of the ordered pairs of one study, once per draw of MR gains."""
     tissue = soft_tissue(images, modality)
     if tissue is None:
         raise ValueError(
@@ -117,12 +129,14 @@ def _examples(
     values_NV, right_V = tissue
     for _ in range(GAIN_DRAWS[modality]):
         if modality is Modality.MR:
-            gain = OTHER_GAIN if rng.random() < OTHER_GAIN_SHARE else GAIN
-            values_NV = tissue[0] + rng.normal(0, gain, (len(phases), 1))
-        alone_NF = within(values_NV, right_V, modality)
+            gain_sd = OWN_GAIN_SD if rng.random() < OWN_GAIN_SHARE else GAIN_SD
+            values_NV = tissue[0] + rng.normal(0, gain_sd, (len(phases), 1))
+        alone_NF = brightness_features(values_NV, right_V, modality)
         pairs = list(permutations(range(len(phases)), 2))
         pair_MF = [
-            np.concatenate([alone_NF[i], alone_NF[j], between(values_NV[i], values_NV[j])])
+            np.concatenate(
+                [alone_NF[i], alone_NF[j], difference_features(values_NV[i], values_NV[j])]
+            )
             for i, j in pairs
         ]
         classes = [phases[i] * len(Phase) + phases[j] for i, j in pairs]
@@ -135,9 +149,9 @@ def _examples(
 def _fitted(examples: list[tuple[_Examples, _Examples]]) -> dict[str, Any]:
     fitted: dict[str, Any] = {}
     for kind, found in zip(("alone", "pair"), zip(*examples, strict=True), strict=True):
-        measures_MF = np.concatenate([each.measures_MF for each in found])
+        features_MF = np.concatenate([each.features_MF for each in found])
         classes_M = np.concatenate([each.classes_M for each in found])
-        classes_C, coefficients = _regression(measures_MF, classes_M, INVERSE_PENALTY[kind])
+        classes_C, coefficients = _regression(features_MF, classes_M, INVERSE_PENALTY[kind])
         if kind == "alone":
             fitted["phases"] = classes_C.tolist()
         else:
@@ -151,11 +165,15 @@ def _fitted(examples: list[tuple[_Examples, _Examples]]) -> dict[str, Any]:
 
 
 def _regression(
-    measures_MF: NDArray[np.float64], classes_M: NDArray[np.intp], inverse_penalty: float
+    features_MF: NDArray[np.float64], classes_M: NDArray[np.intp], inverse_penalty: float
 ) -> tuple[NDArray[np.intp], dict[str, NDArray[np.float64]]]:
-    """Classes, and means, standard deviations, weights and biases of a multinomial logistic regression with even prior."""
-    scaler = StandardScaler().fit(measures_MF)
-    standard_MF = np.clip(scaler.transform(measures_MF), -FAR, FAR)
+    """Fit a multinomial logistic regression whose classes are equally likely beforehand.
+
+    Returns:
+        The classes; means, standard deviations, weights and biases by name.
+    """
+    scaler = StandardScaler().fit(features_MF)
+    standard_MF = np.clip(scaler.transform(features_MF), -MAX_Z_SCORE, MAX_Z_SCORE)
     model = LogisticRegression(C=inverse_penalty, max_iter=5000).fit(standard_MF, classes_M)
     shares_C = np.unique(classes_M, return_counts=True)[1] / len(classes_M)
     bias_C = model.intercept_ - np.log(shares_C)

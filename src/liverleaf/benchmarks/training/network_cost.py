@@ -1,20 +1,20 @@
-"""A network and an example of its input in; its parameters, the operations of a forward pass and the memory of a training step out."""
+"""What a network costs: parameters, operations of a forward pass, memory of a training step."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from liverleaf.study import InputError
 from liverleaf.system.memory import forget_peak, resident_mb
-from liverleaf.system.workers import end_with_parent
+from liverleaf.system.workers import in_new_process
 
 Inputs = tuple[Any, ...]
 
@@ -52,10 +52,8 @@ def network_cost(
     if device == "cuda":
         memory_mb = _cuda_training_memory_mb(build, inputs)
     else:
-        with ProcessPoolExecutor(
-            1, mp_context=get_context("spawn"), initializer=end_with_parent
-        ) as pool:
-            memory_mb = pool.submit(_cpu_training_memory_mb, build, inputs).result()
+        measure = partial(_cpu_training_memory_mb, build)
+        memory_mb = in_new_process(measure, inputs, _lost, start_method="spawn")
     network = build()
     trained = sum(
         parameter.numel() for parameter in network.parameters() if parameter.requires_grad
@@ -108,6 +106,10 @@ def _attention_flops(
     query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, **__: object
 ) -> int:
     return int(sdpa_flop_count(query, key, value))
+
+
+def _lost(_inputs: Inputs, reason: str) -> NoReturn:
+    raise InputError(f"the memory of a training step cannot be measured: {reason}")
 
 
 def _cpu_training_memory_mb(build: Callable[[], nn.Module], inputs: Inputs) -> float:

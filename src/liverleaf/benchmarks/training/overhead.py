@@ -1,9 +1,8 @@
-"""Two recipes in; what a training step costs beyond its network, how its memory grows, and how it compares with the paper's words out."""
+"""What a training step costs beyond its network, how its memory grows, and the paper beside it."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import count, islice
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from scipy.stats import theilslopes
 
+from liverleaf.benchmarks.result import Result, interval, markdown_table, measured_by, origin
 from liverleaf.benchmarks.training.network_cost import network_cost
 from liverleaf.benchmarks.training.paper_transcription import PaperTrainer, copy_weights
 from liverleaf.cohort.index import Cohort
@@ -28,9 +28,8 @@ from liverleaf.models.mti_net.training import MTINetTrainer
 from liverleaf.models.recipe import Recipe, load_recipe
 from liverleaf.models.trainer import fabric_for, precision_for
 from liverleaf.phantom.generator import Phantom, write_cohort
-from liverleaf.system import provenance
 from liverleaf.system.memory import resident_mb
-from liverleaf.system.provenance import hardware
+from liverleaf.system.progress import Progress, silent
 from liverleaf.train.loop import train
 
 SEED = 3
@@ -46,8 +45,6 @@ TINY = (
     "input.size=48",
     "input.pixel_mm=6.0",
 )
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -71,88 +68,62 @@ class Effort:
     overrides: tuple[str, ...] = ()
 
 
-def training(
-    out: Path,
+def run(
     *,
     recipes: Path = Path("recipes"),
     effort: Effort = Effort(),
     device: str = "auto",
-    progress: Progress | None = None,
-) -> str:
+    progress: Progress = silent,
+) -> Result:
     """Measure training on phantoms, with everything that is compared taking turns in one process.
 
     Args:
-        out: folder that gets `training.json` and `training.md`.
         recipes: folder with `liverleaf-net-ct.toml` and `mti-net-paper.toml`.
         effort: how much is measured.
         device: "auto", "cpu" or "cuda".
-        progress: called with (what, done, total).
-
-    Returns:
-        The tables, as Markdown.
+        progress: told what is measured.
 
     Raises:
         InputError: a recipe is missing or broken.
     """
+    source = origin("training", SEED)
+    source["hardware"]["threads"] = torch.get_num_threads()
     loaded = {name: load_recipe(recipes / f"{name}.toml", effort.overrides) for name in RECIPES}
+    epochs = (f"optimisation.epochs={effort.epochs}", "optimisation.steps=0")
+    tiny = load_recipe(recipes / f"{RECIPES[0]}.toml", (*effort.overrides, *TINY, *epochs))
     rng = np.random.default_rng(SEED)
     with TemporaryDirectory() as scratch:
-        places = {name: Path(scratch) / name for name in RECIPES}
+        folders = {name: Path(scratch) / name for name in RECIPES}
         loops = {}
         for index, name in enumerate(RECIPES):
-            write_cohort(PHANTOMS[name], effort.cases, places[name] / "cohort")
-            if progress:
-                progress("timing the loop", index, len(RECIPES))
-            loops[name] = _loop(loaded[name], places[name], effort, device, rng)
-        if progress:
-            progress("timing the paper's words", 0, 1)
+            write_cohort(PHANTOMS[name], effort.cases, folders[name] / "cohort")
+            progress("timing the loop", index, len(RECIPES))
+            loops[name] = _loop(loaded[name], folders[name], effort, device, rng)
+        progress("timing the paper's words", 0, 1)
         precisions = dict.fromkeys(("32-true", precision_for("auto", device)))
         paper = {
             each: _beside_the_paper(
-                loaded[RECIPES[1]], each, places[RECIPES[1]], effort, device, rng
+                loaded[RECIPES[1]], each, folders[RECIPES[1]], effort, device, rng
             )
             for each in precisions
         }
-        if progress:
-            progress("watching the memory", 0, 1)
-        tiny = load_recipe(
-            recipes / "liverleaf-net-ct.toml",
-            (
-                *effort.overrides,
-                *TINY,
-                "optimisation.steps=0",
-                f"optimisation.epochs={effort.epochs}",
-            ),
-        )
-        memory = _memory(tiny, places["liverleaf-net-ct"], device)
-    record = {
-        "command": "liverleaf benchmark training",
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-        "hardware": hardware() | {"threads": torch.get_num_threads()},
-        "seed": SEED,
-        "effort": asdict(effort),
-        "loop": loops,
-        "memory": memory,
-        "paper": paper,
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
-    (out / "training.md").write_text(table := _markdown(record))
-    return table
+        progress("watching the memory", 0, 1)
+        memory = _memory(tiny, folders[RECIPES[0]], device)
+    record = {**source, "effort": asdict(effort), "loop": loops, "memory": memory, "paper": paper}
+    return Result("training", record, _page(record))
 
 
-class _Bench:
+class _AtFirstStep:
     """A trainer at its first step and the batches it would be fed.
 
     Args:
         recipe: what to train.
-        place: folder of the recipe's cohort.
+        folder: folder of the recipe's cohort.
         device: "auto", "cpu" or "cuda".
     """
 
-    def __init__(self, recipe: Recipe, place: Path, device: str) -> None:
-        self.cases = _prepared(recipe, place)
+    def __init__(self, recipe: Recipe, folder: Path, device: str) -> None:
+        self.cases = _prepared(recipe, folder)
         self.fabric = fabric_for(recipe, device)
         self.mean_P, self.sd_P = map(torch.from_numpy, curve_statistics(self.cases))
         self.trainer = MTINetTrainer(self.fabric, recipe, self.cases, total=1000)
@@ -165,40 +136,40 @@ class _Bench:
         return perf_counter()
 
 
-def _prepared(recipe: Recipe, place: Path) -> list[PreparedCase]:
-    cohort = Cohort.open(place / "cohort")
-    return prepare(cohort, range(len(cohort)), recipe.input, place / "prepared")
+def _prepared(recipe: Recipe, folder: Path) -> list[PreparedCase]:
+    cohort = Cohort.open(folder / "cohort")
+    return prepare(cohort, range(len(cohort)), recipe.input, folder / "prepared")
 
 
 def _loop(
-    recipe: Recipe, place: Path, effort: Effort, device: str, rng: np.random.Generator
+    recipe: Recipe, folder: Path, effort: Effort, device: str, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Blocks of the training loop, each followed by bare forward and backward passes over the same batches held in memory."""
-    bench = _Bench(recipe, place, device)
+    """Blocks of the training loop, each followed by bare passes over the same batches in memory."""
+    first = _AtFirstStep(recipe, folder, device)
     loop_s, bare_s, waited_s = [], [], []
     for start in range(0, (effort.rounds + 1) * effort.block, effort.block):
-        batches = bench.sampler.stream(start, start + effort.block + 1)
+        batches = first.sampler.stream(start, start + effort.block + 1)
         kept = [next(batches)]
         waited = 0.0
-        begin = bench.seconds()
+        begin = first.seconds()
         for step in range(start, start + effort.block):
-            bench.trainer.step(step, kept[-1].to(bench.fabric.device))
+            first.trainer.step(step, kept[-1].to(first.fabric.device))
             asked = perf_counter()
             kept.append(next(batches))
             waited += perf_counter() - asked
-        loop_s.append(bench.seconds() - begin)
+        loop_s.append(first.seconds() - begin)
         waited_s.append(waited)
-        on_device = [batch.to(bench.fabric.device) for batch in kept[:-1]]
-        begin = bench.seconds()
+        on_device = [batch.to(first.fabric.device) for batch in kept[:-1]]
+        begin = first.seconds()
         for batch in on_device:
-            bench.fabric.backward(bench.trainer.forward(batch).loss)
-        bare_s.append(bench.seconds() - begin)
+            first.fabric.backward(first.trainer.forward(batch).loss)
+        bare_s.append(first.seconds() - begin)
     # the first round warms up
     loop, bare, waited_ = (np.array(seconds[1:]) for seconds in (loop_s, bare_s, waited_s))
     cost = network_cost(
         partial(MTINet, recipe.network),
         (kept[0].images_BPYX, kept[0].present_BP, kept[0].regions),
-        device=bench.fabric.device.type,
+        device=first.fabric.device.type,
     )
     return {
         "batch": recipe.sampling.batch,
@@ -208,13 +179,13 @@ def _loop(
         "loop_seconds": loop.tolist(),
         "bare_seconds": bare.tolist(),
         "waiting_seconds": waited_.tolist(),
-        "precision": str(bench.fabric._precision.precision),
-        "device": bench.fabric.device.type,
+        "precision": str(first.fabric._precision.precision),
+        "device": first.fabric.device.type,
     }
 
 
-def _memory(recipe: Recipe, place: Path, device: str) -> dict[str, Any]:
-    """Resident memory at every step of a whole training run of a small network, without files mapped into memory."""
+def _memory(recipe: Recipe, folder: Path, device: str) -> dict[str, Any]:
+    """Resident memory, without mapped files, at every step of a whole run of a small network."""
     steps: list[int] = []
     resident: list[float] = []
 
@@ -223,8 +194,8 @@ def _memory(recipe: Recipe, place: Path, device: str) -> dict[str, Any]:
             steps.append(done)
             resident.append(resident_mb("RssAnon"))
 
-    train(recipe, Cohort.open(place / "cohort"), place / "run", device=device, progress=watch)
-    per_epoch = sum(case.slices for case in _prepared(recipe, place)) / recipe.sampling.batch
+    train(recipe, Cohort.open(folder / "cohort"), folder / "run", device=device, progress=watch)
+    per_epoch = sum(case.slices for case in _prepared(recipe, folder)) / recipe.sampling.batch
     half = len(steps) // 2
     slope, _, low, high = theilslopes(resident[half:], np.array(steps[half:]) / per_epoch)
     return {
@@ -240,7 +211,7 @@ def _memory(recipe: Recipe, place: Path, device: str) -> dict[str, Any]:
 def _beside_the_paper(
     recipe: Recipe,
     precision: str,
-    place: Path,
+    folder: Path,
     effort: Effort,
     device: str,
     rng: np.random.Generator,
@@ -251,8 +222,8 @@ def _beside_the_paper(
     training, for the time.
     """
     recipe = replace(recipe, optimisation=replace(recipe.optimisation, precision=precision))
-    fixed = _turns(recipe, place, effort.pairs, device, fixed_statistics=True)
-    timed = _turns(recipe, place, effort.pairs, device, fixed_statistics=False)
+    fixed = _turns(recipe, folder, effort.pairs, device, fixed_statistics=True)
+    timed = _turns(recipe, folder, effort.pairs, device, fixed_statistics=False)
     difference = float(np.abs(fixed["ours_loss"] / fixed["paper_loss"] - 1).max())
     return {
         "paper_over_ours": asdict(_ratio(timed["paper_s"][1:], timed["ours_s"][1:], rng)),
@@ -263,21 +234,21 @@ def _beside_the_paper(
 
 
 def _turns(
-    recipe: Recipe, place: Path, pairs: int, device: str, *, fixed_statistics: bool
+    recipe: Recipe, folder: Path, pairs: int, device: str, *, fixed_statistics: bool
 ) -> dict[str, np.ndarray]:
-    bench = _Bench(recipe, place, device)
-    at = bench.fabric.device
+    first = _AtFirstStep(recipe, folder, device)
+    at = first.fabric.device
     paper = PaperTrainer(
         recipe.network,
         learning_rate=recipe.optimisation.learning_rate,
-        mean_P=bench.mean_P.to(at),
-        sd_P=bench.sd_P.to(at),
+        mean_P=first.mean_P.to(at),
+        sd_P=first.sd_P.to(at),
         adversarial=recipe.loss.adversarial,
         smoothing=recipe.loss.label_smoothing,
     )
-    copy_weights(bench.trainer.network.module, paper.network)
-    copy_weights(bench.trainer.discriminator.module, paper.critic)
-    for network in (bench.trainer.network, paper.network):
+    copy_weights(first.trainer.network.module, paper.network)
+    copy_weights(first.trainer.discriminator.module, paper.critic)
+    for network in (first.trainer.network, paper.network):
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.train(not fixed_statistics)
@@ -287,15 +258,15 @@ def _turns(
         "ours_loss": [],
         "paper_loss": [],
     }
-    for step, batch in enumerate(_with_lesions(bench.sampler, pairs + 1)):
+    for step, batch in enumerate(_with_lesions(first.sampler, pairs + 1)):
         moved = batch.to(at)
-        begin = bench.seconds()
-        ours = bench.trainer.step(step, moved)["loss"]
-        between = bench.seconds()
+        begin = first.seconds()
+        ours = first.trainer.step(step, moved)["loss"]
+        between = first.seconds()
         theirs, _ = paper.step(
             moved.images_BPYX, moved.masks_BKYX[:, 0], moved.curve_LP, moved.type_L
         )
-        results["paper_s"].append(bench.seconds() - between)
+        results["paper_s"].append(first.seconds() - between)
         results["ours_s"].append(between - begin)
         results["ours_loss"].append(float(ours))
         results["paper_loss"].append(float(theirs))
@@ -316,17 +287,15 @@ def _ratio(above: np.ndarray, below: np.ndarray, rng: np.random.Generator) -> Es
     return bootstrap(lambda pairs: float(np.median(ratios[pairs])), range(len(ratios)), rng=rng)
 
 
-def _markdown(record: dict[str, Any]) -> str:
-    hardware_, memory = record["hardware"], record["memory"]
+def _page(record: Mapping[str, Any]) -> str:
+    memory = record["memory"]
     lines = [
         "# What training costs",
         "",
         (
-            f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']},"
-            f" on {hardware_['cores']} cores ({hardware_['cpu']}), {hardware_['threads']}"
-            f" thread(s), torch {record['versions']['torch']}, on phantoms. What is compared took"
-            " turns within one run. Seconds on a shared machine are no result by themselves; the"
-            " ratios are."
+            f"{measured_by(record, threads=record['hardware']['threads'])} On phantoms. What is"
+            " compared took turns within one run. Seconds on a shared machine are no result by"
+            " themselves; the ratios are."
         ),
         "",
         "## The loop beside its network",
@@ -339,51 +308,71 @@ def _markdown(record: dict[str, Any]) -> str:
             " backward pass in 32 bits take beyond the weights."
         ),
         "",
-        (
-            "| recipe | batch | parameters | GFLOP per batch | memory (MB) | loop / bare network |"
-            " share of time spent waiting for data |"
-        ),
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name, row in record["loop"].items():
-        cost = row["cost"]
-        lines.append(
-            f"| {name} ({row['precision']}, {row['device']}) | {row['batch']} |"
-            f" {cost['parameters']:,} | {cost['flops'] / 1e9:.1f} | {cost['peak_memory_mb']:.0f} |"
-            f" {_interval(row['loop_over_network'])} | {_interval(row['share_waiting'])} |"
-        )
-    lines += [
+        *_loop_table(record["loop"]),
         "",
         (
             f"A run of {memory['epochs']:.0f} epochs ({memory['steps']} steps, with log and"
             " checkpoints) of a small network: over its second half, memory grows by"
-            f" {_interval(memory['mb_per_epoch'])} MB per epoch."
+            f" {interval(memory['mb_per_epoch'])} MB per epoch."
         ),
         "",
         "## Beside the paper, transcribed word for word",
         "",
         (
-            "`bench/paper_transcription.py` has the same weights to begin with and is shown the"
-            " same slices. With batch normalisation by fixed statistics, both must say the same"
-            " losses; in training they differ, as the paper's words normalise each phase by itself."
-            " The transcription computes in 32 bits, as published."
+            "`benchmarks/training/paper_transcription.py` has the same weights to begin with and is"
+            " shown the same slices. With batch normalisation by fixed statistics, both must have"
+            " the same losses; in training they differ, as the paper's words normalise each phase"
+            " by itself. The transcription computes in 32 bits, as published."
         ),
         "",
-        (
-            "| precision of ours | paper's step / our step | largest relative difference of losses,"
-            " fixed statistics | mean loss in training, ours / paper |"
-        ),
-        "|---|---:|---:|---:|",
+        *_paper_table(record["paper"]),
     ]
-    for precision, row in record["paper"].items():
-        means = [np.mean(row["training"][f"{who}_loss"]) for who in ("ours", "paper")]
-        lines.append(
-            f"| {precision} | {_interval(row['paper_over_ours'])} |"
-            f" {row['largest_relative_difference_of_losses']:.1e} | {means[0]:.2f} /"
-            f" {means[1]:.2f} |"
-        )
     return "\n".join(lines) + "\n"
 
 
-def _interval(estimate: dict[str, float]) -> str:
-    return f"{estimate['mean']:.2f} ({estimate['low']:.2f} to {estimate['high']:.2f})"
+def _loop_table(loops: Mapping[str, Any]) -> list[str]:
+    header = (
+        "recipe",
+        "batch",
+        "parameters",
+        "GFLOP per batch",
+        "memory (MB)",
+        "loop / bare network",
+        "share of time spent waiting for data",
+    )
+    rows = (
+        (
+            f"{name} ({row['precision']}, {row['device']})",
+            row["batch"],
+            f"{row['cost']['parameters']:,}",
+            f"{row['cost']['flops'] / 1e9:.1f}",
+            f"{row['cost']['peak_memory_mb']:.0f}",
+            interval(row["loop_over_network"]),
+            interval(row["share_waiting"]),
+        )
+        for name, row in loops.items()
+    )
+    return markdown_table(header, rows)
+
+
+def _paper_table(paper: Mapping[str, Any]) -> list[str]:
+    header = (
+        "precision of ours",
+        "paper's step / our step",
+        "largest relative difference of losses, fixed statistics",
+        "mean loss in training, ours / paper",
+    )
+
+    def mean_loss(row: Mapping[str, Any], whose: str) -> str:
+        return f"{np.mean(row['training'][f'{whose}_loss']):.2f}"
+
+    rows = (
+        (
+            precision,
+            interval(row["paper_over_ours"]),
+            f"{row['largest_relative_difference_of_losses']:.1e}",
+            f"{mean_loss(row, 'ours')} / {mean_loss(row, 'paper')}",
+        )
+        for precision, row in paper.items()
+    )
+    return markdown_table(header, rows)

@@ -1,7 +1,8 @@
-"""The paper of MTI-Net word for word in plain PyTorch, against which our network and our training step are checked and timed.
+"""The paper of MTI-Net word for word in plain PyTorch.
 
-Phases go through the encoders one after the other, each is transformed by a full complex FFT, and
-losses are taken of probabilities as the equations say. Parameters are registered in the order of
+Our network and our training step are checked and timed against it. Phases go through the encoders
+one after the other, each is transformed by a full complex FFT, and losses are taken of
+probabilities as the equations say. Parameters are registered in the order of
 `liverleaf.models.mti_net.network`, so `copy_weights` can hand them over. One thing cannot be equal
 in training: batch normalisation of one phase at a time knows other means than that of all phases
 together.
@@ -52,7 +53,11 @@ class PaperDecoder(nn.Sequential):
 
 
 class PaperMTINet(nn.Module):
-    """MTI-Net; (B, P, Y, X) to the probability of tumour (B, Y, X), the curve (B, P) and the probabilities of the types (B, T)."""
+    """MTI-Net.
+
+    From (B, P, Y, X) to the probability of tumour (B, Y, X), the curve (B, P) and the probabilities
+    of the types (B, T).
+    """
 
     def __init__(self, config: MTINetConfig) -> None:
         super().__init__()
@@ -214,7 +219,7 @@ class PaperTrainer:
 
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:
-    """Give `target` the parameters and statistics of `source`, which registers the same ones in the same order."""
+    """Copy parameters and statistics to a network that registers the same ones in that order."""
     with torch.no_grad():
         for ours, theirs in zip(
             source.state_dict().values(), target.state_dict().values(), strict=True

@@ -47,7 +47,8 @@ def auc(
 ) -> float | None:
     """Area under the ROC curve, in [0, 1].
 
-    It is the chance that a positive case scores over a negative one, ties counting half. None where the truth holds positives only or negatives only.
+    It is the chance that a positive case scores over a negative one, ties counting half. None where
+    the truth holds positives only or negatives only.
 
     Raises:
         ValueError: there are no cases, or different numbers of them.

@@ -1,4 +1,4 @@
-"""The name of a public collection and its folder in; its studies, one by one and not yet read, out."""
+"""Public collections of liver studies, by name, and the list of their cases."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ COLLECTIONS: dict[str, Callable[[Path], Iterator[CollectionCase]]] = {
 
 
 def cases_of(collection: str, folder: Path) -> Iterator[CollectionCase]:
-    """List the studies of a collection without reading them; a second one with the ids of another is refused.
+    """List the studies of a collection without reading them.
+
+    A second one with the ids of another is refused.
 
     Args:
         collection: a key of `COLLECTIONS`.

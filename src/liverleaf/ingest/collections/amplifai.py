@@ -1,4 +1,4 @@
-"""AMPLIFAI, four-phase CT scored by LI-RADS, in; its cases out."""
+"""Cases of AMPLIFAI: four-phase CT scored by LI-RADS."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from liverleaf.ingest.collections.annotation import annotate
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate
 from liverleaf.study import Modality, Phase
 
 NAME = "amplifai"
@@ -17,7 +17,7 @@ PHASES = {Phase.PRE: "DRY", Phase.ARTERIAL: "ART", Phase.PORTAL: "VEN", Phase.DE
 
 
 def amplifai(root: Path) -> Iterator[CollectionCase]:
-    """The cases of `<case>/ct` with `<case>/annotations/lesion.nii.gz`, and their scores from a table with `case_id`."""
+    """The cases of `<case>/ct`, with `<case>/annotations/lesion.nii.gz` and a table of scores."""
     scores = _scores(root)
     for folder in sorted(path.parent for path in root.rglob("ct") if path.is_dir()):
         mask = folder / "annotations/lesion.nii.gz"
@@ -49,6 +49,6 @@ def _read(folder: Path, mask: Path, score: str) -> Annotated:
         "the collection does not tell in which phase lesions were outlined: breathing between"
         " phases is not corrected"
     ]
-    return annotate(study, lesions=[read_labels(mask)], notes=notes).described(
+    return annotate(study, lesions=[read_labels(mask)], notes=notes).with_case_labels(
         markers={"lirads": score} if score else {}
     )

@@ -1,4 +1,4 @@
-"""What an importer yields for each study of a public collection, and what reading that study gives."""
+"""Cases of public collections: before they are read, and the annotated studies they become."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict
 
 from liverleaf.storage.volumes import save_volume
 from liverleaf.study import Annotation, Study
-from liverleaf.terminology import LesionType
 
 ANNOTATIONS_FILE = "annotations.json"
 ORGANS_FILE = "truth/organs.nii.gz"
@@ -23,7 +22,7 @@ class LesionBox(BaseModel):
 
     Attributes:
         image: the phase or other image it was drawn on, by its name in `case.json`.
-        type: lower-case name of a `LesionType`, "" where the collection does not tell it.
+        type: key of a `LesionType`, "" where the collection does not tell it.
         category: the collection's own word.
         corners_mm: LPS positions of two opposite corners; the edges are parallel to the axes of the
             image as the collection stores it.
@@ -58,7 +57,7 @@ class Annotated:
     diagnosis: str = ""
     markers: Mapping[str, float | str] = field(default_factory=dict)
 
-    def described(
+    def with_case_labels(
         self, *, diagnosis: str = "", markers: Mapping[str, float | str] | None = None
     ) -> Annotated:
         """The same with what is known of the whole case, in the truth where there is one."""
@@ -117,13 +116,11 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.")
 
 
-def type_name(lesion_type: LesionType | None) -> str:
-    """A lesion type as files name it, "" where it is not known."""
-    return "" if lesion_type is None else lesion_type.key
-
-
 def save_annotations(directory: Path, annotated: Annotated) -> None:
-    """Write what is known of a case without truth beside its `case.json`: `annotations.json` and a map of its organs."""
+    """Write what is known of a case without lesion masks beside its `case.json`.
+
+    That is `annotations.json` and a map of its organs.
+    """
     if annotated.organs is not None:
         (directory / ORGANS_FILE).parent.mkdir(exist_ok=True)
         save_volume(directory / ORGANS_FILE, annotated.organs)

@@ -1,4 +1,4 @@
-"""CHAOS, CT of liver donors and T1 and T2 MRI with outlined organs, in; its cases out."""
+"""Cases of CHAOS: CT of liver donors and T1 and T2 MRI with outlined organs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pydicom
 from PIL import Image
 from pydicom import Dataset
 
+from liverleaf.ingest.collections.annotation import annotate
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_series
-from liverleaf.ingest.collections.truth import annotate
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 from liverleaf.terminology import Organ
 
@@ -25,12 +25,12 @@ MR_ORGANS = {
     189: (Organ.KIDNEY, 175, 200),
     252: (Organ.SPLEEN, 240, 255),
 }
-"""Grey levels of the MR masks, with the range around each that the challenge counts as that organ."""
+"""Grey levels of the MR masks, with the range around each that counts as that organ."""
 DONORS = "a candidate for liver donation: the collection says that its liver is healthy"
 
 
 def chaos(root: Path) -> Iterator[CollectionCase]:
-    """The cases of `Train_Sets/CT/<id>` and `Train_Sets/MR/<id>`; those of the test sets have no masks."""
+    """The cases of `Train_Sets/CT/<id>` and `Train_Sets/MR/<id>`; test sets have no masks."""
     for kind, read in (("CT", _read_ct), ("MR", _read_mr)):
         for folder in sorted(path for path in root.glob(f"**/{kind}/*") if path.is_dir()):
             grounds = folder / "Ground" if kind == "CT" else folder / "T1DUAL/Ground"
@@ -50,27 +50,28 @@ def _read_ct(folder: Path) -> Annotated:
     )
     liver = _masks(folder / "Ground", files, headers, volume, {Organ.LIVER: (1, 255)})
     study = Study(Modality.CT, {Phase.PORTAL: image}, warnings=tuple(notes))
-    return annotate(study, lesions=[], organs=liver, notes=[DONORS]).described(diagnosis="normal")
+    annotated = annotate(study, lesions=[], organs=liver, notes=[DONORS])
+    return annotated.with_case_labels(diagnosis="normal")
 
 
 def _read_mr(folder: Path) -> Annotated:
     files = _dicom(folder / "T1DUAL/DICOM_anon/InPhase")
     volume, headers, notes = read_series(files)
-    said = [*notes, "masks of the T2-weighted images are left out"]
+    notes = [*notes, "masks of the T2-weighted images are left out"]
     other = {}
-    for name, place in (
+    for name, part in (
         ("t1_out_phase", "T1DUAL/DICOM_anon/OutPhase"),
         ("t2_spir", "T2SPIR/DICOM_anon"),
     ):
         try:
-            other[name] = PhaseImage(read_series(_dicom(folder / place))[0])
+            other[name] = PhaseImage(read_series(_dicom(folder / part))[0])
         except InputError as error:
-            said.append(f"{name}: {error}")
+            notes.append(f"{name}: {error}")
     image = PhaseImage(
         volume, evidence=("T1-weighted in phase, taken without contrast agent",), headers=headers
     )
     organs = _masks(folder / "T1DUAL/Ground", files, headers, volume, {})
-    study = Study(Modality.MR, {Phase.PRE: image}, warnings=tuple(said), other=other)
+    study = Study(Modality.MR, {Phase.PRE: image}, warnings=tuple(notes), other=other)
     return annotate(study, lesions=None, organs=organs)
 
 
@@ -88,7 +89,9 @@ def _masks(
     volume: hd.Volume,
     binary: Mapping[Organ, tuple[int, int]],
 ) -> dict[Organ, hd.Volume]:
-    """Masks from one PNG per slice: the n-th PNG by name belongs to the n-th DICOM file by name, wherever that lies in the volume.
+    """Masks from one PNG per slice.
+
+    The n-th PNG by name belongs to the n-th DICOM file by name, wherever that lies in the volume.
 
     Args:
         folder: of the PNG files.

@@ -1,4 +1,4 @@
-"""CirrMRI600+, MRI of cirrhotic and healthy people with liver masks, in; its cases out."""
+"""Cases of CirrMRI600+: MRI of cirrhotic and healthy people with liver masks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from liverleaf.ingest.collections.annotation import annotate
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate
 from liverleaf.study import Modality, Phase
 from liverleaf.terminology import Organ
 
@@ -58,6 +58,6 @@ def _read(t1: Path, t2: Path | None, diagnosis: str) -> Annotated:
         ],
     )
     mask = t1.parent.parent / t1.parent.name.replace("images", "masks") / t1.name
-    return annotate(study, lesions=None, organs={Organ.LIVER: read_labels(mask)}).described(
+    return annotate(study, lesions=None, organs={Organ.LIVER: read_labels(mask)}).with_case_labels(
         diagnosis=diagnosis
     )

@@ -1,4 +1,4 @@
-"""HCC-TACE-Seg of TCIA, CT before and after chemoembolisation with a DICOM Segmentation of the first study, in; its cases out."""
+"""Cases of HCC-TACE-Seg (TCIA): CT before chemoembolisation with a DICOM Segmentation."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 
+from liverleaf.ingest.collections.annotation import annotate, between_phases
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
-from liverleaf.ingest.collections.truth import annotate, between_phases
 from liverleaf.ingest.dicom.frames import text
-from liverleaf.ingest.dicom.reader import Survey, read_dicom, survey
+from liverleaf.ingest.dicom.reader import read_dicom
 from liverleaf.ingest.dicom.series import Stack
+from liverleaf.ingest.dicom.survey import Survey, survey
 from liverleaf.study import InputError
 from liverleaf.terminology import LesionType, Organ
 
@@ -29,7 +30,10 @@ DATE = re.compile(r"(\d\d)-(\d\d)-(\d{4})")
 
 
 def hcc_tace_seg(root: Path) -> Iterator[CollectionCase]:
-    """The cases of `HCC_<n>/<study>/<series>/*.dcm`, studies numbered by their date; only those with a segmentation are read."""
+    """The cases of `HCC_<n>/<study>/<series>/*.dcm`, studies numbered by their date.
+
+    Only those with a segmentation are read.
+    """
     for person in sorted(
         path
         for path in root.glob("**/HCC_*")
@@ -83,7 +87,7 @@ def _read(files: Sequence[Path], segmentations: Sequence[Path]) -> Annotated:
         found = survey(files)
     grid = next(iter(masks.values()))
     index, notes = _drawn_on(grid, _referenced(segmentation), found)
-    study = read_dicom(_without_rivals(files, found, index))
+    study = read_dicom(_without_other_candidates(files, found, index))
     chosen = _uids(found.stacks[index])
     drawn_on = next(
         (
@@ -113,7 +117,7 @@ def _read(files: Sequence[Path], segmentations: Sequence[Path]) -> Annotated:
 
 
 def _segments(segmentation: hd.seg.Segmentation) -> dict[str, hd.Volume]:
-    """A mask per segment, by its label in lower case, or its description where that is the word known here."""
+    """A mask per segment, by its label in lower case, or its description where that is known."""
     masks = {}
     for number in segmentation.segment_numbers:
         segment = segmentation.get_segment_description(number)
@@ -128,7 +132,7 @@ def _segments(segmentation: hd.seg.Segmentation) -> dict[str, hd.Volume]:
 
 
 def _whole(mask: hd.Volume, image: hd.Volume) -> hd.Volume:
-    """A mask on the grid of the image it was drawn on, of whose slices a segmentation may leave out empty ones."""
+    """A mask on the grid of its image, of whose slices a segmentation may leave out empty ones."""
     try:
         return mask.match_geometry(image, tol=OFF_GRID_STEPS)
     except (ValueError, RuntimeError):  # another grid after all
@@ -136,7 +140,7 @@ def _whole(mask: hd.Volume, image: hd.Volume) -> hd.Volume:
 
 
 def _referenced(segmentation: hd.seg.Segmentation) -> set[str]:
-    """The images that the segmentation says it was drawn on, by its series reference and by its frames."""
+    """The images that a segmentation was drawn on, by its series reference and its frames."""
     uids = {
         str(instance.ReferencedSOPInstanceUID)
         for series in segmentation.get("ReferencedSeriesSequence", ())
@@ -152,7 +156,10 @@ def _referenced(segmentation: hd.seg.Segmentation) -> set[str]:
 
 
 def _drawn_on(grid: hd.Volume, referenced: set[str], found: Survey) -> tuple[int, list[str]]:
-    """The number of the stack that was outlined: of those on whose slices the masks lie, the one whose images are named most often."""
+    """The index of the stack that was outlined, and warnings.
+
+    Of those on whose slices the masks lie, it is the one whose images are named most often.
+    """
     fitting = [index for index, stack in enumerate(found.stacks) if _lies_on(grid, stack)]
     named = [len(referenced & _uids(stack)) for stack in found.stacks]
     if not fitting:
@@ -204,11 +211,11 @@ def _spacing(stack: Stack) -> tuple[float, float, float]:
     return (float(stack.step_mm or 0.0), *stack.frames[0].spacing_mm)
 
 
-def _without_rivals(files: Sequence[Path], found: Survey, index: int) -> list[Path]:
-    """The files without those of other stacks that would be preferred to the outlined one for its phase."""
+def _without_other_candidates(files: Sequence[Path], found: Survey, index: int) -> list[Path]:
+    """The files without those of the other stacks that were taken for the outlined one's phase."""
     phase = found.guesses[index].phase
-    rivals = [
-        other for other in (found.rivals[phase] if phase is not None else ()) if other != index
-    ]
-    left_out = {frame.path for other in rivals for frame in found.stacks[other].frames}
+    candidates = () if phase is None else found.candidates[phase]
+    left_out = {
+        frame.path for other in candidates if other != index for frame in found.stacks[other].frames
+    }
     return [file for file in files if file not in left_out]

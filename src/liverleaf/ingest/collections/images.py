@@ -1,4 +1,4 @@
-"""Files of one study, sorted by phase, in; the Study with a warning for each that was left out, and single masks, out."""
+"""Images and masks of a collection: studies of files sorted by phase, and single masks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def study_of(
     agent: str | None = None,
     notes: Sequence[str] = (),
 ) -> Study:
-    """Read the NIfTI files of one study. A file that is missing or damaged is left out with a warning.
+    """Read the NIfTI files of one study; a missing or damaged one is left out with a warning.
 
     Args:
         modality: CT or MR.
@@ -44,44 +44,47 @@ def study_of(
     Raises:
         InputError: no phase can be read.
     """
-    said = list(notes)
+    lines = list(notes)
     read = {
-        phase: _image(path, phase.title + " phase", confidence, evidence, said)
+        phase: _image(path, phase.title + " phase", confidence, evidence, lines)
         for phase, path in phases.items()
     }
-    others = {name: _image(path, name, 1.0, NAMED, said) for name, path in (other or {}).items()}
+    others = {name: _image(path, name, 1.0, NAMED, lines) for name, path in (other or {}).items()}
     kept = {phase: image for phase, image in read.items() if image is not None}
     if not kept:
         raise InputError(
-            "none of its contrast phases can be read" + (f": {said[-1]}" if said else "")
+            "none of its contrast phases can be read" + (f": {lines[-1]}" if lines else "")
         )
     return Study(
         modality,
         kept,
         agent=agent,
-        warnings=tuple(said),
+        warnings=tuple(lines),
         other={n: i for n, i in others.items() if i is not None},
     )
 
 
 def _image(
-    path: Path, name: str, confidence: float, evidence: str, said: list[str]
+    path: Path, name: str, confidence: float, evidence: str, lines: list[str]
 ) -> PhaseImage | None:
-    """One image, or None and a line about it in `said`."""
+    """One image, or None and a line about it in `lines`."""
     if not path.is_file():
-        said.append(f"{name}: its file is missing")
+        lines.append(f"{name}: its file is missing")
         return None
     try:
         volume, notes = read_nifti_volume(path)
     except InputError as error:
-        said.append(f"{name}: {error}")
+        lines.append(f"{name}: {error}")
         return None
-    said += [f"{name}: {note}" for note in notes]
+    lines += [f"{name}: {note}" for note in notes]
     return PhaseImage(volume, None, confidence, (evidence,))
 
 
 def read_labels(path: Path) -> hd.Volume:
-    """Read a mask or a map of labels from NIfTI or NRRD, as uint8 (Z, Y, X) towards head, back and left.
+    """Read a mask or a map of labels from NIfTI or NRRD.
+
+    Returns:
+        uint8 (Z, Y, X), towards head, back and left.
 
     Raises:
         InputError: it is missing or damaged, or its values are no whole numbers from 0 to 255.

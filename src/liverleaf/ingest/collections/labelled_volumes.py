@@ -1,4 +1,4 @@
-"""A folder of single volumes with label maps (LiTS, Medical Segmentation Decathlon Task03, ATLAS 2023) in; its cases out."""
+"""Cases of single volumes with label maps: LiTS, Medical Segmentation Decathlon, ATLAS 2023."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from liverleaf.ingest.collections.annotation import annotate
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate
 from liverleaf.study import InputError, Modality, Phase
 from liverleaf.terminology import LesionType, Organ
 
@@ -68,7 +68,10 @@ ATLAS = Layout(
 
 
 def labelled_volumes(layout: Layout, root: Path) -> Iterator[CollectionCase]:
-    """The cases of a folder: an image and a map of labels 1 (liver) and 2 (tumour) each, paired by number wherever they lie."""
+    """The cases of a folder, images and label maps paired by number wherever they lie.
+
+    A map holds 1 for liver and 2 for tumour.
+    """
     images, maps = _numbered(root, layout.image), _numbered(root, layout.labels)
     for number in sorted(images.keys() | maps.keys(), key=int):
         reason = ""

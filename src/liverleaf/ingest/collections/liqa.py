@@ -1,4 +1,4 @@
-"""LiQA and CARE-Liver, gadoxetate-enhanced MRI staged for fibrosis, in; its cases out."""
+"""Cases of LiQA and CARE-Liver: gadoxetate-enhanced MRI staged for fibrosis."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from liverleaf.ingest.collections.annotation import annotate
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate
 from liverleaf.study import Modality, Phase
 from liverleaf.terminology import Organ
 
@@ -53,4 +53,4 @@ def _read(folder: Path, stage: str) -> Annotated:
     mask = folder / "mask_GED4.nii.gz"
     organs = {Organ.LIVER: read_labels(mask)} if mask.is_file() else {}
     annotated = annotate(study, lesions=None, organs=organs)
-    return annotated.described(markers={"fibrosis_stage": float(stage)} if stage else {})
+    return annotated.with_case_labels(markers={"fibrosis_stage": float(stage)} if stage else {})

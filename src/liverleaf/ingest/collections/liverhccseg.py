@@ -1,4 +1,4 @@
-"""LiverHccSeg, four-phase MRI of TCGA-LIHC with outlines of two raters, in; its cases out."""
+"""Cases of LiverHccSeg: four-phase MRI of TCGA-LIHC with outlines of two raters."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from liverleaf.ingest.collections.annotation import annotate, between_phases
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate, between_phases
 from liverleaf.study import InputError, Modality, Phase
 from liverleaf.terminology import LesionType, Organ
 
@@ -61,12 +61,12 @@ def _read(folder: Path, rater: str) -> Annotated:
             f"its masks have {min(others)} slices and the arterial phase {slices}: which belongs to"
             " which cannot be told"
         )
-    said = [
+    notes = [
         f"the masks of {rater} were used"
         + (", not those of rater2" if rater == "rater1" and any(folder.glob("rater2_*")) else "")
     ]
     if files[study.reference].name == f"{ORIGINAL.get(study.reference)}.nii.gz":
-        said += between_phases(Phase.ARTERIAL, study)
+        notes += between_phases(Phase.ARTERIAL, study)
     organs = {Organ.LIVER: livers[0]} if livers else {}
     return annotate(
         study,
@@ -74,5 +74,5 @@ def _read(folder: Path, rater: str) -> Annotated:
         organs=organs,
         lesion_type=LesionType.HCC,
         one_mask_each=True,
-        notes=said,
+        notes=notes,
     )

@@ -1,4 +1,4 @@
-"""LLD-MMRI, eight MR images per person with boxes around one lesion, as the challenge or as Hugging Face orders it, in; its cases out."""
+"""Cases of LLD-MMRI: eight MR images per person with boxes around one lesion."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from liverleaf.ingest.collections.case import Annotated, CollectionCase, LesionBox, case, type_name
+from liverleaf.ingest.collections.annotation import annotate, between_phases
+from liverleaf.ingest.collections.case import Annotated, CollectionCase, LesionBox, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate, between_phases
 from liverleaf.study import REFERENCE_ORDER, InputError, Modality, Phase, Study
 from liverleaf.terminology import LesionType
 
@@ -40,7 +40,10 @@ Entries = Sequence[Mapping[str, Any]]
 
 
 def lld_mmri(root: Path) -> Iterator[CollectionCase]:
-    """The cases that `labels/Annotation.json` or `LLD_MMRI_Annotation.json` lists, and images that it does not list.
+    """The cases that the annotation file lists, and images that it does not list.
+
+    The file is `labels/Annotation.json` of the challenge or `LLD_MMRI_Annotation.json` of Hugging
+    Face.
 
     Raises:
         InputError: there is no such file, as with the cut-outs of `classification_dataset`, or it
@@ -162,9 +165,12 @@ def _masks(study: Study, files: Mapping[str, Path]) -> tuple[Phase, list[Path]]:
 
 
 def _boxes(entry: Mapping[str, Any], path: Path, notes: list[str]) -> Iterator[LesionBox]:
-    """The boxes of one image in millimetres; a box that does not fit its image is left out with a line in `notes`."""
+    """The boxes of one image in millimetres.
+
+    A box that does not fit its image is left out with a line in `notes`.
+    """
     name = _phase(entry)
-    image = PHASES[name].name.lower() if name in PHASES else OTHER.get(name, name.lower())
+    image = PHASES[name].key if name in PHASES else OTHER.get(name, name.lower())
     try:
         header: Any = nib.load(path)
         affine, slices = np.asarray(header.affine, float), int(header.shape[2])
@@ -196,7 +202,7 @@ def _boxes(entry: Mapping[str, Any], path: Path, notes: list[str]) -> Iterator[L
         yield LesionBox.model_validate(
             {
                 "image": image,
-                "type": type_name(lesion_type),
+                "type": "" if lesion_type is None else lesion_type.key,
                 "category": word,
                 "corners_mm": tuple(corners),
             }
@@ -211,7 +217,7 @@ def _boxes(entry: Mapping[str, Any], path: Path, notes: list[str]) -> Iterator[L
 def _extent(
     bbox: Mapping[str, Any],
 ) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """First and last voxel (x, y, z) of a 3-D box; where that is null, of its 2-D boxes together."""
+    """First and last voxel (x, y, z) of a 3-D box, or of all 2-D boxes where that is null."""
     parts = (
         [bbox["3D_box"]]
         if bbox.get("3D_box")
@@ -225,7 +231,7 @@ def _extent(
 
 
 def _reversed(entry: Mapping[str, Any], affine: NDArray[np.float64], slices: int) -> bool | None:
-    """Whether the annotation's first slice is the file's last one, None where its origin fits neither."""
+    """Whether the annotation's first slice is the file's last, None where its origin is neither."""
     if entry.get("origin") is None:
         return None
     ends = [(RAS_TO_LPS @ affine @ [0, 0, z, 1])[:3] for z in (0, slices - 1)]

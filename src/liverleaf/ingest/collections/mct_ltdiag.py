@@ -1,4 +1,4 @@
-"""MCT-LTDiag, four-phase CT with one tumour type per person, as Hugging Face or as Dataverse orders it, in; its cases out."""
+"""Cases of MCT-LTDiag: four-phase CT with one tumour type per person."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from liverleaf.ingest.collections.annotation import annotate, between_phases
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate, between_phases
 from liverleaf.study import Modality, Phase
 from liverleaf.terminology import LesionType, Organ
 
@@ -28,7 +28,11 @@ MASK, LIVER_MASK = "mask_pvp.nii.gz", "liver_mask_pvp.nii.gz"
 
 
 def mct_ltdiag(root: Path) -> Iterator[CollectionCase]:
-    """The cases of `volume/<type>/<case>` with `mask/<type>/<case>`, or of `<case>/NIFTI` with the type in `meta_info_patient`."""
+    """The cases of either layout.
+
+    Hugging Face has `volume/<type>/<case>` with `mask/<type>/<case>`, Dataverse `<case>/NIFTI` with
+    the type in `meta_info_patient`.
+    """
     tumours, patients = _table(root, "meta_info_tumor"), _table(root, "meta_info_patient")
     for volumes in sorted(
         {
@@ -57,11 +61,9 @@ def _read(volumes: Path, masks: Path, kind: str, known: Mapping[str, str]) -> An
         Modality.CT, {phase: volumes / f"{name}.nii.gz" for phase, name in PHASES.items()}
     )
     lesion_type = TYPES.get(kind)
-    notes = (
-        []
-        if lesion_type is not None or not kind
-        else [f"its tumour type {kind} is none of {', '.join(TYPES)}"]
-    )
+    notes = []
+    if lesion_type is None and kind:
+        notes.append(f"its tumour type {kind} is none of {', '.join(TYPES)}")
     notes += between_phases(Phase.PORTAL, study)
     organs = {}
     if (masks / LIVER_MASK).is_file():
@@ -80,7 +82,7 @@ def _read(volumes: Path, masks: Path, kind: str, known: Mapping[str, str]) -> An
     }
     if kind in PRIMARY:
         markers["primary"] = PRIMARY[kind]
-    return annotated.described(markers=markers)
+    return annotated.with_case_labels(markers=markers)
 
 
 def _table(root: Path, name: str) -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""An nnU-Net raw dataset (DatasetXXX_Name with dataset.json, imagesTr, labelsTr, imagesTs) in; its cases out."""
+"""Cases of nnU-Net raw datasets: DatasetXXX_Name with dataset.json, imagesTr and labelsTr."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
+from liverleaf.ingest.collections.annotation import annotate
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate
 from liverleaf.ingest.nifti import AIR_HU
-from liverleaf.ingest.phases.identify import phase_in_words, plain_words
+from liverleaf.ingest.phases.descriptions import phase_in_words, plain_words
 from liverleaf.study import InputError, Modality, Phase
 from liverleaf.terminology import Organ
 
@@ -25,7 +25,9 @@ LESION = r"lesion|tumou?r|cancer|hcc|icc|metastas|carcinoma|haemangioma|hemangio
 
 
 class LiverleafRecord(BaseModel):
-    """What liverleaf adds to `dataset.json`, because nnU-Net reads a channel's name as how to normalise it.
+    """What liverleaf adds to `dataset.json`.
+
+    nnU-Net reads a channel's name as how to normalise it, so that names cannot tell phases.
 
     Attributes:
         modality: CT or MR.
@@ -60,7 +62,7 @@ class Dataset(BaseModel):
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the files of one dataset are read: the channel of each phase, channels that are none, the values of liver and lesion."""
+    """How the files of one dataset are read: phases by channel, and values of liver and lesion."""
 
     phases: Mapping[Phase, int]
     unused: tuple[str, ...]
@@ -72,7 +74,9 @@ class _Layout:
 
 
 def nnunet(root: Path) -> Iterator[CollectionCase]:
-    """The cases of each dataset at or below a folder; those of imagesTs are refused, as they have no truth.
+    """The cases of each dataset at or below a folder.
+
+    Those of imagesTs have no labels and are refused.
 
     The name of each channel must tell its phase; a lone channel is taken for the portal venous
     phase. The labels must have a liver, a lesion or both, as classes or as regions.
@@ -173,8 +177,8 @@ def _values(dataset: Dataset, pattern: str) -> frozenset[int]:
             if not name.isdigit():
                 continue
             name, values = values, int(name)  # version 1 of the format
-        told = LESION if re.search(LESION, name, re.IGNORECASE) else "liver"
-        if told == pattern and re.search(pattern, name, re.IGNORECASE):
+        named = LESION if re.search(LESION, name, re.IGNORECASE) else "liver"
+        if named == pattern and re.search(pattern, name, re.IGNORECASE):
             found |= {values} if isinstance(values, int) else set(values)
     return frozenset(found - {0})
 
@@ -198,8 +202,8 @@ def _read(layout: _Layout, folder: Path, name: str, labels: Path) -> Annotated:
     if layout.modality is None:
         lowest = min(float(image.volume.array.min()) for image in study.phases.values())
         modality = Modality.CT if lowest < AIR_HU else Modality.MR
-        told = f"the dataset does not tell the modality: taken for {modality} by the intensities"
-        study = replace(study, modality=modality, warnings=(*study.warnings, told))
+        warning = f"the dataset does not tell the modality: taken for {modality} by the intensities"
+        study = replace(study, modality=modality, warnings=(*study.warnings, warning))
     drawn = read_labels(labels)
     liver = drawn.with_array(np.isin(drawn.array, list(layout.liver)))
     lesion = drawn.with_array(np.isin(drawn.array, list(layout.lesion)))

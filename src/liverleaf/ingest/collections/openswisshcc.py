@@ -1,4 +1,4 @@
-"""OpenSwissHCC, multi-phase MRI in BIDS with lesions outlined image by image, in; its cases out."""
+"""Cases of OpenSwissHCC: multi-phase MRI in BIDS with lesions outlined image by image."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from liverleaf.ingest.collections.annotation import annotate, between_phases
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import annotate, between_phases
-from liverleaf.ingest.phases.identify import phase_in_words
+from liverleaf.ingest.phases.descriptions import phase_in_words
 from liverleaf.study import REFERENCE_ORDER, Modality, Phase
 from liverleaf.terminology import Organ
 
@@ -19,7 +19,7 @@ IMAGE = re.compile(r"sub-\d+_(?:acq-water_)?phase-([a-zA-Z0-9]+)_T1w\.nii\.gz")
 
 
 def openswisshcc(root: Path) -> Iterator[CollectionCase]:
-    """The cases of `sub-<n>`: dynamic T1-weighted images with the masks of `derivatives/manual_*_annotations`."""
+    """The cases of `sub-<n>`, with the masks of `derivatives/manual_*_annotations`."""
     images: dict[str, dict[Phase, Path]] = {}
     for path in sorted(root.rglob("sub-*_T1w.nii.gz")):
         match = IMAGE.fullmatch(path.name)
@@ -42,7 +42,10 @@ def openswisshcc(root: Path) -> Iterator[CollectionCase]:
 
 
 def _read(images: Mapping[Phase, Path], masks: list[Path]) -> Annotated:
-    """The study with the masks of its reference phase, or of the next that has some; without any, nobody found a lesion in it."""
+    """The study with the masks of its reference phase, or of the next that has some.
+
+    Without any, nobody found a lesion in it.
+    """
     study = study_of(Modality.MR, images)
     for phase in (phase for phase in REFERENCE_ORDER if phase in study.phases):
         stem = images[phase].name.removesuffix(".nii.gz")

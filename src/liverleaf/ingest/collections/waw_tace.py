@@ -1,4 +1,4 @@
-"""WAW-TACE, multi-phase CT of hepatocellular carcinoma with tumours outlined in one phase or more, in; its cases out."""
+"""Cases of WAW-TACE: multi-phase CT of HCC with tumours outlined in one phase or more."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 import highdicom as hd
 
+from liverleaf.ingest.collections.annotation import annotate, between_phases
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.collections.truth import SAME_PLACE_STEPS, annotate, between_phases
+from liverleaf.ingest.nifti import SAME_GRID_STEPS
 from liverleaf.study import REFERENCE_ORDER, InputError, Modality, Phase, Study, same_grid
 from liverleaf.terminology import LesionType, Organ
 
@@ -25,7 +26,10 @@ MASK = re.compile(r"(\d+)_([0-3])_(\d+)_tumor_seg\.(nrrd|nii\.gz)")
 
 
 def waw_tace(root: Path) -> Iterator[CollectionCase]:
-    """The cases of `<pid>_<phase>_scan.nii.gz` with `<pid>_<phase>_<lesion>_tumor_seg.nrrd` and `organ_masks/<pid>_<phase>*`, wherever."""
+    """The cases of `<pid>_<phase>_scan.nii.gz`, wherever they lie.
+
+    Masks are `<pid>_<phase>_<lesion>_tumor_seg.nrrd` and `organ_masks/<pid>_<phase>*`.
+    """
     scans: dict[str, dict[Phase, Path]] = defaultdict(dict)
     masks: dict[str, dict[Phase, list[Path]]] = defaultdict(lambda: defaultdict(list))
     organs: dict[str, dict[Phase, Path]] = defaultdict(dict)
@@ -55,7 +59,7 @@ def waw_tace(root: Path) -> Iterator[CollectionCase]:
 def _read(
     scans: dict[Phase, Path], masks: dict[Phase, list[Path]], organs: dict[Phase, Path]
 ) -> Annotated:
-    """The study with the masks of one phase: the reference phase where it has some, else the next in that order."""
+    """The study with the masks of its reference phase, or else of the next in that order."""
     study = study_of(Modality.CT, scans)
     named = next(phase for phase in REFERENCE_ORDER if phase in masks)
     notes = []
@@ -89,12 +93,12 @@ def _read(
 
 
 def _drawn_on(masks: Sequence[hd.Volume], named: Phase, study: Study) -> Phase:
-    """The phase whose grid the masks have: the named one, else the first that fits in the order of reference phases."""
+    """The phase whose grid the masks have: the named one, else the first in reference order."""
 
     def fits(phase: Phase) -> bool:
         grid = study.phases[phase].volume
         return all(
-            same_grid(mask, grid, tolerance_mm=SAME_PLACE_STEPS * min(grid.spacing))
+            same_grid(mask, grid, tolerance_mm=SAME_GRID_STEPS * min(grid.spacing))
             for mask in masks
         )
 

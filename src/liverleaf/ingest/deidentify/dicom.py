@@ -1,14 +1,11 @@
-"""Identities in, pseudonyms out: keyed hashes of patients and studies, shifted dates, descriptors of known words, de-identified DICOM."""
+"""De-identified copies of DICOM images and studies, by an allow-list of attributes."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
-import os
 import re
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -17,175 +14,36 @@ from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence as Items
 
+from liverleaf.ingest.deidentify.descriptors import (
+    clean_quotations,
+    known_words,
+    private_words,
+)
 from liverleaf.ingest.deidentify.profile import (
     ALLOWED,
     CODING_SCHEMES,
-    IDENTIFYING,
     IMAGE_CLASSES,
     METHOD,
     METHOD_CODES,
     SCREENS,
-    WORDS,
     Action,
 )
+from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
 from liverleaf.ingest.dicom.frames import text, words
-from liverleaf.ingest.phases.identify import plain_words
-from liverleaf.study import InputError, PhaseImage, SourceIds, Study
+from liverleaf.ingest.phases.descriptions import plain_words
+from liverleaf.study import PhaseImage, SourceIds, Study
 
-KEY_BYTES = 32
-MAX_SHIFT_DAYS = 3650
-STANDARD_UIDS = "1.2.840.10008."
 FREE_TEXT = ("SH", "LO", "ST", "LT", "UT", "UC")
 """Value representations that people type into."""
 
-SHORT = (
-    r"\d{1,3}(s|sec|secs|seconds|sek|m|min|mins|minutes|mm|cm|kv|kev|ml|hu|d|t|p|x|ph)?|b\d{1,4}|t[12]w?|[bhiqu][a-z]?\d{2}[a-z]?"
-    r"|[a-z]{1,5}[23]d\d{0,3}(r\d{0,3})?"
-)
-"""Short numbers with their units, kernels such as B30f and sequences such as fl3d1."""
-
-CALENDAR = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}|(?:\d{1,4}[ ./-]+){3,}\d{1,4}")
-"""Dates and telephone numbers, which are made of short numbers."""
-
-
-@dataclass(frozen=True)
-class Pseudonyms:
-    """What turns identities into pseudonyms: the same with the same key, not to be undone or guessed without it.
-
-    Attributes:
-        key: 32 random bytes.
-    """
-
-    key: bytes
-
-    def __repr__(self) -> str:
-        return "Pseudonyms(key=...)"
-
-    def case_id(self, study: str) -> str:
-        """The pseudonym of a study."""
-        return f"case-{self._hash('study', study)[:12]}"
-
-    def subject_id(self, patient: str) -> str:
-        """The pseudonym of a patient."""
-        return f"subject-{self._hash('patient', patient)[:12]}"
-
-    def uid(self, uid: str) -> str:
-        """The UID that replaces another; those of the standard itself stay."""
-        if uid.startswith(STANDARD_UIDS):
-            return uid
-        return f"2.25.{int(self._hash('uid', uid)[:32], 16)}"
-
-    def image(self, identity: str) -> str:
-        """The pseudonym of an image, by its SOPInstanceUID or file name."""
-        return self._hash("image", identity)[:16]
-
-    def table(self, sayings: str) -> str:
-        """The pseudonym of what a person says of the series of a study."""
-        return self._hash("table", sayings)[:16]
-
-    def shift_days(self, subject_id: str) -> int:
-        """By how many days all dates of a subject are moved: 1 to 3650, into the past."""
-        return -1 - int(self._hash("date", subject_id)[:16], 16) % MAX_SHIFT_DAYS
-
-    @property
-    def check(self) -> str:
-        """Tells whether two keys are the same, and nothing of them."""
-        return self._hash("check", "")[:16]
-
-    def _hash(self, kind: str, identity: str) -> str:
-        return hmac.new(
-            self.key, f"{kind}:{identity}".encode(errors="surrogateescape"), hashlib.sha256
-        ).hexdigest()
-
-
-def read_key(file: Path) -> Pseudonyms:
-    """Read the key that `write_key` has written.
-
-    Raises:
-        InputError: the file cannot be read or holds something else.
-    """
-    try:
-        key = bytes.fromhex(file.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        key = b""
-    if len(key) != KEY_BYTES:
-        raise InputError(
-            f"{file} cannot be read as a key of pseudonyms: give the file that liverleaf wrote, or"
-            " a new name"
-        )
-    return Pseudonyms(key)
-
-
-def new_key() -> Pseudonyms:
-    """A key nobody knows."""
-    return Pseudonyms(secrets.token_bytes(KEY_BYTES))
-
-
-def write_key(pseudonyms: Pseudonyms, file: Path) -> None:
-    """Keep a key in a new file that only its owner can read; folders above it are made.
-
-    Raises:
-        InputError: the file cannot be written or is there already.
-    """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(
-            os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii"
-        ) as stream:
-            stream.write(pseudonyms.key.hex() + "\n")
-    except OSError as error:
-        raise InputError(
-            f"the key of the pseudonyms cannot be written: the folder {file.parent} is not"
-            f" writable, or {file.name} is there already; give another place with --key FILE"
-        ) from error
-
-
-def known_words(descriptor: str, private: frozenset[str] = frozenset()) -> str:
-    """What a descriptor says of technique and phase; names, long numbers, dates and everything else unknown is left out.
-
-    Args:
-        descriptor: free text.
-        private: words that are left out even where they are known ones, as `private_words` gives
-            them.
-
-    >>> known_words("Mustermann t1_vibe_fs_tra portal venous 70s 4711000")
-    't1_vibe_fs_tra portal venous 70s'
-    """
-
-    def known(match: re.Match[str]) -> str:
-        if fine(match[0]):
-            return match[0]
-        # camelCase joins words
-        return " ".join(filter(fine, re.split(r"(?<=[a-z])(?=[A-Z])", match[0])))
-
-    def fine(part: str) -> bool:
-        word = plain_words(part).replace(" ", "")
-        begins = len(word) > 2 and any(whole.startswith(word) for whole in WORDS)
-        return word not in private and (
-            word in WORDS or begins or re.fullmatch(SHORT, word) is not None
-        )
-
-    cleaned = re.sub(r"[^\W_]+", known, CALENDAR.sub(" ", descriptor))
-    if not re.search(r"[^\W_]", cleaned):
-        return ""
-    return re.sub(r"[^\w+()-]{2,}|\s+", " ", re.sub(r"[^\w\s+,.:/()-]", " ", cleaned)).strip(
-        " _,.:/"
-    )
-
-
-def private_words(header: Dataset) -> frozenset[str]:
-    """The words and numbers in a header's identifying attributes."""
-    said = (plain_words(str(text(header, keyword)).replace("\\", " ")) for keyword in IDENTIFYING)
-    return frozenset(part for value in said for part in re.split(r"[\W_]+", value) if len(part) > 1)
-
 
 def without_identity(study: Study, case_id: str, subject_id: str, pseudonyms: Pseudonyms) -> Study:
-    """The study under its pseudonyms: hashed frames of reference, descriptors of known words, and no headers."""
+    """The study under its pseudonyms, with descriptors of known words and without headers."""
     return replace(
         study,
         case_id=case_id,
         subject_id=subject_id,
-        warnings=tuple(map(_quoted_words, study.warnings)),
+        warnings=tuple(map(clean_quotations, study.warnings)),
         phases={
             phase: _image_without_identity(image, pseudonyms)
             for phase, image in study.phases.items()
@@ -212,13 +70,8 @@ def _image_without_identity(image: PhaseImage, pseudonyms: Pseudonyms) -> PhaseI
         headers=(),
         source=SourceIds(),
         description=description,
-        evidence=tuple(map(_quoted_words, image.evidence)),
+        evidence=tuple(map(clean_quotations, image.evidence)),
     )
-
-
-def _quoted_words(message: str) -> str:
-    """A message whose quotations hold known words only."""
-    return re.sub(r"'([^']*)'", lambda quotation: f"'{known_words(quotation[1])}'", message)
 
 
 def refusal(header: Dataset) -> str | None:
@@ -249,7 +102,7 @@ def refusal(header: Dataset) -> str | None:
 def deidentify(
     file: Path, out: Path, *, case_id: str, subject_id: str, pseudonyms: Pseudonyms
 ) -> str | None:
-    """Write a copy of a DICOM image that keeps nothing but what `confidentiality.ALLOWED` lists.
+    """Write a copy of a DICOM image that keeps nothing but what `profile.ALLOWED` lists.
 
     Args:
         file: the image. Its pixels are copied as they are, compressed or not.
@@ -329,14 +182,14 @@ def _treated(
     elif action is Action.UID:
         value = [pseudonyms.uid(str(uid)) for uid in _values(element)]
     elif action is Action.DATE:
-        value = [shifted(str(when), shift_days) for when in _values(element)]
+        value = [shift_date(str(when), shift_days) for when in _values(element)]
     else:
         value = [known_words(str(said), private) for said in _values(element)]
     return DataElement(element.tag, element.VR, value)
 
 
 def _unless_private(element: DataElement, private: frozenset[str]) -> list[str]:
-    """A technical text, whose values are left out where they repeat a word of an identifying attribute."""
+    """A technical text without the values that repeat a word of an identifying attribute."""
     return [
         "" if private & {*re.split(r"[\W_]+", plain_words(str(value)))} else str(value)
         for value in _values(element)
@@ -349,11 +202,13 @@ def _values(element: DataElement) -> Sequence[object]:
     return list(element.value) if element.VM > 1 else [element.value]
 
 
-def shifted(value: str, days: int) -> str:
-    """A DICOM date (YYYYMMDD) or date-time moved by days, "" when it is neither; the time of day and the zone stay.
+def shift_date(value: str, days: int) -> str:
+    """A DICOM date (YYYYMMDD) or date-time moved by days, "" when it is neither.
 
-    >>> shifted("20240301", -1), shifted("20240301101530.5+0100", -366), shifted("March", 1)
-    ('20240229', '20230301101530.5+0100', '')
+    The time of day and the zone stay.
+
+    >>> shift_date("20240301", -1), shift_date("20240301101530.5+0100", -366)
+    ('20240229', '20230301101530.5+0100')
     """
     digits = value.replace(".", "", 2) if re.match(r"\d{4}\.\d\d\.\d\d$", value) else value
     if not re.fullmatch(r"\d{8}(\d{2,6}(\.\d{1,6})?)?([+-]\d{4})?", digits):

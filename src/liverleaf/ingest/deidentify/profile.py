@@ -1,9 +1,10 @@
-"""What a de-identified DICOM image keeps and what is done to it: data only; whatever is not in these tables is removed.
+"""The attributes that a de-identified DICOM image keeps, and what is done to each.
 
-The tables follow the Basic Application Level Confidentiality Profile of DICOM PS3.15, Annex E, with
-the options Clean Descriptors and Retain Longitudinal Temporal Information With Modified Dates. They
-are narrower than the profile asks: a list of what may stay needs no knowledge of everything that
-must go. Private elements, curves and overlays are in no list, so none stays.
+Whatever is not in these tables is removed. The tables follow the Basic Application Level
+Confidentiality Profile of DICOM PS3.15, Annex E, with the options Clean Descriptors and Retain
+Longitudinal Temporal Information With Modified Dates. They are narrower than the profile asks: a
+list of what may stay needs no knowledge of everything that must go. Private elements, curves and
+overlays are in no list, so none stays.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One DICOM file in, its image frames with place, scaling and time out, or an InputError with the reason why it has none."""
+"""The image frames of one DICOM file, each with its geometry, rescaling and time."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ NOT_DICOM = "not DICOM"
 DICOMDIR = "DICOMDIR"
 ZIPPED = "zip to be unpacked first"
 DAY_S = 86400.0
+"""Seconds of a day."""
+
 MIN_SPACING_MM, MAX_SPACING_MM, MAX_POSITION_MM = 0.01, 100.0, 1e5
 PHILIPS = (0x2005, 0x0010), "Philips MR Imaging DD 001"
 PHILIPS_FRAME, PHILIPS_SCALE = (0x2005, 0x140F), (0x2005, 0x100E)
@@ -35,6 +37,13 @@ TIME_KEYS = (
     "content time",
 )
 """What may tell the time points of a dynamic series apart, the most trustworthy first."""
+
+
+class DicomdirError(InputError):
+    """The file is a DICOMDIR: an index of other files, of which nothing is lost without it."""
+
+    def __init__(self, reason: str = DICOMDIR) -> None:
+        super().__init__(reason)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +94,8 @@ def read_frames(path: Path) -> list[Frame]:
     """Read the frames of one file, without their pixels.
 
     Raises:
-        InputError: this is no CT or MR image with a place in the patient; the message is a reason
-            fit for counting: it names no file.
+        InputError: this is no CT or MR image with a position in the patient; the message is a
+            reason fit for counting: it names no file. `DicomdirError` for an index of files.
     """
     try:
         return _frames(path, *_read_header(path))
@@ -134,7 +143,7 @@ def _read_header(path: Path) -> tuple[Dataset, float | None]:
         # empty means the default, but highdicom refuses it when it writes
         header.pop("SpecificCharacterSet", None)
     if "DirectoryRecordSequence" in header:
-        raise InputError(DICOMDIR)
+        raise DicomdirError
     if "SOPClassUID" not in header:
         raise InputError(DAMAGED)
     return header, scale_slope
@@ -165,7 +174,7 @@ def _mend_decimal_commas(header: Dataset, tag: BaseTag) -> None:
 
 
 def _scale_slope(item: Dataset) -> float | None:
-    """Philips' scale slope, from a header or from what it keeps for one frame of an enhanced image; None when there is none."""
+    """Philips' scale slope of an image, or of one frame of an enhanced image; None without one."""
     try:
         creator, name = PHILIPS
         value = (
@@ -177,7 +186,10 @@ def _scale_slope(item: Dataset) -> float | None:
 
 
 def _decodes(header: Dataset, tag: BaseTag) -> bool:
-    """Whether an element has a value of the standard's kind: values are decoded on access, and a damaged one counts as absent."""
+    """Whether an element has a value of the standard's kind; a damaged one counts as absent.
+
+    Values are decoded on access.
+    """
     try:
         _mend_decimal_commas(header, tag)
         element = header[tag]
@@ -237,7 +249,10 @@ def _frame(path: Path, header: Dataset, index: int, scale_slope: float | None) -
 
 
 def _group(header: Dataset, index: int, sequence: str) -> Dataset:
-    """The functional group of a frame: its own, else the shared one, else (single-frame images) the header itself."""
+    """The functional group of a frame: its own, else the shared one, else the header itself.
+
+    Single-frame images keep all in the header.
+    """
     for groups in (
         *header.get("PerFrameFunctionalGroupsSequence", ())[index : index + 1],
         *header.get("SharedFunctionalGroupsSequence", ()),
@@ -271,7 +286,7 @@ def _moments(header: Dataset, index: int) -> dict[str, float]:
 
 
 def acquired_s(header: Dataset) -> float | None:
-    """When the image was taken, in seconds on a clock that runs over midnight; None when the header does not tell."""
+    """When the image was taken, in seconds on a clock that runs over midnight; None if unknown."""
     whole = date_time_s(text(header, "AcquisitionDateTime"))
     if whole is not None:
         return whole
@@ -289,7 +304,7 @@ def date_time_s(value: str) -> float | None:
 
 
 def seconds_of_day(value: str) -> float | None:
-    """Seconds after midnight of a DICOM time (HHMMSS.FFFFFF, its end may be missing); None when it is none.
+    """Seconds after midnight of a DICOM time (HHMMSS.FFFFFF, its end may be missing), else None.
 
     >>> seconds_of_day("003138.500000"), seconds_of_day("1050"), seconds_of_day("")
     (1898.5, 39000.0, None)

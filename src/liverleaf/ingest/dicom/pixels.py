@@ -1,4 +1,4 @@
-"""Frames in, their rescaled pixels out, with the reason for every frame that cannot be decoded."""
+"""Pixels of DICOM frames: decoded, rescaled, and without what lies outside the field of view."""
 
 from __future__ import annotations
 
@@ -64,9 +64,13 @@ process on damaged data."""
 
 
 def decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[int, str]]]:
-    """Rescaled pixels of frames, shape (frames, rows, columns), and the indices of those that failed, each with a reason.
+    """Decode and rescale the pixels of frames.
 
     CT values are at least -1024 HU. What holds the header's padding value is filled as by `fill`.
+
+    Returns:
+        The pixels, shape (frames, rows, columns), and the indices of the frames that failed, each
+            with a reason.
     """
     array = np.zeros((len(frames), *frames[0].shape), np.float32)
     by_file: dict[Path, list[int]] = defaultdict(list)
@@ -109,7 +113,10 @@ def decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[int
 
 
 def sample_pixels(stack: Stack, count: int) -> NDArray[np.float32]:
-    """About `count` slices, evenly spread, shape (slices, rows, columns); slices that cannot be decoded or are too large are left out."""
+    """About `count` slices, evenly spread, shape (slices, rows, columns).
+
+    Slices that cannot be decoded or are too large are left out.
+    """
     chosen = np.unique(np.linspace(0, len(stack.frames) - 1, count).round().astype(int))
     frames = [stack.frames[index] for index in chosen]
     if voxels(frames) > MAX_VOXELS:
@@ -138,7 +145,10 @@ def fill(array: NDArray[np.float32], frames: Sequence[Frame]) -> None:
 
 
 def _source(frame: Frame) -> Path | Dataset:
-    """What pixels are decoded from: the file, or, as pydicom seeks pixels where the file says and not where they are, its data set."""
+    """What pixels are decoded from: the file where they are compressed, else its data set.
+
+    Of a file, pydicom seeks pixels where it says they are, and not where they are.
+    """
     syntax = UID(transfer_syntax(frame))
     if syntax in AllTransferSyntaxes and syntax.is_encapsulated:
         if not _ends(frame.path):
@@ -162,7 +172,7 @@ def _source(frame: Frame) -> Path | Dataset:
 
 
 def _ends(path: Path) -> bool:
-    """Whether compressed pixels have an end: DICOM's, which pydicom looks for, or that of a JPEG stream without it."""
+    """Whether compressed pixels have an end: DICOM's, or that of a JPEG stream without it."""
     if "PixelData" in pydicom.dcmread(path, force=True, specific_tags=["PixelData"]):
         return True
     with path.open("rb") as file:

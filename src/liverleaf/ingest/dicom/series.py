@@ -1,10 +1,10 @@
-"""Frames of one study in, stacks out: the slices of one series at one time point, each slice position once, in spatial order."""
+"""Stacks: slices of one series at one time point, each position once, in spatial order."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,74 +14,20 @@ from pydicom import Dataset
 
 from liverleaf.ingest.dicom.frames import Frame, counted, dicom_date_and_time, number, text
 from liverleaf.ingest.dicom.time_points import IRREGULAR, MIN_TIME_POINT, interleaved, split
-from liverleaf.study import InputError, Phase
+from liverleaf.study import InputError
 
-SAME_PLACE_MM = 0.05
+SAME_POSITION_MM = 0.05
 SAME_DIRECTION = 0.01
 TINY = 1e-30
 UNNAMED = "unnamed"
 """What a table of phases calls a series with neither UID nor number."""
 
 
-@dataclass(frozen=True)
-class SeriesReport:
-    """What one series, or one time point of a dynamic series, was taken for.
-
-    Attributes:
-        number: the series' number, None when it has none.
-        description: its own description, "" when there is none or it could identify a person.
-        modality: "CT", "MR".
-        slices: number of slices.
-        shape: slices, rows, columns.
-        spacing_mm: between slices, rows and columns; the first is None for a single slice.
-        phase: the phase it was taken for, None when it is not a contrast phase or was not
-            understood.
-        used: whether the study is made of it.
-        confidence: of the phase, in [0, 1].
-        evidence: for the phase, or why the series was not used, in plain words.
-        time_s: seconds after injection, None when unknown.
-        warnings: what is wrong with the series.
-        study: what a table of phases calls its study: the StudyInstanceUID, or the folder of NIfTI
-            files.
-        series: what such a table calls it: SeriesInstanceUID (":2" behind it for its time point or
-            part 2), or file name.
-    """
-
-    number: int | None
-    description: str
-    modality: str
-    slices: int
-    shape: tuple[int, ...]
-    spacing_mm: tuple[float | None, float, float]
-    phase: Phase | None
-    used: bool
-    confidence: float
-    evidence: tuple[str, ...] = ()
-    time_s: float | None = None
-    warnings: tuple[str, ...] = ()
-    study: str = ""
-    series: str = ""
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What the series of a study were taken for.
-
-    Attributes:
-        series: one report each, in the order of their numbers, those that were left out included.
-        warnings: what is wrong with the study as a whole, such as files that were left out.
-    """
-
-    series: tuple[SeriesReport, ...]
-    warnings: tuple[str, ...] = ()
-
-    def __iter__(self) -> Iterator[SeriesReport]:
-        return iter(self.series)
-
-
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """Slices of one series at one time point, ordered along their normal towards +z (axial), +y (coronal) or +x (sagittal).
+    """Slices of one series at one time point, in order along their normal.
+
+    They ascend towards +z (axial), +y (coronal) or +x (sagittal).
 
     Attributes:
         frames: one per slice position.
@@ -105,12 +51,15 @@ class Stack:
     def name(self) -> str:
         """How messages call it: the number of its series, never the description."""
         series = number(self.frames[0].header, "SeriesNumber")
-        place = "a series without number" if series is None else f"series {series:.0f}"
-        return place if self.time_point is None else f"{place} time point {self.time_point}"
+        name = "a series without number" if series is None else f"series {series:.0f}"
+        return name if self.time_point is None else f"{name} time point {self.time_point}"
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What a table of phases may call it: by its series' UID or number, with its part behind it where there are several."""
+        """What a table of phases may call it: the UID or number of its series.
+
+        Where a series has several parts, the number of the part stands behind (":2").
+        """
         uid = text(self.frames[0].header, "SeriesInstanceUID")
         series = number(self.frames[0].header, "SeriesNumber")
         names = [name for name in (uid, "" if series is None else f"{series:.0f}") if name] or [
@@ -127,7 +76,7 @@ class Stack:
 
     @property
     def along_mm(self) -> NDArray[np.float64]:
-        """Place of each slice along the normal, ascending."""
+        """Position of each slice along the normal, ascending."""
         return _along_mm(self.frames)
 
     @property
@@ -137,7 +86,7 @@ class Stack:
 
     @property
     def acquired_s(self) -> float | None:
-        """Mean time of acquisition of its slices, on the clock of `frames.acquired_s`; None when unknown."""
+        """Mean acquisition time of its slices, on the clock of `frames.acquired_s`, else None."""
         times = [
             frame.moments["acquisition time"]
             for frame in self.frames
@@ -147,7 +96,10 @@ class Stack:
 
     @property
     def header(self) -> Dataset:
-        """The first slice's header, with the image type and time of the stack itself: a multi-frame file may hold many stacks."""
+        """The first slice's header, with the image type and time of the stack itself.
+
+        A multi-frame file may hold many stacks.
+        """
         header = Dataset()
         header.update(self.frames[0].header)
         header.ImageType = list(self.frames[0].image_type)
@@ -180,12 +132,12 @@ def stacks_of(frames: Iterable[Frame]) -> tuple[list[Stack], list[Stack]]:
             stacks += _time_points(part)
         except InputError as error:
             stacks.append(replace(_stack(part, _slots(_along_mm(part))), left_out=str(error)))
-    told = (
+    warning = (
         "scaled by Philips' private scale slope, because the DICOM rescaling differs between slices"
     )
     stacks = [
         (
-            replace(stack, warnings=(*stack.warnings, f"{stack.name}: {told}"))
+            replace(stack, warnings=(*stack.warnings, f"{stack.name}: {warning}"))
             if _series(stack.frames[0]) in measured
             else stack
         )
@@ -204,9 +156,12 @@ def stacks_of(frames: Iterable[Frame]) -> tuple[list[Stack], list[Stack]]:
 
 
 def _parts_numbered(stacks: Sequence[Stack]) -> list[Stack]:
-    """The stacks with the number of each among those of its series: by time point, then by image, whatever the order of files."""
+    """The stacks with the number of each among those of its series, whatever the order of files.
 
-    def place(stack: Stack) -> tuple[int, tuple[float, str, int]]:
+    They are counted by time point, then by image.
+    """
+
+    def sort_key(stack: Stack) -> tuple[int, tuple[float, str, int]]:
         images = (
             (number(f.header, "InstanceNumber") or 0.0, text(f.header, "SOPInstanceUID"), f.index)
             for f in stack.frames
@@ -220,13 +175,13 @@ def _parts_numbered(stacks: Sequence[Stack]) -> list[Stack]:
         id(stack): turn
         for alike in by_series.values()
         if len(alike) > 1
-        for turn, stack in enumerate(sorted(alike, key=place), start=1)
+        for turn, stack in enumerate(sorted(alike, key=sort_key), start=1)
     }
     return [replace(stack, part=part.get(id(stack))) for stack in stacks]
 
 
 def _series(frame: Frame) -> Hashable:
-    """What the slices of one series share, by number and description where the identifier is missing."""
+    """What the slices of one series share: its UID, else its number and description."""
     return text(frame.header, "SeriesInstanceUID") or (
         text(frame.header, "SeriesNumber"),
         text(frame.header, "SeriesDescription"),
@@ -234,7 +189,11 @@ def _series(frame: Frame) -> Hashable:
 
 
 def _one_scale(frames: Sequence[Frame]) -> tuple[list[Frame], set[Hashable]]:
-    """Give MR series whose DICOM rescaling leaves slices on different scales the measured one that Philips adds; tell which."""
+    """Rescale MR series by Philips' private scale slope where DICOM's differs between slices.
+
+    Returns:
+        All frames, and which series were so rescaled.
+    """
     by_series: dict[Hashable, list[Frame]] = defaultdict(list)
     for frame in frames:
         by_series[_series(frame)].append(frame)
@@ -274,22 +233,23 @@ def _parts(frames: Iterable[Frame]) -> list[list[Frame]]:
 
 
 def _kinds(plane: list[Frame]) -> list[list[Frame]]:
-    """Slices of one direction and size by image type and echo time, unless one volume's slices merely name theirs differently."""
+    """Slices of one direction and size, apart by image type and echo time.
+
+    They stay together where they are the slices of one volume, which name theirs differently.
+    """
     by_kind: dict[Hashable, list[Frame]] = defaultdict(list)
     for frame in plane:
         by_kind[frame.image_type[2:], frame.echo_time_ms].append(frame)
     normal = stack_normal(plane[0].orientation)
     steps = np.diff(np.sort([frame.position_mm @ normal for frame in plane]))
-    whole = (
+    one_volume = (
         len(plane) >= MIN_TIME_POINT
-        and steps.min() > SAME_PLACE_MM
+        and steps.min() > SAME_POSITION_MM
         and np.ptp(steps) < IRREGULAR * np.median(steps)
     )
-    return (
-        [plane]
-        if whole and not any("LOCALIZER" in frame.image_type for frame in plane)
-        else list(by_kind.values())
-    )
+    if one_volume and not any("LOCALIZER" in frame.image_type for frame in plane):
+        return [plane]
+    return list(by_kind.values())
 
 
 def _same_plane(a: Frame, b: Frame) -> bool:
@@ -330,14 +290,13 @@ def _time_points(part: Sequence[Frame]) -> list[Stack]:
             " tells apart; export it again with its acquisition times, or its time points one"
             " by one"
         )
-    places = slots[kept]
-    stacks = [_stack([part[kept[index]] for index in group], places[group]) for group in groups]
+    kept_slots = slots[kept]
+    stacks = [_stack([part[kept[index]] for index in group], kept_slots[group]) for group in groups]
     if copies:
-        warning = (
-            f"{stacks[0].name}:"
-            f" {counted(len(copies), 'identical copy of a slice was', 'identical copies of slices were')}"
-            " dropped"
+        count = counted(
+            len(copies), "identical copy of a slice was", "identical copies of slices were"
         )
+        warning = f"{stacks[0].name}: {count} dropped"
         stacks[0] = replace(stacks[0], warnings=(warning,))
     return _numbered(stacks)
 
@@ -362,21 +321,21 @@ def _stack(frames: Sequence[Frame], slots: NDArray[np.intp]) -> Stack:
 
 
 def _along_mm(part: Sequence[Frame]) -> NDArray[np.float64]:
-    """Place of each frame along the normal."""
+    """Position of each frame along the normal."""
     return np.array([frame.position_mm for frame in part]) @ stack_normal(part[0].orientation)
 
 
 def _slots(along_mm: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The number of each frame's slice position, from 0 in ascending order; frames of one place share one."""
+    """The number of each frame's slice position, ascending from 0, shared at one position."""
     order = np.argsort(along_mm, kind="stable")
-    new_place = np.diff(along_mm[order], prepend=along_mm[order[0]]) > SAME_PLACE_MM
+    new_position = np.diff(along_mm[order], prepend=along_mm[order[0]]) > SAME_POSITION_MM
     slots = np.empty(len(order), np.intp)
-    slots[order] = np.cumsum(new_place)
+    slots[order] = np.cumsum(new_position)
     return slots
 
 
 def _identical(frames: Sequence[Frame], slots: NDArray[np.intp], *, by_uid: bool) -> set[int]:
-    """Indices of frames that repeat the pixels of another one at their place.
+    """Indices of frames that repeat the pixels of another one at their position.
 
     Args:
         frames: of one part of a series.

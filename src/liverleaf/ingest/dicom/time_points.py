@@ -1,4 +1,4 @@
-"""Frames of one series with their places and times in, the frames of each of its time points out."""
+"""Time points of a dynamic series: which of its frames belong to each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from liverleaf.ingest.dicom.frames import TIME_KEYS, Frame
 from liverleaf.study import Modality
 
 IRREGULAR = 0.1
-"""Share of a step by which the place of a slice may differ from a regular one."""
+"""Share of a step by which the position of a slice may differ from a regular one."""
 MIN_TIME_POINT = 3
 """Slices that a time point has at least where only its times tell it from another one."""
 CLEAR_PAUSE = 1.5
@@ -20,12 +20,12 @@ CLEAR_PAUSE = 1.5
 
 
 def interleaved(frames: Sequence[Frame], along_mm: NDArray[np.float64]) -> list[NDArray[np.intp]]:
-    """Indices of the frames of each time point where the slices of one lie between those of another.
+    """Indices of the frames of each time point, where slices of one lie between those of another.
 
     MR takes the slices of one volume in turns, so there it needs a temporal position, or slices
     that are irregular all together.
     """
-    whole = [np.arange(len(frames))]
+    undivided = [np.arange(len(frames))]
     one_volume = frames[0].header.Modality == Modality.MR and _regular(along_mm)
     for key in TIME_KEYS[:1] if one_volume else TIME_KEYS:
         moments = np.array([frame.moments.get(key, np.nan) for frame in frames])
@@ -43,18 +43,18 @@ def interleaved(frames: Sequence[Frame], along_mm: NDArray[np.float64]) -> list[
         )
         if high.min() - low.max() > 0.5 * (high - low).min():
             return groups
-    return whole
+    return undivided
 
 
 def _regular(along_mm: NDArray[np.float64]) -> bool:
-    """Whether places are multiples of their usual step, gaps allowed."""
+    """Whether positions are multiples of their usual step, gaps allowed."""
     ascending = np.sort(along_mm)
-    places = (
+    steps = (
         (ascending - ascending[0]) / np.median(np.diff(ascending))
         if len(ascending) > 1
         else np.zeros(1)
     )
-    return bool(np.abs(places - np.rint(places)).max() < IRREGULAR)
+    return bool(np.abs(steps - np.rint(steps)).max() < IRREGULAR)
 
 
 def _groups(group_of: NDArray[np.intp]) -> list[NDArray[np.intp]]:
@@ -62,7 +62,15 @@ def _groups(group_of: NDArray[np.intp]) -> list[NDArray[np.intp]]:
 
 
 def split(frames: Sequence[Frame], slots: NDArray[np.intp]) -> list[NDArray[np.intp]] | None:
-    """Indices of the frames of each time point in order of time, None when no tag tells the time points apart."""
+    """Indices of the frames of each time point, in order of time.
+
+    Args:
+        frames: of one part of a series.
+        slots: the number of each frame's slice position.
+
+    Returns:
+        None when no tag tells the time points apart.
+    """
     counts = np.bincount(slots)
     counts = counts[counts > 0]
     if counts.max(initial=0) <= 1:
@@ -98,14 +106,20 @@ def split(frames: Sequence[Frame], slots: NDArray[np.intp]) -> list[NDArray[np.i
 
 
 def _in_turn(moments: NDArray[np.float64], groups: list[NDArray[np.intp]]) -> bool:
-    """Whether each group is over before the next one begins, and holds no longer pause; else slices of time points may be mixed."""
+    """Whether each group is over before the next one begins, and holds no longer pause.
+
+    Else slices of several time points may be mixed.
+    """
     between = min(moments[b].min() - moments[a].max() for a, b in pairwise(groups))
     within = max(np.diff(np.sort(moments[group])).max(initial=0) for group in groups)
     return bool(between > 0 and within <= CLEAR_PAUSE * between)
 
 
 def _by_gaps(moments: NDArray[np.float64], count: int) -> NDArray[np.intp]:
-    """The group of each moment when time is cut at its longest pauses; one group when pauses are hardly longer than the others."""
+    """The group of each moment when time is cut at its longest pauses.
+
+    One group when these pauses are hardly longer than the others.
+    """
     order = np.argsort(moments, kind="stable")
     pauses = np.diff(moments[order])
     ascending = np.sort(pauses)
@@ -121,7 +135,10 @@ def _by_value(moments: NDArray[np.float64]) -> NDArray[np.intp]:
 
 
 def _by_rank(moments: NDArray[np.float64], slots: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Each frame's rank in time among those at its place, for series whose slices have times of their own; equal times share a rank."""
+    """Each frame's rank in time among those at its position; equal times share a rank.
+
+    For series whose slices have times of their own.
+    """
     ranks = np.empty(len(slots), np.intp)
     for slot in np.unique(slots):
         here = np.flatnonzero(slots == slot)

@@ -1,4 +1,4 @@
-"""A stack of slices in, a float32 volume on a regular grid out, with a warning for everything that was mended on the way."""
+"""A stack of slices as a float32 volume on a regular grid, with a warning for what was mended."""
 
 from __future__ import annotations
 
@@ -52,22 +52,8 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
             " crop or resample them first"
         )
     stack, notes = _scaled(stack)
-    array, failed = decode(stack.frames)
-    if failed:
-        if len(failed) == len(stack.frames):
-            raise InputError(
-                f"{stack.name}: none of its {len(failed)} slices can be decoded ({failed[0][1]});"
-                " export it again"
-            )
-        notes.append(
-            f"{stack.name}: {len(failed)} of {len(stack.frames)} slices cannot be decoded"
-            f" ({failed[0][1]}) and were left out"
-        )
-        kept = np.setdiff1d(np.arange(len(stack.frames)), [index for index, _ in failed])
-        stack, array = (
-            replace(stack, frames=tuple(stack.frames[index] for index in kept)),
-            array[kept],
-        )
+    stack, array, undecoded = _decoded(stack)
+    notes += undecoded
     notes += _oddities(stack)
     array, inverted = _upright_greys(stack, array)
     array, origin, askew = _straighten(stack, array)
@@ -90,6 +76,25 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
     )
     headers = tuple({frame.path: frame.header for frame in stack.frames}.values())
     return volume, headers, [*stack.warnings, *notes, *inverted, *askew, *gaps]
+
+
+def _decoded(stack: Stack) -> tuple[Stack, NDArray[np.float32], list[str]]:
+    """The stack without slices that cannot be decoded, the pixels of the rest, and a warning."""
+    array, failed = decode(stack.frames)
+    if not failed:
+        return stack, array, []
+    if len(failed) == len(stack.frames):
+        raise InputError(
+            f"{stack.name}: none of its {len(failed)} slices can be decoded ({failed[0][1]});"
+            " export it again"
+        )
+    warning = (
+        f"{stack.name}: {len(failed)} of {len(stack.frames)} slices cannot be decoded"
+        f" ({failed[0][1]}) and were left out"
+    )
+    kept = np.setdiff1d(np.arange(len(stack.frames)), [index for index, _ in failed])
+    frames = tuple(stack.frames[index] for index in kept)
+    return replace(stack, frames=frames), array[kept], [warning]
 
 
 def _scaled(stack: Stack) -> tuple[Stack, list[str]]:
@@ -144,7 +149,7 @@ def _scaled(stack: Stack) -> tuple[Stack, list[str]]:
 
 
 def _oddities(stack: Stack) -> list[str]:
-    """What can be read but should be looked at: no scanner changes these within a series, or makes pixels so long."""
+    """Warnings about what no scanner changes within a series, and about very long pixels."""
     notes: list[str] = []
     rows_mm, columns_mm = stack.frames[0].spacing_mm
     if max(rows_mm, columns_mm) > MAX_PIXEL_RATIO * min(rows_mm, columns_mm):
@@ -197,8 +202,7 @@ def _straighten(
 
     Returns:
         The array, with more rows and columns where slices were shifted and NaN where there was no
-            slice; the position of its first voxel;
-        warnings.
+            slice; the position of its first voxel; warnings.
     """
     positions = np.array([frame.position_mm for frame in stack.frames])
     rows_and_columns = np.array([stack.frames[0].orientation[3:], stack.frames[0].orientation[:3]])
@@ -243,10 +247,10 @@ def _shifted(
     )
     out: NDArray[np.float32] = shift(larger, offset, order=1, mode="nearest")
     rows, columns = (np.arange(size) for size in shape)
-    for axis, (places, start, size) in enumerate(
+    for axis, (positions, start, size) in enumerate(
         zip((rows, columns), offset, plane.shape, strict=True)
     ):
-        outside = (places < start - 1e-2) | (places > start + size - 1 + 1e-2)
+        outside = (positions < start - 1e-2) | (positions > start + size - 1 + 1e-2)
         out[outside if axis == 0 else (slice(None), outside)] = np.nan
     return out
 
@@ -274,24 +278,24 @@ def _even_out(
     Returns:
         The array, its step, and warnings.
     """
-    places, count, step_mm, notes = _places(stack)
-    return _interpolated(array, places, count) if notes else array, step_mm, notes
+    positions, count, step_mm, notes = _slice_steps(stack)
+    return _interpolated(array, positions, count) if notes else array, step_mm, notes
 
 
 def irregularities(stack: Stack) -> list[str]:
-    """What `read_volume` will say of the places of a stack's slices, as far as headers tell: gaps, or why it cannot be read."""
+    """Warnings of `read_volume` about slice positions: gaps, or why the stack cannot be read."""
     try:
-        return _places(stack)[-1]
+        return _slice_steps(stack)[-1]
     except InputError as error:
         return [str(error)]
 
 
-def _places(stack: Stack) -> tuple[NDArray[np.float64], int, float, list[str]]:
-    """Place of each slice on a regular grid along the normal, in steps.
+def _slice_steps(stack: Stack) -> tuple[NDArray[np.float64], int, float, list[str]]:
+    """Position of each slice on a regular grid along the normal, in steps.
 
     Returns:
-        The places, the number of slices of the grid, its step, and warnings where slices have to be
-            interpolated.
+        The positions, the number of slices of the grid, its step, and warnings where slices have
+            to be interpolated.
     """
     if stack.step_mm is None:
         header = stack.frames[0].header
@@ -317,12 +321,12 @@ def _places(stack: Stack) -> tuple[NDArray[np.float64], int, float, list[str]]:
     along = stack.along_mm - stack.along_mm[0]
     count = int(np.rint(along[-1] / stack.step_mm)) + 1
     step_mm = along[-1] / max(count - 1, 1)
-    places = along / step_mm
-    off_grid = np.abs(places - np.rint(places)) > OFF_GRID_STEPS
+    positions = along / step_mm
+    off_grid = np.abs(positions - np.rint(positions)) > OFF_GRID_STEPS
     if not off_grid.any() and count == len(along):
-        return places, count, step_mm, []
+        return positions, count, step_mm, []
     missing = count - len(along)
-    gap = float(np.diff(places).max())
+    gap = float(np.diff(positions).max())
     if gap > MAX_MISSING_IN_A_ROW + 1.5 or missing > max(1, MAX_MISSING_SHARE * count):
         raise InputError(
             f"{stack.name}: its {len(along)} slices leave gaps of up to {gap * step_mm:.1f} mm at a"
@@ -338,20 +342,22 @@ def _places(stack: Stack) -> tuple[NDArray[np.float64], int, float, list[str]]:
         warning = (
             f"{missing} of {count} slices are missing and were interpolated from their neighbours"
         )
-    return places, count, step_mm, [f"{stack.name}: {warning}"]
+    return positions, count, step_mm, [f"{stack.name}: {warning}"]
 
 
 def _interpolated(
-    array: NDArray[np.float32], places: NDArray[np.float64], count: int
+    array: NDArray[np.float32], positions: NDArray[np.float64], count: int
 ) -> NDArray[np.float32]:
-    """Slices at places 0, 1, ... count - 1, linear between the given ones."""
+    """Slices at positions 0, 1, ... count - 1, linear between the given ones."""
     out = np.empty((count, *array.shape[1:]), np.float32)
-    for place in range(count):
-        upper = min(int(np.searchsorted(places, place - 1e-9)), len(places) - 1)
+    for position in range(count):
+        upper = min(int(np.searchsorted(positions, position - 1e-9)), len(positions) - 1)
         lower = max(upper - 1, 0)
-        weight = (place - places[lower]) / (places[upper] - places[lower]) if upper > lower else 0.0
-        near = [z for z in (lower, upper) if abs(places[z] - place) <= OFF_GRID_STEPS]
-        out[place] = array[near[0]] if near else (1 - weight) * array[lower] + weight * array[upper]
+        step = positions[upper] - positions[lower]
+        weight = (position - positions[lower]) / step if upper > lower else 0.0
+        near = [z for z in (lower, upper) if abs(positions[z] - position) <= OFF_GRID_STEPS]
+        between = (1 - weight) * array[lower] + weight * array[upper]
+        out[position] = array[near[0]] if near else between
     return out
 
 

@@ -1,9 +1,9 @@
-"""What each series of a study says by itself in, the same with what the names, agents and order of the others tell of it out."""
+"""What names, agents and order of the other series of a study tell of each series."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -12,313 +12,330 @@ import numpy as np
 from pydicom import Dataset
 
 from liverleaf.ingest.dicom.frames import number, text
-from liverleaf.ingest.phases.descriptions import (
-    ENHANCED,
-    NUMBERED,
-    PRE_AND_POST,
-    PhaseGuess,
-    described,
-)
+from liverleaf.ingest.phases.descriptions import ENHANCED, NUMBERED, PRE_AND_POST, searchable
+from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode
 from liverleaf.ingest.phases.sequences import (
+    acquisition_order,
     agent_of,
     axial,
-    made_of_others,
-    odd_ones_out,
-    place,
-    taken,
+    derived_series,
+    excluded_by_comparison,
+    series_sort_key,
 )
 from liverleaf.study import Modality, Phase
 
-EARLY = {Phase.PRE, Phase.ARTERIAL, Phase.PORTAL}
+EARLY_PHASES = {Phase.PRE, Phase.ARTERIAL, Phase.PORTAL}
 """Phases that are imaged once or twice."""
 
-FIRST = 2.5
-"""Logarithm of how much likelier a series is pre-contrast before the marks of an injection, and
-arterial right behind them."""
+LOG_ODDS_AROUND_INJECTION = 2.5
+"""Log odds that a series is pre-contrast before the marks of an injection, and arterial right after
+them."""
 
-LAST = 4.0
-"""Logarithm of how much likelier the late phases are for a two-dimensional gradient echo after the
-three-dimensional ones."""
+LOG_ODDS_LATE_2D = 4.0
+"""Log odds of the late phases for a two-dimensional gradient echo after three-dimensional ones."""
 
-PREFIX = r"\bph ?(\d+)(?: ?/ ?| (?=[a-z]))"
+TIME_POINT_PREFIX = r"\bph ?(\d+)(?: ?/ ?| (?=[a-z]))"
 """What some scanners put before the name of each time point."""
 
 
 @dataclass(frozen=True)
-class Clue:
-    """What one header says by itself.
+class Evidence:
+    """What is known of the phase of one series before the order of all is weighed.
 
     Attributes:
-        settled: the phase, or that there is none, once words or time tell it.
-        clock_s: when it was taken, None when unknown.
+        decision: the phase, or that there is none, once words or time tell it.
+        acquired_s: when it was taken, None when unknown.
         enhanced: whether it shows contrast agent, None when nothing tells.
-        evidence: for being enhanced or not.
-        looked: whether pixels told so.
-        leaning: logarithms that speak for a phase without settling it.
+        reasons: for `enhanced` or `log_odds`.
+        by_pixels: whether pixels tell `enhanced`.
+        log_odds: added to the phases that something speaks for, or against, without deciding.
     """
 
-    settled: PhaseGuess | None
-    clock_s: float | None
+    decision: PhaseGuess | None
+    acquired_s: float | None
     enhanced: bool | None
-    evidence: tuple[str, ...]
-    looked: bool = False
-    leaning: Mapping[Phase, float] = field(default_factory=dict)
+    reasons: tuple[Reason, ...]
+    by_pixels: bool = False
+    log_odds: Mapping[Phase, float] = field(default_factory=dict)
+
+    @property
+    def may_be_phase(self) -> bool:
+        """Whether it is undecided or decided to be a phase."""
+        return self.decision is None or self.decision.phase is not None
+
+    @property
+    def undecided(self) -> bool:
+        """Whether nothing speaks for any phase yet."""
+        return self.decision is None and self.enhanced is None and not self.log_odds
+
+    def leaning(self, log_odds: Mapping[Phase, float], code: ReasonCode) -> Evidence:
+        """The same with other log odds, for one reason."""
+        return replace(self, log_odds=log_odds, reasons=(Reason.of(code),))
 
 
-def compare(series: Sequence[Dataset], clues: Sequence[Clue]) -> list[Clue]:
-    """What the names, agents and techniques of the other series tell of each, added to what it says by itself.
+def compare_series(series: Sequence[Dataset], evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Add to the evidence of each series what the other series of the study tell of it.
 
     Args:
         series: one header per series or time point of one study.
-        clues: what each says by itself.
+        evidence: what each tells by itself.
 
     Returns:
-        One clue per series, in order.
+        The evidence of each series, in order.
     """
-    said = _numbered(series, _masks(series, _first_of_both(series, _shared(series, list(clues)))))
-    out = _compare_agents(series, said)
-    for index, (reason, confidence) in made_of_others(series, _possible(said)).items():
-        if said[index].settled is None and said[index].enhanced is not True:
-            out[index] = replace(out[index], settled=PhaseGuess(None, confidence, (reason,)))
-    for index, odd in odd_ones_out(series, _possible(out)).items():
-        if out[index].settled is None and out[index].enhanced is not True:
-            found = PhaseGuess(None, odd[1], odd[:1]) if odd else None
-            last = {} if odd else {Phase.DELAYED: LAST, Phase.HEPATOBILIARY: LAST}
-            out[index] = replace(
-                out[index],
-                settled=found,
-                leaning=last,
-                evidence=() if odd else ("two-dimensional, after the others",),
-            )
-    return _threes(series, _before_the_agent(series, out))
-
-
-def _possible(clues: Sequence[Clue]) -> list[int]:
-    """Places of what may be phases."""
-    return [
-        index
-        for index, clue in enumerate(clues)
-        if clue.settled is None or clue.settled.phase is not None
-    ]
-
-
-def _before_the_agent(series: Sequence[Dataset], clues: list[Clue]) -> list[Clue]:
-    """Let what was taken before the bolus was tracked, or before three series whose names speak of contrast agent, lean to before it."""
-    moments = taken(series)
-    said = [described(text(header, "SeriesDescription")) for header in series]
-    names = Counter(said[index] for index in _possible(clues))
-    latest = {
-        name: max(moments[index] for index in _possible(clues) if said[index] == name)
-        for name in names
-    }
-    excluded = [
-        (moment, clue.settled.evidence[0])
-        for moment, clue in zip(moments, clues, strict=True)
-        if clue.settled is not None
-    ]
-    tracked = [moment for moment, why in excluded if why.startswith("bolus tracking")]
-    open_ones = [
-        index for index, clue in enumerate(clues) if clue.settled is None and clue.enhanced is True
-    ]
-    spoken = [index for index in open_ones if axial(series[index]) is not False]
-    named = min((moments[index] for index in spoken), default=None) if len(spoken) >= 3 else None
-    out = list(clues)
-    for index in _possible(clues):
-        clue, moment = clues[index], moments[index]
-        if clue.settled is not None or clue.enhanced is not None or clue.leaning:
+    known = _undo_names_of_all_time_points(series, list(evidence))
+    known = _first_of_pre_and_post(series, known)
+    known = _pre_contrast_by_names_of_others(series, known)
+    known = _first_number_is_arterial(series, known)
+    out = _compare_agents(series, known)
+    for index, excluded in derived_series(series, _possible(known)).items():
+        if known[index].decision is None and known[index].enhanced is not True:
+            out[index] = replace(out[index], decision=excluded)
+    late = {Phase.DELAYED: LOG_ODDS_LATE_2D, Phase.HEPATOBILIARY: LOG_ODDS_LATE_2D}
+    for index, decision in excluded_by_comparison(series, _possible(out)).items():
+        if out[index].decision is not None or out[index].enhanced is True:
             continue
-        name = said[index]
-        if tracked and any(moments[other] > max(tracked) for other in _possible(clues)):
-            before = moment < max(tracked)
-            # a whole dynamic series: it was tracked after that
-            if before and names[name] >= 4 and latest[name] < max(tracked):
-                continue
-            why = "before the bolus was tracked" if before else "after the bolus was tracked"
-            out[index] = replace(
-                clue, leaning={Phase.PRE: FIRST if before else -FIRST}, evidence=(why,)
-            )
-        elif named is not None and moment < named and names[name] < 3:
-            out[index] = replace(
-                clue,
-                leaning={Phase.PRE: FIRST},
-                evidence=("before those that speak of contrast agent",),
-            )
-    return out
+        if decision is None:
+            out[index] = out[index].leaning(late, ReasonCode.LAST_AND_2D)
+        else:
+            out[index] = replace(out[index], decision=decision, log_odds={}, reasons=())
+    return _three_in_a_row(series, _before_injection(series, out))
 
 
-def _threes(series: Sequence[Dataset], clues: list[Clue]) -> list[Clue]:
-    """Let the first of three in a row of one name, behind others, lean to the arterial phase and those before to the pre-contrast one."""
-    moments = taken(series)
-    members = sorted(_possible(clues), key=lambda index: moments[index])
-    points = Counter(whole(header) for header in series)
-    alike = [
-        whole(header) if points[whole(header)] >= 3 else (whole(header)[0], None)
-        for header in series
-    ]
-    runs = [list(run) for name, run in groupby(members, key=lambda index: alike[index]) if name[0]]
-    longest = next(
-        (
-            run
-            for run in runs
-            if len(run) >= 3 and all(clues[index].settled is None for index in run)
-        ),
-        [],
-    )
-    out = list(clues)
-    if len(longest) == 3 and not clues[longest[0]].leaning:
-        before = members[: members.index(longest[0])]
-        for index in before:
-            if (
-                clues[index].settled is None
-                and clues[index].enhanced is None
-                and not clues[index].leaning
-            ):
-                out[index] = replace(
-                    clues[index],
-                    leaning={Phase.PRE: 0.5 * FIRST},
-                    evidence=("before three of one name",),
-                )
-        if before:
-            first = clues[longest[0]]
-            weights = {Phase.PRE: -FIRST, Phase.ARTERIAL: FIRST}
-            out[longest[0]] = replace(
-                first, leaning=weights, evidence=(*first.evidence, "the first of three of one name")
-            )
-    return out
+def acquisition_key(header: Dataset) -> tuple[str, float | None]:
+    """What time points of one acquisition share: the name after a prefix, or the series number."""
+    description = searchable(text(header, "SeriesDescription"))
+    stem = re.sub(TIME_POINT_PREFIX, "", description)
+    return (stem, None) if stem != description else (description, number(header, "SeriesNumber"))
 
 
-def _shared(series: Sequence[Dataset], clues: list[Clue]) -> list[Clue]:
-    """Take back a phase where three or more time points of one name bear it, in CT "pre" only: it names the whole."""
-    stems = [re.sub(PREFIX, "", described(text(header, "SeriesDescription"))) for header in series]
-    moments = [place(header, small_numbers=False) for header in series]
-    earliest = [
-        EARLY if text(header, "Modality") == Modality.MR else {Phase.PRE} for header in series
-    ]
+def _descriptions(series: Sequence[Dataset]) -> list[str]:
+    return [searchable(text(header, "SeriesDescription")) for header in series]
+
+
+def _possible(evidence: Sequence[Evidence]) -> list[int]:
+    """Indices of what may be phases."""
+    return [index for index, one in enumerate(evidence) if one.may_be_phase]
+
+
+def _undo_names_of_all_time_points(
+    series: Sequence[Dataset], evidence: list[Evidence]
+) -> list[Evidence]:
+    """Take back an early phase that three or more time points of one name bear: it names the whole.
+
+    In CT only "pre" is taken back.
+    """
+    stems = [re.sub(TIME_POINT_PREFIX, "", plain) for plain in _descriptions(series)]
     early = [
-        clue.settled is not None and clue.settled.phase in phases
-        for clue, phases in zip(clues, earliest, strict=True)
+        one.decision is not None
+        and one.decision.phase
+        in (EARLY_PHASES if text(header, "Modality") == Modality.MR else {Phase.PRE})
+        for header, one in zip(series, evidence, strict=True)
     ]
-    points = Counter(
-        stem
-        for stem, _ in {
-            (stem, moment) for stem, moment, one in zip(stems, moments, early, strict=True) if one
-        }
-    )
+    moments = defaultdict[str, set[tuple[float, ...]]](set)
+    for header, stem, is_early in zip(series, stems, early, strict=True):
+        if is_early:
+            moments[stem].add(series_sort_key(header, small_numbers=False))
     return [
-        replace(clue, settled=None) if one and points[stem] >= 3 else clue
-        for clue, stem, one in zip(clues, stems, early, strict=True)
+        replace(one, decision=None) if is_early and len(moments[stem]) >= 3 else one
+        for one, stem, is_early in zip(evidence, stems, early, strict=True)
     ]
 
 
-def _first_of_both(series: Sequence[Dataset], clues: list[Clue]) -> list[Clue]:
+def _first_of_pre_and_post(series: Sequence[Dataset], evidence: list[Evidence]) -> list[Evidence]:
     """Let the first time point of what is called "pre and post" lean to the pre-contrast phase."""
-    points: dict[tuple[str, float | None], list[int]] = {}
-    said = {described(text(header, "SeriesDescription")) for header in series}
-    for index, (header, clue) in enumerate(zip(series, clues, strict=True)):
-        masked = whole(header)[1] is None and whole(header)[0] in said
-        if (
-            clue.settled is None
-            and not masked
-            and re.search(PRE_AND_POST, described(text(header, "SeriesDescription")))
-        ):
-            points.setdefault(whole(header), []).append(index)
-    out = list(clues)
-    for members in points.values():
+    descriptions = _descriptions(series)
+    acquisitions = defaultdict[tuple[str, float | None], list[int]](list)
+    for index, (header, plain) in enumerate(zip(series, descriptions, strict=True)):
+        key = acquisition_key(header)
+        # numbered time points beside a series of their name, which is the one before them
+        has_mask = key[1] is None and key[0] in descriptions
+        if evidence[index].decision is None and not has_mask and re.search(PRE_AND_POST, plain):
+            acquisitions[key].append(index)
+
+    def order(index: int) -> tuple[float, tuple[float, ...]]:
+        time_s = evidence[index].acquired_s or 0.0
+        return time_s, series_sort_key(series[index], small_numbers=False)
+
+    out = list(evidence)
+    for members in acquisitions.values():
         if len(members) > 1:
-            first = min(
-                members,
-                key=lambda index: (
-                    clues[index].clock_s or 0.0,
-                    place(series[index], small_numbers=False),
-                ),
-            )
-            out[first] = replace(
-                clues[first],
-                leaning={Phase.PRE: 4.0},
-                evidence=("the first of what is called pre and post",),
-            )
+            first = min(members, key=order)
+            out[first] = out[first].leaning({Phase.PRE: 4.0}, ReasonCode.FIRST_OF_PRE_AND_POST)
     return out
 
 
-def _numbered(series: Sequence[Dataset], clues: list[Clue]) -> list[Clue]:
-    """Let numbers of phases lean: the first after the injection is arterial, where something before it can be the pre-contrast phase."""
-    said = [described(text(header, "SeriesDescription")) for header in series]
-    numbers = [
-        int(found[found.lastindex or 0]) if (found := re.search(NUMBERED, plain)) else None
-        for plain in said
-    ]
-    out = list(clues)
-    for index, count in enumerate(numbers):
-        after = clues[index].enhanced is True or any(clue.leaning.get(Phase.PRE) for clue in clues)
-        if count == 1 and clues[index].settled is None and after:
-            out[index] = replace(clues[index], leaning={Phase.ARTERIAL: 2.0, Phase.PRE: -2.0})
-    return out
+def _pre_contrast_by_names_of_others(
+    series: Sequence[Dataset], evidence: list[Evidence]
+) -> list[Evidence]:
+    """Take a series for pre-contrast whose name others bear with more before or in it.
 
-
-def _masks(series: Sequence[Dataset], clues: list[Clue]) -> list[Clue]:
-    """Take a series whose name others bear with a number before it ("Ph1/...") or a word for contrast agent for the one before these."""
-    said = [described(text(header, "SeriesDescription")) for header in series]
-    numbered = {re.sub(PREFIX, "", plain) for plain in said if re.search(PREFIX, plain)}
+    More is a number of the time point ("Ph1/..."), or a word for contrast agent.
+    """
+    descriptions = _descriptions(series)
+    numbered = {
+        re.sub(TIME_POINT_PREFIX, "", plain)
+        for plain in descriptions
+        if re.search(TIME_POINT_PREFIX, plain)
+    }
     enhanced = {
         " ".join(re.sub(ENHANCED, " ", plain).split())
-        for plain in said
+        for plain in descriptions
         if re.search(ENHANCED, plain)
     }
-    out = list(clues)
-    for index, (plain, clue) in enumerate(zip(said, clues, strict=True)):
-        if clue.settled is None and plain and plain in numbered:
-            out[index] = replace(
-                clue,
-                enhanced=None,
-                leaning={Phase.PRE: 4.0},
-                evidence=("others bear its name with a number",),
-            )
-        elif (
-            clue.settled is None
-            and clue.enhanced is None
-            and not clue.leaning
-            and plain in enhanced
-        ):
-            out[index] = replace(
-                clue,
-                leaning={Phase.PRE: 2.0},
-                evidence=("others bear its name with a word for contrast agent",),
-            )
+    out = list(evidence)
+    for index, (plain, one) in enumerate(zip(descriptions, evidence, strict=True)):
+        if one.decision is None and plain and plain in numbered:
+            leaning = one.leaning({Phase.PRE: 4.0}, ReasonCode.NUMBERED_BY_OTHERS)
+            out[index] = replace(leaning, enhanced=None)
+        elif one.undecided and plain in enhanced:
+            out[index] = one.leaning({Phase.PRE: 2.0}, ReasonCode.CONTRAST_IN_NAMES_OF_OTHERS)
     return out
 
 
-def _compare_agents(series: Sequence[Dataset], clues: list[Clue]) -> list[Clue]:
-    """Where some series name an agent and others do not, the ones without are taken as scanned before it; a lone name is a hint only."""
-    candidates = [
-        index
-        for index, clue in enumerate(clues)
-        if clue.settled is None or clue.settled.phase is not None
-    ]
-    named = {index: agent_of(series[index]) is not None for index in candidates}
-    given = [
-        index for index in candidates if agent_of(series[index], in_description=False) is not None
-    ]
-    first_given_s = min((clues[index].clock_s or 0.0 for index in given), default=-np.inf)
-    out = list(clues)
-    for index in candidates:
-        clue = clues[index]
-        if clue.enhanced is not None or not any(named.values()):
+def _first_number_is_arterial(
+    series: Sequence[Dataset], evidence: list[Evidence]
+) -> list[Evidence]:
+    """Let the series numbered as the first after the injection lean to the arterial phase.
+
+    Only where something before it can be the pre-contrast phase.
+    """
+    out = list(evidence)
+    for index, plain in enumerate(_descriptions(series)):
+        match = re.search(NUMBERED, plain)
+        count = int(match[match.lastindex or 0]) if match else None
+        after = evidence[index].enhanced is True or any(
+            one.log_odds.get(Phase.PRE) for one in evidence
+        )
+        if count == 1 and evidence[index].decision is None and after:
+            log_odds = {Phase.ARTERIAL: 2.0, Phase.PRE: -2.0}
+            out[index] = replace(evidence[index], log_odds=log_odds)
+    return out
+
+
+def _compare_agents(series: Sequence[Dataset], evidence: list[Evidence]) -> list[Evidence]:
+    """Take series without an agent as scanned before it, where later ones name one.
+
+    A lone series that names an agent is enhanced; where all name one, nothing is told.
+    """
+    possible = _possible(evidence)
+    named = {index: agent_of(series[index]) is not None for index in possible}
+    given = [index for index in possible if agent_of(series[index], in_description=False)]
+    first_given_s = min((evidence[index].acquired_s or 0.0 for index in given), default=-np.inf)
+    out = list(evidence)
+    for index in possible:
+        one = evidence[index]
+        if one.enhanced is not None or not any(named.values()):
             continue
-        if named[index] and (len(candidates) == 1 or not all(named.values())):
-            out[index] = replace(
-                clue, enhanced=True, evidence=("its headers name a contrast agent",)
+        if named[index] and (len(possible) == 1 or not all(named.values())):
+            reasons = (Reason.of(ReasonCode.AGENT_IN_HEADERS),)
+            out[index] = replace(one, enhanced=True, reasons=reasons)
+        elif not named[index] and one.acquired_s is not None and one.acquired_s < first_given_s:
+            reasons = (Reason.of(ReasonCode.NO_AGENT_BESIDE_LATER_ONE),)
+            out[index] = replace(one, enhanced=False, reasons=reasons)
+    return out
+
+
+def _before_injection(series: Sequence[Dataset], evidence: list[Evidence]) -> list[Evidence]:
+    """Let series before the marks of an injection lean to the pre-contrast phase.
+
+    The marks are bolus tracking, which speaks against that phase after it too, and else three
+    series whose names speak of contrast agent.
+    """
+    order = acquisition_order(series)
+    descriptions = _descriptions(series)
+    possible = _possible(evidence)
+    names = Counter(descriptions[index] for index in possible)
+    latest = {
+        name: max(order[index] for index in possible if descriptions[index] == name)
+        for name in names
+    }
+    tracked = _last_bolus_tracking(order, evidence)
+    named = _first_named_after_contrast(series, order, evidence)
+    follows = tracked is not None and any(order[index] > tracked for index in possible)
+    out = list(evidence)
+    for index in possible:
+        one, moment, name = evidence[index], order[index], descriptions[index]
+        if not one.undecided:
+            continue
+        if tracked is not None and follows:
+            before = moment < tracked
+            # a whole dynamic series: the bolus was tracked after it
+            if before and names[name] >= 4 and latest[name] < tracked:
+                continue
+            sign, code = (
+                (1, ReasonCode.BEFORE_BOLUS_TRACKING)
+                if before
+                else (-1, ReasonCode.AFTER_BOLUS_TRACKING)
             )
-        elif not named[index] and clue.clock_s is not None and clue.clock_s < first_given_s:
-            out[index] = replace(
-                clue,
-                enhanced=False,
-                evidence=("its headers name no contrast agent, those of later series do",),
+            out[index] = one.leaning({Phase.PRE: sign * LOG_ODDS_AROUND_INJECTION}, code)
+        elif named is not None and moment < named and names[name] < 3:
+            out[index] = one.leaning(
+                {Phase.PRE: LOG_ODDS_AROUND_INJECTION}, ReasonCode.BEFORE_CONTRAST_IN_WORDS
             )
     return out
 
 
-def whole(header: Dataset) -> tuple[str, float | None]:
-    """What the time points of one acquisition share: the name behind their number, or their series number."""
-    said = described(text(header, "SeriesDescription"))
-    stem = re.sub(PREFIX, "", said)
-    return (stem, None) if stem != said else (said, number(header, "SeriesNumber"))
+def _last_bolus_tracking(
+    order: Sequence[tuple[float, ...]], evidence: Sequence[Evidence]
+) -> tuple[float, ...] | None:
+    """The sort key of the last series that tracked the bolus, None without any."""
+    return max(
+        (
+            moment
+            for moment, one in zip(order, evidence, strict=True)
+            if one.decision is not None and one.decision.code is ReasonCode.BOLUS_TRACKING
+        ),
+        default=None,
+    )
+
+
+def _first_named_after_contrast(
+    series: Sequence[Dataset], order: Sequence[tuple[float, ...]], evidence: Sequence[Evidence]
+) -> tuple[float, ...] | None:
+    """The sort key of the first of three or more enhanced series of unknown phase, None without."""
+    enhanced = [
+        index
+        for index, one in enumerate(evidence)
+        if one.decision is None and one.enhanced is True and axial(series[index]) is not False
+    ]
+    return min(order[index] for index in enhanced) if len(enhanced) >= 3 else None
+
+
+def _three_in_a_row(series: Sequence[Dataset], evidence: list[Evidence]) -> list[Evidence]:
+    """Let the first of three in a row of one name, after others, lean to the arterial phase.
+
+    Those before them lean to the pre-contrast phase.
+    """
+    order = acquisition_order(series)
+    members = sorted(_possible(evidence), key=lambda index: order[index])
+    keys = [acquisition_key(header) for header in series]
+    points = Counter(keys)
+    alike = [key if points[key] >= 3 else (key[0], None) for key in keys]
+    runs = [list(run) for name, run in groupby(members, key=lambda index: alike[index]) if name[0]]
+    undecided = (
+        run
+        for run in runs
+        if len(run) >= 3 and all(evidence[index].decision is None for index in run)
+    )
+    run = next(undecided, [])
+    out = list(evidence)
+    if len(run) != 3 or evidence[run[0]].log_odds:
+        return out
+    before = members[: members.index(run[0])]
+    for index in before:
+        if evidence[index].undecided:
+            out[index] = evidence[index].leaning(
+                {Phase.PRE: 0.5 * LOG_ODDS_AROUND_INJECTION}, ReasonCode.BEFORE_THREE_IN_A_ROW
+            )
+    if before:
+        first = evidence[run[0]]
+        out[run[0]] = replace(
+            first,
+            log_odds={
+                Phase.PRE: -LOG_ODDS_AROUND_INJECTION,
+                Phase.ARTERIAL: LOG_ODDS_AROUND_INJECTION,
+            },
+            reasons=(*first.reasons, Reason.of(ReasonCode.FIRST_OF_THREE_IN_A_ROW)),
+        )
+    return out

@@ -1,4 +1,4 @@
-"""CT slices in, whether vessels or organs hold contrast agent out: for series whose headers do not tell."""
+"""Contrast agent in CT slices of the abdomen, for series whose headers do not tell of any."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 
+SAMPLED_SLICES = 16
+"""Slices of a series that are looked at."""
+
 SMOOTHING_MM = 6.0
-CALM_HU = 35.0
-BRIGHT_HU = 90.0
+MAX_DEVIATION_HU = 35.0
+ENHANCED_HU = 90.0
 MIN_SOFT_SHARE = 0.01
 NATIVE_SHARE = 0.07
 ENHANCED_SHARE = 0.1
@@ -36,9 +39,9 @@ def shows_contrast(slices: NDArray[np.float32], pixel_mm: float) -> bool | None:
         plane = np.clip(plane, -200, 1000).astype(np.float64)
         mean = uniform_filter(plane, size)
         variance = uniform_filter(plane * plane, size) - mean * mean
-        calm = mean[(variance < CALM_HU**2) & (mean > 0) & (mean < 350)]
-        soft += calm.size
-        bright += int((calm > BRIGHT_HU).sum())
+        smooth_tissue = mean[(variance < MAX_DEVIATION_HU**2) & (mean > 0) & (mean < 350)]
+        soft += smooth_tissue.size
+        bright += int((smooth_tissue > ENHANCED_HU).sum())
     if soft <= MIN_SOFT_SHARE * slices.size or NATIVE_SHARE < bright / soft < ENHANCED_SHARE:
         return None
     return bright / soft >= ENHANCED_SHARE

@@ -1,6 +1,6 @@
-"""The words of a series description in, the contrast phase they name, or that they name none, out.
+"""Words of series descriptions: patterns for phases, for other images, for agents and for times.
 
-The patterns are for text that `described` made: lower case, without accents, a space wherever words
+The patterns search text that `searchable` made: lower case, without accents, a space wherever words
 or scripts join.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 
+from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode, not_a_phase
 from liverleaf.study import Phase
 
 AGENTS = {
@@ -22,119 +22,119 @@ AGENTS = {
     "gadopentetate": "gadopent|magnevist",
     "gadodiamide": "gadodiamid|omniscan",
     "iodine": (
-        r"\biod|iohexol|iopro|iopam|iomepr|iover|iobit|omnipa|omnira|ultravist|io?meron|isovue|visipaque|optiray|xenetix|oxilan"
+        r"\biod|iohexol|iopro|iopam|iomepr|iover|iobit|omnipa|omnira|ultravist|io?meron|isovue|"
+        "visipaque|optiray|xenetix|oxilan"
     ),
 }
 """Contrast agents by their generic names."""
 
-NOT_A_PHASE = {
-    "a localizer": (
-        r"lo[ck]ali[sz]|\blocator|\bloc\b|scout|survey|topogra|surview|\bscano|3.?pl(ane)?\b|reperage|ubersicht|uebersicht|pilot|定位"
+NOT_A_PHASE: dict[ReasonCode, str] = {
+    ReasonCode.LOCALIZER: (
+        r"lo[ck]ali[sz]|\blocator|\bloc\b|scout|survey|topogra|surview|\bscano|3.?pl(ane)?\b|"
+        "reperage|ubersicht|uebersicht|pilot|定位"
     ),
-    "a calibration": (
+    ReasonCode.CALIBRATION: (
         r"calib|kalib|\bcal\b|^asset$|sense.?ref|ref.?sense|ref.?scan|shim|b1.?map|prescan"
     ),
-    "bolus tracking": (
-        r"monitor|bolus.?(trac?k|timing)|care.?bolus|test.?(bolus|dos)|^bolus$|timing|smart.?prep|^real.?time|tracker|fluoro"
+    ReasonCode.BOLUS_TRACKING: (
+        "monitor|bolus.?(trac?k|timing)|care.?bolus|test.?(bolus|dos)|^bolus$|timing|smart.?prep|"
+        "^real.?time|tracker|fluoro"
     ),
-    "a subtraction": (
-        r"\b(s ?){0,2}subs?\d?\b|s?subtra|soustra|\bs?sous\b(?!"
-        r" (gad|inj|iv))|su[bs]?stra[ck]|\bresta\b|sottraz|\bminus\b|\) ?[-+] ?\("
-        r"|(art\w*|ven\w*|por\w*|del\w*|post|late|ph ?\d|\d ?s(ec)?)( contrast)? ?[-–] ?(t1w?"
-        r" ?)?(pre|mask|nativ|ph ?1)\b|减影"
+    ReasonCode.SUBTRACTION: (
+        r"\b(s ?){0,2}subs?\d?\b|s?subtra|soustra|\bs?sous\b(?! (gad|inj|iv))|su[bs]?stra[ck]|"
+        r"\bresta\b|sottraz|\bminus\b|\) ?[-+] ?\(|(art\w*|ven\w*|por\w*|del\w*|post|late|ph ?\d|"
+        r"\d ?s(ec)?)( contrast)? ?[-–] ?(t1w? ?)?(pre|mask|nativ|ph ?1)\b|减影"
     ),
-    "T2-weighted": (
-        r"\bt2|haste|ss.?fse|\b(fr?.?)?fse\b|frfse|\bss"
-        r" ?(t?se|ax|cor|te)\b|\bs(ingle)?.?shot|\bfase.?(2d|cor|ax|t2)|\bt?tse\b|\bssh\b"
-        r"|\bstir\b|\btirm\b|blade|propeller|multivane"
+    ReasonCode.T2_WEIGHTED: (
+        r"\bt2|haste|ss.?fse|\b(fr?.?)?fse\b|frfse|\bss ?(t?se|ax|cor|te)\b|\bs(ingle)?.?shot|"
+        r"\bfase.?(2d|cor|ax|t2)|\bt?tse\b|\bssh\b|\bstir\b|\btirm\b|blade|propeller|multivane"
     ),
-    "a spin echo": r"\bt1 (ax |tra |cor |sag )?t?se\b|\bt1 .*\bt?se\b(?!.*(vibe|lava|thrive))",
-    "a balanced gradient echo": (
-        r"tru.?fi|fisp\b|\btfi"
-        r" ?2d|fiesta|btfe|b.?ffe\b|balanced|\bcine|\bssfp|steady.?state|\bgrass\b"
+    ReasonCode.SPIN_ECHO: (
+        r"\bt1 (ax |tra |cor |sag )?t?se\b|\bt1 .*\bt?se\b(?!.*(vibe|lava|thrive))"
     ),
-    "an image of blood or flow": r"(white|bright|black|dark).?blood|flow.?sensit|\bdouble.?ir\b",
-    "diffusion-weighted": (
-        r"\bdwi|\bdw\b|diff(?!er)|\bdifu[sz]|\bdif\b|\b[ed]?adc\b|apparent.?diff|\bep2d|epi\b|ivim|\bb"
-        r" ?=? ?\d{2,4}\b.*\bdw"
-        r"|^(s?s b[ -]?\d{1,4}|(s )?b([ -]\d{2}|["
-        r" -]?(0|\d{3,4}|zero)))$|\bb.?val|trace|resolve|\bzoomit|弥散|扩散|拡散|확산|диффуз"
+    ReasonCode.BALANCED_GRADIENT_ECHO: (
+        r"tru.?fi|fisp\b|\btfi ?2d|fiesta|btfe|b.?ffe\b|balanced|\bcine|\bssfp|steady.?state|"
+        r"\bgrass\b"
     ),
-    "an in- or opposed-phase image": (
-        r"\b(in|out|opp?|opposed).?(of.?)?ph(as|\b)|\bin.?(and.?)?(opp?|out)\b|\bopp?.?in\b|\biop\b|dual.?(echo|ffe|fgre|gre)|ffe.?dual|\b(opp|ip|op|oop)\b"
-        r"|\bin$|\bout$|\bt1\b.{0,12}\b(in|out)\b|\bfu(era|ori)\b|\bfora de"
-        r"|\b(en|em|in|hors|gegen) ?(phase|fase)\b(?! ?(art|port|ve|tard|equi|hep|de ))|fase"
-        r" opuesta"
-        r"|^(ax|axial|tra|cor) fase$|同相|反相|同位相|逆位相"
+    ReasonCode.BLOOD_OR_FLOW: r"(white|bright|black|dark).?blood|flow.?sensit|\bdouble.?ir\b",
+    ReasonCode.DIFFUSION_WEIGHTED: (
+        r"\bdwi|\bdw\b|diff(?!er)|\bdifu[sz]|\bdif\b|\b[ed]?adc\b|apparent.?diff|\bep2d|epi\b|"
+        r"ivim|\bb ?=? ?\d{2,4}\b.*\bdw|^(s?s b[ -]?\d{1,4}|(s )?b([ -]\d{2}|[ -]?(0|\d{3,4}|"
+        r"zero)))$|\bb.?val|trace|resolve|\bzoomit|弥散|扩散|拡散|확산|диффуз"
     ),
-    "a fat or fat-fraction image": (
-        r"\bfat\b(?!.?(sat|sup|sh))|\bf$|(dixon|flex|dix)[ -]?f\b|^f[:"
-        r" ]|\bpdff\b|fat.?frac|\bff\b|ideal.?iq|[rt]2.?star|\b[rt]2\*"
-        r"|liver.?lab|\be6\b|dixon.?quant|\bq.?dixon|\br2s\b|\biron\b"
+    ReasonCode.IN_OR_OPPOSED_PHASE: (
+        r"\b(in|out|opp?|opposed).?(of.?)?ph(as|\b)|\bin.?(and.?)?(opp?|out)\b|\bopp?.?in\b|"
+        r"\biop\b|dual.?(echo|ffe|fgre|gre)|ffe.?dual|\b(opp|ip|op|oop)\b|\bin$|\bout$|"
+        r"\bt1\b.{0,12}\b(in|out)\b|\bfu(era|ori)\b|\bfora de|\b(en|em|in|hors|gegen) ?(phase|"
+        r"fase)\b(?! ?(art|port|ve|tard|equi|hep|de ))|fase opuesta|^(ax|axial|tra|cor) fase$|同相|"
+        "反相|同位相|逆位相"
     ),
-    "cholangiography": r"mrcp|chola?ng|colang|\bcprm\b|(thick|thin).?slab|^radials?$",
-    "angiography": r"angio(?!m|\w* ?(phase|fase))|\bmra\b|\bcemra|\btof\b|\bmru\b|\buro(gra|mr)",
-    "a parameter map": (
-        r"\bmap|maps?\b|elasto|\bmre\b|gremre|mr.?touch|perfusi|stiffness|\bwash|\bttp\b|molli|look.?lock|wave\b"
+    ReasonCode.FAT_IMAGE: (
+        r"\bfat\b(?!.?(sat|sup|sh))|\bf$|(dixon|flex|dix)[ -]?f\b|^f[: ]|\bpdff\b|fat.?frac|"
+        r"\bff\b|ideal.?iq|[rt]2.?star|\b[rt]2\*|liver.?lab|\be6\b|dixon.?quant|\bq.?dixon|"
+        r"\br2s\b|\biron\b"
     ),
-    "a projection or reformat": (
-        r"\bm(in)?ip(\b|series)|\bvrt?\b|\bmpr\b|reformat|intensity"
-        r" projection|^pjn\b|\brot(ate)?$|^spin$"
+    ReasonCode.CHOLANGIOGRAPHY: r"mrcp|chola?ng|colang|\bcprm\b|(thick|thin).?slab|^radials?$",
+    ReasonCode.ANGIOGRAPHY: (
+        r"angio(?!m|\w* ?(phase|fase))|\bmra\b|\bcemra|\btof\b|\bmru\b|\buro(gra|mr)"
     ),
-    "a report or screen": (
-        r"dose.?(report|info|sheet)|patient.?protocol|screen.?(save|shot|cap)|\breport\b|^k(os?|in?|on)$|key.?(obj|ima)"
-        r"|processed|^sc:|presentation.?state|^pos ?disp|summary.?series"
+    ReasonCode.PARAMETER_MAP: (
+        r"\bmap|maps?\b|elasto|\bmre\b|gremre|mr.?touch|perfusi|stiffness|\bwash|\bttp\b|molli|"
+        r"look.?lock|wave\b"
     ),
-    "a lung or bone reconstruction": r"\blung|pulm|\bbone|\bpoumon|\bpluc",
+    ReasonCode.PROJECTION_OR_REFORMAT: (
+        r"\bm(in)?ip(\b|series)|\bvrt?\b|\bmpr\b|reformat|intensity projection|^pjn\b|"
+        r"\brot(ate)?$|^spin$"
+    ),
+    ReasonCode.REPORT_OR_SCREEN: (
+        r"dose.?(report|info|sheet)|patient.?protocol|screen.?(save|shot|cap)|\breport\b|^k(os?|"
+        "in?|on)$|key.?(obj|ima)|processed|^sc:|presentation.?state|^pos ?disp|summary.?series"
+    ),
+    ReasonCode.LUNG_OR_BONE: r"\blung|pulm|\bbone|\bpoumon|\bpluc",
 }
 """Words for what is no contrast phase of the liver."""
 
 WORDS = {
     Phase.HEPATOBILIARY: (
-        r"h?epato.?bil|\bhbp?\b|\bhpb\b|h?epato.?(spec|spez|cyt|zell)|\bepato\b|\bhepato\b|leber.?spez"
-        r"|肝胆|肝細胞|肝细胞|肝特异|간담도|гепатобилиар|\bgan mat\b"
+        r"h?epato.?bil|\bhbp?\b|\bhpb\b|h?epato.?(spec|spez|cyt|zell)|\bepato\b|\bhepato\b|"
+        r"leber.?spez|肝胆|肝細胞|肝细胞|肝特异|간담도|гепатобилиар|\bgan mat\b"
     ),
     Phase.PRE: (
-        r"\bpre\b|pre.?(contrast|kontrast|gd|gad|inj|kont)|\bnativ|non.?contr|non.?enh|noncon\b|unenh|non.?inject|\bw/?o\b|plain|\bdry\b|przed"
-        r"|\b(without|sans|sin|sem|senza|ohne|zonder|bez)\b.?(inj|iv|contr|kontr|pdc|mdc|gad|gd|km|iod|c\b|$)|\bblanco?\b|basale"
-        r"|\bss"
-        r" ?(iv|inj|gad)|\bavant\b|\bsimple\b|kontrastsiz|\bsc\b|\bsk\d?\b|\bnc(ct|e)?\b|\bnect\b|\bc-(?![a-z])|(?<="
-        r" )-c\b|\buten\b"
-        r"|\butan\b|\bmas[kq]|baseline|造影前|增强前|蒙片|平扫|平掃|単純|조영전|натив|без|до"
-        r" контр|\btruoc\b"
+        r"\bpre\b|pre.?(contrast|kontrast|gd|gad|inj|kont)|\bnativ|non.?contr|non.?enh|noncon\b|"
+        r"unenh|non.?inject|\bw/?o\b|plain|\bdry\b|przed|\b(without|sans|sin|sem|senza|ohne|"
+        r"zonder|bez)\b.?(inj|iv|contr|kontr|pdc|mdc|gad|gd|km|iod|c\b|$)|\bblanco?\b|basale|"
+        r"\bss ?(iv|inj|gad)|\bavant\b|\bsimple\b|kontrastsiz|\bsc\b|\bsk\d?\b|\bnc(ct|e)?\b|"
+        r"\bnect\b|\bc-(?![a-z])|(?<= )-c\b|\buten\b|\butan\b|\bmas[kq]|baseline|造影前|增强前|蒙片|平扫|平掃|"
+        r"単純|조영전|натив|без|до контр|\btruoc\b"
     ),
     Phase.ARTERIAL: (
-        r"\bart(?!efa|if)|arter|angio\w* ?(phase|fase)|\b(ha?|ea|la)p\b|tetnicz|\bar\b|\bimmed|\bc"
-        r" ?\+ ?a\b"
-        r"|артер|动脉|動脈|早期相|동맥|\bdong mach\b"
+        r"\bart(?!efa|if)|arter|angio\w* ?(phase|fase)|\b(ha?|ea|la)p\b|tetnicz|\bar\b|\bimmed|"
+        r"\bc ?\+ ?a\b|артер|动脉|動脈|早期相|동맥|\bdong mach\b"
     ),
     Phase.PORTAL: (
-        r"\bpor\b|\b(art)?port(?!able)|\bpv\d?\b|\bpvp?\b|p\."
-        r" ?ven|\bven\b|venou|venos|vein|zyln|wrotn|\bc ?\+ ?v\b"
-        r"|портал|веноз|门静脉|门脉|静脉期|門脈|문맥|\btinh mach\b"
+        r"\bpor\b|\b(art)?port(?!able)|\bpv\d?\b|\bpvp?\b|p\. ?ven|\bven\b|venou|venos|vein|zyln|"
+        r"wrotn|\bc ?\+ ?v\b|портал|веноз|门静脉|门脉|静脉期|門脈|문맥|\btinh mach\b"
     ),
     Phase.DELAYED: (
-        r"delay|\bdel\b|\bdly\b|\blate\b|tard|e?qui?libr|\bequil|\blaat\b|\bsen"
-        r" ?fas|equlibr|\bequ?\b|\bspae?t|retard|opozn|\bgec\b"
-        r"|excret|transition|intersti|отсроч|延迟|延遲|遅延|平衡|移行|後期|지연|평형|\bcan"
-        r" bang\b|pozdn"
+        r"delay|\bdel\b|\bdly\b|\blate\b|tard|e?qui?libr|\bequil|\blaat\b|\bsen ?fas|equlibr|"
+        r"\bequ?\b|\bspae?t|retard|opozn|\bgec\b|excret|transition|intersti|отсроч|延迟|延遲|遅延|平衡|移行|"
+        r"後期|지연|평형|\bcan bang\b|pozdn"
     ),
 }
 """Words for each phase."""
 
 ENHANCED = (
-    r"\bc ?\+|\bce\b|\bcc\b|\bck\d?\b|enhanc|contrast|kontrast|\bgd\b|\bgad|\binj|\bkm\b|\+"
-    r" ?[ck]\b|\bmdc\b"
-    r"|(?<!\d )\bcm\b|\bpg\b|\b(with|after|avec|apres|con|nach)\b|\bpos[t ]?"
-    r" ?\d*\b|\bpo\b|\binfusion|造影後|增强后"
+    r"\bc ?\+|\bce\b|\bcc\b|\bck\d?\b|enhanc|contrast|kontrast|\bgd\b|\bgad|\binj|\bkm\b|"
+    r"\+ ?[ck]\b|\bmdc\b|(?<!\d )\bcm\b|\bpg\b|\b(with|after|avec|apres|con|nach)\b|"
+    r"\bpos[t ]? ?\d*\b|\bpo\b|\binfusion|造影後|增强后"
 )
 """Words for images with contrast agent, of whatever phase."""
 
 SEVERAL_TIMES = r"\b\d+[ ,/&]+\d+[ ,/&]+\d+ ?(s|sec|min)\b"
 PRE_AND_POST = r"pre\b.{0,8}(post|\d ?(dyn|ph))"
-BOTH = (
-    PRE_AND_POST
-    + r"|\bw/?wo\b|\bwow\b|\bw.{0,5}(and|&|/|\+).{0,5}w/?o\b|\b[23]fas|biphas|bipasi|triphas|multiphas"
+SEVERAL_PHASES = PRE_AND_POST + (
+    r"|\bw/?wo\b|\bwow\b|\bw.{0,5}(and|&|/|\+).{0,5}w/?o\b|\b[23]fas|biphas|bipasi|triphas|"
+    "multiphas"
 )
 """Words for several phases in one series."""
 
@@ -147,7 +147,10 @@ RAPID = r"twist|disco|tricks|grasp|multi.?art|freeze.?it|keyhole|4d.?thrive"
 NUMBERED = r"\b(?:ph(?:ase)?|pass|post|dyn) ?(\d+)\b|\b(\d)(?:st|nd|rd|th)\b"
 """Numbers of the phases of a dynamic series."""
 
-UNITS = "s|secs?|seconds|sek|seg|m|mn|mins?|minutes?|minutos|minuti|minuten|phut|'|分钟?|秒|h|hrs?|hours?|std"
+UNITS = (
+    "s|secs?|seconds|sek|seg|m|mn|mins?|minutes?|minutos|minuti|minuten|phut|'|分钟?|秒|h|hrs?|"
+    "hours?|std"
+)
 
 REPEATED = r"\brpt\b|repeat|\bwdh|wiederh|\bredo\b|\brep\b|repet"
 """Words for a series that replaces the one before it, for instance after a failed breath-hold."""
@@ -156,64 +159,57 @@ LATE = r"delay|\blate\b|tard|\bspae?t|retard|\blaat\b|延迟|延遲|遅延"
 """Words that say no more than that a series is not among the first: "late arterial", "late venous",
 a late hepatobiliary phase."""
 
-ELSEWHERE = r"\bchest|\bthora|\bpelvis|\bneck\b|\bbrain|\bhead|spine|lumb|prostat|cardiac|\bbreast"
+OTHER_BODY_PART = (
+    r"\bchest|\bthora|\bpelvis|\bneck\b|\bbrain|\bhead|spine|lumb|prostat|cardiac|\bbreast"
+)
 ABDOMEN = r"abd|\bab\b|adrenal|liver|foie|leber|hepat|body|\bcap\b|\bap\b|brzuch"
 
 EAST_ASIAN = "\u3040-\u9fff\uac00-\ud7af"
 
 HOUR_S = 3600.0
-EARLIEST_S = 13.0
+SHORTEST_DELAY_S = 13.0
 """Shorter times in words are those of a breath-hold."""
 
 
-@dataclass(frozen=True)
-class PhaseGuess:
-    """What one series was taken for.
-
-    Attributes:
-        phase: None for what is no contrast phase (T2, diffusion, localizers, ...) or was not
-            understood.
-        confidence: of that statement, in [0, 1].
-        evidence: for it, in plain words that quote nothing but words about phases.
-    """
-
-    phase: Phase | None
-    confidence: float
-    evidence: tuple[str, ...]
-
-
 def phase_in_words(description: str, *, hepatobiliary: bool | None = True) -> PhaseGuess | None:
-    """The phase that a description or a file name speaks of, None when it speaks of none or leaves several open.
+    """The phase that a description or a file name tells.
 
     Args:
         description: words in any of several languages and their abbreviations.
         hepatobiliary: whether "20 min" may mean the hepatobiliary phase; otherwise it is delayed.
             None where the agent is not known.
 
-    >>> phase_in_words("180 sec Delay").phase, phase_in_words("F. TĘTNICZA 5.0 B41s").phase, phase_in_words("AbdPel") is None
-    (<Phase.DELAYED: 3>, <Phase.ARTERIAL: 1>, True)
+    Returns:
+        The phase, or that it is none; None when no phase is named or several are left open.
+
+    >>> phase_in_words("180 sec Delay").phase, phase_in_words("F. TĘTNICZA 5.0 B41s").phase
+    (<Phase.DELAYED: 3>, <Phase.ARTERIAL: 1>)
+    >>> phase_in_words("AbdPel") is None
+    True
     """
-    plain = described(description)
-    if (found := re.search(ELSEWHERE, plain)) and not re.search(ABDOMEN, plain):
-        return PhaseGuess(None, 0.8, (f"another body part: description says '{found[0]}'",))
-    for kind, pattern in NOT_A_PHASE.items():
+    plain = searchable(description)
+    if (found := re.search(OTHER_BODY_PART, plain)) and not re.search(ABDOMEN, plain):
+        return not_a_phase(0.8, ReasonCode.OTHER_BODY_PART, word=found[0])
+    for code, pattern in NOT_A_PHASE.items():
         if found := re.search(pattern, plain):
-            return PhaseGuess(None, 0.98, (f"{kind}: description says '{found[0].strip()}'",))
+            return not_a_phase(0.98, code, word=found[0].strip())
     named = phases_named(plain, hepatobiliary=hepatobiliary)
     if len(named) != 1:
         return None
     ((phase, word),) = named.items()
-    return PhaseGuess(phase, 0.97, (f"description says '{word}'",))
+    return PhaseGuess(phase, 0.97, (Reason.of(ReasonCode.PHASE_IN_WORDS, word=word),))
 
 
 def phases_named(plain: str, *, hepatobiliary: bool | None) -> dict[Phase, str]:
-    """The phases that words leave open, each with its word: one where they settle it, none where they do not speak of any.
+    """The phases that words leave open, each with its word.
 
-    >>> phases_named("t1 vibe late venous", hepatobiliary=True).keys() == {Phase.PORTAL, Phase.DELAYED}
-    True
+    One where the words decide it, none where they name no phase.
+
+    >>> sorted(phases_named("t1 vibe late venous", hepatobiliary=True))
+    [<Phase.PORTAL: 2>, <Phase.DELAYED: 3>]
     """
     # the first time point of several arterial ones is pre-contrast
-    if re.search(BOTH, plain) or re.search(r"multi.?art", plain):
+    if re.search(SEVERAL_PHASES, plain) or re.search(r"multi.?art", plain):
         return {}
     if re.search(SEVERAL_TIMES, plain):
         return {}
@@ -253,14 +249,17 @@ def plain_words(description: str) -> str:
     return " ".join(bare.lower().split())
 
 
-def described(description: str) -> str:
-    """`plain_words` for the patterns of this module: East Asian characters whole, and apart from Latin letters and digits."""
+def searchable(description: str) -> str:
+    """`plain_words` for the patterns of this module, with East Asian characters kept whole.
+
+    These stand apart from Latin letters and digits, for no word boundary lies between them.
+    """
     plain = unicodedata.normalize("NFC", plain_words(description))
     return re.sub(rf"(?<=[a-z0-9])(?=[{EAST_ASIAN}])|(?<=[{EAST_ASIAN}])(?=[a-z0-9])", " ", plain)
 
 
 def seconds_in_words(plain: str) -> float | None:
-    """The one time after injection that words name ("65s", "5 min", "2h"), None when there is none or several."""
+    """The time after injection in words ("65s", "2h"), None without one or with several."""
     times = times_in_words(plain)
     return times[0] if len(times) == 1 else None
 
@@ -275,7 +274,7 @@ def times_in_words(plain: str) -> list[float]:
     spaced = re.sub(r"\b(post|delay|dyn|ax|cor|sag|c)(?=\d)", r"\1 ", plain)
     found = re.findall(rf"(?<![\d.a-z])(\d{{1,4}})[ -]?({UNITS})(?![a-z0-9])", spaced)
     times = [_seconds(float(amount), unit) for amount, unit in found]
-    return [time for time in times if time is not None and not 0 < time < EARLIEST_S]
+    return [time for time in times if time is not None and not 0 < time < SHORTEST_DELAY_S]
 
 
 def _seconds(amount: float, unit: str) -> float | None:
@@ -287,9 +286,12 @@ def _seconds(amount: float, unit: str) -> float | None:
 
 
 def phase_at(seconds: float, *, hepatobiliary: bool) -> Phase:
-    """The phase at a time after injection; `hepatobiliary` says whether there is that phase with this agent.
+    """The phase at a time after injection.
 
-    Nobody waits for an hour without an agent that hepatocytes take up.
+    Args:
+        seconds: after the injection, negative before it.
+        hepatobiliary: whether the agent has a hepatobiliary phase. One is assumed from an hour on,
+            for nobody waits so long without an agent that hepatocytes take up.
 
     >>> [phase_at(t, hepatobiliary=True).name for t in (-60, 30, 70, 180, 1200)]
     ['PRE', 'ARTERIAL', 'PORTAL', 'DELAYED', 'HEPATOBILIARY']

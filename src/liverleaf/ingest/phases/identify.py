@@ -1,7 +1,7 @@
-"""One DICOM header per series of a study in, the contrast phase of each with confidence and evidence out.
+"""The contrast phase of each series of a study by its DICOM headers, with confidence and reasons.
 
-Four witnesses are heard: the words of the series description, the time after injection, the
-technical elements, and the order in which the series were taken.
+Four things count: the words of the series description, the time after injection, the technical
+elements, and the order in which the series were taken.
 """
 
 from __future__ import annotations
@@ -11,56 +11,41 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
 from liverleaf.ingest.dicom.frames import number, text
-from liverleaf.ingest.phases.context import Clue, compare, whole
+from liverleaf.ingest.phases.context import Evidence, acquisition_key, compare_series
 from liverleaf.ingest.phases.descriptions import (
-    BOTH,
     ENHANCED,
     LATE,
     RAPID,
     REPEATED,
-    PhaseGuess,
-    described,
+    SEVERAL_PHASES,
     phase_at,
     phase_in_words,
     phases_named,
-    plain_words,
+    searchable,
     seconds_in_words,
 )
+from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode
 from liverleaf.ingest.phases.sequences import (
-    UNKNOWN_AGENT,
-    agent_of,
+    acquisition_times,
     axial,
-    clocks_of,
+    drop_shared_times,
+    excluded_by_technique,
+    have_small_numbers,
     hepatobiliary_agent,
-    place,
     rapid_runs,
-    ruled_out,
     seconds_after_injection,
+    series_sort_key,
     slow_sequence,
-    unless_shared,
 )
-from liverleaf.ingest.phases.timing import Step, phases_by_order
+from liverleaf.ingest.phases.timing import Transition, phases_by_order
 from liverleaf.study import Modality, Phase
-
-__all__ = [
-    "DOUBTFUL",
-    "UNKNOWN_AGENT",
-    "PhaseGuess",
-    "agent_of",
-    "identify",
-    "phase_at",
-    "phase_in_words",
-    "phase_probabilities",
-    "plain_words",
-    "seconds_after_injection",
-    "seconds_in_words",
-]
 
 DOUBTFUL = 0.5
 """Below this confidence a phase is a guess that a person should confirm."""
@@ -72,18 +57,37 @@ HEPATOBILIARY_AGENT = {True: 0.98, None: 0.2, False: 1e-9}
 """Probability that the agent has a hepatobiliary phase, where headers say so, say nothing, or name
 another."""
 
-SUREST_BY_ORDER = 0.96
-SHARPER = 1.3
-"""Power of the probabilities by order, which studies of many protocols showed to be too cautious."""
+MAX_CONFIDENCE_FROM_ORDER = 0.96
+SHARPENING_EXPONENT = 1.3
+"""Power of the probabilities by order, which were too cautious on studies of many protocols."""
 
-LEFT_OPEN = 6.0
-"""Logarithm of how much more likely the phases are that words leave open than those that they
-exclude."""
+LOG_ODDS_OF_NAMED_PHASES = 6.0
+"""Log odds of the phases that words leave open, against those that they exclude."""
+
+SLOW_BY_NAME = {
+    ReasonCode.T2_WEIGHTED,
+    ReasonCode.DIFFUSION_WEIGHTED,
+    ReasonCode.CHOLANGIOGRAPHY,
+}
+"""Images that take minutes, when their description names them."""
+
+
+class PhaseAssignment(NamedTuple):
+    """The contrast phases of the series of one study.
+
+    Attributes:
+        guesses: one per series, in order.
+        probabilities_NP: of each phase in the order of `Phase`, then of no phase, for every series:
+            shape (series, 6). Rows sum to 1, and a guess has its confidence in them.
+    """
+
+    guesses: tuple[PhaseGuess, ...]
+    probabilities_NP: NDArray[np.float64]
 
 
 def identify(
     series: Sequence[Dataset], *, enhanced: Sequence[bool | None] | None = None
-) -> list[PhaseGuess]:
+) -> PhaseAssignment:
     """Tell the contrast phase of every series of one study.
 
     Args:
@@ -91,301 +95,289 @@ def identify(
         enhanced: per series, whether its pixels show contrast agent; None where nobody looked.
 
     Returns:
-        One guess per series, in order. A CT series of unknown phase with contrast agent is guessed
-            to be portal venous.
+        The guesses and their probabilities. A CT series of unknown phase with contrast agent is
+            guessed to be portal venous.
     """
-    return _judge(series, enhanced)[0]
+    evidence = compare_series(series, _evidence(series, enhanced))
+    ordered: dict[int, tuple[PhaseGuess, NDArray[np.float64]]] = {}
+    if sum(one.may_be_phase for one in evidence) > 1:
+        probability = HEPATOBILIARY_AGENT[hepatobiliary_agent(series)]
+        ordered = _by_order(series, evidence, probability)
+    guesses: list[PhaseGuess] = []
+    rows_NP = np.zeros((len(series), len(Phase) + 1))
+    even_P = np.full(len(Phase), 1 / len(Phase))
+    for index, (header, one) in enumerate(zip(series, evidence, strict=True)):
+        by_order, others_P = ordered.get(index) or (_without_order(one, header), even_P)
+        guesses.append(by_order if one.decision is None else one.decision)
+        rows_NP[index] = _row(guesses[-1], others_P)
+    return PhaseAssignment(tuple(guesses), rows_NP)
 
 
-def phase_probabilities(
-    series: Sequence[Dataset], *, enhanced: Sequence[bool | None] | None = None
-) -> NDArray[np.float64]:
-    """The probability of each phase, and of none, for every series of one study.
+def _row(guess: PhaseGuess, others_P: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Probabilities of a series, shape (6,), with the guess at its confidence.
 
-    Args:
-        series: one header per series or per time point of a dynamic series.
-        enhanced: per series, whether its pixels show contrast agent; None where nobody looked.
-
-    Returns:
-        Shape (series, 6): the phases in their order, then no phase. Rows sum to 1; the answer of
-            `identify` has its confidence.
+    Half of the rest is shared as by `others_P` and half evenly.
     """
-    return _judge(series, enhanced)[1]
+    column = len(Phase) if guess.phase is None else guess.phase
+    row = np.append(0.5 * others_P, 0.0) + 0.5 / (len(Phase) + 1)
+    row[column] = 0.0
+    row *= (1 - guess.confidence) / row.sum()
+    row[column] = guess.confidence
+    return row
 
 
-def _judge(
-    series: Sequence[Dataset], enhanced: Sequence[bool | None] | None
-) -> tuple[list[PhaseGuess], NDArray[np.float64]]:
-    """The guesses, and their probabilities as `phase_probabilities` returns them."""
-    seen = list(enhanced) if enhanced is not None else [None] * len(series)
+def _evidence(series: Sequence[Dataset], enhanced: Sequence[bool | None] | None) -> list[Evidence]:
+    """What each series tells by itself."""
     late = hepatobiliary_agent(series)
-    # one name for all is that of the whole examination
+    # one protocol name for all is that of the whole examination
     several = len({text(header, "ProtocolName") for header in series}) > 1
-    worded = [_worded(header, late, several) for header in series]
-    seconds = unless_shared(
+    in_words = [_phase_in_header_words(header, late, several) for header in series]
+    seconds = drop_shared_times(
         [seconds_after_injection(header) for header in series],
-        [None if guess is None else guess.phase for guess in worded],
+        [None if guess is None else guess.phase for guess in in_words],
     )
-    clues = [
-        replace(_clue(header, look, late, guess, waited), clock_s=clock_s)
-        for header, look, guess, waited, clock_s in zip(
-            series, seen, worded, seconds, clocks_of(series), strict=True
+    by_pixels = [None] * len(series) if enhanced is None else enhanced
+    return [
+        _decide(_enhancement(header, seen, time_s), header, late, guess, waited_s)
+        for header, seen, guess, waited_s, time_s in zip(
+            series, by_pixels, in_words, seconds, acquisition_times(series), strict=True
         )
     ]
-    clues = compare(series, clues)
-    settled = {index: clue.settled for index, clue in enumerate(clues) if clue.settled is not None}
-    ordered: dict[int, tuple[PhaseGuess, NDArray[np.float64]]] = {}
-    if sum(clue.settled is None or clue.settled.phase is not None for clue in clues) > 1:
-        ordered = _by_order(series, clues, HEPATOBILIARY_AGENT[late])
-    guesses, rows = [], np.zeros((len(series), len(Phase) + 1))
-    for index, header in enumerate(series):
-        others = np.full(len(Phase), 1 / len(Phase))
-        if index in ordered:
-            guess, others = ordered[index]
-        else:
-            guess = _alone(clues[index], header)
-        guesses.append(settled.get(index, guess))
-        rows[index] = _row(guesses[-1], others)
-    return guesses, rows
 
 
-def _row(guess: PhaseGuess, phases_P: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The confidence of a guess where it belongs, half of the doubt shared as by `phases_P` and half evenly, shape (6,)."""
-    answer = len(Phase) if guess.phase is None else guess.phase
-    doubt = np.append(0.5 * phases_P, 0.0) + 0.5 / (len(Phase) + 1)
-    doubt[answer] = 0.0
-    doubt *= (1 - guess.confidence) / doubt.sum()
-    doubt[answer] = guess.confidence
-    return doubt
+def _phase_in_header_words(header: Dataset, late: bool | None, several: bool) -> PhaseGuess | None:
+    """The phase by the description, else by the protocol's name where protocols differ."""
+    guess = phase_in_words(_description(header), hepatobiliary=late)
+    if guess is None and several:
+        return phase_in_words(text(header, "ProtocolName"), hepatobiliary=late)
+    return guess
 
 
-def _worded(header: Dataset, late: bool | None, several: bool) -> PhaseGuess | None:
-    worded = phase_in_words(
-        text(header, "SeriesDescription") or text(header, "ProtocolName"), hepatobiliary=late
-    )
-    return (
-        phase_in_words(text(header, "ProtocolName"), hepatobiliary=late)
-        if worded is None and several
-        else worded
-    )
+def _description(header: Dataset) -> str:
+    return text(header, "SeriesDescription") or text(header, "ProtocolName")
 
 
-def _clue(
+def _enhancement(header: Dataset, seen: bool | None, acquired_s: float | None) -> Evidence:
+    """Whether a series shows contrast agent, by its pixels or else by its description."""
+    if seen is not None:
+        code = ReasonCode.PIXELS_SHOW_CONTRAST if seen else ReasonCode.PIXELS_SHOW_NO_CONTRAST
+        return Evidence(None, acquired_s, seen, (Reason.of(code),), by_pixels=True)
+    plain = searchable(_description(header))
+    match = re.search(ENHANCED, plain)
+    if match and not re.search(SEVERAL_PHASES, plain):
+        reason = Reason.of(ReasonCode.CONTRAST_IN_WORDS, word=match[0].strip())
+        return Evidence(None, acquired_s, True, (reason,))
+    return Evidence(None, acquired_s, None, ())
+
+
+def _decide(
+    one: Evidence,
     header: Dataset,
-    enhanced: bool | None,
     late: bool | None,
-    worded: PhaseGuess | None,
+    in_words: PhaseGuess | None,
     seconds: float | None,
-) -> Clue:
-    description = text(header, "SeriesDescription") or text(header, "ProtocolName")
-    plain = described(description)
-    evidence: tuple[str, ...] = ()
-    looked = enhanced is not None
-    if looked:
-        evidence = (
-            (
-                "pixels show contrast agent in vessels or organs"
-                if enhanced
-                else "pixels show no contrast agent"
-            ),
-        )
-    elif (found := re.search(ENHANCED, plain)) and not re.search(BOTH, plain):
-        enhanced, evidence = True, (f"description says '{found[0].strip()}'",)
-    clue = Clue(None, None, enhanced, evidence, looked)
-    excluded = ruled_out(header)
+) -> Evidence:
+    """Decide by technique, then by words and the time after injection, as far as they tell."""
+    excluded = excluded_by_technique(header)
     if excluded is not None:
-        return replace(clue, settled=PhaseGuess(None, excluded[1], (excluded[0],)))
-    if seconds is None or (worded is not None and worded.phase is None):
-        return (
-            _left_open(clue, plain, late)
-            if worded is None or worded.phase is Phase.DELAYED
-            else replace(clue, settled=worded)
-        )
+        return replace(one, decision=excluded)
+    if seconds is None or (in_words is not None and in_words.phase is None):
+        if in_words is None or in_words.phase is Phase.DELAYED:
+            return _by_open_words(one, searchable(_description(header)), late)
+        return replace(one, decision=in_words)
     timed = phase_at(seconds, hepatobiliary=late is True)
-    proof = f"{seconds:.0f} s after injection by the headers"
-    if worded is None:
-        return replace(clue, settled=PhaseGuess(timed, 0.85, (proof,)))
-    agreed = worded.phase is timed
-    both = (*worded.evidence, proof if agreed else f"but {proof}")
-    return replace(clue, settled=replace(worded, confidence=0.99 if agreed else 0.6, evidence=both))
+    if in_words is None:
+        reason = Reason.of(ReasonCode.TIME_AFTER_INJECTION, seconds=seconds)
+        return replace(one, decision=PhaseGuess(timed, 0.85, (reason,)))
+    agreed = in_words.phase is timed
+    code = ReasonCode.TIME_AFTER_INJECTION if agreed else ReasonCode.OTHER_TIME_AFTER_INJECTION
+    reasons = (*in_words.reasons, Reason.of(code, seconds=seconds))
+    confidence = 0.99 if agreed else 0.6
+    return replace(one, decision=replace(in_words, confidence=confidence, reasons=reasons))
 
 
-def _left_open(clue: Clue, plain: str, late: bool | None) -> Clue:
-    """Let words lean that leave several phases open, such as "late" where there may be a hepatobiliary phase."""
+def _by_open_words(one: Evidence, plain: str, late: bool | None) -> Evidence:
+    """Give log odds to the phases that words leave open.
+
+    "Late" is one of them, where there may be a hepatobiliary phase.
+    """
     named = phases_named(plain, hepatobiliary=late)
     if not named:
-        return clue
-    evidence = tuple(f"description says '{word}'" for word in dict.fromkeys(named.values()))
+        return one
+    reasons = tuple(
+        Reason.of(ReasonCode.PHASE_IN_WORDS, word=word) for word in dict.fromkeys(named.values())
+    )
     if named.keys() == {Phase.DELAYED}:
         if late is not True or seconds_in_words(plain) is not None or not re.search(LATE, plain):
-            return replace(clue, settled=PhaseGuess(Phase.DELAYED, 0.97, evidence))
+            return replace(one, decision=PhaseGuess(Phase.DELAYED, 0.97, reasons))
         named |= {Phase.HEPATOBILIARY: ""}
-    leaning = dict.fromkeys(named, LEFT_OPEN)
+    log_odds = dict.fromkeys(named, LOG_ODDS_OF_NAMED_PHASES)
     # with an agent for it one mostly waits for longer
-    if late is None and Phase.HEPATOBILIARY in leaning:
-        leaning[Phase.HEPATOBILIARY] -= 2.0
-    return replace(clue, evidence=evidence, leaning=leaning)
+    if late is None and Phase.HEPATOBILIARY in log_odds:
+        log_odds[Phase.HEPATOBILIARY] -= 2.0
+    return replace(one, reasons=reasons, log_odds=log_odds)
 
 
 def _by_order(
-    series: Sequence[Dataset], clues: Sequence[Clue], hepatobiliary: float
+    series: Sequence[Dataset], evidence: Sequence[Evidence], hepatobiliary: float
 ) -> dict[int, tuple[PhaseGuess, NDArray[np.float64]]]:
-    """The guess and the probabilities of the phases by the order among all that may be phases, and by the times between where known."""
-    members = [
-        index
-        for index, clue in enumerate(clues)
-        if clue.settled is None or clue.settled.phase is not None
-    ]
+    """Guess and probabilities of all that may be phases, by their order and the times between.
+
+    Args:
+        series: all headers of the study.
+        evidence: of each.
+        hepatobiliary: probability that the agent has a hepatobiliary phase.
+
+    Returns:
+        By index; empty for CT whose times are unknown.
+    """
+    members = [index for index, one in enumerate(evidence) if one.may_be_phase]
     mr = all(text(series[index], "Modality") == Modality.MR for index in members)
-    clocked = _clocked(series, members, clues, mr=mr)
-    if not clocked and not mr:
+    timed = _times_tell_order(series, members, evidence, mr=mr)
+    if not timed and not mr:
         return {}
-    if clocked:
-        members = [index for index in members if clues[index].clock_s is not None]
-    members, steps = _in_order(series, clues, members, clocked=clocked)
-    weights = _weights([series[index] for index in members], [clues[index] for index in members])
-    clocks = (
-        np.array([clues[index].clock_s for index in members], dtype=np.float64) if clocked else None
+    if timed:
+        members = [index for index in members if evidence[index].acquired_s is not None]
+    members, transitions = _in_order(series, evidence, members, timed=timed)
+    headers, known = [series[index] for index in members], [evidence[index] for index in members]
+    times_s = np.array([one.acquired_s for one in known], dtype=np.float64) if timed else None
+    probabilities_NP, injection_s = phases_by_order(
+        _log_weights(headers, known), transitions, times_s, mr=mr, hepatobiliary=hepatobiliary
     )
-    probabilities, injection_s = phases_by_order(
-        weights, steps, clocks, mr=mr, hepatobiliary=hepatobiliary
-    )
-    probabilities = probabilities**SHARPER / np.sum(probabilities**SHARPER, axis=1, keepdims=True)
-    if clocks is None:
-        probabilities = _shared_by_ties(
-            [place(series[index], small_numbers=False) for index in members], probabilities
-        )
-    anchored = any(clues[index].settled is not None for index in members)
-    breath_holds = 1 + sum(step.rapid < 0.5 for step in steps)
+    probabilities_NP **= SHARPENING_EXPONENT
+    probabilities_NP /= probabilities_NP.sum(axis=1, keepdims=True)
+    if times_s is None:
+        keys = [series_sort_key(header, small_numbers=False) for header in headers]
+        probabilities_NP = _average_ties(keys, probabilities_NP)
+    anchored = any(one.decision is not None for one in known)
+    breath_holds = 1 + sum(transition.rapid < 0.5 for transition in transitions)
     found = {}
-    for n, index in enumerate(members):
-        confidence = min(SUREST_BY_ORDER, float(probabilities[n].max()))
-        if not anchored and breath_holds < 3:  # too few to tell which of the phases these are
+    for n, (index, one) in enumerate(zip(members, known, strict=True)):
+        row_P = probabilities_NP[n]
+        confidence = min(MAX_CONFIDENCE_FROM_ORDER, float(row_P.max()))
+        # too few to tell which of the phases these are
+        if not anchored and breath_holds < 3:
             confidence = min(confidence, 0.45)
         if not mr:
-            confidence = 0.6 if anchored or clues[index].enhanced is not None else 0.45
-        said = f"order of series: number {n + 1} of {len(members)} that may be phases"
-        if injection_s is not None and clocks is not None:
-            seconds = clocks[n] - injection_s
-            after = f"order of acquisition: about {seconds:.0f} s after the presumed injection"
-            said = after if seconds > 0 else "taken first, before the others"
-        guess = PhaseGuess(
-            Phase(int(probabilities[n].argmax())), confidence, (said, *clues[index].evidence)
-        )
-        found[index] = (guess, probabilities[n])
+            confidence = 0.6 if anchored or one.enhanced is not None else 0.45
+        reason = Reason.of(ReasonCode.ORDER_OF_SERIES, number=n + 1, count=len(members))
+        if injection_s is not None and times_s is not None:
+            reason = _time_by_order(float(times_s[n] - injection_s))
+        guess = PhaseGuess(Phase(int(row_P.argmax())), confidence, (reason, *one.reasons))
+        found[index] = (guess, row_P)
     return found
 
 
-def _shared_by_ties(
-    places: Sequence[tuple[float, ...]], probabilities: NDArray[np.float64]
+def _time_by_order(seconds: float) -> Reason:
+    if seconds > 0:
+        return Reason.of(ReasonCode.ORDER_OF_ACQUISITION, seconds=seconds)
+    return Reason.of(ReasonCode.TAKEN_FIRST)
+
+
+def _average_ties(
+    keys: Sequence[tuple[float, ...]], probabilities_NP: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The probabilities, shape (series, phases), with their mean for series whose order nothing tells."""
-    ties = [[one == two for two in places] for one in places]
-    return np.stack([probabilities[tie].mean(axis=0) for tie in ties])
+    """The probabilities, with their mean for series that have one sort key."""
+    ties = [[one == two for two in keys] for one in keys]
+    return np.stack([probabilities_NP[tie].mean(axis=0) for tie in ties])
 
 
-def _clocked(
-    series: Sequence[Dataset], members: Sequence[int], clues: Sequence[Clue], *, mr: bool
+def _times_tell_order(
+    series: Sequence[Dataset], members: Sequence[int], evidence: Sequence[Evidence], *, mr: bool
 ) -> bool:
     """Whether times tell the order: some scanners give all time points of a series one time."""
-    clocks = [clues[index].clock_s for index in members]
-    moments = len(set(clocks) - {None})
+    times_s = [evidence[index].acquired_s for index in members]
+    moments = len(set(times_s) - {None})
     points = len(
-        {(number(series[index], "SeriesNumber"), clues[index].clock_s) for index in members}
+        {(number(series[index], "SeriesNumber"), evidence[index].acquired_s) for index in members}
     )
-    return moments > 1 and (
-        not mr
-        or (None not in clocks and moments >= 0.5 * len(members) and points >= 0.75 * len(members))
-    )
+    if moments <= 1 or not mr:
+        return moments > 1
+    return None not in times_s and moments >= 0.5 * len(members) and points >= 0.75 * len(members)
 
 
 def _in_order(
-    series: Sequence[Dataset], clues: Sequence[Clue], members: Sequence[int], *, clocked: bool
-) -> tuple[list[int], list[Step]]:
-    """Members in order of acquisition, and the steps between them."""
-    small = sum((number(header, "SeriesNumber") or 0) < 100 for header in series) > 1
+    series: Sequence[Dataset], evidence: Sequence[Evidence], members: Sequence[int], *, timed: bool
+) -> tuple[list[int], list[Transition]]:
+    """Members in order of acquisition, and the transitions between them."""
+    small = have_small_numbers(series)
     keys = [
-        (clue.clock_s or 0.0 if clocked else 0.0, place(header, small_numbers=small))
-        for header, clue in zip(series, clues, strict=True)
+        (one.acquired_s or 0.0 if timed else 0.0, series_sort_key(header, small_numbers=small))
+        for header, one in zip(series, evidence, strict=True)
     ]
     slow = [
         key
-        for key, header, clue in zip(keys, series, clues, strict=True)
-        if clue.settled is not None and clue.settled.phase is None and _slow(header, clue.settled)
+        for key, header, one in zip(keys, series, evidence, strict=True)
+        if not one.may_be_phase and _takes_minutes(header, one)
     ]
     ordered = sorted(members, key=lambda index: keys[index])
-    runs = {} if clocked else rapid_runs([series[index] for index in ordered])
-    steps = [
-        Step(
-            pause=any(keys[one] < key < keys[two] for key in slow),
-            rapid=max(
-                runs.get(n, 0.0),
-                _rapid(
-                    [clues[one].clock_s, clues[two].clock_s] if clocked else [],
-                    [series[one], series[two]],
-                ),
-            ),
-            again=bool(re.search(REPEATED, described(text(series[two], "SeriesDescription"))))
-            or (clocked and clues[one].clock_s == clues[two].clock_s),
-            turn=axial(series[one]) is not axial(series[two]),
+    runs = {} if timed else rapid_runs([series[index] for index in ordered])
+    transitions = []
+    for n, (one, two) in enumerate(pairwise(ordered)):
+        times_s = (evidence[one].acquired_s, evidence[two].acquired_s) if timed else None
+        again = re.search(REPEATED, searchable(text(series[two], "SeriesDescription")))
+        transitions.append(
+            Transition(
+                pause=any(keys[one] < key < keys[two] for key in slow),
+                rapid=max(runs.get(n, 0.0), _rapid(times_s, [series[one], series[two]])),
+                new_plane=axial(series[one]) is not axial(series[two]),
+                repeated=again is not None or (times_s is not None and times_s[0] == times_s[1]),
+            )
         )
-        for n, (one, two) in enumerate(pairwise(ordered))
-    ]
-    return ordered, steps
+    return ordered, transitions
 
 
-def _slow(header: Dataset, guess: PhaseGuess) -> bool:
+def _takes_minutes(header: Dataset, one: Evidence) -> bool:
     """Whether a series that is no phase takes minutes."""
-    return slow_sequence(header) or guess.evidence[0].startswith(("T2-", "diffusion", "cholang"))
+    named = one.decision is not None and one.decision.code in SLOW_BY_NAME
+    return named or slow_sequence(header)
 
 
-def _rapid(clocks_s: Sequence[float | None], pair: Sequence[Dataset]) -> float:
-    """Probability that two series are time points of one time-resolved acquisition, by time or, without times, by name."""
-    if clocks_s:
-        early, late = (clock_s or 0.0 for clock_s in clocks_s)
+def _rapid(times_s: tuple[float | None, float | None] | None, pair: Sequence[Dataset]) -> float:
+    """Probability that two series are time points of one time-resolved acquisition.
+
+    By their times or, without these, by their names.
+    """
+    if times_s is not None:
+        early, late = (time_s or 0.0 for time_s in times_s)
         return float(0 < late - early < RAPID_S)
-    return (
-        0.8
-        if all(re.search(RAPID, described(text(header, "SeriesDescription"))) for header in pair)
-        else 0.0
-    )
+    names = [searchable(text(header, "SeriesDescription")) for header in pair]
+    return 0.8 if all(re.search(RAPID, name) for name in names) else 0.0
 
 
-def _weights(series: Sequence[Dataset], clues: Sequence[Clue]) -> NDArray[np.float64]:
-    """How well each phase fits each series by itself, as logarithms, shape (series, phases)."""
-    weights = np.zeros((len(series), len(Phase)))
+def _log_weights(series: Sequence[Dataset], evidence: Sequence[Evidence]) -> NDArray[np.float64]:
+    """Logarithm of how well each phase fits each series by itself, shape (N, P)."""
+    log_weights_NP = np.zeros((len(series), len(Phase)))
     flips = [number(header, "FlipAngle") for header in series]
-    usual = np.median([flip for flip in flips if flip is not None] or [0.0])
-    points = Counter(whole(header) for header in series)
-    for row, header, clue, flip in zip(weights, series, clues, flips, strict=True):
-        strong = 12.0 if clue.looked or text(header, "Modality") == Modality.CT else 4.0
-        if clue.enhanced is not None:
-            row[[phase for phase in Phase if (phase is Phase.PRE) == clue.enhanced]] -= strong
-        for phase, weight in clue.leaning.items():
-            row[phase] += weight
-        if axial(header) is False and points[whole(header)] < 3:
+    usual = float(np.median([flip for flip in flips if flip is not None] or [0.0]))
+    points = Counter(acquisition_key(header) for header in series)
+    for row, header, one, flip in zip(log_weights_NP, series, evidence, flips, strict=True):
+        ct = text(header, "Modality") == Modality.CT
+        if one.enhanced is not None:
+            excluded = [phase for phase in Phase if (phase is Phase.PRE) == one.enhanced]
+            row[excluded] -= 12.0 if one.by_pixels or ct else 4.0
+        for phase, log_odds in one.log_odds.items():
+            row[phase] += log_odds
+        if axial(header) is False and points[acquisition_key(header)] < 3:
             row[[Phase.ARTERIAL, Phase.PORTAL]] -= 2.5
-        if (
-            text(header, "MRAcquisitionType") != "2D"
-            and flip is not None
-            and flip >= 18
-            and flip >= 1.5 * usual
-        ):
+        volumetric = text(header, "MRAcquisitionType") != "2D"
+        # a larger flip angle brings out what hepatocytes took up
+        if volumetric and flip is not None and flip >= 18 and flip >= 1.5 * usual:
             row[Phase.HEPATOBILIARY] += 3.0
-        if clue.settled is not None and clue.settled.phase is not None:
-            row[[phase for phase in Phase if phase is not clue.settled.phase]] -= 12.0
-            row[clue.settled.phase] = max(row[clue.settled.phase], 0.0)
-    return weights
+        if one.decision is not None and one.decision.phase is not None:
+            row[[phase for phase in Phase if phase is not one.decision.phase]] -= 12.0
+            row[one.decision.phase] = max(row[one.decision.phase], 0.0)
+    return log_weights_NP
 
 
-def _alone(clue: Clue, header: Dataset) -> PhaseGuess:
+def _without_order(one: Evidence, header: Dataset) -> PhaseGuess:
     """The guess for a series that neither words nor time nor other series explain."""
-    if clue.enhanced is False:
-        return PhaseGuess(Phase.PRE, 0.6, clue.evidence)
-    if clue.enhanced:
-        return PhaseGuess(
-            Phase.PORTAL, 0.4, (*clue.evidence, "portal venous is the commonest single phase")
-        )
+    if one.enhanced is False:
+        return PhaseGuess(Phase.PRE, 0.6, one.reasons)
+    if one.enhanced:
+        reasons = (*one.reasons, Reason.of(ReasonCode.COMMONEST_PHASE))
+        return PhaseGuess(Phase.PORTAL, 0.4, reasons)
+    nothing = (Reason.of(ReasonCode.NOTHING_IN_HEADERS),)
     if text(header, "Modality") == Modality.MR:
-        return PhaseGuess(Phase.PRE, 0.2, ("nothing in its headers tells the phase",))
-    return PhaseGuess(None, 0.0, ("nothing in its headers tells the phase",))
+        return PhaseGuess(Phase.PRE, 0.2, nothing)
+    return PhaseGuess(None, 0.0, nothing)

@@ -1,11 +1,11 @@
-"""The series of one study and the probability of each phase by their headers in, the same with what their pixels tell out.
+"""What the pixels of the series of one study tell of their contrast phases.
 
-No organ map exists yet, so nothing is measured on organs. Two views are compared with phantom
-studies: how unevenly bright each image is (arterial: vessels and kidneys far above the rest; portal
-venous: the liver's side bright as well), and how a coarse image of one series differs from that of
-another, voxel by voxel (what fell and what rose from one to the next).
+No organ map exists yet, so nothing is measured on organs. Two kinds of features are compared with
+those of phantom studies: how unevenly bright each image is (arterial: vessels and kidneys far above
+the rest; portal venous: the liver's side bright as well), and how a coarse image of one series
+differs from that of another, voxel by voxel (what fell and what rose from one to the next).
 
-Shape suffixes: A assignments of phases to series, F measures, K levels, N series, P phases, V
+Shape suffixes: A assignments of phases to series, F features, K levels, N series, P phases, V
 voxels.
 """
 
@@ -26,7 +26,11 @@ from scipy.special import log_softmax, logsumexp
 
 from liverleaf.ingest.dicom.pixels import sample_pixels
 from liverleaf.ingest.dicom.series import Stack
+from liverleaf.ingest.phases.reasons import Reason, ReasonCode
 from liverleaf.study import Modality, Phase
+
+COEFFICIENTS = files("liverleaf.ingest.phases") / "images.json"
+"""Logistic regressions, as `liverleaf benchmark phases --fit` writes them."""
 
 LEVELS = 12
 """Slices read of each series."""
@@ -39,31 +43,34 @@ SKIN_MM = 22.0
 
 MIN_VOXELS = 500
 SOFT_HU = -20.0, 500.0
-WITHIN_PERCENTILES = (5, 25, 75, 90, 97, 99.5)
-BETWEEN_PERCENTILES = (2, 10, 30, 50, 70, 90, 98)
-ONE_ACQUISITION = {Modality.CT: 0.12, Modality.MR: 0.06}
+BRIGHTNESS_PERCENTILES = (5, 25, 75, 90, 97, 99.5)
+DIFFERENCE_PERCENTILES = (2, 10, 30, 50, 70, 90, 98)
+ONE_ACQUISITION_SPREAD = {Modality.CT: 0.12, Modality.MR: 0.06}
 """Series whose difference spreads less are two reconstructions of one acquisition, in the unit of
 `soft_tissue`."""
 
-TWICE = 2.0
+LOG_ODDS_OF_A_REPEATED_PHASE = 2.0
 """Logarithm of how much less often a phase was imaged twice than once."""
 
-FAR = 2.5
-"""Standard deviations from the phantom's mean beyond which a measure says no more."""
+MAX_Z_SCORE = 2.5
+"""Standard deviations from the phantoms' mean beyond which a feature says no more."""
 
-TRUST = 1.5
+PAIR_WEIGHT = 1.5
 """What the logarithms of pairs are multiplied by, so that confidences are right on phantom studies
 that were not fitted."""
 
-MISLED = 0.05
+PIXEL_ERROR_RATE = 0.05
 """How often pixels mislead, whatever they seem to tell."""
 
 
 def coarse_images(stacks: Sequence[Stack]) -> NDArray[np.float32] | None:
-    """Images of all series at the same places, shape (N, K, rows, columns), 4 mm apart from the patient's right and front.
+    """Images of all series on one coarse grid of the patient, shape (N, K, rows, columns).
+
+    Rows and columns are 4 mm apart, from the patient's front and right.
 
     Returns:
-        None where the series are not all axial, share too little of the body, or cannot be read.
+        The images; None where the series are not all axial, share too little of the body, or cannot
+            be read.
     """
     if any(abs(stack.normal[2]) < 0.9 or len(stack.frames) < 3 for stack in stacks):
         return None
@@ -77,7 +84,7 @@ def coarse_images(stacks: Sequence[Stack]) -> NDArray[np.float32] | None:
     if (last - first < MIN_EXTENT_MM).any():
         return None
     x_mm, y_mm = (np.arange(start, end, GRID_MM) for start, end in zip(first, last, strict=True))
-    places_mm = np.stack(np.meshgrid(x_mm, y_mm), axis=-1)
+    points_mm = np.stack(np.meshgrid(x_mm, y_mm), axis=-1)
     images = []
     for stack in stacks:
         nearest = np.abs(stack.along_mm[:, None] - levels_mm).argmin(axis=0)
@@ -85,7 +92,7 @@ def coarse_images(stacks: Sequence[Stack]) -> NDArray[np.float32] | None:
         slices = sample_pixels(chosen, LEVELS)
         if len(slices) < LEVELS:
             return None
-        images.append(_resampled(slices, chosen, places_mm))
+        images.append(_resampled(slices, chosen, points_mm))
     return np.stack(images)
 
 
@@ -101,8 +108,7 @@ def soft_tissue(
 
     Returns:
         HU / 100 or the logarithm of the MR signal, shape (N, V), and which voxels lie in the
-            patient's right half, mostly liver; None
-        where there is hardly any.
+            patient's right half, mostly liver; None where there is hardly any.
     """
     smooth = uniform_filter(images, (0, 0, 3, 3))
     mean = smooth.mean(axis=0)
@@ -121,44 +127,44 @@ def soft_tissue(
     return (values / 100 if modality is Modality.CT else np.log(values)), right
 
 
-def within(
+def brightness_features(
     values_NV: NDArray[np.float64], right_V: NDArray[np.bool_], modality: Modality
 ) -> NDArray[np.float64]:
-    """How bright what is in each image, shape (N, F).
+    """Features of the brightness of each image, shape (N, F).
 
     In CT this is the right half's median alone: bone, bowel contrast and what the field of view
     holds change the rest too much. In MR, it and percentiles, above the image's own median.
     """
-    right_N = (
-        np.median(values_NV[:, right_V], axis=1) if right_V.any() else np.median(values_NV, axis=1)
-    )
+    right_N = _median_of_right_half(values_NV, right_V)
     if modality is Modality.CT:
         return right_N[:, None]
     median_N = np.median(values_NV, axis=1)
     return np.column_stack(
-        [*(np.percentile(values_NV, WITHIN_PERCENTILES, axis=1) - median_N), right_N - median_N]
+        [*(np.percentile(values_NV, BRIGHTNESS_PERCENTILES, axis=1) - median_N), right_N - median_N]
     )
 
 
-def between(one_V: NDArray[np.float64], two_V: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How two images differ voxel by voxel, shape (F,): percentiles of the difference."""
-    return np.percentile(one_V - two_V, BETWEEN_PERCENTILES)
+def difference_features(
+    one_V: NDArray[np.float64], two_V: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Features of two images together, shape (F,): percentiles of their difference by voxel."""
+    return np.percentile(one_V - two_V, DIFFERENCE_PERCENTILES)
 
 
-def with_pixels(
-    rows: NDArray[np.float64],
+def combine_with_pixels(
+    rows_NP: NDArray[np.float64],
     values_NV: NDArray[np.float64],
     right_V: NDArray[np.bool_],
     modality: Modality,
 ) -> NDArray[np.float64]:
-    """Join what headers and pixels tell.
+    """Combine the probabilities of phases by headers with what pixels tell.
 
     All assignments of phases to series are weighed: by the headers' probability of each phase for
     each series, by how well each pair of images fits the two phases, and by how often phases are
     imaged twice. What remains open in one series is so decided by the others.
 
     Args:
-        rows: probability of each phase and of none by the headers, shape (N, P + 1), at most
+        rows_NP: probability of each phase and of none by the headers, shape (N, P + 1), at most
             `MAX_SERIES` of them.
         values_NV: of `soft_tissue`.
         right_V: of `soft_tissue`.
@@ -167,76 +173,87 @@ def with_pixels(
     Returns:
         The probabilities again. That of being no phase is the headers'.
     """
-    measures_NF = within(values_NV, right_V, modality)
-    firsts = _acquisitions(values_NV, modality)
-    distinct = sorted(set(firsts))
-    priors_NP = np.log(np.maximum(rows[:, :-1], 1e-6))
-    weights_NP = np.array(
-        [sum(priors_NP[n] for n, first in enumerate(firsts) if first == one) for one in distinct]
+    features_NF = brightness_features(values_NV, right_V, modality)
+    acquisition_N = _acquisitions(values_NV, modality)
+    distinct = sorted(set(acquisition_N))
+    priors_NP = np.log(np.maximum(rows_NP[:, :-1], 1e-6))
+    weights_NP = np.stack(
+        [priors_NP[np.array(acquisition_N) == first].sum(axis=0) for first in distinct]
     )
-    phases = np.array(model(modality)["phases"])
+    phases = np.array(coefficients(modality)["phases"])
     assigned_AN = np.array(list(product(phases, repeat=len(distinct))))
     scores_A = weights_NP[np.arange(len(distinct)), assigned_AN].sum(axis=1)
-    scores_A -= TWICE * np.array(
-        [len(distinct) - len(set(phases)) for phases in assigned_AN.tolist()]
-    )
+    repeated_A = [len(distinct) - len(set(one)) for one in assigned_AN.tolist()]
+    scores_A -= LOG_ODDS_OF_A_REPEATED_PHASE * np.array(repeated_A)
     for (i, one), (j, two) in permutations(enumerate(distinct), 2):
-        pair_PP = TRUST * _pair(
-            modality, measures_NF[one], measures_NF[two], between(values_NV[one], values_NV[two])
-        )
-        scores_A += pair_PP[assigned_AN[:, i], assigned_AN[:, j]] / (2 * (len(distinct) - 1))
+        difference_F = difference_features(values_NV[one], values_NV[two])
+        pair_PP = _pair(modality, features_NF[one], features_NF[two], difference_F)
+        share = PAIR_WEIGHT / (2 * (len(distinct) - 1))
+        scores_A += share * pair_PP[assigned_AN[:, i], assigned_AN[:, j]]
     if len(distinct) == 1:
-        scores_A += _alone(modality, measures_NF[0])[assigned_AN[:, 0]]
-    out = rows.copy()
-    for n, first in enumerate(firsts):
-        here_A = assigned_AN[:, distinct.index(first)]
-        phases_P = np.array(
-            [
-                logsumexp(scores_A, b=here_A == phase) if phase in phases else -np.inf
-                for phase in Phase
-            ]
-        )
-        posterior_P = np.exp(phases_P - logsumexp(phases_P))
-        before_P = rows[n, :-1] / max(rows[n, :-1].sum(), 1e-9)
-        out[n, :-1] = (1 - rows[n, -1]) * ((1 - MISLED) * posterior_P + MISLED * before_P)
+        scores_A += _alone(modality, features_NF[0])[assigned_AN[:, 0]]
+    out = rows_NP.copy()
+    for n, first in enumerate(acquisition_N):
+        posterior_P = _marginal(scores_A, assigned_AN[:, distinct.index(first)])
+        before_P = rows_NP[n, :-1] / max(rows_NP[n, :-1].sum(), 1e-9)
+        joined_P = (1 - PIXEL_ERROR_RATE) * posterior_P + PIXEL_ERROR_RATE * before_P
+        out[n, :-1] = (1 - rows_NP[n, -1]) * joined_P
     return out
 
 
-def seen_in(
+def _marginal(scores_A: NDArray[np.float64], phase_A: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The probability of each phase of one series, shape (P,), by the scores of all assignments."""
+    phases_P = np.full(len(Phase), -np.inf)
+    for phase in np.unique(phase_A):
+        phases_P[phase] = logsumexp(scores_A[phase_A == phase])
+    posterior_P: NDArray[np.float64] = np.exp(phases_P - logsumexp(phases_P))
+    return posterior_P
+
+
+def appearance(
     values_NV: NDArray[np.float64], right_V: NDArray[np.bool_], modality: Modality
-) -> list[str]:
-    """What was seen in each image, in plain words."""
+) -> list[Reason]:
+    """What is seen in each image, for a reader."""
     bright_N = np.percentile(values_NV, 97, axis=1)
-    right_N = (
-        np.median(values_NV[:, right_V], axis=1) if right_V.any() else np.median(values_NV, axis=1)
-    )
+    right_N = _median_of_right_half(values_NV, right_V)
     if modality is Modality.CT:
         return [
-            f"its pixels: the brightest 3 % above {100 * bright:.0f} HU, the liver's side about"
-            f" {100 * right:.0f} HU"
-            for bright, right in zip(bright_N, right_N, strict=True)
+            Reason.of(ReasonCode.CT_PIXELS, bright_hu=100 * bright, right_hu=100 * right)
+            for bright, right in zip(bright_N.tolist(), right_N.tolist(), strict=True)
         ]
     return [
-        f"its pixels: the brightest 3 % above {ratio:.1f} times the liver's side"
-        for ratio in np.exp(bright_N - right_N)
+        Reason.of(ReasonCode.MR_PIXELS, ratio=ratio)
+        for ratio in np.exp(bright_N - right_N).tolist()
     ]
 
 
+def _median_of_right_half(
+    values_NV: NDArray[np.float64], right_V: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Median of the patient's right half in each image, shape (N,); of all where that is empty."""
+    median_N: NDArray[np.float64] = np.median(
+        values_NV[:, right_V] if right_V.any() else values_NV, axis=1
+    )
+    return median_N
+
+
 @cache
-def model(modality: Modality) -> dict[str, Any]:
-    """Multinomial logistic regressions of phase and of pairs of phases, by `liverleaf benchmark phases --fit`; arrays by name."""
-    text = files("liverleaf.ingest.phases").joinpath("images.json").read_text(encoding="utf-8")
-    fitted: dict[str, Any] = json.loads(text)[modality]
+def coefficients(modality: Modality) -> dict[str, Any]:
+    """Logistic regressions of phase and of pairs of phases, as arrays by name.
+
+    They were fitted by `liverleaf benchmark phases --fit`.
+    """
+    fitted: dict[str, Any] = json.loads(COEFFICIENTS.read_text(encoding="utf-8"))[modality]
     return {
         name: np.array(value) if isinstance(value, list) else value
         for name, value in fitted.items()
     }
 
 
-def _pair(modality: Modality, *measures: NDArray[np.float64]) -> NDArray[np.float64]:
+def _pair(modality: Modality, *features: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logarithm of how well two images fit each pair of phases, shape (P, P)."""
-    fitted = model(modality)
-    scores = _linear(fitted, "pair", np.concatenate(measures))
+    fitted = coefficients(modality)
+    scores = _linear(fitted, "pair", np.concatenate(features))
     out = np.full((len(Phase), len(Phase)), -np.inf)
     one, two = fitted["pair_classes"].T
     out[one, two] = scores
@@ -246,19 +263,23 @@ def _pair(modality: Modality, *measures: NDArray[np.float64]) -> NDArray[np.floa
     return out
 
 
-def _alone(modality: Modality, measures_F: NDArray[np.float64]) -> NDArray[np.float64]:
+def _alone(modality: Modality, features_F: NDArray[np.float64]) -> NDArray[np.float64]:
     """Logarithm of how well the image fits each phase, shape (P,)."""
-    fitted = model(modality)
+    fitted = coefficients(modality)
     out = np.full(len(Phase), -np.inf)
-    out[fitted["phases"]] = _linear(fitted, "alone", measures_F)
+    out[fitted["phases"]] = _linear(fitted, "alone", features_F)
     return out
 
 
 def _linear(
-    fitted: dict[str, Any], kind: str, measures_F: NDArray[np.float64]
+    fitted: dict[str, Any], kind: str, features_F: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Logarithm of the probability of each class; what lies beyond `FAR` counts as if it lay there, for nothing was fitted beyond."""
-    standard_F = np.clip((measures_F - fitted[f"{kind}_mean"]) / fitted[f"{kind}_sd"], -FAR, FAR)
+    """Logarithm of the probability of each class, shape (C,).
+
+    A feature beyond `MAX_Z_SCORE` counts as if it lay there, for nothing was fitted beyond.
+    """
+    z_F = (features_F - fitted[f"{kind}_mean"]) / fitted[f"{kind}_sd"]
+    standard_F = np.clip(z_F, -MAX_Z_SCORE, MAX_Z_SCORE)
     scores: NDArray[np.float64] = log_softmax(
         fitted[f"{kind}_weights"] @ standard_F + fitted[f"{kind}_bias"]
     )
@@ -273,35 +294,41 @@ def _acquisitions(values_NV: NDArray[np.float64], modality: Modality) -> list[in
         same = [
             first
             for first, spread in zip(firsts, spreads, strict=True)
-            if spread < ONE_ACQUISITION[modality]
+            if spread < ONE_ACQUISITION_SPREAD[modality]
         ]
         firsts.append(same[0] if same else len(firsts))
     return firsts
 
 
 def _corners(stack: Stack) -> NDArray[np.float64]:
-    """Places (x, y) of opposite corners of a slice, shape (2, 2)."""
+    """LPS positions (x, y) of opposite corners of a slice, shape (2, 2)."""
     frame = stack.frames[0]
     rows, columns = frame.shape
-    across = frame.orientation[:3] * frame.spacing_mm[1] * (columns - 1) + frame.orientation[
-        3:
-    ] * frame.spacing_mm[0] * (rows - 1)
-    return np.array([frame.position_mm[:2], (frame.position_mm + across)[:2]])
+    along_row_mm = frame.orientation[:3] * frame.spacing_mm[1] * (columns - 1)
+    down_column_mm = frame.orientation[3:] * frame.spacing_mm[0] * (rows - 1)
+    opposite_mm = frame.position_mm + along_row_mm + down_column_mm
+    return np.array([frame.position_mm[:2], opposite_mm[:2]])
 
 
 def _resampled(
-    slices: NDArray[np.float32], stack: Stack, places_mm: NDArray[np.float64]
+    slices: NDArray[np.float32], stack: Stack, points_mm: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Slices averaged over the coarse grid's pixels and read at `places_mm` (rows, columns, 2), shape (slices, rows, columns)."""
+    """Slices averaged over the coarse grid's pixels and read at its points.
+
+    Args:
+        slices: of one stack, shape (slices, rows, columns).
+        stack: that tells their geometry.
+        points_mm: LPS positions (x, y), shape (rows, columns, 2).
+    """
     frame = stack.frames[0]
     size = [max(1, round(GRID_MM / spacing)) for spacing in frame.spacing_mm]
     steps = np.column_stack(
         [frame.orientation[3:5] * frame.spacing_mm[0], frame.orientation[:2] * frame.spacing_mm[1]]
     )
-    at = np.moveaxis((places_mm - frame.position_mm[:2]) @ np.linalg.inv(steps).T, -1, 0)
+    indices = np.moveaxis((points_mm - frame.position_mm[:2]) @ np.linalg.inv(steps).T, -1, 0)
     return np.stack(
         [
-            map_coordinates(uniform_filter(plane, size), at, order=0, mode="nearest")
+            map_coordinates(uniform_filter(plane, size), indices, order=0, mode="nearest")
             for plane in slices
         ]
     )

@@ -1,22 +1,22 @@
-"""A CSV table in which a person says which series is which phase in, what it says of each series of a study out; such a table written."""
+"""A CSV table in which a person says which series is which phase: read, applied and written."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from liverleaf.ingest.dicom.series import SeriesReport
-from liverleaf.ingest.phases.descriptions import PhaseGuess
+from liverleaf.ingest.inspection import SeriesReport
+from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode
 from liverleaf.study import InputError, Phase
 
 NONE = "none"
 """What the table calls a series that is no contrast phase."""
 
+COLUMNS = ("study", "series", "phase")
 PHASES: dict[str, Phase | None] = {**{phase.key: phase for phase in Phase}, NONE: None}
-SAID = "said by the user's table"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class PhaseRow:
 
 
 def read_phase_table(file: Path, *, studies: bool = False) -> tuple[PhaseRow, ...]:
-    """Read a table with the columns `series` and `phase`, and `study` where it is about several; others are ignored.
+    """Read a table with the columns `series` and `phase`, and `study` where it is about several.
+
+    Other columns are ignored.
 
     Args:
         file: CSV in UTF-8, with commas or semicolons.
@@ -61,41 +63,47 @@ def read_phase_table(file: Path, *, studies: bool = False) -> tuple[PhaseRow, ..
         raise InputError(
             f"the table of phases {file.name} cannot be read: give a CSV file in UTF-8"
         ) from error
-    missing = [
-        name
-        for name in ("study", "series", "phase")
-        if name not in columns and (studies or name != "study")
-    ]
+    required = COLUMNS if studies else COLUMNS[1:]
+    missing = [name for name in required if name not in columns]
     if missing:
         raise InputError(
             f"the table of phases {file.name} has no column {' and no column '.join(missing)}: its"
             " first line names the columns"
         )
-    rows = []
-    for line, row in found:
-        study, series, said = (
-            (row.get(columns.get(name, "")) or "").strip() for name in ("study", "series", "phase")
+    rows = tuple(
+        _phase_row(
+            file,
+            line,
+            {name: (row.get(columns.get(name, "")) or "").strip() for name in COLUMNS},
+            studies=studies,
         )
-        if said.lower() not in PHASES:
-            raise InputError(
-                f"line {line} of {file.name} names no known phase: use {', '.join(PHASES)}"
-            )
-        if not series or (studies and not study):
-            raise InputError(
-                f"line {line} of {file.name} does not say which"
-                f" {'series' if study or not studies else 'study'} it is about"
-            )
-        rows.append(PhaseRow(line, study, series, PHASES[said.lower()]))
+        for line, row in found
+    )
     if not rows:
         raise InputError(
             f"the table of phases {file.name} has no row: say the phase of at least one series, or"
             " leave --phases out"
         )
-    return tuple(rows)
+    return rows
 
 
-def of_study(rows: Sequence[PhaseRow], names: Collection[str]) -> tuple[PhaseRow, ...]:
-    """The rows that are about the study with one of these names; all where they are about one study only.
+def _phase_row(file: Path, line: int, cells: Mapping[str, str], *, studies: bool) -> PhaseRow:
+    """One row of the table, its cells by column."""
+    study, series, phase = (cells[name] for name in COLUMNS)
+    if phase.lower() not in PHASES:
+        raise InputError(
+            f"line {line} of {file.name} names no known phase: use {', '.join(PHASES)}"
+        )
+    if not series or (studies and not study):
+        raise InputError(
+            f"line {line} of {file.name} does not say which"
+            f" {'series' if study or not studies else 'study'} it is about"
+        )
+    return PhaseRow(line, study, series, PHASES[phase.lower()])
+
+
+def rows_of_study(rows: Sequence[PhaseRow], names: Collection[str]) -> tuple[PhaseRow, ...]:
+    """The rows about the study with one of these names; all where they are about one study only.
 
     Raises:
         InputError: there are rows, all of them about other studies.
@@ -111,7 +119,7 @@ def of_study(rows: Sequence[PhaseRow], names: Collection[str]) -> tuple[PhaseRow
     return chosen
 
 
-def decided(
+def decisions(
     rows: Sequence[PhaseRow],
     series: Sequence[Collection[str]],
     left_out: Sequence[tuple[Collection[str], str]] = (),
@@ -131,22 +139,8 @@ def decided(
     lines: dict[int, int] = {}
     for row in rows:
         matches = [index for index, names in enumerate(series) if row.series in names]
-        reason = next((reason for names, reason in left_out if row.series in names), None)
-        if not matches and reason is None:
-            raise InputError(
-                f"line {row.line} of the table of phases names a series that the study does not"
-                " have, or of which no image can be read: `liverleaf inspect --json` lists them"
-            )
-        if not matches and row.phase is not None:
-            raise InputError(
-                f"line {row.line} of the table of phases gives a phase to a series that cannot be"
-                f" used: {reason}"
-            )
-        if len(matches) > 1 and row.phase is not None:
-            raise InputError(
-                f"line {row.line} of the table of phases names a series of {len(matches)} time"
-                " points or parts: say which, as `liverleaf inspect --json` calls them"
-            )
+        unusable = next((reason for names, reason in left_out if row.series in names), None)
+        _check_row(row, len(matches), unusable)
         for index in matches:
             if index in lines:
                 raise InputError(
@@ -154,19 +148,46 @@ def decided(
                     " series: leave one out"
                 )
             lines[index] = row.line
-    said = {row.line: row.phase for row in rows}
+    _check_phases_differ(rows)
+    phases = {row.line: row.phase for row in rows}
+    reason = Reason.of(ReasonCode.USER_TABLE)
+    return {index: PhaseGuess(phases[line], 1.0, (reason,)) for index, line in lines.items()}
+
+
+def _check_row(row: PhaseRow, matches: int, unusable: str | None) -> None:
+    """Refuse a row that names no series, or gives a phase to an unusable one or to several."""
+    if not matches and unusable is None:
+        raise InputError(
+            f"line {row.line} of the table of phases names a series that the study does not"
+            " have, or of which no image can be read: `liverleaf inspect --json` lists them"
+        )
+    if not matches and row.phase is not None:
+        raise InputError(
+            f"line {row.line} of the table of phases gives a phase to a series that cannot be"
+            f" used: {unusable}"
+        )
+    if matches > 1 and row.phase is not None:
+        raise InputError(
+            f"line {row.line} of the table of phases names a series of {matches} time"
+            " points or parts: say which, as `liverleaf inspect --json` calls them"
+        )
+
+
+def _check_phases_differ(rows: Sequence[PhaseRow]) -> None:
+    """Refuse a phase that two rows give."""
     first: dict[Phase, int] = {}
-    for line, phase in said.items():
-        if phase is not None and first.setdefault(phase, line) != line:
+    for row in rows:
+        if row.phase is not None and first.setdefault(row.phase, row.line) != row.line:
             raise InputError(
-                f"lines {first[phase]} and {line} of the table of phases both give the"
-                f" {phase.title} phase: each is one series"
+                f"lines {first[row.phase]} and {row.line} of the table of phases both give the"
+                f" {row.phase.title} phase: each is one series"
             )
-    return {index: PhaseGuess(said[line], 1.0, (SAID,)) for index, line in lines.items()}
 
 
 def write_phase_table(reports: Sequence[SeriesReport], file: Path) -> None:
-    """Write what each series was taken for, in the form that `read_phase_table` reads; a series that is not used is no phase.
+    """Write what each series was taken for, as a table that `read_phase_table` reads.
+
+    A series that is not used is no phase.
 
     Raises:
         InputError: the file exists.

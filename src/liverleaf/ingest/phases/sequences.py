@@ -1,9 +1,9 @@
-"""Technical elements of headers in, out which series are no contrast phase by them, how these follow each other, and what was injected."""
+"""Technical elements of headers: what is excluded as a contrast phase, the order, the agent."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,14 +13,12 @@ from liverleaf.ingest.dicom.frames import DAY_S, acquired_s, number, seconds_of_
 from liverleaf.ingest.phases.descriptions import (
     AGENTS,
     WORDS,
-    described,
     plain_words,
+    searchable,
     seconds_in_words,
 )
+from liverleaf.ingest.phases.reasons import PhaseGuess, ReasonCode, not_a_phase
 from liverleaf.study import Modality, Phase
-
-Reason = tuple[str, float]
-"""Why a series is no contrast phase, in words, and how sure that is."""
 
 LONG_WAIT_S = 840.0
 """Hardly anybody waits so long in MR without an agent that hepatocytes take up."""
@@ -36,10 +34,10 @@ PROCEDURE = (
 )
 """Where agents are named beside their own element."""
 
-SOLID = r"vibe|lava|thrive|\bfame\b|(\b|fl)3 ?d|caipi"
-FLAT = (
-    r"\bfl ?2d|\bflash\b|\bt1 tfl\b|\bf?spgr\b|\bf?gre\b|^(sc: ?)?(ax(ial)?|tra|cor(onal)?) t1$|^t1"
-    r" (ax|tra|cor)( nav)?$"
+NAMES_3D = r"vibe|lava|thrive|\bfame\b|(\b|fl)3 ?d|caipi"
+NAMES_2D = (
+    r"\bfl ?2d|\bflash\b|\bt1 tfl\b|\bf?spgr\b|\bf?gre\b|^(sc: ?)?(ax(ial)?|tra|cor(onal)?) t1$|"
+    "^t1 (ax|tra|cor)( nav)?$"
 )
 """Names of three- and of two-dimensional gradient echoes."""
 
@@ -49,80 +47,96 @@ LONG_TR_MS = 80.0
 LONGEST_TE_MS = 12.0
 
 OTHER_CONTRASTS = {
-    "FAT", "FAT_FRACTION", "F", "FF", "IN_PHASE", "OUT_PHASE", "OPP_PHASE", "IP", "OP", "INPHASE", "OUTPHASE", "IN PHASE", "OUT PHASE",
-    "ADC", "DIFFUSION", "TRACEW", "PHASE MAP", "T1 MAP", "T2 MAP", "T2_STAR MAP", "R2_STAR MAP", "R2STAR", "T2STAR", "PERFUSION",
-}  # fmt: skip
+    *("FAT", "FAT_FRACTION", "F", "FF", "IN_PHASE", "OUT_PHASE", "OPP_PHASE", "IP", "OP"),
+    *("INPHASE", "OUTPHASE", "IN PHASE", "OUT PHASE", "ADC", "DIFFUSION", "TRACEW", "PERFUSION"),
+    *("PHASE MAP", "T1 MAP", "T2 MAP", "T2_STAR MAP", "R2_STAR MAP", "R2STAR", "T2STAR"),
+}
+"""Words of Image Type for images other than T1-weighted ones with their water."""
+
 OTHER_SEQUENCES = ("tfi", "ep", "h2d", "tse", "spc", "tir", "re_", "spcir", "b_")
 """How Siemens' names of sequences begin, after "*" or "_", which are not T1-weighted gradient
 echoes."""
 
 
-def ruled_out(header: Dataset) -> Reason | None:
+def excluded_by_technique(header: Dataset) -> PhaseGuess | None:
     """Why this series can be no contrast phase by its technical elements, None when it can.
 
     >>> header = Dataset()
     >>> header.Modality, header.EchoTime = "MR", 90
-    >>> ruled_out(header)
-    ('echo time 90 ms: not T1-weighted', 0.98)
+    >>> excluded_by_technique(header).evidence
+    ('echo time 90 ms: not T1-weighted',)
     """
-    kind = {part.upper() for part in words(header, "ImageType")}
+    image_type = {part.upper() for part in words(header, "ImageType")}
     if text(header, "Modality") not in ("", *Modality):
-        return "no image of CT or MR", 1.0
-    if kind & {"LOCALIZER", "SCOUT"}:
-        return "a localizer by its image type", 1.0
-    if kind & {"SUBTRACT", "SUBTRACTION", "SUB"}:
-        return "a subtraction by its image type", 0.98
-    if kind & {"MIP", "MAX_IP", "MPR_THICK"} or "PROJECTION" in " ".join(kind):
-        return "a projection by its image type", 0.98
-    if kind & OTHER_CONTRASTS:
-        return "another contrast by its image type", 0.98
+        return not_a_phase(1.0, ReasonCode.NOT_CT_OR_MR)
+    if image_type & {"LOCALIZER", "SCOUT"}:
+        return not_a_phase(1.0, ReasonCode.LOCALIZER_BY_IMAGE_TYPE)
+    if image_type & {"SUBTRACT", "SUBTRACTION", "SUB"}:
+        return not_a_phase(0.98, ReasonCode.SUBTRACTION_BY_IMAGE_TYPE)
+    if image_type & {"MIP", "MAX_IP", "MPR_THICK"} or "PROJECTION" in " ".join(image_type):
+        return not_a_phase(0.98, ReasonCode.PROJECTION_BY_IMAGE_TYPE)
+    if image_type & OTHER_CONTRASTS:
+        return not_a_phase(0.98, ReasonCode.OTHER_CONTRAST_BY_IMAGE_TYPE)
     return _not_t1_weighted(header) if text(header, "Modality") == Modality.MR else None
 
 
-def _not_t1_weighted(header: Dataset) -> Reason | None:
+def _not_t1_weighted(header: Dataset) -> PhaseGuess | None:
     echo_ms = number(header, "EchoTime")
     scanning = set(words(header, "ScanningSequence"))
-    variant = set(words(header, "SequenceVariant"))
     if echo_ms is not None and echo_ms > LONGEST_TE_MS:
-        return f"echo time {echo_ms:.0f} ms: not T1-weighted", 0.98
+        return not_a_phase(0.98, ReasonCode.LONG_ECHO_TIME, echo_ms=echo_ms)
     if "EP" in scanning:
-        return "echo-planar imaging", 0.98
+        return not_a_phase(0.98, ReasonCode.ECHO_PLANAR)
     if scanning and "GR" not in scanning and "RM" not in scanning:
-        return "a spin echo", 0.97
+        return not_a_phase(0.97, ReasonCode.SPIN_ECHO_BY_SEQUENCE)
     if text(header, "SequenceName").lstrip("*_").lower().startswith(OTHER_SEQUENCES):
-        return "not a T1-weighted gradient echo by the sequence's name", 0.98
+        return not_a_phase(0.98, ReasonCode.OTHER_SEQUENCE_NAME)
+    return _not_a_spoiled_gradient_echo(header)
+
+
+def _not_a_spoiled_gradient_echo(header: Dataset) -> PhaseGuess | None:
+    variant = set(words(header, "SequenceVariant"))
     repetition_ms, flip = number(header, "RepetitionTime"), number(header, "FlipAngle")
-    plane = text(header, "MRAcquisitionType") == "2D"
-    if "SS" in variant and "SP" not in variant and (plane or (flip or 0) > 35):
-        return "a balanced gradient echo", 0.98
-    if repetition_ms is not None and repetition_ms < 20 and (plane or (flip or 0) > 45):
-        return (
-            "a fast two-dimensional gradient echo: localizer, bolus tracking, balanced or cine",
-            0.97,
-        )
-    if plane and (number(header, "SliceThickness") or 0) >= 15:
-        return "one thick slice: bolus tracking or a projection", 0.97
+    two_dimensional = text(header, "MRAcquisitionType") == "2D"
+    if "SS" in variant and "SP" not in variant and (two_dimensional or (flip or 0) > 35):
+        return not_a_phase(0.98, ReasonCode.BALANCED_BY_SEQUENCE)
+    if repetition_ms is not None and repetition_ms < 20 and (two_dimensional or (flip or 0) > 45):
+        return not_a_phase(0.97, ReasonCode.FAST_2D)
+    if two_dimensional and (number(header, "SliceThickness") or 0) >= 15:
+        return not_a_phase(0.97, ReasonCode.ONE_THICK_SLICE)
     if (number(header, "EchoNumbers") or 1) > 2 or (
         repetition_ms is not None and 7.5 < repetition_ms < LONG_TR_MS and (flip or 90) <= 7
     ):
-        return "a multi-echo measurement of fat or iron", 0.92
+        return not_a_phase(0.92, ReasonCode.MULTI_ECHO)
     return None
 
 
-def odd_ones_out(series: Sequence[Dataset], possible: Sequence[int]) -> dict[int, Reason | None]:
+def excluded_by_comparison(
+    series: Sequence[Dataset], possible: Sequence[int]
+) -> dict[int, PhaseGuess | None]:
     """Which series of a study are no contrast phases when seen beside the others, and why.
 
-    These are pairs with echo times of one to two (in- and opposed-phase images), and
-    two-dimensional gradient echoes without fat suppression beside three-dimensional ones.
+    These are pairs with echo times of one to two (in- and opposed-phase images), two-dimensional
+    gradient echoes without fat suppression beside three-dimensional ones, and series without
+    technical elements.
 
     Args:
         series: all headers of the study.
-        possible: places of those that may be phases by themselves.
+        possible: indices of those that may be phases by themselves.
 
     Returns:
-        By place; None for a two-dimensional gradient echo that was taken after the
+        By index; None for a two-dimensional gradient echo that was taken after the
             three-dimensional ones, and so after the contrast agent.
     """
+    return {
+        **_two_dimensional_beside_3d(series, possible),
+        **_without_technique(series),
+        **_echo_time_pairs(series),
+    }
+
+
+def _echo_time_pairs(series: Sequence[Dataset]) -> dict[int, PhaseGuess | None]:
+    """The pairs of in- and opposed-phase images: alike but for echo times of one to two."""
     echoes: dict[int, tuple[float, float, float]] = {}
     for index, header in enumerate(series):
         repetition_ms, echo_ms = number(header, "RepetitionTime"), number(header, "EchoTime")
@@ -130,100 +144,108 @@ def odd_ones_out(series: Sequence[Dataset], possible: Sequence[int]) -> dict[int
             text(header, "Modality") == Modality.MR
             and repetition_ms
             and echo_ms
-            and ruled_out(header) is None
+            and excluded_by_technique(header) is None
         ):
             echoes[index] = (repetition_ms, number(header, "FlipAngle") or 0.0, echo_ms)
     repeats = Counter(echoes.values())
-    found: dict[int, Reason | None] = {**_flat(series, possible), **_bare(series)}
+    found: dict[int, PhaseGuess | None] = {}
     for one, (repetition_ms, flip, echo_ms) in echoes.items():
         for two, (other_ms, other_flip, long_ms) in echoes.items():
             alike = abs(repetition_ms - other_ms) < 0.01 * repetition_ms and flip == other_flip
             if alike and 1.7 < long_ms / echo_ms < 2.4:
                 found |= {
-                    n: ("one of a pair of echo times: in- or opposed-phase", 0.97)
-                    for n in (one, two)
-                    if repeats[echoes[n]] <= 2
+                    index: not_a_phase(0.97, ReasonCode.ECHO_TIME_PAIR)
+                    for index in (one, two)
+                    if repeats[echoes[index]] <= 2
                 }
     return found
 
 
-def _flat(series: Sequence[Dataset], possible: Sequence[int]) -> dict[int, Reason | None]:
+def _two_dimensional_beside_3d(
+    series: Sequence[Dataset], possible: Sequence[int]
+) -> dict[int, PhaseGuess | None]:
     """The two-dimensional gradient echoes beside three-dimensional ones."""
-    moments = taken(series)
-    deep = {index: _three_dimensional(series[index]) for index in possible}
-    solid = [moments[index] for index, three in deep.items() if three]
-    found: dict[int, Reason | None] = {}
-    for index, three in deep.items():
-        before = sum(moment < moments[index] for moment in solid)
-        if (
-            three is False
-            and len(solid) >= 3
-            and not re.search(FAT_SUPPRESSED, described(text(series[index], "SeriesDescription")))
-        ):
-            last = before >= 3 and before > len(solid) - before
-            found[index] = (
-                None
-                if last
-                else ("a two-dimensional gradient echo beside three-dimensional ones", 0.92)
-            )
+    order = acquisition_order(series)
+    dimensions = {index: _three_dimensional(series[index]) for index in possible}
+    order_3d = [order[index] for index, is_3d in dimensions.items() if is_3d]
+    found: dict[int, PhaseGuess | None] = {}
+    for index, is_3d in dimensions.items():
+        description = searchable(text(series[index], "SeriesDescription"))
+        if is_3d is False and len(order_3d) >= 3 and not re.search(FAT_SUPPRESSED, description):
+            before = sum(key < order[index] for key in order_3d)
+            last = before >= 3 and before > len(order_3d) - before
+            excluded = not_a_phase(0.92, ReasonCode.TWO_DIMENSIONAL_BESIDE_3D)
+            found[index] = None if last else excluded
     return found
 
 
 def _three_dimensional(header: Dataset) -> bool | None:
-    """Whether a gradient echo is three-dimensional, by its element or else by its name; None when nothing tells."""
+    """Whether a gradient echo is three-dimensional, by its element or name; None when unknown."""
     if text(header, "Modality") != Modality.MR:
         return None
-    if kind := text(header, "MRAcquisitionType"):
-        return kind == "3D"
-    said = described(text(header, "SeriesDescription"))
-    return True if re.search(SOLID, said) else False if re.search(FLAT, said) else None
+    if dimensions := text(header, "MRAcquisitionType"):
+        return dimensions == "3D"
+    description = searchable(text(header, "SeriesDescription"))
+    if re.search(NAMES_3D, description):
+        return True
+    return False if re.search(NAMES_2D, description) else None
 
 
-def made_of_others(series: Sequence[Dataset], possible: Sequence[int]) -> dict[int, Reason]:
-    """The derived MR series beside original ones, such as subtractions without a name; images of water are derived too."""
+def derived_series(series: Sequence[Dataset], possible: Sequence[int]) -> dict[int, PhaseGuess]:
+    """The derived MR series beside original ones, such as subtractions without a name.
+
+    Images of water are derived too, and may be phases.
+    """
     mr = [index for index in possible if text(series[index], "Modality") == Modality.MR]
-    kinds = {index: {part.upper() for part in words(series[index], "ImageType")} for index in mr}
-    water = {index for index, kind in kinds.items() if kind & {"W", "WATER"}}
-    derived = [index for index, kind in kinds.items() if "DERIVED" in kind and index not in water]
-    original = len(water) + sum(
-        "ORIGINAL" in kind for index, kind in kinds.items() if index not in water
-    )
-    return (
-        dict.fromkeys(derived, ("made of other series by its image type", 0.85))
-        if original >= max(len(derived) / 2, 2)
-        else {}
-    )
+    types = {index: {part.upper() for part in words(series[index], "ImageType")} for index in mr}
+    water = {index for index, type_ in types.items() if type_ & {"W", "WATER"}}
+    others = {index: type_ for index, type_ in types.items() if index not in water}
+    derived = [index for index, type_ in others.items() if "DERIVED" in type_]
+    original = len(water) + sum("ORIGINAL" in type_ for type_ in others.values())
+    if original < max(len(derived) / 2, 2):
+        return {}
+    return dict.fromkeys(derived, not_a_phase(0.85, ReasonCode.DERIVED))
 
 
-def taken(series: Sequence[Dataset]) -> list[tuple[float, ...]]:
-    """What orders the series of a study: their times where all have one, then their numbers."""
-    clocks = clocks_of(series)
-    small = sum((number(header, "SeriesNumber") or 0) < 100 for header in series) > 1
+def acquisition_order(series: Sequence[Dataset]) -> list[tuple[float, ...]]:
+    """Sort keys of the series of a study: times where all have one, then series numbers."""
+    times_s = acquisition_times(series)
+    small = have_small_numbers(series)
     return [
-        (0.0 if clock_s is None or None in clocks else clock_s, *place(header, small_numbers=small))
-        for header, clock_s in zip(series, clocks, strict=True)
+        (
+            0.0 if time_s is None or None in times_s else time_s,
+            *series_sort_key(header, small_numbers=small),
+        )
+        for header, time_s in zip(series, times_s, strict=True)
     ]
 
 
-def _bare(series: Sequence[Dataset]) -> dict[int, Reason]:
-    """The MR series that lack all technical elements where nearly all others have them: pictures of screens, reports and the like."""
-    bare = [
+def have_small_numbers(series: Sequence[Dataset]) -> bool:
+    """Whether series of the study have numbers below 100; series 501 then was made of series 5."""
+    return sum((number(header, "SeriesNumber") or 0) < 100 for header in series) > 1
+
+
+def _without_technique(series: Sequence[Dataset]) -> dict[int, PhaseGuess | None]:
+    """The MR series that lack all technical elements where nearly all others have them.
+
+    They are pictures of screens, reports and the like.
+    """
+    keywords = ("EchoTime", "RepetitionTime", "ScanningSequence")
+    without = [
         index
         for index, header in enumerate(series)
         if text(header, "Modality") == Modality.MR
-        and not any(
-            text(header, keyword) for keyword in ("EchoTime", "RepetitionTime", "ScanningSequence")
-        )
+        and not any(text(header, keyword) for keyword in keywords)
     ]
-    return (
-        dict.fromkeys(bare, ("without the technical elements that the others have", 0.92))
-        if 3 * len(bare) < len(series)
-        else {}
-    )
+    if 3 * len(without) >= len(series):
+        return {}
+    return dict.fromkeys(without, not_a_phase(0.92, ReasonCode.WITHOUT_TECHNIQUE))
 
 
 def rapid_runs(series: Sequence[Dataset]) -> dict[int, float]:
-    """Probability that n and n + 1 are seconds apart, by place n: time points of one series of many, or of three that axial series follow.
+    """Probability that series n and n + 1 are seconds apart, by n.
+
+    They are time points of one series of many, or of one of three that axial series follow.
 
     Args:
         series: what may be phases, in order.
@@ -244,30 +266,32 @@ def rapid_runs(series: Sequence[Dataset]) -> dict[int, float]:
     return runs
 
 
-def clocks_of(series: Sequence[Dataset]) -> list[float | None]:
-    """When each was taken, in seconds; time points that were all given the time of their series are told apart by their trigger times."""
-    clocks = [acquired_s(header) for header in series]
+def acquisition_times(series: Sequence[Dataset]) -> list[float | None]:
+    """When each series was taken, in seconds on one clock; None when unknown.
+
+    Time points that were all given the time of their series are told apart by their trigger times.
+    """
+    times_s = [acquired_s(header) for header in series]
     triggers = [number(header, "TriggerTime") for header in series]
-    whole = [
-        (number(header, "SeriesNumber"), clock_s)
-        for header, clock_s in zip(series, clocks, strict=True)
+    acquisitions = [
+        (number(header, "SeriesNumber"), time_s)
+        for header, time_s in zip(series, times_s, strict=True)
     ]
-    delays = {
-        one: {trigger for two, trigger in zip(whole, triggers, strict=True) if one == two}
-        for one in whole
-    }
+    delays = defaultdict[tuple[float | None, float | None], set[float | None]](set)
+    for acquisition, trigger_ms in zip(acquisitions, triggers, strict=True):
+        delays[acquisition].add(trigger_ms)
     return [
         (
-            clock_s + trigger_ms / 1000
-            if clock_s is not None and trigger_ms is not None and len(delays[one]) > 1
-            else clock_s
+            time_s + trigger_ms / 1000
+            if time_s is not None and trigger_ms is not None and len(delays[acquisition]) > 1
+            else time_s
         )
-        for one, clock_s, trigger_ms in zip(whole, clocks, triggers, strict=True)
+        for acquisition, time_s, trigger_ms in zip(acquisitions, times_s, triggers, strict=True)
     ]
 
 
 def slow_sequence(header: Dataset) -> bool:
-    """Whether this is a sequence that takes minutes, such as T2- or diffusion-weighted imaging, MRCP or elastography."""
+    """Whether the sequence takes minutes: T2- or diffusion-weighted, MRCP, elastography."""
     return bool(
         (number(header, "EchoTime") or 0) > LONGEST_TE_MS
         or "EP" in words(header, "ScanningSequence")
@@ -284,13 +308,12 @@ def axial(header: Dataset) -> bool | None:
     return bool(abs(normal[2]) > 0.7 * np.linalg.norm(normal))
 
 
-def place(header: Dataset, *, small_numbers: bool) -> tuple[float, ...]:
-    """What orders the series of a study where times do not: series number, then what counts time points.
+def series_sort_key(header: Dataset, *, small_numbers: bool) -> tuple[float, ...]:
+    """Sort key of a series where times do not order it: its number, then what counts time points.
 
     Args:
         header: of one series or time point.
-        small_numbers: whether most series of the study have numbers below 100; series 501 then was
-            made of series 5.
+        small_numbers: as `have_small_numbers` tells.
     """
     series = number(header, "SeriesNumber") or 0.0
     if small_numbers and series >= 100:
@@ -300,7 +323,10 @@ def place(header: Dataset, *, small_numbers: bool) -> tuple[float, ...]:
 
 
 def seconds_after_injection(header: Dataset) -> float | None:
-    """From the start of the contrast bolus to the acquisition, None when the header lacks one or they are over three hours apart."""
+    """Seconds from the start of the contrast bolus to the acquisition.
+
+    None when the header lacks one of the two, or they are over three hours apart.
+    """
     profile = [
         step
         for item in header.get("ContrastBolusAgentSequence") or ()
@@ -308,51 +334,59 @@ def seconds_after_injection(header: Dataset) -> float | None:
     ]
     starts = [seconds_of_day(text(item, "ContrastBolusStartTime")) for item in (header, *profile)]
     start = next((value for value in starts if value is not None), None)
-    taken = acquired_s(header)
-    if start is None or taken is None:
+    time_s = acquired_s(header)
+    if start is None or time_s is None:
         return None
-    seconds = (taken - start + DAY_S / 2) % DAY_S - DAY_S / 2
+    seconds = (time_s - start + DAY_S / 2) % DAY_S - DAY_S / 2
     return seconds if abs(seconds) <= 3 * 3600 else None
 
 
-def unless_shared(
+def drop_shared_times(
     seconds: Sequence[float | None], phases: Sequence[Phase | None]
 ) -> list[float | None]:
-    """Times after injection, None for those that series of different phases share: headers that lost the time of the scan repeat one."""
-    at: dict[float, set[Phase]] = {}
+    """Times after injection, None for those that series of different phases share.
+
+    Headers that lost the time of their scan repeat one time.
+    """
+    phases_at = defaultdict[float, set[Phase]](set)
     for value, phase in zip(seconds, phases, strict=True):
         if value is not None and phase is not None:
-            at.setdefault(value, set()).add(phase)
-    return [None if value is None or len(at.get(value, ())) > 1 else value for value in seconds]
+            phases_at[value].add(phase)
+    return [None if value is None or len(phases_at[value]) > 1 else value for value in seconds]
 
 
 def agent_of(header: Dataset, *, in_description: bool = True) -> str | None:
-    """The contrast agent by its generic name, UNKNOWN_AGENT for one that is not in the list, None without one."""
-    description = described(text(header, "SeriesDescription")) if in_description else ""
+    """The contrast agent by its generic name.
+
+    UNKNOWN_AGENT for one that is not in the list, None where no agent is named.
+    """
+    description = searchable(text(header, "SeriesDescription")) if in_description else ""
     coded = [text(item, "CodeMeaning") for item in header.get("ContrastBolusAgentSequence") or ()]
     given = plain_words(" ".join([text(header, "ContrastBolusAgent"), *coded]))
     for name, pattern in AGENTS.items():
         if re.search(pattern, f"{given} {description}"):
             return name
-    return (
-        None
-        if re.fullmatch(r"|no\b.*|none|n/?a|0|without.*|null|unknown", given)
-        else UNKNOWN_AGENT
-    )
+    if re.fullmatch(r"|no\b.*|none|n/?a|0|without.*|null|unknown", given):
+        return None
+    return UNKNOWN_AGENT
 
 
 def hepatobiliary_agent(series: Sequence[Dataset]) -> bool | None:
-    """Whether the agent has a hepatobiliary phase minutes after injection, None where nothing tells; in CT none has."""
+    """Whether the agent has a hepatobiliary phase, None where nothing tells; in CT none has."""
     if not any(text(header, "Modality") == Modality.MR for header in series):
         return False
-    said = {described(text(header, keyword)) for header in series for keyword in PROCEDURE}
+    names_in_procedure = {
+        searchable(text(header, keyword)) for header in series for keyword in PROCEDURE
+    }
     agents = {agent_of(header) for header in series} - {None, UNKNOWN_AGENT}
     agents |= {
-        name for name, pattern in AGENTS.items() if any(re.search(pattern, plain) for plain in said)
+        name
+        for name, pattern in AGENTS.items()
+        if any(re.search(pattern, plain) for plain in names_in_procedure)
     }
     if agents:
         return "gadoxetate" in agents
-    names = [described(text(header, "SeriesDescription")) for header in series]
+    names = [searchable(text(header, "SeriesDescription")) for header in series]
     waited = [seconds_after_injection(header) or 0.0 for header in series] + [
         seconds_in_words(plain) or 0.0 for plain in names
     ]

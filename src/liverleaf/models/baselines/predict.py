@@ -89,8 +89,8 @@ class ClassifierPredictor(Predictor):
     def __init__(self, directory: Path, *, device: str = "auto") -> None:
         super().__init__(directory, device=device)
         raise InputError(
-            f"the model {self.card.name} classifies slices that show a lesion and finds none itself:"
-            " choose a model that outlines lesions"
+            f"the model {self.card.name} classifies slices that show a lesion and finds none"
+            " itself: choose a model that outlines lesions"
         )
 
     def predict(self, study: Study, *, progress: Progress = silent) -> Prediction:

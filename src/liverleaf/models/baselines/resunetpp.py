@@ -170,7 +170,13 @@ class ResUNetPP(nn.Module):
             x_BCYX = up(x_BCYX, skip)
         return self.output(x_BCYX).float()
 
-    def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:  # noqa: ARG002
+    def loss(
+        self,
+        images_BPYX: Tensor,
+        mask_B1YX: Tensor,
+        *,
+        progress: float,  # noqa: ARG002
+    ) -> Tensor:
         """Soft Dice, as published; `progress` changes nothing."""
         return losses.soft_dice(self(images_BPYX), mask_B1YX)
 

@@ -185,7 +185,13 @@ class SwinUNet(nn.Module):
         x_BYXC = self.last_expand(self.norm(x_BYXC))
         return self.head(x_BYXC.permute(0, 3, 1, 2)).float()
 
-    def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:  # noqa: ARG002
+    def loss(
+        self,
+        images_BPYX: Tensor,
+        mask_B1YX: Tensor,
+        *,
+        progress: float,  # noqa: ARG002
+    ) -> Tensor:
         """0.4 cross-entropy and 0.6 soft Dice, as published; `progress` changes nothing."""
         logits_B1YX = self(images_BPYX)
         return 0.4 * F.binary_cross_entropy_with_logits(

@@ -204,7 +204,13 @@ class TransUNet(nn.Module):
             x_BCYX = block(up if skip is None else torch.cat([up, skip], dim=1))
         return self.head(x_BCYX).float()
 
-    def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:  # noqa: ARG002
+    def loss(
+        self,
+        images_BPYX: Tensor,
+        mask_B1YX: Tensor,
+        *,
+        progress: float,  # noqa: ARG002
+    ) -> Tensor:
         """Half cross-entropy, half soft Dice, as published; `progress` changes nothing."""
         logits_B1YX = self(images_BPYX)
         return 0.5 * F.binary_cross_entropy_with_logits(

@@ -60,7 +60,13 @@ class UNet(nn.Module):
         """Mask logits of shape (B, 1, Y, X), float32."""
         return self.network(images_BPYX).float()
 
-    def loss(self, images_BPYX: Tensor, mask_B1YX: Tensor, *, progress: float) -> Tensor:  # noqa: ARG002
+    def loss(
+        self,
+        images_BPYX: Tensor,
+        mask_B1YX: Tensor,
+        *,
+        progress: float,  # noqa: ARG002
+    ) -> Tensor:
         """Mean binary cross-entropy of the pixels; `progress` changes nothing."""
         return F.binary_cross_entropy_with_logits(self(images_BPYX), mask_B1YX)
 

@@ -1,4 +1,4 @@
-"""Voxel axes and shapes in millimetres in, painted tissue labels out: what the body and its lesions are drawn with."""
+"""The grid that bodies and lesions are painted on, tissue over tissue, and the shapes they have."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.interpolate import BSpline
+
+from liverleaf.phantom.anatomy.fields import draw_field
 
 Field: TypeAlias = NDArray[np.float32]
 Window: TypeAlias = tuple[slice, slice, slice]
@@ -99,7 +101,12 @@ def ellipsoid(
 
 
 def tube(points: ArrayLike, radii: ArrayLike) -> Shape:
-    """A chain of round cones through `points` (n, 3) with one radius (mm) at each point, or one for all."""
+    """A chain of round cones.
+
+    Args:
+        points: (n, 3), each (x, y, z).
+        radii: one (mm) at each point, or one for all.
+    """
     p = np.asarray(points, float)
     r = np.broadcast_to(np.asarray(radii, float), len(p))
 
@@ -133,10 +140,11 @@ def smooth_noise(
     high: ArrayLike,
     scale_mm: float,
 ) -> Field:
-    """Draw a smooth random field of unit variance: cubic B-splines with normal coefficients on a lattice.
+    """Draw a smooth random field of unit variance.
 
-    The lattice is fixed by `low`, `high` and `scale_mm` alone, so one generator state gives one
-    field, whatever grid samples it.
+    It is made of cubic B-splines with normal coefficients on a lattice. The lattice is fixed by
+    `low`, `high` and `scale_mm` alone, so one generator state gives one field, whatever grid
+    samples it.
 
     Args:
         rng: where randomness comes from.
@@ -163,7 +171,7 @@ def smooth_noise(
 
 @dataclass(frozen=True)
 class Canvas:
-    """A grid on which a body is painted, layer over layer.
+    """A voxel grid on which a body is painted, tissue over tissue.
 
     Attributes:
         axes: body coordinates of the grid lines along (z, y, x), mm, before the deformation.
@@ -183,8 +191,19 @@ class Canvas:
     spacing_mm: tuple[float, float, float]
     tissue: NDArray[np.uint8]
 
+    def noise(self, rng: np.random.Generator, scale_mm: float) -> Field:
+        """A smooth random field of unit variance over the grid, another one on another grid."""
+        shape = self.tissue.shape
+        field = draw_field(rng, shape, self.spacing_mm, scale_mm)
+        return np.asarray(field.on_axes([np.arange(n) for n in shape])[0])
+
     def box(self, low: ArrayLike, high: ArrayLike) -> Window:
-        """The part of the grid that a box of body coordinates, (x, y, z) mm, can touch, and a voxel around it."""
+        """The part of the grid that a box can touch, and a voxel around it.
+
+        Args:
+            low: lower corner in body coordinates, (x, y, z).
+            high: upper corner.
+        """
         starts = [
             max(np.searchsorted(axis, a - self.slack_mm) - 1, 0)
             for axis, a in zip(self.axes, np.asarray(low, float)[::-1], strict=True)
@@ -197,7 +216,10 @@ class Canvas:
         return z, y, x
 
     def inside(self, shape: Shape, *, grow_mm: float = 0) -> tuple[Window, NDArray[np.bool_]]:
-        """A shape's window and its voxels there; the shape may be grown by a margin (or shrunk by a negative one)."""
+        """The window of a shape and its voxels there.
+
+        `grow_mm` adds a margin, or takes it off below 0.
+        """
         window = self.box(shape.low - grow_mm, shape.high + grow_mm)
         return window, shape.distance(self.x[window], self.y[window], self.z[window]) < grow_mm
 
@@ -238,7 +260,7 @@ class Canvas:
         within: NDArray[np.bool_] | None = None,
         grow_mm: float = 0,
     ) -> None:
-        """Give a tissue to every voxel in a shape grown by `grow_mm`; `over` and `within` as in `fill`."""
+        """Give a tissue to all voxels of a shape, as `inside` and `fill` do."""
         self.fill(*self.inside(shape, grow_mm=grow_mm), tissue, over=over, within=within)
 
     def paint_hollow(
@@ -251,12 +273,54 @@ class Canvas:
         over: Sequence[Tissue],
         within: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Paint a hollow organ where there is room for it, with a wall all around, also where another organ dents it."""
+        """Paint a hollow organ where there is room for it.
+
+        It has a wall all around, also where another organ dents it.
+
+        Args:
+            shape: outside of the wall.
+            wall: tissue of the wall.
+            content: what is inside.
+            wall_mm: thickness of the wall, at least a voxel.
+            over: as in `fill`.
+            within: as in `fill`.
+        """
         window, mask = self.inside(shape)
         mask = self.fill(window, mask, wall, over=over, within=within)
         if mask.any():
             depth_mm = ndimage.distance_transform_edt(mask, sampling=self.spacing_mm)
             self.tissue[window][depth_mm > max(wall_mm, 1.01 * self.spacing_mm[2])] = content
+
+
+def body_axes(
+    origin_mm: NDArray[np.float64],
+    shape: Sequence[int],
+    spacing_mm: Sequence[float],
+    scale: NDArray[np.float64],
+) -> tuple[Field, Field, Field]:
+    """Body coordinates of the grid lines along (z, y, x) of an axial grid.
+
+    Args:
+        origin_mm: true position of the first voxel, (z, y, x).
+        shape: voxels along (Z, Y, X).
+        spacing_mm: voxel size along (Z, Y, X).
+        scale: size of the person or animal against the average, along (z, y, x).
+    """
+    z, y, x = (
+        ((start + np.arange(n) * step) / s).astype(np.float32)
+        for start, n, step, s in zip(origin_mm, shape, spacing_mm, scale, strict=True)
+    )
+    return z, y, x
+
+
+def axial_affine(
+    origin_mm: NDArray[np.float64], spacing_mm: Sequence[float]
+) -> NDArray[np.float64]:
+    """LPS affine of an axial grid, Z towards the head; both arguments in the order (z, y, x)."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag(spacing_mm)[::-1]
+    affine[:3, 3] = origin_mm[::-1]
+    return affine
 
 
 def tissue_mask(labels: NDArray[np.uint8], tissues: Sequence[Tissue]) -> NDArray[np.bool_]:

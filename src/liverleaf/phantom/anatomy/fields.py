@@ -1,4 +1,4 @@
-"""A random generator in, smooth random fields out: cubic B-splines that are evaluated on grids or at points."""
+"""Smooth random fields: cubic B-splines that are evaluated on grids or at points."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def draw_field(
 
 
 def _basis(positions: NDArray[np.float64], control: int) -> NDArray[np.float32]:
-    """Weights of `control` uniform cubic B-splines at positions in units of the control distance, shape (positions, control)."""
+    """Weights of uniform cubic B-splines, (positions, control); positions in control distances."""
     knots = np.arange(control + DEGREE + 1) - float(DEGREE)
     inside = np.clip(positions, 0.0, control - DEGREE - 1e-9)
     return np.asarray(BSpline.design_matrix(inside, knots, DEGREE).toarray(), np.float32)

@@ -1,4 +1,4 @@
-"""A chest and its lungs' HU in, the lungs with vessels, bronchi and scars drawn into them out."""
+"""Vessels, bronchi and scars of the lungs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liverleaf.phantom.anatomy.canvas import Field
-from liverleaf.phantom.anatomy.thorax import SIDES, Chest
+from liverleaf.phantom.anatomy.mediastinum import SIDES
+from liverleaf.phantom.anatomy.thorax import Chest
 
 VESSEL_HU, AIR_HU, WALL_HU = 40.0, -1000.0, 10.0
 
 
 class Tree(NamedTuple):
-    """Branches of a tree as quadratic curves, n of each; positions (n, 3) in mm from the first voxel, in the order (z, y, x)."""
+    """n branches of a tree as quadratic curves, (n, 3) each.
+
+    Positions are in mm from the first voxel, in the order (z, y, x).
+    """
 
     start: NDArray[np.float64]
     control: NDArray[np.float64]
@@ -41,7 +45,7 @@ def with_trees(rng: np.random.Generator, chest: Chest, hu: Field) -> Field:
             (arteries, (side * 42, 8 + 5 * (side > 0), -18)),
             (veins, (side * 36, 2, -48)),
         ):
-            root = chest.place([hilum])[0]
+            root = chest.to_grid_mm([hilum])[0]
             for lobe in (0, 1, 2) if side < 0 else (3, 4):
                 tips = _tips(rng, chest, lobe)
                 if len(tips):
@@ -62,7 +66,9 @@ def with_trees(rng: np.random.Generator, chest: Chest, hu: Field) -> Field:
 def coverage(
     trees: list[Tree], shape: tuple[int, ...], spacing_mm: tuple[float, float, float]
 ) -> Field:
-    """Share of each voxel that tubes fill, from points spread over their cross-sections: right for thin tubes, too.
+    """Share of each voxel that tubes fill.
+
+    Taken from points spread over their cross-sections, which is right for thin tubes, too.
 
     Args:
         trees: the tubes.
@@ -123,7 +129,10 @@ def _bronchi(arteries: Tree) -> Tree:
 
 
 def _tips(rng: np.random.Generator, chest: Chest, lobe: int) -> NDArray[np.float64]:
-    """Where the smallest vessels of a lobe end, mm from the first voxel: one per 0.9 ml, off the border and the fissures."""
+    """Where the smallest vessels of a lobe end, mm from the first voxel.
+
+    One per 0.9 ml, away from the pleura and the fissures.
+    """
     voxels = np.flatnonzero(
         chest.lung & (chest.lobe == lobe) & (chest.depth_mm > 3.5) & (chest.fissure_mm > 3)
     )
@@ -140,7 +149,11 @@ def _tips(rng: np.random.Generator, chest: Chest, lobe: int) -> NDArray[np.float
 
 
 def _grow(rng: np.random.Generator, root: NDArray, heading: NDArray, tips: NDArray) -> Tree:
-    """Halve a cloud of tips again and again, each time with a branch towards the middle of the half; radii after Murray's law."""
+    """Grow a tree whose branches end at given tips.
+
+    The cloud of tips is halved again and again, each time with a branch towards the middle of the
+    half; radii follow Murray's law.
+    """
     stack, rows = [(root, heading / np.linalg.norm(heading), tips, len(tips))], []
     radius = 0.43 * np.arange(len(tips) + 1) ** (1 / 2.7)
     while stack:

@@ -1,4 +1,4 @@
-"""A trunk on a canvas in, the abdominal organs painted into it out: liver and its vessels, and everything around it."""
+"""The abdominal organs: liver, kidneys, spleen, stomach, pancreas, bowel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from liverleaf.phantom.anatomy.body import Trunk, noise, spine_y
+from liverleaf.phantom.anatomy.body import BodyCavity, body_noise
 from liverleaf.phantom.anatomy.canvas import (
     Canvas,
     Field,
@@ -19,6 +19,7 @@ from liverleaf.phantom.anatomy.canvas import (
     tissue_mask,
     tube,
 )
+from liverleaf.phantom.anatomy.vessels import paint_great_vessels, paint_liver_vessels
 
 _STOMACH = (Tissue.STOMACH_WALL, Tissue.STOMACH_CONTENT)
 
@@ -44,15 +45,17 @@ class Viscera:
     bowel_loops: int
 
 
-def paint_organs(rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera: Viscera) -> None:
-    """Paint the organs below the diaphragm: the liver first, so that the others fit themselves to it."""
-    _paint_great_vessels(rng, canvas)
-    _paint_liver(rng, canvas, trunk, viscera)
-    _paint_liver_vessels(rng, canvas)
+def paint_organs(
+    rng: np.random.Generator, canvas: Canvas, cavity: BodyCavity, viscera: Viscera
+) -> None:
+    """Paint the organs below the diaphragm, the liver first: the others make room for it."""
+    paint_great_vessels(rng, canvas)
+    _paint_liver(rng, canvas, cavity, viscera)
+    paint_liver_vessels(rng, canvas)
     _paint_kidneys(rng, canvas)
-    _paint_upper_organs(rng, canvas, trunk, viscera)
+    _paint_upper_organs(rng, canvas, cavity, viscera)
     _paint_bowel(rng, canvas, viscera)
-    _paint_clutter(rng, canvas, trunk)
+    _paint_mimics(rng, canvas, cavity)
 
 
 def _smooth_min(a: Field, b: Field, blend_mm: float) -> Field:
@@ -61,8 +64,13 @@ def _smooth_min(a: Field, b: Field, blend_mm: float) -> Field:
     return np.asarray(np.minimum(a, b) - h * h * (blend_mm / 4), np.float32)
 
 
-def _paint_liver(rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera: Viscera) -> None:
-    """Two lobes and the caudate under the diaphragm, cut by the visceral surface, notched by the hilum and the fissures."""
+def _paint_liver(
+    rng: np.random.Generator, canvas: Canvas, cavity: BodyCavity, viscera: Viscera
+) -> None:
+    """The liver: two lobes and the caudate, hilum and fissures.
+
+    It lies under the diaphragm and ends at the visceral surface.
+    """
     size, severity = viscera.right_lobe, viscera.cirrhosis
     right = ellipsoid(np.array([-74, 0, 8]) + rng.normal(0, 3, 3), np.array([90, 108, 112]) * size)
     left_size = 1 + 0.15 * severity
@@ -78,23 +86,25 @@ def _paint_liver(rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera
     liver = _smooth_min(right_part, left.distance(x, y, z), 26)
     liver = (
         -_smooth_min(-liver, -visceral * 0.8, 14)
-        + np.float32(1.2) * noise(rng, canvas.axes, 45)[window]
+        + np.float32(1.2) * body_noise(rng, canvas.axes, 45)[window]
     )
     liver = _smooth_min(liver, caudate.distance(x, y, z), 10)
     # fat between liver and wall, mostly none
-    gap_mm = 2 * noise(rng, canvas.axes, 60)[window] - 0.5
+    gap_mm = 2 * body_noise(rng, canvas.axes, 60)[window] - 0.5
     liver = np.maximum(
         liver,
-        np.maximum(trunk.cavity[window] + np.maximum(0, gap_mm), trunk.diaphragm[window] + 0.7),
+        np.maximum(
+            cavity.inner_wall[window] + np.maximum(0, gap_mm), cavity.diaphragm[window] + 0.7
+        ),
     )
     if severity > 0:
-        nodules = np.abs(noise(rng, canvas.axes, 13)[window]) - np.float32(0.65)
+        nodules = np.abs(body_noise(rng, canvas.axes, 13)[window]) - np.float32(0.65)
         liver = liver - np.float32(3 * severity) * nodules
     canvas.fill(window, liver < 0, Tissue.LIVER, over=(Tissue.FAT, Tissue.MUSCLE))
-    _carve(rng, canvas)
+    _cut_fissures(rng, canvas)
 
 
-def _carve(rng: np.random.Generator, canvas: Canvas) -> None:
+def _cut_fissures(rng: np.random.Generator, canvas: Canvas) -> None:
     """Fat in the hilum and in the fissures of the ligaments."""
     over = (Tissue.LIVER,)
     canvas.paint(ellipsoid((-24, -4, -6), (19, 11, 13)), Tissue.FAT, over=over)
@@ -118,129 +128,6 @@ def _carve(rng: np.random.Generator, canvas: Canvas) -> None:
     )
     for shape in (teres, venosum) if rng.random() < 0.75 else (teres,):
         canvas.paint(shape, Tissue.FAT, over=over)
-
-
-def _paint_great_vessels(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Aorta with coeliac trunk, superior mesenteric, renal and iliac arteries; vena cava with iliac veins."""
-    heights = np.array([220, 150, 90, 40, 0, -50, -100, -140])
-    front = spine_y(heights)
-    radius = rng.uniform(8.5, 12)
-    over = (Tissue.FAT, Tissue.LUNG, Tissue.SOFT_TISSUE, Tissue.MUSCLE, Tissue.LIVER)
-    aorta_x = np.interp(heights, (-140, 40, 90, 220), (3, 8, 14, 22)) + rng.normal(0, 2)
-    aorta = np.stack([aorta_x, front - 29 + np.interp(heights, (0, 120), (0, 12)), heights], axis=1)
-    canvas.paint(
-        tube(aorta, radius * np.interp(heights, (-140, 200), (0.8, 1.15))), Tissue.AORTA, over=over
-    )
-    cava_y = np.interp(heights, (-140, 0, 60, 110), (4, 2, 6, -8))
-    cava = np.stack([np.interp(heights, (-140, 60, 110), (-20, -24, -28)), cava_y, heights], axis=1)
-    canvas.paint(tube(cava[2:], rng.uniform(9, 13)), Tissue.VENA_CAVA, over=over)
-    coeliac = aorta[3] + np.array([(0, 0, -14), (-2, -20, -12), (-14, -30, -10), (-34, -28, -14)])
-    canvas.paint(tube(coeliac, [4.5, 4, 3, 2.5]), Tissue.AORTA, over=over)
-    canvas.paint(
-        tube([coeliac[1], coeliac[1] + [28, 4, 6], coeliac[1] + [62, 26, 20]], [3.5, 3, 2.5]),
-        Tissue.AORTA,
-        over=over,
-    )
-    canvas.paint(
-        tube([aorta[4], aorta[4] + [-2, -18, -18], aorta[4] + [-6, -24, -90]], [4.5, 4, 3]),
-        Tissue.AORTA,
-        over=over,
-    )
-    canvas.paint(
-        tube([aorta[4] + [0, -22, -20], (8, -30, -110)], [5, 4]), Tissue.PORTAL_VEIN, over=over
-    )
-    for side in (-1, 1):
-        canvas.paint(
-            tube([aorta[4] + [0, 0, -22], (side * 45, aorta[4][1] + 14, -32)], 3),
-            Tissue.AORTA,
-            over=over,
-        )
-        iliac = np.array(
-            [(0, 0, -140), (side * 38, 10, -210), (side * 72, -52, -290), (side * 84, -58, -400)]
-        )
-        canvas.paint(tube(iliac, [7, 6, 5, 4]), Tissue.AORTA, over=over)
-        canvas.paint(
-            tube(iliac + np.array([-side * 2 - 6, 14, 0]), [9, 8, 6, 5]),
-            Tissue.VENA_CAVA,
-            over=over,
-        )
-
-
-def _grow(
-    rng: np.random.Generator, start: NDArray, towards: NDArray, radius: float, depth: int
-) -> list[tuple[NDArray, NDArray, float, float]]:
-    """Branch a vessel from `start` along `towards` (its length is the branch's), each branch thinner and shorter than its parent."""
-    middle = start + towards / 2 + rng.normal(0, 0.08, 3) * np.linalg.norm(towards)
-    end = start + towards
-    branches = [(start, middle, radius, 0.9 * radius), (middle, end, 0.9 * radius, 0.8 * radius)]
-    if depth:
-        length = float(np.linalg.norm(towards))
-        aside = np.cross(towards, rng.normal(size=3))
-        aside /= np.linalg.norm(aside) + 1e-6
-        for sign, origin in ((1, end), (-1, end), (rng.choice((-1, 1)), middle)):
-            turn = sign * np.tan(np.deg2rad(rng.uniform(22, 48)))
-            child = towards / length + turn * aside
-            child *= length * rng.uniform(0.62, 0.85) / np.linalg.norm(child)
-            branches += _grow(rng, origin, child, radius * rng.uniform(0.58, 0.74), depth - 1)
-    return branches
-
-
-def _paint_liver_vessels(rng: np.random.Generator, canvas: Canvas) -> None:
-    """The portal tree from the hilum, the hepatic veins to the vena cava under the dome."""
-    hilum, split = np.array([-8.0, -12.0, -26.0]), np.array([-30.0, -6.0, 2.0])
-    main_mm = rng.uniform(6, 8)
-    canvas.paint(
-        tube(np.stack([(2, -14, -34), hilum, split]), main_mm),
-        Tissue.PORTAL_VEIN,
-        over=(Tissue.FAT, Tissue.LIVER),
-    )
-    canvas.paint(
-        tube([(2, -14, -34), (40, 2, -18), (90, 30, 10)], [main_mm, 5, 4]),
-        Tissue.PORTAL_VEIN,
-        over=(Tissue.FAT,),
-    )
-    turn = np.array([6.0, -34.0, 20.0])
-    portal = [(split, turn, 0.75 * main_mm, 0.65 * main_mm)]
-    fork = np.array([-58.0, 2.0, 8.0])
-    portal.append((split, fork, 0.85 * main_mm, 0.8 * main_mm))
-    for start, towards, share in (
-        (fork, (-22, -34, 26), 0.6),
-        (fork, (-24, -28, -26), 0.55),
-        (fork, (-28, 34, 24), 0.6),
-        (fork, (-26, 32, -24), 0.6),
-        (turn, (2, -28, 4), 0.5),
-        (turn, (34, -14, 14), 0.5),
-        (turn, (26, -10, -10), 0.45),
-    ):
-        portal += _grow(
-            rng, start, np.array(towards, float) + rng.normal(0, 4, 3), share * main_mm, 3
-        )
-    cava = np.array([-26.0, 4.0, 76.0])
-    hepatic = []
-    for towards, radius in (
-        ((-46, 16, -26), 5.0),
-        ((-24, -38, -22), 4.5),
-        ((28, -38, -18), 4.0),
-        ((-30, 26, -62), 3.0),
-    ):
-        hepatic += _grow(
-            rng,
-            cava,
-            np.array(towards, float) + rng.normal(0, 4, 3),
-            radius * rng.uniform(0.8, 1.2),
-            3,
-        )
-    if rng.random() < 0.12:  # dilated bile ducts run beside the portal branches
-        aside = np.array([0, -6, 2])
-        for start, end, first, last in portal:
-            canvas.paint(
-                tube([start + aside, end + aside], [0.7 * first, 0.7 * last]),
-                Tissue.BILE,
-                over=(Tissue.LIVER,),
-            )
-    for tissue, branches in ((Tissue.HEPATIC_VEIN, hepatic), (Tissue.PORTAL_VEIN, portal)):
-        for start, end, first, last in branches:
-            canvas.paint(tube([start, end], [first, last]), tissue, over=(Tissue.LIVER,))
 
 
 def _paint_kidneys(rng: np.random.Generator, canvas: Canvas) -> None:
@@ -286,7 +173,7 @@ def _paint_kidneys(rng: np.random.Generator, canvas: Canvas) -> None:
 
 
 def _paint_upper_organs(
-    rng: np.random.Generator, canvas: Canvas, trunk: Trunk, viscera: Viscera
+    rng: np.random.Generator, canvas: Canvas, cavity: BodyCavity, viscera: Viscera
 ) -> None:
     """Gallbladder, spleen, stomach with gas above its fluid, pancreas."""
     if viscera.gallbladder:
@@ -305,16 +192,18 @@ def _paint_upper_organs(
         [[np.cos(tilt), np.sin(tilt), 0.0], [-np.sin(tilt), np.cos(tilt), 0.0], [0.0, 0.0, 1.0]]
     )
     spleen = ellipsoid(centre, np.array([24, 44, 50]) * s, axes)
-    canvas.paint(spleen, Tissue.SPLEEN, over=(Tissue.FAT,), within=trunk.abdomen)
+    canvas.paint(spleen, Tissue.SPLEEN, over=(Tissue.FAT,), within=cavity.abdomen)
     fill = rng.uniform(0.55, 1.15)
     body = np.array(
         [(58, 26, 62), (62, 0, 40), (56, -36, 14), (34, -58, -16), (2, -50, -32)]
     ) + rng.normal(0, 4, (5, 3))
     stomach = tube(body, np.array([34, 36, 30, 20, 12]) * fill)
     canvas.paint_hollow(
-        stomach, *_STOMACH, rng.uniform(3, 6), over=(Tissue.FAT,), within=trunk.abdomen
+        stomach, *_STOMACH, rng.uniform(3, 6), over=(Tissue.FAT,), within=cavity.abdomen
     )
-    _float_gas(canvas, stomach, Tissue.STOMACH_CONTENT, float(body[2, 1] + rng.uniform(-25, 10)))
+    _paint_gas_above_fluid(
+        canvas, stomach, Tissue.STOMACH_CONTENT, float(body[2, 1] + rng.uniform(-25, 10))
+    )
     pancreas = tube(
         [(-32, -10, -42), (-8, -30, -30), (24, -30, -14), (62, -2, 8), (88, 18, 20)],
         [13, 9, 9, 10, 8],
@@ -322,13 +211,15 @@ def _paint_upper_organs(
     canvas.paint(pancreas, Tissue.PANCREAS, over=(Tissue.FAT,))
 
 
-def _float_gas(canvas: Canvas, shape: Shape, content: Tissue, level_y_mm: float) -> None:
-    """Turn the content in front of a level to gas: it rises to the front of a person who lies on the back."""
+def _paint_gas_above_fluid(
+    canvas: Canvas, shape: Shape, content: Tissue, level_y_mm: float
+) -> None:
+    """Gas above a fluid level: the front of the content of a person lying on the back."""
     window, inside = canvas.inside(shape)
     canvas.fill(window, inside & (canvas.y[window] < level_y_mm), Tissue.BOWEL_GAS, over=(content,))
 
 
-def _wander(
+def _random_walk(
     rng: np.random.Generator,
     start: NDArray,
     steps: int,
@@ -349,7 +240,7 @@ def _paint_loop(
 ) -> None:
     canvas.paint_hollow(loop, Tissue.BOWEL_WALL, Tissue.BOWEL_CONTENT, wall_mm, over=(Tissue.FAT,))
     if rng.random() < gas_share:
-        _float_gas(
+        _paint_gas_above_fluid(
             canvas, loop, Tissue.BOWEL_CONTENT, float(rng.uniform(loop.low[1] + 8, loop.high[1]))
         )
 
@@ -383,12 +274,12 @@ def _paint_bowel(rng: np.random.Generator, canvas: Canvas, viscera: Viscera) -> 
         _paint_loop(rng, canvas, tube(pouches, rng.uniform(13, 24, 4)), 2.0, 0.75)
     low, high = (-88.0, -72.0, -235.0), (92.0, 12.0, -62.0)
     for _ in range(viscera.bowel_loops):
-        path = _wander(rng, rng.uniform(low, high), 8, 24, low, high)
+        path = _random_walk(rng, rng.uniform(low, high), 8, 24, low, high)
         _paint_loop(rng, canvas, tube(path, rng.uniform(9, 15)), rng.uniform(1.5, 3), 0.3)
 
 
-def _paint_clutter(rng: np.random.Generator, canvas: Canvas, trunk: Trunk) -> None:
-    """Nodes, masses and mesenteric vessels in the fat around the liver: what is not a lesion but could be taken for one."""
+def _paint_mimics(rng: np.random.Generator, canvas: Canvas, cavity: BodyCavity) -> None:
+    """Mimics of lesions around the liver: nodes, masses and mesenteric vessels in the fat."""
     for _ in range(rng.integers(20, 60)):
         centre = rng.uniform((-130, -90, -120), (110, 60, 80))
         canvas.paint(
@@ -404,14 +295,14 @@ def _paint_clutter(rng: np.random.Generator, canvas: Canvas, trunk: Trunk) -> No
         tissue = (Tissue.SOFT_TISSUE, Tissue.MUSCLE, Tissue.BOWEL_CONTENT, Tissue.SPLEEN)[
             rng.integers(4)
         ]
-        canvas.paint(mass, tissue, over=(Tissue.FAT,), within=trunk.abdomen)
+        canvas.paint(mass, tissue, over=(Tissue.FAT,), within=cavity.abdomen)
     for _ in range(rng.integers(15, 40)):
-        path = _wander(
+        path = _random_walk(
             rng, rng.uniform((-80, -60, -220), (80, 20, -20)), 3, 18, (-90, -75, -230), (95, 20, 0)
         )
         tissue = Tissue.PORTAL_VEIN if rng.random() < 0.6 else Tissue.AORTA
         canvas.paint(tube(path, rng.uniform(1.2, 3)), tissue, over=(Tissue.FAT,))
-    fat = tissue_mask(canvas.tissue, (Tissue.FAT,)) & trunk.abdomen
+    fat = tissue_mask(canvas.tissue, (Tissue.FAT,)) & cavity.abdomen
     share = rng.uniform(0.6, 1.7)
     # vessels and strands in all the fat
     for scale_mm, tissue in (
@@ -420,7 +311,7 @@ def _paint_clutter(rng: np.random.Generator, canvas: Canvas, trunk: Trunk) -> No
         (20, Tissue.SOFT_TISSUE),
     ):
         strand = (
-            np.hypot(noise(rng, canvas.axes, scale_mm), noise(rng, canvas.axes, scale_mm))
+            np.hypot(body_noise(rng, canvas.axes, scale_mm), body_noise(rng, canvas.axes, scale_mm))
             < share * 2.6 / scale_mm
         )
         canvas.tissue[strand & fat] = tissue

@@ -1,4 +1,4 @@
-"""A random generator in, a labelled trunk out: tissues, lesions and their compartments on one grid."""
+"""A person drawn at random: the trunk with its organs and lesions, as labels on one grid."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import highdicom as hd
 import numpy as np
 
-from liverleaf.phantom.anatomy.body import Habitus, noise, paint_trunk
-from liverleaf.phantom.anatomy.canvas import Canvas, Field, Tissue
-from liverleaf.phantom.anatomy.lesions import USUAL, Casting, grow_lesions, plan_lesions
+from liverleaf.phantom.anatomy.body import Habitus, body_noise, paint_trunk
+from liverleaf.phantom.anatomy.canvas import Canvas, Field, Tissue, axial_affine, body_axes
+from liverleaf.phantom.anatomy.lesions import USUAL_MIX, LesionMix, grow_lesions, plan_lesions
 from liverleaf.phantom.anatomy.organs import Viscera, paint_organs
 from liverleaf.study import Modality
 from liverleaf.terminology import LesionType
@@ -47,15 +47,15 @@ class Anatomy:
         lesions: uint16 instance labels on the same grid, 0 outside lesions.
         lesion_types: the type of label 1, 2, 3, ...
         subject: the person.
-        likeness: per lesion, how much of the liver's own signal and perfusion it has, 0 to 1; empty
-            for nothing.
+        isointensity: per lesion, the share of the liver's own signal and perfusion that it has, in
+            [0, 1]; empty for 0.
     """
 
     tissue: hd.Volume
     lesions: hd.Volume
     lesion_types: tuple[LesionType, ...]
     subject: Subject
-    likeness: tuple[float, ...] = ()
+    isointensity: tuple[float, ...] = ()
 
 
 def build_anatomy(
@@ -65,7 +65,7 @@ def build_anatomy(
     spacing_mm: tuple[float, float, float],
     modality: Modality,
     lesion_types: Sequence[LesionType] | None = None,
-    casting: Casting = USUAL,
+    lesion_mix: LesionMix = USUAL_MIX,
     centre_z_mm: float | None = None,
 ) -> Anatomy:
     """Draw a person and label the part of the trunk that a grid covers.
@@ -83,7 +83,7 @@ def build_anatomy(
             liver.
         lesion_types: one lesion for each of these, as far as the liver on this grid has room; None
             draws 0 to 8 lesions.
-        casting: what is drawn.
+        lesion_mix: which lesions are drawn where `lesion_types` is None, and how they look.
         centre_z_mm: height of the slab's centre over the hilum of the liver; about -300 is the
             pelvis.
 
@@ -97,7 +97,7 @@ def build_anatomy(
     # z, y, x
     scale = np.array([rng.uniform(0.92, 1.08), rng.uniform(0.9, 1.15), rng.uniform(0.88, 1.12)])
     skin_fat_mm = float(np.clip(rng.lognormal(2.75, 0.5), 4, 45))
-    planned = plan_lesions(rng, lesion_types, casting)
+    planned = plan_lesions(rng, lesion_types, lesion_mix)
     carcinoma = any(kind is LesionType.HCC for kind, _ in planned)
     cirrhosis = float(rng.uniform(0.15, 1)) if rng.random() < (0.65 if carcinoma else 0.25) else 0.0
     steatosis = (
@@ -120,23 +120,21 @@ def build_anatomy(
         centre[0] = centre_z_mm
     origin = centre - (np.array(shape) - 1) / 2 * spacing_mm
     canvas = _stretch_canvas(rng, shape, spacing_mm, origin, scale)
-    trunk = paint_trunk(rng, canvas, habitus)
-    paint_organs(rng, canvas, trunk, viscera)
-    labels, kinds = grow_lesions(rng, canvas, trunk.abdomen, planned)
-    affine = np.eye(4)
-    affine[:3, :3] = np.diag(spacing_mm)[::-1]
-    affine[:3, 3] = origin[::-1]
+    cavity = paint_trunk(rng, canvas, habitus)
+    paint_organs(rng, canvas, cavity, viscera)
+    labels, kinds = grow_lesions(rng, canvas, cavity.abdomen, planned)
+    affine = axial_affine(origin, spacing_mm)
     return Anatomy(
         tissue=hd.Volume(canvas.tissue, affine, "PATIENT"),
         lesions=hd.Volume(labels, affine, "PATIENT"),
         lesion_types=kinds,
         subject=Subject(weight_kg, cirrhosis, steatosis),
-        likeness=tuple(rng.uniform(*casting.likeness, len(kinds)).tolist()),
+        isointensity=tuple(rng.uniform(*lesion_mix.isointensity, len(kinds)).tolist()),
     )
 
 
 def _slab_centre(rng: np.random.Generator, length_mm: float, modality: Modality) -> float:
-    """Height of a slab's centre: MR on the liver, CT from the base of the lungs down as far as it reaches."""
+    """Height of a slab's centre (mm): MR on the liver, long CT from the base of the lungs down."""
     if modality is Modality.MR:
         return float(_LIVER_CENTRE_MM + rng.normal(0, 8))
     if length_mm > 240:
@@ -152,14 +150,10 @@ def _stretch_canvas(
     scale: np.ndarray,
 ) -> Canvas:
     """An empty canvas whose body coordinates are scaled to the person and smoothly deformed."""
-    axis_z, axis_y, axis_x = (
-        ((o + np.arange(n) * h) / s).astype(np.float32)
-        for o, n, h, s in zip(origin, shape, spacing_mm, scale, strict=True)
-    )
-    axes = (axis_z, axis_y, axis_x)
+    axes = body_axes(origin, shape, spacing_mm, scale)
     shifts: list[Field] = [
-        5 * np.clip(noise(rng, axes, 70), -2.5, 2.5)
-        + 1.2 * np.clip(noise(rng, axes, 22), -2.5, 2.5)
+        5 * np.clip(body_noise(rng, axes, 70), -2.5, 2.5)
+        + 1.2 * np.clip(body_noise(rng, axes, 22), -2.5, 2.5)
         for _ in range(3)
     ]
     slack_mm = max(float(np.abs(shift).max()) for shift in shifts)

@@ -1,4 +1,4 @@
-"""Random generators, a grid and tumours in, a rat's trunk painted on that grid out, its organs pushed aside by the tumours."""
+"""The trunk of a rat with liver tumours, which push its organs aside."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from liverleaf.phantom.anatomy.canvas import (
     Field,
     Tissue,
     Window,
+    axial_affine,
+    body_axes,
     ellipsoid,
     smooth_noise,
     tube,
@@ -47,15 +49,16 @@ def draw_grid(
     spacing_mm: tuple[float, float, float],
     case_id: str,
 ) -> tuple[hd.Volume, Canvas]:
-    """A session's grid and an empty canvas on it: the animal's build and small deformation, laid down a little otherwise every week."""
+    """The grid of a session and an empty canvas on it.
+
+    The animal's build and most of its deformation stay the same; it is laid down a little otherwise
+    every week.
+    """
     size = body.uniform(0.96, 1.08, 3)
     origin = session.normal(0, 0.8, 3) - (np.array(shape) - 1) / 2 * spacing_mm
     roll, yaw, pitch = session.normal(0, (0.06, 0.03, 0.04))
-    steps = zip(origin, shape, spacing_mm, size, strict=True)
-    axis_z, axis_y, axis_x = axes = tuple(
-        ((o + np.arange(n) * h) / s).astype(np.float32) for o, n, h, s in steps
-    )
-    z, y, x = np.meshgrid(axis_z, axis_y, axis_x, indexing="ij", sparse=True)
+    axes = body_axes(origin, shape, spacing_mm, size)
+    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
     turned = (z + yaw * x + pitch * y, y + roll * x - pitch * z, x - roll * y - yaw * z)
     bends = ((body, 12, 0.8), (body, 5, 0.25), (session, 18, 0.3))
     moved = [
@@ -68,18 +71,14 @@ def draw_grid(
     slack_mm = max(
         float(np.abs(new - old).max()) for new, old in zip(moved, (z, y, x), strict=True)
     )
-    affine = np.eye(4)
-    affine[:3, :3] = np.diag(spacing_mm)[::-1]
-    affine[:3, 3] = origin[::-1]
+    affine = axial_affine(origin, spacing_mm)
     grid = hd.Volume(
         np.zeros(shape, np.uint8),
         affine,
         "PATIENT",
         generate_uid(entropy_srcs=[case_id, str(shape), str(affine.tolist())]),
     )
-    return grid, Canvas(
-        (axis_z, axis_y, axis_x), moved[2], moved[1], moved[0], slack_mm, spacing_mm, grid.array
-    )
+    return grid, Canvas(axes, moved[2], moved[1], moved[0], slack_mm, spacing_mm, grid.array)
 
 
 def paint_rat(
@@ -89,15 +88,18 @@ def paint_rat(
     tumours: Sequence[Tumour],
     necrosis: float,
 ) -> NDArray[np.uint16]:
-    """Paint a trunk, its organs and the tumours, which push the organs aside; returns the tumours' labels, none for those off the grid."""
+    """Paint the trunk, its organs and the tumours, which push the organs aside.
+
+    Returns the tumours' labels, none for those off the grid.
+    """
     cavity = _paint_trunk(body, canvas)
-    blobs = [_blob(body, canvas, tumour) for tumour in tumours]
+    regions = [_blob(body, canvas, tumour) for tumour in tumours]
     pushed = _pushed(canvas, tumours)
     lobes = _paint_liver(body, pushed, cavity)
     _paint_organs(body, session, pushed, cavity)
     _paint_bowel(body, session, pushed, (cavity < -0.2) & ~lobes)
     labels = np.zeros(canvas.tissue.shape, np.uint16)
-    for tumour, (window, size, decay) in zip(tumours, blobs, strict=True):
+    for tumour, (window, size, decay) in zip(tumours, regions, strict=True):
         free = (cavity[window] < 0) & (labels[window] == 0)
         wanted = round(4 / 3 * np.pi * tumour.radius_mm**3 / float(np.prod(canvas.spacing_mm)))
         border = np.partition(size[free], wanted)[wanted] if wanted < free.sum() else 1.0
@@ -117,7 +119,10 @@ def _noise(rng: np.random.Generator, axes: Sequence[Field], scale_mm: float) -> 
 
 
 def _paint_trunk(rng: np.random.Generator, canvas: Canvas) -> Field:
-    """Skin, fat, muscles, spine, ribs, lungs and heart; returns the signed distance to the wall of the abdomen, negative in it."""
+    """Skin, fat, muscles, spine, ribs, lungs and heart.
+
+    Returns the signed distance to the wall of the abdomen (mm), negative inside.
+    """
     x, y, z = canvas.x, canvas.y, canvas.z
     half_x, half_y, wall_mm = rng.uniform(24.5, 26.5), rng.uniform(20, 22), rng.uniform(1.2, 1.8)
     flanks = np.clip(y / 12, 0, 1) * np.exp(-(((np.abs(x) - 16) / 8) ** 2))
@@ -193,7 +198,11 @@ def _paint_bones(rng: np.random.Generator, canvas: Canvas, half_x: float, half_y
 
 
 def _blob(rng: np.random.Generator, canvas: Canvas, tumour: Tumour) -> tuple[Window, Field, Field]:
-    """A tumour's window, its size function (below 1 inside, volume as wanted) and a field that is high where tissue dies first."""
+    """The window of a tumour, its shape and where it becomes necrotic first.
+
+    The shape is a field below 1 inside, of the wanted volume; the other field is higher where
+    tissue dies earlier.
+    """
     stretched = np.linalg.qr(rng.normal(size=(3, 3)))[0] * np.exp(rng.normal(0, 0.1, (3, 1)))
     bend, lumps = (draw_field(rng, (64, 64, 64), (0.0625,) * 3, scale) for scale in (0.75, 0.4))
 
@@ -219,7 +228,10 @@ def _blob(rng: np.random.Generator, canvas: Canvas, tumour: Tumour) -> tuple[Win
 
 
 def _pushed(canvas: Canvas, tumours: Sequence[Tumour]) -> Canvas:
-    """The canvas with what surrounds the tumours displaced from their centres: most of a tumour's volume comes on top of the liver's."""
+    """The canvas with what surrounds the tumours displaced from their centres.
+
+    Most of a tumour's volume comes on top of the liver's.
+    """
     x, y, z = before = canvas.x, canvas.y, canvas.z
     for tumour in tumours:
         offset = [axis - np.float32(c) for axis, c in zip((x, y, z), tumour.centre_mm, strict=True)]
@@ -236,7 +248,10 @@ def _pushed(canvas: Canvas, tumours: Sequence[Tumour]) -> Canvas:
 
 
 def _paint_liver(rng: np.random.Generator, canvas: Canvas, cavity: Field) -> NDArray[np.bool_]:
-    """Lobes with fissures between them, where they are not grown together, and their vessels; returns lobes and fissures."""
+    """Lobes of the liver with fissures where they are not grown together, and vessels.
+
+    Returns lobes and fissures.
+    """
     window = canvas.box((-34, -30, -26), (34, 22, 26))
     x, y, z = canvas.x[window], canvas.y[window], canvas.z[window]
     lobes = [
@@ -354,7 +369,10 @@ def _paint_organs(
 def _paint_bowel(
     body: np.random.Generator, rng: np.random.Generator, canvas: Canvas, room: NDArray[np.bool_]
 ) -> None:
-    """The caecum and loops of bowel below the liver, which lie anew every week, and pancreas between them."""
+    """Caecum and loops of bowel below the liver, and pancreas between them.
+
+    The bowel lies anew every week.
+    """
     over = (Tissue.FAT, Tissue.PANCREAS)
     below = canvas.box((-25, -20, -60), (25, 12, -3))
     canvas.fill(

@@ -1,4 +1,4 @@
-"""A random generator and a grid in, a person's thorax painted on it out: wall, bones, mediastinum, abdomen, lungs with their lobes."""
+"""The thorax: wall, bones, mediastinum, upper abdomen, and the lungs with their lobes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,77 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from liverleaf.phantom.anatomy.canvas import Canvas, Field, Shape, Tissue, ellipsoid, tube
+from liverleaf.phantom.anatomy.canvas import (
+    Canvas,
+    Field,
+    Shape,
+    Tissue,
+    body_axes,
+    ellipsoid,
+    tube,
+)
 from liverleaf.phantom.anatomy.fields import draw_field
+from liverleaf.phantom.anatomy.mediastinum import SIDES, mediastinal_shapes
+from liverleaf.phantom.anatomy.trunk import (
+    Diaphragm,
+    Dome,
+    Outline,
+    Vertebra,
+    by_height,
+    paint_bone,
+    paint_skin,
+    paint_vertebrae,
+)
 
-# Body coordinates: 0 is the carina, x to the left, y to the back, z to the head. Half-widths of the
-# muscular wall and of the rib cage.
+# Body coordinates: 0 is the carina, x to the left, y to the back, z to the head. The muscular wall
+# and the rib cage, by height.
 _HEIGHT_MM = (-220, -150, -100, -50, 0, 40, 70, 95, 112, 124, 150)
-_WALL_X_MM = (150, 154, 157, 158, 160, 166, 178, 180, 160, 130, 90)
-_WALL_Y_MM = (106, 110, 111, 109, 104, 97, 90, 82, 76, 72, 68)
-_WALL_SHIFT_Y_MM = (0, 0, 0, 2, 5, 9, 13, 18, 20, 20, 18)
-_CAVITY_X_MM = (134, 138, 137, 131, 121, 106, 88, 66, 46, 26, 1)
-_CAVITY_Y_MM = (92, 96, 96, 93, 86, 75, 63, 48, 34, 20, 1)
-_CAVITY_SHIFT_Y_MM = (0, 0, 1, 4, 8, 15, 22, 28, 31, 33, 33)
+_WALL = Outline(
+    _HEIGHT_MM,
+    half_x_mm=(150, 154, 157, 158, 160, 166, 178, 180, 160, 130, 90),
+    half_y_mm=(106, 110, 111, 109, 104, 97, 90, 82, 76, 72, 68),
+    shift_y_mm=(0, 0, 0, 2, 5, 9, 13, 18, 20, 20, 18),
+    exponent=2.3,
+)
+_RIB_CAGE_SHIFT_Y_MM = (0, 0, 1, 4, 8, 15, 22, 28, 31, 33, 33)
+_RIB_CAGE = Outline(
+    _HEIGHT_MM,
+    half_x_mm=(134, 138, 137, 131, 121, 106, 88, 66, 46, 26, 1),
+    half_y_mm=(92, 96, 96, 93, 86, 75, 63, 48, 34, 20, 1),
+    shift_y_mm=_RIB_CAGE_SHIFT_Y_MM,
+    exponent=2.3,
+)
+_DIAPHRAGM = Diaphragm(
+    right=Dome(centre_x_mm=-72, half_x_mm=76, fall_mm=75),
+    left=Dome(centre_x_mm=76, half_x_mm=74, fall_mm=75),
+    centre_y_mm=-8,
+    front_mm=120,
+    back_mm=84,
+    tendon_lower_mm=18,
+    tendon_y_mm=-15,
+    tendon_fall_mm=80,
+)
 _SPINE_Y_MM = (34, 42, 50, 57, 62, 62, 58, 52, 46, 42, 32)
-SIDES = (-1, 1)
+_VERTEBRA = Vertebra(
+    body_half_x=16,
+    body_half_y=14,
+    body_radius=15,
+    cortex=1.6,
+    disc_to=4,
+    marrow=(5.5, 23.5),
+    canal_y=23,
+    canal_half=(10, 8),
+    arch=5,
+    arch_from_y=-np.inf,
+    arch_levels=(6, 20),
+    arch_over_body=False,
+    spinous_half_x=3.5,
+    spinous_y=(30, 50),
+    spinous_levels=(3, 18),
+    transverse_x=(9, 32),
+    transverse_y=(20, 0.25),
+    transverse_levels=(9, 20),
+)
 
 
 @dataclass(frozen=True)
@@ -47,8 +104,15 @@ class Chest:
     lobe: NDArray[np.uint8]
     fissure_mm: Field
 
-    def place(self, points: ArrayLike) -> NDArray[np.float64]:
-        """True positions (n, 3) in the order (z, y, x), mm from the first voxel, of points (n, 3) of body coordinates (x, y, z)."""
+    def to_grid_mm(self, points: ArrayLike) -> NDArray[np.float64]:
+        """True positions of points given in body coordinates.
+
+        Args:
+            points: body coordinates (x, y, z), (n, 3).
+
+        Returns:
+            Positions (z, y, x) in mm from the first voxel, (n, 3).
+        """
         canvas, body = self.canvas, np.asarray(points, float)[:, ::-1]
         spacing, last = np.array(canvas.spacing_mm), np.array(self.lung.shape) - 1
         place = body * self.scale - self.origin_mm
@@ -71,16 +135,19 @@ def draw_chest(
     *,
     node_mm: float,
 ) -> Chest:
-    """A person of random size on a grid around the lungs: wall, bones, mediastinum with nodes up to a radius, abdomen, lungs."""
+    """Draw a person of random size on a grid around the lungs.
+
+    Args:
+        rng: where randomness comes from.
+        shape: voxels along (Z, Y, X).
+        spacing_mm: voxel size along (Z, Y, X).
+        node_mm: largest radius of the mediastinal lymph nodes.
+    """
     # z, y, x
     scale = np.array([rng.uniform(0.9, 1.06), rng.uniform(0.9, 1.1), rng.uniform(0.9, 1.06)])
     centre = np.array([-36, 4, 0]) * scale + rng.normal(0, (6, 4, 4))
     origin_mm = centre - (np.array(shape) - 1) / 2 * spacing_mm
-    axis_z, axis_y, axis_x = (
-        ((o + np.arange(n) * h) / s).astype(np.float32)
-        for o, n, h, s in zip(origin_mm, shape, spacing_mm, scale, strict=True)
-    )
-    axes = (axis_z, axis_y, axis_x)
+    axes = body_axes(origin_mm, shape, spacing_mm, scale)
     fields = draw_field(rng, shape, spacing_mm, 70.0, count=3).on_axes(
         [np.arange(n) for n in shape]
     )
@@ -96,7 +163,7 @@ def draw_chest(
     _paint_bones(rng, canvas, cavity)
     diaphragm = _above_diaphragm(rng, canvas)
     canvas.tissue[cavity < 0] = Tissue.FAT
-    lung = _paint_mediastinum(rng, canvas, cavity, diaphragm, _mediastinal_shapes(rng, node_mm))
+    lung = _paint_mediastinum(rng, canvas, cavity, diaphragm, mediastinal_shapes(rng, node_mm))
     _paint_abdomen(rng, canvas, cavity, diaphragm)
     _paint_spine(rng, canvas)
     lung &= canvas.tissue == Tissue.LUNG
@@ -104,62 +171,58 @@ def draw_chest(
     return Chest(canvas, origin_mm, scale, lung, _depth(lung, spacing_mm), lobe, fissure_mm)
 
 
-def noise(rng: np.random.Generator, canvas: Canvas, scale_mm: float) -> Field:
-    """A smooth random field of unit variance over the canvas's grid."""
-    shape = canvas.tissue.shape
-    return np.asarray(
-        draw_field(rng, shape, canvas.spacing_mm, scale_mm).on_axes([np.arange(n) for n in shape])[
-            0
-        ]
-    )
-
-
-def _at(canvas: Canvas, values: tuple[int, ...]) -> Field:
-    """A measure of the trunk at the height of every slice, (Z, 1, 1)."""
-    return np.interp(canvas.axes[0], _HEIGHT_MM, values).astype(np.float32)[:, None, None]
-
-
-def _outline(
-    canvas: Canvas, widths_x: tuple[int, ...], widths_y: tuple[int, ...], shift_y: tuple[int, ...]
-) -> Field:
-    """Distance along rays from the axis of the trunk to a superellipse that changes with height, mm."""
-    y = canvas.y - _at(canvas, shift_y)
-    u, v = np.abs(canvas.x) / _at(canvas, widths_x), np.abs(y) / _at(canvas, widths_y)
-    power = np.float32(2.3)
-    size = (u**power + v**power + np.float32(1e-6)) ** (1 / power)
-    return np.asarray(np.hypot(canvas.x, y) * (1 - 1 / size), np.float32)
+def _levels(canvas: Canvas) -> Field:
+    """Height of every slice, (Z, 1, 1): the outlines are level, whatever the deformation."""
+    return canvas.axes[0][:, None, None]
 
 
 def _from_back(canvas: Canvas) -> Field:
     """0 at the spine, 1 at the sternum, by angle."""
-    return np.asarray(
-        np.arctan2(np.abs(canvas.x), canvas.y - _at(canvas, _CAVITY_SHIFT_Y_MM)) / np.float32(np.pi)
-    )
+    shift_y = by_height(_levels(canvas), _HEIGHT_MM, _RIB_CAGE_SHIFT_Y_MM)
+    return np.asarray(np.arctan2(np.abs(canvas.x), canvas.y - shift_y) / np.float32(np.pi))
 
 
 def _paint_wall(rng: np.random.Generator, canvas: Canvas) -> Field:
-    """Skin, fat with breasts in half of the people, and the muscles of chest and shoulders; returns the distance to the rib cage."""
+    """Skin, fat with breasts in half of the population, and the muscles of chest and shoulders.
+
+    Returns:
+        The distance to the rib cage, negative inside (mm).
+    """
+    wall = _WALL.distance(canvas.x, canvas.y, _levels(canvas))
+    cavity = _RIB_CAGE.distance(canvas.x, canvas.y, _levels(canvas)) + 2 * canvas.noise(rng, 50)
+    skin_fat_mm = float(np.clip(rng.lognormal(2.4, 0.5), 4, 30))
+    _paint_breasts_and_fat(rng, canvas, wall, skin_fat_mm)
+    _paint_muscles(rng, canvas, wall, cavity, skin_fat_mm)
+    return cavity
+
+
+def _paint_breasts_and_fat(
+    rng: np.random.Generator, canvas: Canvas, wall: Field, skin_fat_mm: float
+) -> None:
     z, y, x = np.meshgrid(*canvas.axes, indexing="ij", sparse=True)
     x = np.abs(x)
-    wall = _outline(canvas, _WALL_X_MM, _WALL_Y_MM, _WALL_SHIFT_Y_MM)
-    cavity = _outline(canvas, _CAVITY_X_MM, _CAVITY_Y_MM, _CAVITY_SHIFT_Y_MM) + 2 * noise(
-        rng, canvas, 50
-    )
-    skin_fat_mm = float(np.clip(rng.lognormal(2.4, 0.5), 4, 30))
     breast_mm = rng.uniform(12, 42) if rng.random() < 0.5 else rng.uniform(0, 6)
     front, back = np.clip(-y / 50, 0, 1), np.clip(y / 50, 0, 1)
     breast = front * np.exp(-(((x - 78) / 42) ** 2) - ((z + 55) / 42) ** 2)
     thickness = np.maximum(
-        skin_fat_mm * (0.9 + 0.2 * noise(rng, canvas, 80))
+        skin_fat_mm * (0.9 + 0.2 * canvas.noise(rng, 80))
         + breast_mm * breast
         - 8 * np.exp(-((x / 28) ** 2)) * back,
         3,
     )
-    canvas.tissue[wall < thickness] = Tissue.FAT
-    gland = (breast > 0.25) & (wall > 4) & (wall < thickness - 6) & (noise(rng, canvas, 11) > 0.5)
-    canvas.tissue[gland & (breast_mm > 10) | ((wall < thickness) & (wall > thickness - 2.2))] = (
-        Tissue.SOFT_TISSUE
-    )
+    paint_skin(canvas, wall, thickness, skin_mm=2.2)
+    lobules = (wall > 4) & (wall < thickness - 6) & (canvas.noise(rng, 11) > 0.5)
+    if breast_mm > 10:
+        canvas.tissue[(breast > 0.25) & lobules] = Tissue.SOFT_TISSUE
+
+
+def _paint_muscles(
+    rng: np.random.Generator, canvas: Canvas, wall: Field, cavity: Field, skin_fat_mm: float
+) -> None:
+    """Pectoral, latissimus and back muscles, those around the scapulae and of the neck."""
+    z, y, x = np.meshgrid(*canvas.axes, indexing="ij", sparse=True)
+    x = np.abs(x)
+    front, back = np.clip(-y / 50, 0, 1), np.clip(y / 50, 0, 1)
     pectoral = (
         front
         * np.exp(-(((x - 75) / 55) ** 2))
@@ -177,16 +240,15 @@ def _paint_wall(rng: np.random.Generator, canvas: Canvas) -> Field:
         & (z > -75)
         & (z < 90)
     )
-    ragged = noise(rng, canvas, 26)
+    ragged = canvas.noise(rng, 26)
     neck = (z + 0.25 * x + 12 * ragged > 105) & (cavity > 7)
     muscle = (wall < 0) & ((cavity < 9) | (wall > -sheet) | scapular | neck)
     septa = np.abs(ragged) < 0.04 + 0.004 * skin_fat_mm + 0.12 * neck
     canvas.tissue[muscle & ~(septa & (cavity > 9) & (wall < -2))] = Tissue.MUSCLE
-    return cavity
 
 
 def _paint_bones(rng: np.random.Generator, canvas: Canvas, cavity: Field) -> None:
-    """Ribs as sloping bands on the rib cage, their cartilage, sternum, shoulder blades and collar bones."""
+    """Ribs as sloping bands on the rib cage, with cartilage; sternum, scapulae and clavicles."""
     x, y, z, tissue = np.abs(canvas.x), canvas.y, canvas.z, canvas.tissue
     from_back = _from_back(canvas)
     pitch_mm = rng.uniform(25, 29)
@@ -225,116 +287,24 @@ def _paint_bones(rng: np.random.Generator, canvas: Canvas, cavity: Field) -> Non
         )
         shoulder = ellipsoid((side * 168, 14, 96), (24, 24, 24))
         for shape in (tube(clavicle, [9, 6, 6, 8]), shoulder):
-            canvas.paint(shape, Tissue.BONE_CORTEX)
-            canvas.paint(shape, Tissue.BONE_MARROW, grow_mm=-2.5)
+            paint_bone(canvas, shape, 2.5)
 
 
 def _paint_spine(rng: np.random.Generator, canvas: Canvas) -> None:
-    """Vertebrae with discs, canal and processes."""
+    """Vertebrae, and the muscle around their processes."""
     window = canvas.box((-60, 15, -1000), (60, 115, 1000))
     x, z, part = np.abs(canvas.x[window]), canvas.z[window], canvas.tissue[window]
-    y = canvas.y[window] - _at(canvas, _SPINE_Y_MM)[window[0]]
-    phase = (z + rng.uniform(0, 25)) % 25.0
-    body = (np.hypot(x / 16, y / 14) - 1) * 15
-    canal = (np.hypot(x / 10, (y - 23) / 8) - 1) * 9
+    y = canvas.y[window] - by_height(_levels(canvas)[window[0]], _HEIGHT_MM, _SPINE_Y_MM)
+    level = (z + rng.uniform(0, 25)) % 25.0
     part[(x < 60) & (y > 8 + 0.1 * x) & (y < 46 - 0.15 * x) & (part == Tissue.FAT)] = Tissue.MUSCLE
-    arch = (canal < 5) & (phase > 6) & (phase < 20)
-    spinous = (x < 3.5) & (y > 30) & (y < 50) & (phase > 3) & (phase < 18)
-    transverse = (x > 9) & (x < 32) & (np.abs(y - 20 - 0.25 * x) < 5) & (phase > 9) & (phase < 20)
-    part[arch | spinous | transverse | (body < 0)] = Tissue.BONE_CORTEX
-    part[(body < -1.6) & (phase > 5.5) & (phase < 23.5)] = Tissue.BONE_MARROW
-    part[(body < 0) & (phase < 4)] = Tissue.SOFT_TISSUE
-    part[canal < 0] = Tissue.FAT
-    part[canal < -2] = Tissue.SOFT_TISSUE
+    paint_vertebrae(part, x, y, level, _VERTEBRA)
 
 
 def _above_diaphragm(rng: np.random.Generator, canvas: Canvas) -> Field:
-    """Height above the diaphragm: two domes and the tendon under the heart, mm."""
-    x, y = canvas.x, canvas.y
+    """Height above the diaphragm (mm), negative below."""
     dome_mm = rng.uniform(-122, -98)
-    depth = np.where(y < -5, 120, 84).astype(np.float32)
-    right = dome_mm - 75 * (((x + 72) / 76) ** 2 + ((y + 8) / depth) ** 2)
-    left = dome_mm - rng.uniform(8, 20) - 75 * (((x - 76) / 74) ** 2 + ((y + 8) / depth) ** 2)
-    tendon = dome_mm - 18 - 0.004 * (x - 5) ** 2 - 80 * (np.maximum(y + 15, 0) / 80) ** 2
-    return np.asarray(
-        canvas.z - np.maximum(np.maximum(right, left), tendon) + 1.5 * noise(rng, canvas, 40),
-        np.float32,
-    )
-
-
-def _mediastinal_shapes(rng: np.random.Generator, node_mm: float) -> list[tuple[Shape, Tissue]]:
-    """Heart, great vessels, oesophagus, windpipe (as AIR) and nodes, in the order in which they are painted."""
-    heart, wide = rng.uniform(0.88, 1.14), rng.uniform(0.9, 1.2)
-    centre = np.array([20, -26, -76]) + rng.normal(0, 3, 3)
-    axes = np.array([[0.75, -0.45, -0.48], [0.35, 0.89, -0.29], [0.56, 0.05, 0.83]])
-    size = np.array([62, 46, 48]) * heart
-    blood, aorta, cava = Tissue.HEART_BLOOD, Tissue.AORTA, Tissue.VENA_CAVA
-    arch = [
-        (-14, -26, -35),
-        (-17, -26, -5),
-        (-10, -20, 20),
-        (4, -4, 31),
-        (18, 16, 31),
-        (25, 34, 18),
-        (24, 42, -10),
-        (20, 40, -80),
-    ]
-    shapes = [
-        (ellipsoid(centre, size, axes), Tissue.MYOCARDIUM),
-        (ellipsoid(centre + axes[0] * 12 + 4, size * (0.6, 0.55, 0.55), axes), blood),
-        (ellipsoid(centre - axes[0] * 26, size * (0.52, 0.62, 0.75), axes), blood),
-        (ellipsoid((-16, -24, -68), np.array([25, 33, 38]) * heart), blood),  # right atrium
-        # the grooves of the coronary arteries
-        (tube([(-6, -60, -48), (-20, -46, -72), (-14, -26, -104)], [4, 5, 4]), Tissue.FAT),
-        (tube([(18, -68, -48), (48, -64, -82), (66, -48, -112)], [4, 5, 4]), Tissue.FAT),
-        (ellipsoid((2, 4, -50), (36, 19, 22)), blood),  # left atrium
-        # pulmonary trunk and arteries
-        (tube([(14, -42, -48), (18, -34, -24), (20, -20, -8)], 13 * wide), blood),
-        (tube([(18, -18, -10), (-14, -3, -13), (-44, 6, -20)], [12 * wide, 10.5, 8]), blood),
-        (tube([(20, -20, -8), (34, 6, -3), (46, 20, -14)], [12 * wide, 10, 8]), blood),
-        # lower pulmonary veins
-        *((tube([(s * 26, 4, -48), (s * 44, 4, -50)], [9, 6]), blood) for s in SIDES),
-        (
-            tube(
-                [*arch, (10, 34, -150), (4, 24, -230)],
-                np.array([15, 15, 13.5, 13, 12.5, 12, 11.5, 11, 11, 11]) * wide,
-            ),
-            aorta,
-        ),
-        (tube([(-6, -16, 28), (-14, -14, 60), (-32, -6, 95), (-60, 4, 120)], [7, 6, 5, 5]), aorta),
-        (tube([(6, -4, 32), (12, -6, 70), (18, -4, 130)], [5, 4, 4]), aorta),
-        (tube([(16, 10, 34), (22, 10, 75), (42, 6, 100), (80, 8, 112)], [6, 5, 5, 5]), aorta),
-        (tube([(-24, -18, 50), (-27, -18, 10), (-27, -14, -40)], [9, 9, 10]), cava),
-        (tube([(-24, -20, 48), (4, -30, 56), (32, -26, 78), (40, -14, 110)], [7, 6, 7, 6]), cava),
-        (tube([(-24, -20, 48), (-34, -20, 80), (-40, -10, 115)], [8, 8, 6]), cava),
-        (tube([(-24, -4, -80), (-24, 0, -120), (-22, 4, -230)], [11, 12, 12]), cava),
-        # azygos
-        (tube([(-12, 36, -200), (-10, 40, -20), (-14, 30, 2), (-26, 2, 4)], [3.5, 4, 4, 4]), cava),
-        (
-            tube(
-                [(3, 24, 130), (5, 28, 30), (2, 26, -40), (6, 24, -90), (16, 14, -140)],
-                [7, 6, 6, 7, 8],
-            ),
-            Tissue.SOFT_TISSUE,
-        ),
-        (tube([(0, 4, 140), (-1, 9, 60), (-1, 13, 2)], 9.5 * wide), Tissue.SOFT_TISSUE),
-        (tube([(-1, 13, 2), (-18, 15, -16), (-40, 14, -28)], [9, 8.5, 7]), Tissue.SOFT_TISSUE),
-        (tube([(-1, 13, 2), (20, 18, -22), (46, 22, -34)], [9, 8, 6.5]), Tissue.SOFT_TISSUE),
-    ]
-    air = [
-        tube([(0, 4, 140), (-1, 9, 60), (-1, 13, 2)], 8 * wide),
-        tube([(-1, 13, 2), (-18, 15, -16), (-42, 14, -29)], [7, 6.5, 5]),
-    ]
-    air += [tube([(-1, 13, 2), (20, 18, -22), (48, 22, -35)], [7, 6, 4.7])]
-    if rng.random() < 0.4:
-        air.append(ellipsoid((4, 27, rng.uniform(-20, 90)), (3, 2.5, 12)))
-    places = rng.normal((-4, -4, 6), (16, 14, 26), (int(rng.integers(6, 16)), 3))
-    nodes = [ellipsoid(place, rng.uniform(0.45, 1, 3) * node_mm) for place in places]
-    return [
-        *((node, Tissue.SOFT_TISSUE) for node in nodes),
-        *shapes,
-        *((shape, Tissue.AIR) for shape in air),
-    ]
+    height = _DIAPHRAGM.height(canvas.x, canvas.y, dome_mm, left_lower_mm=rng.uniform(8, 20))
+    return np.asarray(canvas.z - height + 1.5 * canvas.noise(rng, 40), np.float32)
 
 
 def _paint_mediastinum(
@@ -380,7 +350,7 @@ def _paint_abdomen(
     """Liver, spleen and a stomach with gas, as far as they lie under the domes."""
     x, y, z = canvas.x, canvas.y, canvas.z
     below = (cavity < -1.5) & (diaphragm < -1.5) & (canvas.tissue == Tissue.FAT)
-    edge = 25 + rng.normal(0, 12) + 6 * noise(rng, canvas, 40)
+    edge = 25 + rng.normal(0, 12) + 6 * canvas.noise(rng, 40)
     liver = below & (x + 0.35 * y - 0.4 * (z + 150) < edge) & ((x < -26) | (y < 22))
     canvas.tissue[liver] = Tissue.LIVER
     spleen = ellipsoid(
@@ -396,7 +366,7 @@ def _paint_abdomen(
 
 def _lobes(rng: np.random.Generator, canvas: Canvas) -> tuple[NDArray[np.uint8], Field]:
     """Number of the lobe and distance to the nearest fissure, mm."""
-    wave = 7 * noise(rng, canvas, 50) + 0.004 * (np.abs(canvas.x) - 70) ** 2
+    wave = 7 * canvas.noise(rng, 50) + 0.004 * (np.abs(canvas.x) - 70) ** 2
     slope = np.float32(rng.uniform(0.75, 1.05))  # the oblique fissure rises to the back
     oblique = (canvas.z + 62 - slope * (canvas.y + 25) + wave) / np.hypot(1, slope)
     horizontal = canvas.z + 32 - wave + 0.15 * canvas.y

@@ -17,7 +17,7 @@ FINEST_GRAIN = 0.42
 
 
 def blurred(image: NDArray[np.float32], sd_voxels: Sequence[float]) -> NDArray[np.float32]:
-    """Point spread of slice profile and in-plane resolution; neighbouring tissues mix in border voxels."""
+    """Blur an image with the point spread of slice profile and in-plane resolution."""
     return np.asarray(gaussian_filter(image, sd_voxels, truncate=3.0, mode="nearest"))
 
 
@@ -31,7 +31,9 @@ def ct_noise(
     lateral: float = 0.5,
     overlap_mm: float = 1.0,
 ) -> NDArray[np.float32]:
-    """Noise of filtered back projection with a soft kernel: coloured in plane, calmer towards the skin, correlated across slices.
+    """Noise of filtered back projection with a soft kernel.
+
+    It is coloured in plane, calmer towards the skin and correlated across slices.
 
     Rays from side to side lose most photons, so part of the noise runs from side to side as fine
     streaks, bent by a few degrees.
@@ -77,7 +79,10 @@ def ct_noise(
 
 
 def _density(pixel_mm: float, grain_mm: float) -> float:
-    """Variance per axis of white noise of density 1 that is averaged over pixels and smoothed: over two axes its standard deviation."""
+    """Variance along one axis of white noise averaged over pixels and smoothed.
+
+    The noise has density 1; over two axes this is its standard deviation.
+    """
     impulse = np.zeros(101)
     impulse[50] = 1.0
     return float(
@@ -100,7 +105,9 @@ def _smoothed(
 
 @dataclass(frozen=True)
 class Shadow:
-    """Where the rays through a bone in both arms run, and how much they are darkened; z is counted from the middle of the reference grid.
+    """The shadow of one bone in both arms: where its rays run, and how dark it is.
+
+    z is counted from the middle of the reference grid.
 
     Attributes:
         share: of the deepest band's depth.
@@ -122,7 +129,10 @@ class Shadow:
 
 
 def draw_arms(rng: np.random.Generator) -> tuple[Shadow, ...]:
-    """Two arms beside the trunk, which stay where they are for the whole study: humerus or radius, then ulna."""
+    """Shadows of two arms beside the trunk: of humerus or radius, and of the ulna.
+
+    They stay where they are for the whole study.
+    """
     return tuple(
         Shadow(
             share=share,
@@ -143,7 +153,9 @@ def streaks(
     peak_hu: float,
     shadows: Sequence[Shadow],
 ) -> NDArray[np.float32]:
-    """What two arms beside the trunk do to CT: a dark band along the line that joins them, bright beside it, and fine streaks around.
+    """Streaks of two arms beside the trunk on CT.
+
+    A dark band along the line that joins them, bright beside it, and fine streaks around.
 
     Photons are starved, and hardened, along the rays through both bones. The band is the arms', the
     same in every phase; the fine streaks are chance, new in every slice of every phase.
@@ -180,7 +192,10 @@ def streaks(
 
 
 def rician(rng: np.random.Generator, image: NDArray[np.float32], sd: float) -> NDArray[np.float32]:
-    """Magnitude of the image with complex Gaussian noise of standard deviation `sd` per channel, correlated as after zero filling."""
+    """Magnitude of an image with complex Gaussian noise (Rician noise).
+
+    `sd` is the standard deviation per channel; the noise is correlated as after zero filling.
+    """
     noise = rng.standard_normal((2, *image.shape), dtype=np.float32)
     for axis in (2, 3):
         noise = gaussian_filter1d(noise, ZERO_FILLED_VOXELS, axis=axis, truncate=3.0)
@@ -191,7 +206,10 @@ def rician(rng: np.random.Generator, image: NDArray[np.float32], sd: float) -> N
 def ghosted(
     image: NDArray[np.float32], amplitude: float, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """Breathing during the acquisition: fainter copies along the phase-encoding direction (rows), partly in opposite phase."""
+    """Ghosts of breathing: fainter copies along the phase-encoding direction (rows).
+
+    Some are in opposite phase.
+    """
     period = int(image.shape[1] * rng.uniform(0.08, 0.25)) + 1
     result = image.copy()
     for order in (1, 2, 3):

@@ -1,4 +1,4 @@
-"""A contrast agent and the tissues it reaches in, the agent's concentration in every tissue at the times of the phases out."""
+"""Kinetics of contrast agents: from an injection to concentrations in tissues."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ AGENTS = {
 
 @dataclass(frozen=True)
 class Perfusion:
-    """How one tissue is supplied: a fast space (blood, sinusoids) that fills a slow one (interstitium), and hepatocytes.
+    """How one tissue is supplied with blood and contrast agent.
+
+    A fast space (blood, sinusoids) fills a slow one (interstitium); hepatocytes take up gadoxetate.
 
         fast = input * exp(-t / transit) / transit
         slow = input * exp(-t / exchange) / exchange
@@ -187,7 +189,9 @@ gadoxetate (`bench/realism.py`)."""
 
 @dataclass(frozen=True)
 class BloodInputs:
-    """Whole-blood concentrations (mM) that feed the organs, sampled every `STEP_S` from the start of the injection.
+    """Whole-blood concentrations (mM) that feed the organs.
+
+    Sampled every `STEP_S` from the start of the injection.
 
     Attributes:
         arterial: in the aorta.
@@ -199,7 +203,9 @@ class BloodInputs:
 
 
 def parker(time_s: ArrayLike) -> NDArray[np.float64]:
-    """Population-averaged arterial blood concentration (mM) after 0.1 mmol/kg of a gadolinium chelate.
+    """Population-averaged arterial blood concentration (mM), for gadolinium.
+
+    After 0.1 mmol/kg of a chelate.
 
     Args:
         time_s: seconds after the bolus reaches the artery, any shape; 0 mM before.
@@ -216,7 +222,9 @@ def parker(time_s: ArrayLike) -> NDArray[np.float64]:
 
 
 def arterial_blood(time_s: ArrayLike, circulation: Circulation) -> NDArray[np.float64]:
-    """Arterial blood concentration (mM) of one person after 0.1 mmol/kg of an agent in a short injection: `parker`, made personal.
+    """Arterial blood concentration (mM) of one person: `parker`, made personal.
+
+    After 0.1 mmol/kg of an agent in a short injection.
 
     Args:
         time_s: seconds after the bolus reaches the artery, any shape; 0 mM before.
@@ -321,7 +329,11 @@ def concentrations(
 
 
 def draw_circulation(agent: Agent, subject: Subject, rng: np.random.Generator) -> Circulation:
-    """One person's circulation: around `VOLUNTEERS` for gadolinium, around Parker's for iodine; cirrhosis delays the portal vein."""
+    """One person's circulation.
+
+    Around `VOLUNTEERS` for gadolinium, around Parker's population for iodine; cirrhosis delays the
+    portal vein.
+    """
     usual, spread = (Circulation(), 0.4) if agent.name == "iodine" else (VOLUNTEERS, 1.0)
     arrival_s = float(np.clip(rng.normal(usual.arrival_s, 2.0), 10.0, 22.0))
     first_pass, width, tail, slow, portal = np.exp(
@@ -345,7 +357,10 @@ def draw_circulation(agent: Agent, subject: Subject, rng: np.random.Generator) -
 
 
 def draw_perfusion(tissue: Tissue, subject: Subject, rng: np.random.Generator) -> Perfusion:
-    """One tissue's perfusion in one subject or lesion, around its row of `PERFUSION` and sometimes atypical."""
+    """One tissue's perfusion in one subject or lesion.
+
+    Around its row of `PERFUSION`, sometimes atypical.
+    """
     usual = PERFUSION.get(tissue, Perfusion(1.0, 0.0, 10.0, 0.0, 60.0))
     chance = rng.random()
     for probability, changes in ATYPICAL.get(tissue, ()):
@@ -382,7 +397,7 @@ def parameters(perfusion: Perfusion, *, prefix: str) -> dict[str, float]:
 
 
 def _exponential(curve: NDArray[np.float64], constant_s: float) -> NDArray[np.float64]:
-    """Convolution with exp(-t / constant) / constant, as the recursive filter that equals it on the time grid."""
+    """Convolution with exp(-t / constant) / constant, as a recursive filter."""
     kept = np.exp(-STEP_S / constant_s)
     return np.asarray(lfilter([1 - kept], [1, -kept], curve))
 

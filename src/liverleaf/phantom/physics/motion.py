@@ -1,4 +1,4 @@
-"""A phase in, where its tissue lies in the reference phase out: breath-hold shifts and smooth deformation, both ways.
+"""Motion between phases: breath-hold shifts and smooth deformation, both ways.
 
 A motion is a `SplineField` of three components: from a voxel index of the reference grid to the LPS
 shift (mm) that leads from that place in the phase to the same tissue in the reference phase.
@@ -27,7 +27,10 @@ liver is; the spine moves little."""
 def draw_motion(
     reference: hd.Volume, protocol: Protocol, phase: Phase, rng: np.random.Generator
 ) -> SplineField:
-    """A breath-hold shift, mostly along the body, and a deformation; more of it when the arterial breath-hold failed."""
+    """A breath-hold shift, mostly along the body, and a deformation.
+
+    Both are larger when the arterial breath-hold failed.
+    """
     failed = 1.5 if phase is Phase.ARTERIAL and protocol.ghost else 1.0
     field = draw_field(rng, reference.spatial_shape, reference.spacing, CONTROL_MM, count=3)
     shift_mm = rng.normal(0.0, np.array([0.15, 0.3, 1.0]) * protocol.shift_sd_mm * failed)
@@ -46,7 +49,9 @@ def draw_motion(
 
 
 def forward_shift_mm(motion: SplineField, reference: hd.Volume) -> NDArray[np.float32]:
-    """Invert a motion: the LPS shift (mm) from each voxel of the reference phase to the same tissue in the phase, (Z, Y, X, 3).
+    """Invert a motion: LPS shifts (mm) from the reference phase to the phase.
+
+    From each voxel of the reference phase to the same tissue in the phase, (Z, Y, X, 3).
 
     Solved by fixed-point iteration at every fourth voxel, which is enough for so smooth a field,
     and interpolated linearly.

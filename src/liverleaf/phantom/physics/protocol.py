@@ -1,4 +1,4 @@
-"""A random generator in, the way one study is acquired out: agent, phases and their times, scanner settings, image quality."""
+"""How one study is acquired: agent, phases and their times, scanner settings, image quality."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def draw_protocol(
     agents: Sequence[str] | None = None,
     missing: Mapping[Phase, float] | None = None,
     field_tesla: float | None = None,
-    poor: bool = False,
+    poor_quality: bool = False,
 ) -> Protocol:
     """Draw a scanner and an examination.
 
@@ -151,14 +151,14 @@ def draw_protocol(
         missing: probability that a phase was not acquired; the portal phase stays if nothing else
             does.
         field_tesla: of an MR scanner, 1.5 or 3; None for either.
-        poor: strong motion, a badly timed bolus and much noise.
+        poor_quality: strong motion, a badly timed bolus and much noise.
     """
     agent = AGENTS[str(rng.choice(list(agents or USUAL_AGENTS[modality])))]
     manufacturer = str(rng.choice(list(DESCRIPTIONS[modality])))
     blur = (float(rng.uniform(0.3, 0.6)), 0.35, 0.35)
-    worse = 2.0 if poor else 1.0
+    worse = 2.0 if poor_quality else 1.0
     common: dict[str, Any] = {
-        "times_s": _draw_times(rng, modality, agent, missing or {}, poor=poor),
+        "times_s": _draw_times(rng, modality, agent, missing or {}, poor_quality=poor_quality),
         "manufacturer": manufacturer,
         # CT has no hepatobiliary phase
         "descriptions": dict(zip(Phase, DESCRIPTIONS[modality][manufacturer], strict=False)),
@@ -172,15 +172,17 @@ def draw_protocol(
             modality,
             agent,
             kilovolt=int(rng.choice([100, 120], p=[0.3, 0.7])),
-            noise=float(rng.uniform(*((18, 32) if poor else (4, 26)))),
+            noise=float(rng.uniform(*((18, 32) if poor_quality else (4, 26)))),
             kernel_mm=float(rng.uniform(0.55, 1.05)),
             grain_mm=float(rng.uniform(0.2, 0.65)),
             lateral_noise=float(rng.uniform(0.0, 0.55)),
             overlap_mm=float(rng.uniform(0.0, 2.0)),
-            streaks=float(rng.uniform(8, 35)) if rng.random() < (0.5 if poor else 0.15) else 0.0,
+            streaks=float(rng.uniform(8, 35))
+            if rng.random() < (0.5 if poor_quality else 0.15)
+            else 0.0,
             **common,
         )
-    ghosts = 0.6 if poor else 0.25 if agent.hepatic else 0.08
+    ghosts = 0.6 if poor_quality else 0.25 if agent.hepatic else 0.08
     return Protocol(
         modality,
         agent,
@@ -190,7 +192,7 @@ def draw_protocol(
         flip_deg=float(rng.uniform(9, 15)),
         fat_suppressed=bool(rng.random() < 0.9),
         kernel_mm=float(rng.uniform(0.5, 1.1)),
-        noise=float(1 / rng.uniform(*((8, 16) if poor else (12, 40)))),
+        noise=float(1 / rng.uniform(*((8, 16) if poor_quality else (12, 40)))),
         scale=float(10 ** rng.uniform(3.2, 4.2)),
         bias=float(rng.uniform(0.05, 0.3)),
         ghost=float(worse * rng.uniform(0.03, 0.12)) if rng.random() < ghosts else 0.0,
@@ -199,6 +201,7 @@ def draw_protocol(
 
 
 def _draw_flaws(rng: np.random.Generator) -> frozenset[str]:
+    """One of `FLAWS` or none."""
     chance = rng.random()
     for name, share in FLAWS.items():
         if chance < share:
@@ -213,18 +216,21 @@ def _draw_times(
     agent: Agent,
     missing: Mapping[Phase, float],
     *,
-    poor: bool,
+    poor_quality: bool,
 ) -> dict[Phase, float]:
-    """The phases that were acquired and their times; the arterial one is often a little early or late, a poor one far off."""
+    """The phases that were acquired and their times (s after the injection).
+
+    The arterial phase is often a little early or late, in poor studies far off.
+    """
     arterial = np.clip(
         rng.normal(34, 4.5) if modality is Modality.CT else rng.normal(25, 3.5), 17, 42
     )
-    if poor and rng.random() < 0.7:
+    if poor_quality and rng.random() < 0.7:
         arterial = rng.uniform(14, 20) if rng.random() < 0.5 else rng.uniform(44, 54)
     times = {
         Phase.PRE: -rng.uniform(30, 120),
         Phase.ARTERIAL: arterial,
-        Phase.PORTAL: rng.uniform(60, 100 if poor else 80),
+        Phase.PORTAL: rng.uniform(60, 100 if poor_quality else 80),
         Phase.DELAYED: rng.uniform(150, 300),
     }
     if agent.hepatic:

@@ -1,4 +1,4 @@
-"""Tissues and concentrations in, noise-free intensities out: HU for CT, spoiled gradient echo signal for MR."""
+"""Noise-free signal of tissues: HU of CT, spoiled gradient echo of MR."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Properties:
         hu_sd: spread of `hu` over subjects or lesions.
         t1_sd: relative spread of the relaxation time.
         texture: standard deviation inside the tissue, in HU for CT and in percent for MR.
-        mosaic: relative standard deviation of the enhancement inside the tissue.
+        heterogeneity: relative standard deviation of the enhancement inside the tissue.
     """
 
     hu: float
@@ -57,82 +57,94 @@ class Properties:
     hu_sd: float = 5.0
     t1_sd: float = 0.06
     texture: float = 2.5
-    mosaic: float = 0.06
+    heterogeneity: float = 0.06
 
 
-_AIR = Properties(-1000, (1.0, 1.0), 0.001, 0.0, hu_sd=0, texture=0, mosaic=0)
-_BLOOD = Properties(42, (1.440, 1.650), 0.100, 0.95, hu_sd=3, texture=1, mosaic=0.02)
-_WATER = Properties(8, (2.900, 3.000), 0.400, 1.0, hu_sd=4, t1_sd=0.05, texture=1, mosaic=0)
+_AIR = Properties(-1000, (1.0, 1.0), 0.001, 0.0, hu_sd=0, texture=0, heterogeneity=0)
+_BLOOD = Properties(42, (1.440, 1.650), 0.100, 0.95, hu_sd=3, texture=1, heterogeneity=0.02)
+_WATER = Properties(8, (2.900, 3.000), 0.400, 1.0, hu_sd=4, t1_sd=0.05, texture=1, heterogeneity=0)
 
 PROPERTIES: Mapping[Tissue, Properties] = {
     Tissue.AIR: _AIR,
-    Tissue.FAT: Properties(-102, FAT_T1_S, 0.060, 0.90, 0.95, hu_sd=6, texture=14, mosaic=0),
+    Tissue.FAT: Properties(-102, FAT_T1_S, 0.060, 0.90, 0.95, hu_sd=6, texture=14, heterogeneity=0),
     Tissue.MUSCLE: Properties(55, (1.010, 1.420), 0.030, 0.75, texture=7),
     Tissue.BONE_CORTEX: Properties(
-        650, (0.900, 1.000), 0.001, 0.12, hu_sd=90, texture=80, mosaic=0
+        650, (0.900, 1.000), 0.001, 0.12, hu_sd=90, texture=80, heterogeneity=0
     ),
     Tissue.BONE_MARROW: Properties(150, (0.550, 0.600), 0.012, 0.60, 0.45, hu_sd=45, texture=35),
-    Tissue.LUNG: Properties(-850, (1.200, 1.300), 0.0015, 0.15, hu_sd=25, texture=25, mosaic=0),
+    Tissue.LUNG: Properties(
+        -850, (1.200, 1.300), 0.0015, 0.15, hu_sd=25, texture=25, heterogeneity=0
+    ),
     Tissue.MYOCARDIUM: Properties(45, (1.030, 1.230), 0.035, 0.80),
     Tissue.HEART_BLOOD: _BLOOD,
-    Tissue.LIVER: Properties(55, (0.586, 0.810), 0.028, 0.75, texture=2.5, mosaic=0.05),
+    Tissue.LIVER: Properties(55, (0.586, 0.810), 0.028, 0.75, texture=2.5, heterogeneity=0.05),
     Tissue.PORTAL_VEIN: _BLOOD,
     Tissue.HEPATIC_VEIN: _BLOOD,
     Tissue.AORTA: _BLOOD,
-    Tissue.VENA_CAVA: replace(_BLOOD, mosaic=0.10),  # unmixed renal and infrarenal blood
-    Tissue.SPLEEN: Properties(48, (1.057, 1.330), 0.060, 0.85, mosaic=0.10),
+    Tissue.VENA_CAVA: replace(_BLOOD, heterogeneity=0.10),  # unmixed renal and infrarenal blood
+    Tissue.SPLEEN: Properties(48, (1.057, 1.330), 0.060, 0.85, heterogeneity=0.10),
     Tissue.KIDNEY_CORTEX: Properties(34, (0.966, 1.140), 0.060, 0.85),
     Tissue.KIDNEY_MEDULLA: Properties(32, (1.410, 1.550), 0.060, 0.90),
     Tissue.STOMACH_WALL: Properties(40, (0.950, 1.150), 0.030, 0.80),
     Tissue.STOMACH_CONTENT: Properties(
-        15, (2.000, 2.200), 0.080, 0.90, hu_sd=12, t1_sd=0.3, texture=12, mosaic=0
+        15, (2.000, 2.200), 0.080, 0.90, hu_sd=12, t1_sd=0.3, texture=12, heterogeneity=0
     ),
     Tissue.BOWEL_WALL: Properties(40, (0.950, 1.150), 0.030, 0.80),
     Tissue.BOWEL_CONTENT: Properties(
-        20, (1.500, 1.700), 0.050, 0.80, hu_sd=15, t1_sd=0.4, texture=18, mosaic=0
+        20, (1.500, 1.700), 0.050, 0.80, hu_sd=15, t1_sd=0.4, texture=18, heterogeneity=0
     ),
     Tissue.BOWEL_GAS: replace(_AIR, hu=-950, hu_sd=20),
     Tissue.BILE: replace(_WATER, hu=10, t1_s=(2.2, 2.4), t1_sd=0.3),
-    Tissue.PANCREAS: Properties(40, (0.580, 0.750), 0.035, 0.80, texture=8, mosaic=0.10),
+    Tissue.PANCREAS: Properties(40, (0.580, 0.750), 0.035, 0.80, texture=8, heterogeneity=0.10),
     Tissue.SOFT_TISSUE: Properties(38, (0.950, 1.200), 0.030, 0.75, texture=8),
-    Tissue.HCC: Properties(50, (0.870, 1.150), 0.032, 0.85, texture=4, mosaic=0.25, t1_sd=0.1),
+    Tissue.HCC: Properties(
+        50, (0.870, 1.150), 0.032, 0.85, texture=4, heterogeneity=0.25, t1_sd=0.1
+    ),
     Tissue.HCC_NECROSIS: Properties(
-        25, (1.400, 1.700), 0.050, 0.90, hu_sd=5, texture=5, mosaic=0.3, t1_sd=0.15
+        25, (1.400, 1.700), 0.050, 0.90, hu_sd=5, texture=5, heterogeneity=0.3, t1_sd=0.15
     ),
     Tissue.HCC_CAPSULE: Properties(46, (0.900, 1.150), 0.028, 0.75, t1_sd=0.1),
-    Tissue.HAEMANGIOMA_NODULE: Properties(40, (1.350, 1.700), 0.080, 0.90, t1_sd=0.1, mosaic=0.10),
-    Tissue.HAEMANGIOMA_MIDDLE: Properties(40, (1.350, 1.700), 0.080, 0.90, t1_sd=0.1, mosaic=0.18),
-    Tissue.HAEMANGIOMA_CENTRE: Properties(40, (1.350, 1.700), 0.080, 0.90, t1_sd=0.1, mosaic=0.18),
-    Tissue.FNH: Properties(52, (0.680, 0.900), 0.030, 0.80, t1_sd=0.08, mosaic=0.08),
+    Tissue.HAEMANGIOMA_NODULE: Properties(
+        40, (1.350, 1.700), 0.080, 0.90, t1_sd=0.1, heterogeneity=0.10
+    ),
+    Tissue.HAEMANGIOMA_MIDDLE: Properties(
+        40, (1.350, 1.700), 0.080, 0.90, t1_sd=0.1, heterogeneity=0.18
+    ),
+    Tissue.HAEMANGIOMA_CENTRE: Properties(
+        40, (1.350, 1.700), 0.080, 0.90, t1_sd=0.1, heterogeneity=0.18
+    ),
+    Tissue.FNH: Properties(52, (0.680, 0.900), 0.030, 0.80, t1_sd=0.08, heterogeneity=0.08),
     Tissue.FNH_SCAR: Properties(40, (1.000, 1.300), 0.035, 0.85, t1_sd=0.1),
     Tissue.METASTASIS_RIM: Properties(
-        40, (0.950, 1.250), 0.035, 0.85, t1_sd=0.1, texture=4, mosaic=0.25
+        40, (0.950, 1.250), 0.035, 0.85, t1_sd=0.1, texture=4, heterogeneity=0.25
     ),
     Tissue.METASTASIS_CENTRE: Properties(
-        40, (1.000, 1.300), 0.035, 0.85, hu_sd=5, t1_sd=0.15, texture=5, mosaic=0.35
+        40, (1.000, 1.300), 0.035, 0.85, hu_sd=5, t1_sd=0.15, texture=5, heterogeneity=0.35
     ),
-    Tissue.ICC_RIM: Properties(42, (0.950, 1.250), 0.032, 0.85, t1_sd=0.1, texture=4, mosaic=0.20),
+    Tissue.ICC_RIM: Properties(
+        42, (0.950, 1.250), 0.032, 0.85, t1_sd=0.1, texture=4, heterogeneity=0.20
+    ),
     Tissue.ICC_CENTRE: Properties(
-        42, (1.000, 1.300), 0.032, 0.85, t1_sd=0.1, texture=4, mosaic=0.22
+        42, (1.000, 1.300), 0.032, 0.85, t1_sd=0.1, texture=4, heterogeneity=0.22
     ),
     Tissue.CYST: _WATER,
     Tissue.CALCIFICATION: Properties(
-        350, (0.900, 1.000), 0.003, 0.25, hu_sd=110, texture=40, mosaic=0
+        350, (0.900, 1.000), 0.003, 0.25, hu_sd=110, texture=40, heterogeneity=0
     ),
-    Tissue.ABSCESS_RIM: Properties(36, (0.950, 1.250), 0.035, 0.85, t1_sd=0.1, mosaic=0.2),
+    Tissue.ABSCESS_RIM: Properties(36, (0.950, 1.250), 0.035, 0.85, t1_sd=0.1, heterogeneity=0.2),
     Tissue.ABSCESS_CENTRE: Properties(
         20, (1.800, 2.100), 0.060, 0.95, hu_sd=5, t1_sd=0.15, texture=4
     ),
     Tissue.ADENOMA: Properties(
-        48, (0.620, 0.850), 0.030, 0.80, 0.08, hu_sd=7, t1_sd=0.12, texture=4, mosaic=0.15
+        48, (0.620, 0.850), 0.030, 0.80, 0.08, hu_sd=7, t1_sd=0.12, texture=4, heterogeneity=0.15
     ),
     Tissue.ANGIOMYOLIPOMA: Properties(
-        40, (0.900, 1.150), 0.035, 0.85, 0.10, hu_sd=8, t1_sd=0.12, texture=8, mosaic=0.2
+        40, (0.900, 1.150), 0.035, 0.85, 0.10, hu_sd=8, t1_sd=0.12, texture=8, heterogeneity=0.2
     ),
     Tissue.ANGIOMYOLIPOMA_FAT: Properties(
-        -75, FAT_T1_S, 0.050, 0.90, 0.85, hu_sd=12, texture=12, mosaic=0.2
+        -75, FAT_T1_S, 0.050, 0.90, 0.85, hu_sd=12, texture=12, heterogeneity=0.2
     ),
-    Tissue.LYMPHOMA: Properties(40, (0.950, 1.200), 0.035, 0.85, t1_sd=0.1, mosaic=0.15),
+    Tissue.LYMPHOMA: Properties(40, (0.950, 1.200), 0.035, 0.85, t1_sd=0.1, heterogeneity=0.15),
 }
 
 
@@ -179,7 +191,9 @@ def spgr_concentration(
     flip_deg: float,
     r1_per_s_per_mM: float,
 ) -> NDArray[np.float64]:
-    """The inverse of `spgr_signal`: concentration (mM) from a signal and the signal without agent, T2* ignored.
+    """Concentration (mM) from a signal and the signal without agent.
+
+    The inverse of `spgr_signal`, T2* ignored.
 
     NaN where the signal reaches what full relaxation would give.
     """
@@ -200,7 +214,7 @@ Values = TypeVar("Values", bound="DataclassInstance")
 
 
 def blended(own: Values, other: Values, share: float) -> Values:
-    """A dataclass of numbers (and tuples of numbers) between two others: `own` at share 0, `other` at 1."""
+    """A dataclass of numbers between two others: `own` at share 0, `other` at 1."""
 
     def between(a: Any, b: Any) -> Any:
         return tuple(map(between, a, b)) if isinstance(a, tuple) else (1 - share) * a + share * b

@@ -1,4 +1,6 @@
-"""Arterial input functions, models of tracer exchange and T1 from flip angles: what measured curves are compared with and fitted to.
+"""Arterial input functions, models of tracer exchange, and T1 from flip angles.
+
+They are what measured curves are compared with and fitted to.
 
 Every model takes the arterial plasma concentration (blood over one minus the haematocrit) on a time
 grid, even or uneven, takes it for linear between the samples and for zero before the first one, and
@@ -44,7 +46,9 @@ RANGES: Mapping[str, Range] = {
 
 
 def georgiou(time_s: ArrayLike) -> NDArray[np.float64]:
-    """Arterial blood concentration (mM) of a representative person after 0.1 mmol/kg of a gadolinium chelate.
+    """Arterial blood concentration (mM) of a representative person, for gadolinium.
+
+    After 0.1 mmol/kg of a chelate:
 
         C = sum_i A_i exp(-m_i t) * sum_j gamma density(t - j tau; shape (j + 1)(alpha + 1), scale
         beta),  j = 0, 1, ... while j tau < t
@@ -259,7 +263,9 @@ def fit(
 
 
 def vfa_t1_s(signals: ArrayLike, flip_deg: ArrayLike, tr_s: float) -> NDArray[np.float64]:
-    """T1 from spoiled gradient echoes of several flip angles, by the nonlinear fit of `spgr_signal`.
+    """T1 from spoiled gradient echoes of several flip angles.
+
+    By the nonlinear fit of `spgr_signal`.
 
     The proton density that fits best at each T1 is known in closed form; T1 is then searched for
     alone, over a grid between `SHORTEST_T1_S` and `LONGEST_T1_S` and between the neighbours of its
@@ -327,7 +333,9 @@ def _t1_s(measured: NDArray[np.float64], flip_deg: NDArray[np.float64], tr_s: fl
 def _convolved(
     time_s: NDArray[np.float64], curve: NDArray[np.float64], rate_per_s: float
 ) -> NDArray[np.float64]:
-    """Integral over u < t of curve(u) exp(-rate (t - u)), exact for a curve that is linear between the samples; (N,).
+    """Integral over u < t of curve(u) exp(-rate (t - u)), (N,).
+
+    Exact for a curve that is linear between the samples.
 
     Each sample keeps exp(-rate step) of the one before and gains what the curve adds in between:
     two diagonals of linear equations.

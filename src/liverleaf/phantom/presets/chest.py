@@ -1,4 +1,4 @@
-"""A random generator in, one simulated chest CT with its full truth out: healthy lungs, COVID-19 pneumonia or lung cancer."""
+"""Chest CT with its truth: healthy lungs, COVID-19 pneumonia or lung cancer."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from numpy.typing import NDArray
 from pydicom.uid import generate_uid
 from scipy import ndimage
 
-from liverleaf.phantom.anatomy.canvas import Field, Tissue, Window
+from liverleaf.phantom.anatomy.canvas import Field, Tissue, Window, axial_affine
 from liverleaf.phantom.anatomy.lung_trees import AIR_HU, Tree, coverage, with_trees
 from liverleaf.phantom.anatomy.person import Subject
-from liverleaf.phantom.anatomy.thorax import Chest, draw_chest, noise
+from liverleaf.phantom.anatomy.thorax import Chest, draw_chest
 from liverleaf.phantom.physics import artefacts
-from liverleaf.phantom.physics.acquisition import ORGANS
+from liverleaf.phantom.physics.intensity import ORGANS
 from liverleaf.phantom.physics.kinetics import AGENTS
 from liverleaf.phantom.physics.protocol import Protocol
 from liverleaf.phantom.physics.signal import draw_properties
-from liverleaf.study import Annotation, LesionAnnotation, Modality, Phase, PhaseImage, Study
+from liverleaf.study import (
+    Annotation,
+    BodyPart,
+    LesionAnnotation,
+    Modality,
+    Phase,
+    PhaseImage,
+    Study,
+)
 from liverleaf.terminology import LesionType, Organ
 
 DIAGNOSES = ("normal", "covid-19", "lung cancer")
@@ -31,12 +39,20 @@ DESCRIPTIONS = {
 """Series description by manufacturer."""
 
 
-class Findings(NamedTuple):
-    """What disease adds to the lungs: weights in [0, 1] and the HU to which they pull, and the label of each voxel."""
+class LungDisease(NamedTuple):
+    """What disease adds to the lungs, each field (Z, Y, X).
 
-    haze: Field  # beneath vessels and airways, which stay visible
-    haze_hu: Field
-    solid: Field  # replaces vessels and airways
+    Attributes:
+        ground_glass: weight in [0, 1]; beneath vessels and airways, which stay visible.
+        ground_glass_hu: the HU to which it pulls.
+        solid: weight in [0, 1] of what replaces vessels and airways.
+        solid_hu: the HU to which it pulls.
+        labels: instance label of each opacity.
+    """
+
+    ground_glass: Field
+    ground_glass_hu: Field
+    solid: Field
     solid_hu: Field
     labels: NDArray[np.uint16]
 
@@ -69,9 +85,8 @@ def chest_case(
         ValueError: the shape or the spacing is not positive.
 
     Reference: Simpson et al., RSNA expert consensus on reporting chest CT findings related to
-    COVID-19, Radiol Cardiothorac Imaging
-        2020;2:e200152; Hansell et al., Fleischner Society glossary of terms, Radiology
-        2008;246:697-722.
+    COVID-19, Radiol Cardiothorac Imaging 2020;2:e200152; Hansell et al., Fleischner Society
+    glossary of terms, Radiology 2008;246:697-722.
     """
     if min(shape) < 1 or min(spacing_mm) <= 0:
         raise ValueError(
@@ -85,20 +100,18 @@ def chest_case(
         node_mm=rng.uniform(5, 10) if diagnosis == "lung cancer" and rng.random() < 0.4 else 4.5,
     )
     hu, emphysema = _parenchyma(rng, chest)
-    findings = {"normal": _nothing, "covid-19": _pneumonia, "lung cancer": _cancer}[diagnosis](
+    disease = {"normal": _healthy, "covid-19": _pneumonia, "lung cancer": _cancer}[diagnosis](
         rng, chest
     )
-    hu += findings.haze * (findings.haze_hu - hu)
+    hu += disease.ground_glass * (disease.ground_glass_hu - hu)
     hu = with_trees(rng, chest, hu)
-    hu += findings.solid * (findings.solid_hu - hu)
+    hu += disease.solid * (disease.solid_hu - hu)
     image = np.where(chest.lung, hu, _tissue_hu(rng, chest)).astype(np.float32)
     protocol = _draw_protocol(rng)
     noisy = artefacts.blurred(image, protocol.blur_voxels) + artefacts.ct_noise(
         rng, shape, spacing_mm, protocol.noise
     )
-    affine = np.eye(4)
-    affine[:3, :3] = np.diag(spacing_mm)[::-1]
-    affine[:3, 3] = chest.origin_mm[::-1]
+    affine = axial_affine(chest.origin_mm, spacing_mm)
     frame = generate_uid(
         entropy_srcs=[case_id, str(shape), str(spacing_mm), str(float(image.sum(dtype=np.float64)))]
     )
@@ -108,13 +121,13 @@ def chest_case(
     stored = PhaseImage(
         volume, None, evidence=("simulated",), description=protocol.descriptions[Phase.PRE]
     )
-    sizes = np.bincount(findings.labels.ravel())
-    curves = np.bincount(findings.labels.ravel(), image.ravel()) / np.maximum(sizes, 1)
+    sizes = np.bincount(disease.labels.ravel())
+    curves = np.bincount(disease.labels.ravel(), image.ravel()) / np.maximum(sizes, 1)
     involved, emphysematous = (
         100 * float(n) / max(int(chest.lung.sum()), 1) for n in (sizes[1:].sum(), emphysema.sum())
     )
     truth = Annotation(
-        volume.with_array(findings.labels),
+        volume.with_array(disease.labels),
         volume.with_array(_organs(chest)),
         tuple(
             LesionAnnotation(i, LesionType.OTHER, {Phase.PRE: float(curves[i])})
@@ -126,7 +139,13 @@ def chest_case(
             "emphysema_percent": round(emphysematous, 2),
         },
     )
-    return Study(Modality.CT, {Phase.PRE: stored}, case_id=case_id), truth, protocol
+    study = Study(
+        Modality.CT,
+        {Phase.PRE: stored},
+        case_id=case_id,
+        body_part=BodyPart(protocol.body_part.lower()),
+    )
+    return study, truth, protocol
 
 
 def _draw_protocol(rng: np.random.Generator) -> Protocol:
@@ -147,7 +166,7 @@ def _draw_protocol(rng: np.random.Generator) -> Protocol:
 def _parenchyma(rng: np.random.Generator, chest: Chest) -> tuple[Field, NDArray[np.bool_]]:
     """HU of the lung without vessels, with natural variation, and where it is emphysematous."""
     canvas, depth = chest.canvas, chest.depth_mm
-    hu = rng.normal(-868, 18) + 9 * noise(rng, canvas, 6) + 9 * noise(rng, canvas, 22)
+    hu = rng.normal(-868, 18) + 9 * canvas.noise(rng, 6) + 9 * canvas.noise(rng, 22)
     hu += rng.uniform(15, 75) * np.clip((canvas.y + 40) / 130, -0.3, 1.2) ** 2 + 14 * np.exp(
         -depth / 3
     )
@@ -163,28 +182,31 @@ def _parenchyma(rng: np.random.Generator, chest: Chest) -> tuple[Field, NDArray[
         750
         * 0.6
         / (2.5 * sd_mm)
-        * np.clip(0.8 + noise(rng, canvas, 40), 0, 1.3)
+        * np.clip(0.8 + canvas.noise(rng, 40), 0, 1.3)
         * np.exp(-0.5 * (chest.fissure_mm / sd_mm) ** 2)
     )
     emphysema = np.zeros(chest.lung.shape, bool)
     if rng.random() < 0.25:
         upper = rng.uniform(0.2, 1.0) + np.clip((canvas.z - 20) / 90, -1, 1)
-        holes = np.clip((noise(rng, canvas, rng.uniform(5, 9)) + 0.8 * upper - 2.0) * 3, 0, 1)
+        holes = np.clip((canvas.noise(rng, rng.uniform(5, 9)) + 0.8 * upper - 2.0) * 3, 0, 1)
         hu += holes * (-965 - hu)
         emphysema = chest.lung & (holes > 0.5)
     return np.asarray(hu, np.float32), emphysema
 
 
-def _nothing(rng: np.random.Generator, chest: Chest) -> Findings:  # noqa: ARG001 one signature for all diagnoses
-    """Healthy lungs."""
+def _healthy(rng: np.random.Generator, chest: Chest) -> LungDisease:  # noqa: ARG001
+    """Healthy lungs; the generator is there for the signature that all diagnoses share."""
     none = np.zeros(chest.lung.shape, np.float32)
-    return Findings(none, none, none, none, np.zeros(none.shape, np.uint16))
+    return LungDisease(none, none, none, none, np.zeros(none.shape, np.uint16))
 
 
-def _seat(
+def _draw_centre(
     rng: np.random.Generator, chest: Chest, weight: Field, wanted: NDArray[np.bool_]
 ) -> NDArray[np.intp] | None:
-    """A random lung voxel with probability by weight; anywhere in the lung where none is wanted, None without lung."""
+    """A random lung voxel with probability by weight, among those wanted where there are any.
+
+    None where there is no lung.
+    """
     for where in (chest.lung & wanted, chest.lung):
         voxels = np.flatnonzero(where)
         if voxels.size:
@@ -196,34 +218,37 @@ def _seat(
     return None
 
 
-def _around(chest: Chest, seat: NDArray[np.intp], reach_mm: float) -> tuple[Window, list[Field]]:
+def _around(chest: Chest, centre: NDArray[np.intp], reach_mm: float) -> tuple[Window, list[Field]]:
     """The part of the grid within reach of a voxel, and the offsets there along z, y and x, mm."""
     spacing = np.array(chest.canvas.spacing_mm)
-    low = np.maximum(seat - np.ceil(reach_mm / spacing).astype(int), 0)
-    high = np.minimum(seat + np.ceil(reach_mm / spacing).astype(int) + 1, chest.lung.shape)
+    low = np.maximum(centre - np.ceil(reach_mm / spacing).astype(int), 0)
+    high = np.minimum(centre + np.ceil(reach_mm / spacing).astype(int) + 1, chest.lung.shape)
     lines = [
         (np.arange(a, b) - s) * np.float32(h)
-        for a, b, s, h in zip(low, high, seat, spacing, strict=True)
+        for a, b, s, h in zip(low, high, centre, spacing, strict=True)
     ]
     window = (slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2]))
     return window, list(np.meshgrid(*lines, indexing="ij", sparse=True))
 
 
-def _pneumonia(rng: np.random.Generator, chest: Chest) -> Findings:
-    """Ground-glass opacities along the pleura of both lungs, mostly low and at the back, with reticulation and consolidation."""
+def _pneumonia(rng: np.random.Generator, chest: Chest) -> LungDisease:
+    """COVID-19 pneumonia: subpleural ground-glass opacities of both lungs, mostly low and dorsal.
+
+    With reticulation (crazy paving) and consolidation.
+    """
     canvas, lung, depth = chest.canvas, chest.lung, chest.depth_mm
     severity, soft = rng.beta(1.3, 1.6), rng.uniform(0.25, 0.55)
-    cloud, fine = noise(rng, canvas, 13), noise(rng, canvas, 5)
+    cloud, fine = canvas.noise(rng, 13), canvas.noise(rng, 5)
     weight = np.exp(-depth / 9 + 0.014 * canvas.y - 0.012 * canvas.z + 0.02 * np.abs(canvas.x))
-    haze, core = np.zeros(lung.shape, np.float32), np.zeros(lung.shape, np.float32)
+    ground_glass, core = np.zeros(lung.shape, np.float32), np.zeros(lung.shape, np.float32)
     for number in range(2 + int(rng.poisson(3 + 16 * severity))):
-        seat = _seat(rng, chest, weight, (canvas.x < 0) == bool(number % 2))
-        if seat is None:
+        centre = _draw_centre(rng, chest, weight, (canvas.x < 0) == bool(number % 2))
+        if centre is None:
             break
         radius = float(np.clip(rng.lognormal(2.75 + 0.6 * severity, 0.4), 7, 55))
-        window, offsets = _around(chest, seat, 2.2 * radius)
+        window, offsets = _around(chest, centre, 2.2 * radius)
         stretch = rng.uniform(0.75, 1.35, 3)
-        layer = (depth[window] - depth[tuple(seat)]) / (0.7 * radius)  # they hug the pleura
+        layer = (depth[window] - depth[tuple(centre)]) / (0.7 * radius)  # they hug the pleura
         rho = np.sqrt(
             sum((d / (radius * s)) ** 2 for d, s in zip(offsets, stretch, strict=True)) + layer**2
         )
@@ -231,7 +256,11 @@ def _pneumonia(rng: np.random.Generator, chest: Chest) -> Findings:
         atoll = (
             0.5 * np.clip((inner - 0.45) * 3, 0, 1) if radius > 14 and rng.random() < 0.15 else 0
         )
-        np.maximum(haze[window], np.clip(0.5 + inner / (2 * soft), 0, 1) - atoll, out=haze[window])
+        np.maximum(
+            ground_glass[window],
+            np.clip(0.5 + inner / (2 * soft), 0, 1) - atoll,
+            out=ground_glass[window],
+        )
         if rng.random() < 0.15 + 0.5 * severity:
             np.maximum(
                 core[window],
@@ -240,52 +269,52 @@ def _pneumonia(rng: np.random.Generator, chest: Chest) -> Findings:
                 ),
                 out=core[window],
             )
-    labels = _components(haze * lung > 0.5, canvas.spacing_mm)
+    labels = _connected_opacities(ground_glass * lung > 0.5, canvas.spacing_mm)
     near = ndimage.maximum_filter(labels, size=[2 * int(6 / s) + 1 for s in canvas.spacing_mm]) > 0
-    haze, core = haze * near, core * near
+    ground_glass, core = ground_glass * near, core * near
     # crazy paving
-    lines = np.clip(1 - np.abs(noise(rng, canvas, 6)) / 0.22, 0, 1) * rng.uniform(0, 1)
+    lines = np.clip(1 - np.abs(canvas.noise(rng, 6)) / 0.22, 0, 1) * rng.uniform(0, 1)
     hu = rng.uniform(-690, -520) + 45 * cloud + 30 * fine + 190 * lines
     hu += core * (rng.uniform(-120, 10) + 20 * fine - hu)
     none = np.zeros(lung.shape, np.float32)
-    return Findings(haze, hu.astype(np.float32), none, none, labels)
+    return LungDisease(ground_glass, hu.astype(np.float32), none, none, labels)
 
 
-def _components(
-    mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], *, least_ml: float = 0.15
+def _connected_opacities(
+    mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], *, smallest_ml: float = 0.15
 ) -> NDArray[np.uint16]:
-    """Number what hangs together, without crumbs; the largest stays in any case."""
+    """Number connected opacities, without the smallest; the largest stays in any case."""
     labels, count = ndimage.label(mask, np.ones((3, 3, 3)))
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
-    kept = sizes >= min(least_ml * 1000 / np.prod(spacing_mm), sizes.max())
+    kept = sizes >= min(smallest_ml * 1000 / np.prod(spacing_mm), sizes.max())
     kept[sizes == 0] = False
     return np.asarray((np.cumsum(kept) * kept)[labels], np.uint16)
 
 
-def _cancer(rng: np.random.Generator, chest: Chest) -> Findings:
+def _cancer(rng: np.random.Generator, chest: Chest) -> LungDisease:
     """One to three tumours, most of them spiculated; some strands reach the pleura."""
     canvas, shape = chest.canvas, chest.lung.shape
-    haze, solid, hu = (np.zeros(shape, np.float32) for _ in range(3))
-    found = Findings(
-        haze,
-        rng.uniform(-650, -480) + 40 * noise(rng, canvas, 10),
+    ground_glass, solid, hu = (np.zeros(shape, np.float32) for _ in range(3))
+    found = LungDisease(
+        ground_glass,
+        rng.uniform(-650, -480) + 40 * canvas.noise(rng, 10),
         solid,
         hu,
         np.zeros(shape, np.uint16),
     )
-    bumps, fine = noise(rng, canvas, 10), noise(rng, canvas, 4)
+    bumps, fine = canvas.noise(rng, 10), canvas.noise(rng, 4)
     rays: list[Tree] = []
     for number in range(1, 2 + int(rng.choice(3, p=[0.75, 0.17, 0.08]))):
         radius = float(np.clip(rng.lognormal(2.35, 0.6), 3, 35))
         free = (chest.depth_mm > min(0.5 * radius, 12)) & (found.labels == 0)
-        seat = _seat(rng, chest, np.exp(0.006 * canvas.z), free)
-        if seat is None or found.labels[tuple(seat)]:
+        centre = _draw_centre(rng, chest, np.exp(0.006 * canvas.z), free)
+        if centre is None or found.labels[tuple(centre)]:
             break
         stretch = rng.uniform(0.8, 1.2, 3)
-        _add_tumour(rng, chest, found, number, (seat, radius, stretch), (bumps, fine))
+        _add_tumour(rng, chest, found, number, (centre, radius, stretch), (bumps, fine))
         if rng.random() < 0.75:
-            rays.append(_spicules(rng, seat * np.array(canvas.spacing_mm), radius, stretch))
+            rays.append(_spicules(rng, centre * np.array(canvas.spacing_mm), radius, stretch))
     strands = coverage(rays, shape, canvas.spacing_mm) * chest.lung
     hu[strands >= solid] = 30
     return found._replace(solid=np.maximum(solid, strands))
@@ -294,14 +323,17 @@ def _cancer(rng: np.random.Generator, chest: Chest) -> Findings:
 def _add_tumour(
     rng: np.random.Generator,
     chest: Chest,
-    found: Findings,
+    found: LungDisease,
     number: int,
     place: tuple[NDArray[np.intp], float, NDArray[np.float64]],
     noise: tuple[Field, Field],
 ) -> None:
-    """Draw a lobulated tumour at a seat, with radius (mm) and stretch; some are necrotic, hollow or rimmed by ground glass."""
-    seat, radius, stretch = place
-    window, offsets = _around(chest, seat, 1.8 * radius + 8)
+    """Draw a lobulated tumour.
+
+    Some are necrotic, cavitary or rimmed by ground glass; `place` is centre, radius (mm), stretch.
+    """
+    centre, radius, stretch = place
+    window, offsets = _around(chest, centre, 1.8 * radius + 8)
     bumps = noise[0][window]
     fine = noise[1][window]
     lung = chest.lung[window]
@@ -317,15 +349,15 @@ def _add_tumour(
     rim_mm = rng.uniform(2, 6) if rng.random() < 0.25 else 0.0
     glass = np.clip((inner + rim_mm) / 2 + 0.5, 0, 1) * (rim_mm > 0)
     mine = ((cover >= 0.5) | (glass > 0.5)) & lung & (labels == 0)
-    mine[tuple(s - w.start for s, w in zip(seat, window, strict=True))] = True
+    mine[tuple(s - w.start for s, w in zip(centre, window, strict=True))] = True
     labels[mine] = number
     found.solid_hu[window] = np.where(cover > 0, value, found.solid_hu[window])
     np.maximum(found.solid[window], cover, out=found.solid[window])
-    np.maximum(found.haze[window], glass, out=found.haze[window])
+    np.maximum(found.ground_glass[window], glass, out=found.ground_glass[window])
 
 
 def _spicules(rng: np.random.Generator, centre: NDArray, radius: float, stretch: NDArray) -> Tree:
-    """Strands that leave a tumour's surface in all directions; a few long ones reach for the pleura."""
+    """Spicules of a tumour in all directions; a few long ones reach for the pleura."""
     count = int(rng.integers(25, 70))
     way = rng.normal(0, 1, (count, 3))
     way /= np.linalg.norm(way, axis=1, keepdims=True)
@@ -347,7 +379,7 @@ def _tissue_hu(rng: np.random.Generator, chest: Chest) -> Field:
     levels[[Tissue.AORTA, Tissue.VENA_CAVA, Tissue.HEART_BLOOD]] = blood
     # few drink contrast agent before a chest CT
     levels[Tissue.STOMACH_CONTENT] = min(levels[Tissue.STOMACH_CONTENT], 60)
-    hu = levels[canvas.tissue] + amplitude[canvas.tissue] * noise(rng, canvas, 3)
+    hu = levels[canvas.tissue] + amplitude[canvas.tissue] * canvas.noise(rng, 3)
     x, y = canvas.axes[2], canvas.axes[1][:, None]
     table = np.abs(y - 134 + 0.0012 * x**2) < 1.6
     hu[:, table & (np.abs(x) < 210)] = np.maximum(hu[:, table & (np.abs(x) < 210)], -420)

@@ -1,11 +1,11 @@
-"""A preset's name in, the people it stands for and how they are imaged out: pure data."""
+"""The presets of the phantom: who is imaged, with which lesions, and how."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from liverleaf.phantom.anatomy.lesions import USUAL, Casting
+from liverleaf.phantom.anatomy.lesions import USUAL_MIX, LesionMix
 from liverleaf.study import InputError, Modality, Phase
 from liverleaf.terminology import LesionType
 
@@ -18,27 +18,27 @@ class Population:
         modality: CT or MR.
         shape: of the reference grid (Z, Y, X).
         spacing_mm: of the reference grid.
-        casting: which lesions a case has.
-        subjects: how many subjects have each type as their main one, dealt in shuffled blocks of
-            all; empty for the usual mixture.
+        lesion_mix: which lesions a case has.
+        subjects: how many subjects have lesions of each type alone, in shuffled blocks of all of
+            them; empty where every case is drawn from `lesion_mix`.
         agents: names from `kinetics.AGENTS` to choose from; None for the usual ones.
         missing: probability, per phase, that it was not acquired.
         field_tesla: MR field strength; None for 1.5 or 3 at random.
-        poor: strong motion, bad timing of the bolus and much noise.
-        other_modality: whether the same people can be imaged by the other modality.
+        poor_quality: strong motion, a badly timed bolus and much noise.
+        other_modality: whether the same subjects can be imaged by the other modality.
         cases: how many cases the population has; None for as many as are asked for.
-        about: one line for people.
+        about: one line that describes it.
     """
 
     modality: Modality
     shape: tuple[int, int, int] = (64, 256, 256)
     spacing_mm: tuple[float, float, float] = (3.5, 1.4, 1.4)
-    casting: Casting = USUAL
+    lesion_mix: LesionMix = USUAL_MIX
     subjects: Mapping[LesionType, int] = field(default_factory=dict)
     agents: tuple[str, ...] | None = None
     missing: Mapping[Phase, float] = field(default_factory=dict)
     field_tesla: float | None = None
-    poor: bool = False
+    poor_quality: bool = False
     other_modality: bool = False
     cases: int | None = None
     about: str = ""
@@ -51,7 +51,7 @@ PRESETS: Mapping[str, Population] = {
             "the usual mixture: 0 to 8 lesions of eight types, MR at 1.5 and 3 T with three agents"
         ),
     ),
-    "ct": Population(Modality.CT, about="the same people on CT"),
+    "ct": Population(Modality.CT, about="the same subjects on CT"),
     "mti-net": Population(
         Modality.MR,
         subjects={LesionType.HCC: 138, LesionType.HAEMANGIOMA: 100},
@@ -65,7 +65,7 @@ PRESETS: Mapping[str, Population] = {
     ),
     "lidia": Population(
         Modality.CT,
-        casting=Casting(least=2, healthy=0.0),
+        lesion_mix=LesionMix(at_least=2, share_without=0.0),
         missing={Phase.DELAYED: 1 / 3},
         about=(
             "CT with several lesions a case, of eight types in all; a third of the cases without"
@@ -74,9 +74,9 @@ PRESETS: Mapping[str, Population] = {
     ),
     "hard": Population(
         Modality.MR,
-        casting=Casting(healthy=0.0, radius_mm=(2.5, 9.0), likeness=(0.45, 0.85)),
+        lesion_mix=LesionMix(share_without=0.0, radius_mm=(2.5, 9.0), isointensity=(0.45, 0.85)),
         missing={Phase.PRE: 0.1, Phase.DELAYED: 0.2},
-        poor=True,
+        poor_quality=True,
         other_modality=True,
         about=(
             "small lesions that nearly look like liver, strong motion, badly timed boluses, noise"

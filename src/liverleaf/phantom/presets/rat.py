@@ -1,9 +1,9 @@
-"""A seed and a session's number in, weekly MRI of a rat with orthotopic hepatocellular carcinoma under treatment and its full truth out."""
+"""Weekly MRI of rats with orthotopic hepatocellular carcinoma under treatment, with its truth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -16,13 +16,13 @@ from liverleaf.phantom.anatomy.fields import SplineField, draw_field
 from liverleaf.phantom.anatomy.person import Subject
 from liverleaf.phantom.anatomy.rat_body import LOBES, Tumour, draw_grid, paint_rat
 from liverleaf.phantom.physics import artefacts
-from liverleaf.phantom.physics.acquisition import (
+from liverleaf.phantom.physics.intensity import (
     CODES_PER_LESION,
     Compartment,
-    draw_mosaic,
+    draw_heterogeneity,
     draw_texture,
     kinetics_of,
-    mr_levels,
+    mr_intensities,
     organ_values,
 )
 from liverleaf.phantom.physics.kinetics import (
@@ -35,23 +35,19 @@ from liverleaf.phantom.physics.kinetics import (
 from liverleaf.phantom.physics.motion import draw_motion, forward_shift_mm, resampled
 from liverleaf.phantom.physics.protocol import Protocol
 from liverleaf.phantom.physics.signal import PROPERTIES, draw_properties
+from liverleaf.phantom.presets.rat_course import WEEKS, TumourCourse, draw_arm, draw_course
 from liverleaf.study import (
     Annotation,
+    BodyPart,
     LesionAnnotation,
     Modality,
     OnDemand,
     Phase,
     PhaseImage,
+    Species,
     Study,
 )
 from liverleaf.terminology import LesionType
-
-WEEKS: Final = 4
-"""Sessions of each animal: baseline (week 0) and weeks 1, 2 and 3."""
-ARMS: Final = ("control", "sorafenib", "nk cells", "combination")
-RESPONSE: Final = 0.5
-"""Responders are animals whose viable tumour volume at the last week is below this share of that at
-baseline."""
 
 CIRCULATION: Final = Circulation(
     arrival_s=4.0, width=0.27, slow_per_min=0.039, portal_delay_s=2.0, portal_dispersion_s=2.5
@@ -61,7 +57,7 @@ blood volume: Brown et al., Toxicol Ind Health 1997;13:407-484), so what happens
 takes a quarter of the time. Gadobutrol leaves the extracellular space (0.23 l/kg: Vogler et al.,
 Eur J Radiol 1995;21:1-10) at a glomerular filtration of about 9 ml/min/kg, with a half-life of 18
 min."""
-PACE: Final = 0.25
+TRANSIT_SCALE: Final = 0.25
 """Transit times and delays of a rat's tissues against a man's, for the same reason."""
 
 T2_S: Final[Mapping[Tissue, float]] = {
@@ -99,112 +95,6 @@ _BLOOD = (
 _HUMAN_SIZE: Final = 5.0
 
 
-@dataclass(frozen=True)
-class Course:
-    """What becomes of an animal's tumour; arrays hold one value per week.
-
-    Attributes:
-        arm: one of `ARMS`.
-        volume_mm3: of all tumours with their necrosis and swelling, (WEEKS,).
-        viable_mm3: living tumour, (WEEKS,).
-        necrosis: share of the volume that is dead, in [0, 1], (WEEKS,).
-        vascularity: perfusion of the living part against that before treatment, in (0, 1],
-            (WEEKS,).
-        swelling: volume over what it were without inflammation, from 1, (WEEKS,).
-        effect: latent effect of the treatment, minus the logarithm of the change of `viable_mm3`
-            from first to last week.
-        responder: whether the viable volume fell below `RESPONSE` of its first.
-        viability_percent: living share in sections stained with haematoxylin and eosin after the
-            last week.
-        apoptosis_percent: TUNEL-positive cells after the last week.
-    """
-
-    arm: str
-    volume_mm3: NDArray[np.float64]
-    viable_mm3: NDArray[np.float64]
-    necrosis: NDArray[np.float64]
-    vascularity: NDArray[np.float64]
-    swelling: NDArray[np.float64]
-    effect: float
-    responder: bool
-    viability_percent: float
-    apoptosis_percent: float
-
-
-def draw_arm(seed: int, animal: int) -> str:
-    """The arm of an animal: every block of four animals holds each arm once, in an order of its own."""
-    order = np.random.default_rng(
-        np.random.SeedSequence((seed, animal // len(ARMS)), spawn_key=(len(ARMS),))
-    ).permutation(len(ARMS))
-    return ARMS[int(order[animal % len(ARMS)])]
-
-
-def draw_course(rng: np.random.Generator, arm: str) -> Course:
-    """Draw how one animal's tumour grows and responds, day by day from the first session on.
-
-    Living tumour v grows logistically, treatment (k, from its onset on) and lack of oxygen kill it,
-    and the dead part n is cleared:
-
-        dv/dt = v (s ln2 / T (1 - (v + n) / K) - k - h),  dn/dt = v (k + h) - c n,  h = 0.05 (v + n)
-        / K per day
-
-    with a doubling time T of about 6 days, s < 1 under sorafenib, K = 2600 mm3 and 1 / c about 18
-    days. Baseline diameters are 4 to 8 mm. A quarter become resistant (k fades after the first
-    week); 3 % regress by themselves. Sorafenib lowers the perfusion of what lives. Under NK cells
-    some tumours swell, most in week 1 (pseudo-progression). Histology follows the truth with a
-    section's sampling error: over animals of all arms Spearman's correlation with `effect` is about
-    -0.88 for viability and 0.82 for apoptosis.
-
-    Args:
-        rng: source of chance.
-        arm: one of `ARMS`.
-
-    Raises:
-        ValueError: there is no such arm.
-    """
-    if arm not in ARMS:
-        raise ValueError(f"arm must be one of {ARMS}, got {arm!r}")
-    sorafenib, cells = arm in ("sorafenib", "combination"), arm in ("nk cells", "combination")
-    start_mm3, dead = np.pi / 6 * rng.uniform(4, 8) ** 3, rng.uniform(0.02, 0.2)
-    doubling_d = 6 * np.exp(rng.normal(0, 0.12))
-    clearance_d = 18 * np.exp(rng.normal(0, 0.4))
-    onset_d = rng.uniform(1, 5)
-    kill = max(
-        0.0,
-        0.08 * sorafenib + 0.15 * cells + rng.normal(0, 0.012 + 0.05 * sorafenib + 0.05 * cells),
-    )
-    kill += 0.25 * (rng.random() < 0.03)
-    resistance_d = rng.uniform(5, 12) if rng.random() < 0.25 else np.inf
-    slowing, drop = (
-        (rng.uniform(0.5, 0.9), rng.uniform(0.3, 0.6)) if sorafenib else (1.0, rng.uniform(0, 0.1))
-    )
-    viable, necrotic = [start_mm3 * (1 - dead)], [start_mm3 * dead]
-    for day in range(7 * (WEEKS - 1)):
-        v, n = viable[-1], necrotic[-1]
-        crowding = (v + n) / 2600
-        dies = kill * (day >= onset_d) * np.exp(-max(day - 7, 0) / resistance_d) + 0.05 * crowding
-        viable.append(v * (1 + slowing * np.log(2) / doubling_d * (1 - crowding) - dies))
-        necrotic.append(n + v * dies - n / clearance_d)
-    alive, gone = np.array(viable[::7]), np.array(necrotic[::7])
-    peak = rng.uniform(0.3, 1.0) if cells and kill > 0.05 and rng.random() < 0.4 else 0.0
-    swelling = 1 + peak * np.array([0, 1, 0.6, 0.2])
-    effect = float(np.log(alive[0] / alive[-1]))
-    share = alive[-1] / (alive[-1] + gone[-1])
-    tunel = 4 + 22 / (1 + np.exp(-(effect - 0.3) / 0.8))
-    return Course(
-        arm=arm,
-        volume_mm3=(alive + gone) * swelling,
-        viable_mm3=alive,
-        necrosis=gone / (alive + gone) / swelling,
-        vascularity=1 - drop * (1 - np.exp(-7 * np.arange(WEEKS) / 5)),
-        swelling=swelling,
-        effect=effect,
-        responder=bool(alive[-1] < RESPONSE * alive[0]),
-        viability_percent=float(np.clip(100 * share + rng.normal(0, 17), 0, 100)),
-        apoptosis_percent=float(np.clip(tunel * np.exp(rng.normal(0, 0.5)), 0, 100)),
-    )
-
-
 def rat_case(
     seed: int,
     index: int,
@@ -213,10 +103,11 @@ def rat_case(
     spacing_mm: tuple[float, float, float],
     case_id: str,
 ) -> tuple[Study, Annotation, Protocol]:
-    """Simulate one session of one animal: T1w before and after gadobutrol, and T2w (`Study.other`), on one grid.
+    """Simulate one session of one animal: T1w before and after gadobutrol, and T2w.
 
-    Anatomy, arm, tumours and fate follow from the seed and the animal; positioning, filling of
-    stomach and bowel, motion and noise from the week too. The slab is axial, Z towards the head, Y
+    All lie on one grid; the T2w image is in `Study.other`. Anatomy, arm, tumours and their course
+    follow from the seed and the animal; positioning, filling of stomach and bowel, motion and noise
+    from the week too. The slab is axial, Z towards the head, Y
     towards the back, X towards the animal's left, centred on the liver.
 
     Args:
@@ -227,10 +118,9 @@ def rat_case(
         case_id: pseudonym of the session.
 
     Returns:
-        The study with whole-numbered float32 intensities; the truth on its grid, "responder" or
-            "non-responder" as diagnosis (the same in
-        all weeks), and as markers arm, histology after the last week, and this week's tumour volume
-            and necrosis; the protocol.
+        The study with whole-numbered float32 intensities; the truth on its grid, with "responder"
+            or "non-responder" as diagnosis (the same in all weeks), and as markers the arm, the
+            histology after the last week, and this week's tumour volume and necrosis; the protocol.
 
     Raises:
         IndexError: a negative index.
@@ -244,15 +134,15 @@ def rat_case(
         )
     animal, week = divmod(index, WEEKS)
     streams = np.random.SeedSequence((seed, animal)).spawn(4 + WEEKS)
-    body, fate, matter, examination = map(np.random.default_rng, streams[:4])
+    body, course_rng, tissue_rng, examination = map(np.random.default_rng, streams[:4])
     session = np.random.default_rng(streams[4 + week])
-    course = draw_course(fate, draw_arm(seed, animal))
-    tumours = _place_tumours(fate, course, week)
+    course = draw_course(course_rng, draw_arm(seed, animal))
+    tumours = _draw_tumours(course_rng, course, week)
     grid, canvas = draw_grid(body, session, shape, spacing_mm, case_id)
     labels = paint_rat(body, session, canvas, tumours, float(course.necrosis[week]))
     protocol = _draw_protocol(examination, session)
     study, truth = _image(
-        session, grid, labels, _draw_matter(matter, course, week), protocol, case_id
+        session, grid, labels, _draw_tissues(tissue_rng, course, week), protocol, case_id
     )
     markers: dict[str, float | str] = {
         "arm": course.arm,
@@ -268,10 +158,13 @@ def rat_case(
     return study, replace(truth, diagnosis=diagnosis, markers=markers), protocol
 
 
-def _place_tumours(rng: np.random.Generator, course: Course, week: int) -> list[Tumour]:
-    """One tumour, sometimes two, in the left lateral or median lobe; every week in the same seats."""
+def _draw_tumours(rng: np.random.Generator, course: TumourCourse, week: int) -> list[Tumour]:
+    """One tumour, sometimes two, in the left lateral or median lobe.
+
+    They are in the same place every week.
+    """
     first = int(rng.integers(2))
-    seats = [
+    centres = [
         np.add(LOBES[lobe][0], rng.uniform(-0.3, 0.3, 3) * LOBES[lobe][1])
         for lobe in (first, 1 - first)
     ]
@@ -280,13 +173,16 @@ def _place_tumours(rng: np.random.Generator, course: Course, week: int) -> list[
         share * float(course.volume_mm3[week]) for share in (1 - second, second) if share
     ]
     return [
-        Tumour(seat, (3 * volume / (4 * np.pi)) ** (1 / 3))
-        for seat, volume in zip(seats, volumes_mm3, strict=False)
+        Tumour(centre, (3 * volume / (4 * np.pi)) ** (1 / 3))
+        for centre, volume in zip(centres, volumes_mm3, strict=False)
     ]
 
 
 def _draw_protocol(examination: np.random.Generator, session: np.random.Generator) -> Protocol:
-    """A clinical 3 T scanner with a small animal coil: three-dimensional spoiled gradient echo, and fast spin echo before contrast."""
+    """A clinical 3 T scanner with a small animal coil.
+
+    Three-dimensional spoiled gradient echo, and fast spin echo before contrast.
+    """
     t1w = Protocol(
         Modality.MR,
         AGENTS["gadobutrol"],
@@ -321,16 +217,16 @@ def _draw_protocol(examination: np.random.Generator, session: np.random.Generato
     return replace(t1w, other={"t2w": t2w})
 
 
-def _draw_matter(
-    rng: np.random.Generator, course: Course, week: int
+def _draw_tissues(
+    rng: np.random.Generator, course: TumourCourse, week: int
 ) -> tuple[list[Compartment], NDArray[np.float64]]:
-    """The tissues of an animal and their T2 (s): the same every week but for what treatment does to the tumours.
+    """The tissues of an animal and their T2 (s), the same every week but for the tumours.
 
     Sorafenib lowers the blood and the exchange of what lives; inflammation brings water, so T1 and
     T2 of a swollen tumour are longer.
     """
     subject = Subject(weight_kg=0.3, cirrhosis=0.0, steatosis=float(rng.uniform(0, 0.04)))
-    wet = 1 + 0.3 * (float(course.swelling[week]) - 1)
+    swollen = 1 + 0.3 * (float(course.swelling[week]) - 1)
     kinds = [(0, tissue) for tissue in PROPERTIES if tissue < Tissue.HCC]
     kinds += [(label, tissue) for label in (1, 2) for tissue in (Tissue.HCC, Tissue.HCC_NECROSIS)]
     compartments, t2_s = [], []
@@ -339,8 +235,8 @@ def _draw_matter(
         usual = draw_perfusion(tissue, subject, rng)
         perfusion = replace(
             usual,
-            transit_s=PACE * usual.transit_s,
-            delay_s=PACE * usual.delay_s,
+            transit_s=TRANSIT_SCALE * usual.transit_s,
+            delay_s=TRANSIT_SCALE * usual.delay_s,
             exchange_s=0.5 * usual.exchange_s,
         )
         t2 = T2_S.get(tissue, 0.04) * np.exp(rng.normal(0, 0.10 if label else 0.05))
@@ -351,10 +247,9 @@ def _draw_matter(
                 fast_volume=0.7 * flow * perfusion.fast_volume,
                 slow_volume=flow * (perfusion.slow_volume + 0.10),
             )
-            properties, t2 = (
-                replace(properties, t1_s=(wet * properties.t1_s[0], wet * properties.t1_s[1])),
-                wet * t2,
-            )
+            t1_low, t1_high = properties.t1_s
+            properties = replace(properties, t1_s=(swollen * t1_low, swollen * t1_high))
+            t2 = swollen * t2
         compartments.append(
             Compartment(label * CODES_PER_LESION + tissue, tissue, 0, properties, perfusion)
         )
@@ -362,10 +257,13 @@ def _draw_matter(
     return compartments, np.array(t2_s)
 
 
-def _spin_echo_levels(
+def _spin_echo_intensities(
     compartments: Sequence[Compartment], t2_s: NDArray[np.float64], protocol: Protocol
 ) -> NDArray[np.float64]:
-    """Fast spin echo signal of N tissues without agent, from the T2 (N,) of their water; fat adds to it, flowing blood loses most."""
+    """Fast spin echo signal (N,) of N tissues without agent, from the T2 of their water (s, (N,)).
+
+    Fat adds its own signal; flowing blood loses most of it.
+    """
     properties = [c.properties for c in compartments]
     t1_s = np.array([p.t1_s[int(protocol.field_tesla == 3.0)] for p in properties])
     density, fat = (
@@ -381,7 +279,7 @@ def _spin_echo_levels(
     )
 
 
-def _levels(
+def _draw_intensities(
     rng: np.random.Generator,
     body: Sequence[Compartment],
     t2_s: NDArray[np.float64],
@@ -398,36 +296,34 @@ def _levels(
         [c.perfusion for c in body], inputs, protocol.agent, times_s
     )
     values = (
-        mr_levels([c.properties for c in body], outside, hepatocytes, protocol),
-        _spin_echo_levels(body, t2_s, protocol.other["t2w"]),
+        mr_intensities([c.properties for c in body], outside, hepatocytes, protocol),
+        _spin_echo_intensities(body, t2_s, protocol.other["t2w"]),
     )
     codes = [c.code for c in body]
-    levels = (
-        np.zeros((max(codes) + 1, len(times_s)), np.float32),
-        np.zeros((max(codes) + 1, 1), np.float32),
-    )
-    levels[0][codes], levels[1][codes] = values[0], values[1][:, None]
-    return levels
+    t1w = np.zeros((max(codes) + 1, len(times_s)), np.float32)
+    t2w = np.zeros((max(codes) + 1, 1), np.float32)
+    t1w[codes], t2w[codes] = values[0], values[1][:, None]
+    return t1w, t2w
 
 
 def _image(
     rng: np.random.Generator,
     grid: hd.Volume,
     labels: NDArray[np.uint16],
-    matter: tuple[list[Compartment], NDArray[np.float64]],
+    tissues: tuple[list[Compartment], NDArray[np.float64]],
     protocol: Protocol,
     case_id: str,
 ) -> tuple[Study, Annotation]:
-    """Put a painted body through the scanner; curves are means of the noise-free, unmoved images."""
+    """Image a labelled body; curves are means of the noise-free, unmoved images."""
     codes = labels * np.uint16(CODES_PER_LESION) + grid.array
     counts = np.bincount(codes.ravel(), minlength=3 * CODES_PER_LESION)
-    body = [replace(c, voxels=int(counts[c.code])) for c in matter[0]]
-    t1w, t2w = _levels(rng, body, matter[1], protocol)
+    body = [replace(c, voxels=int(counts[c.code])) for c in tissues[0]]
+    t1w, t2w = _draw_intensities(rng, body, tissues[1], protocol)
     large = tuple(_HUMAN_SIZE * s for s in grid.spacing)
     texture = draw_texture(codes, body, protocol, t1w[:, 0], rng, large)
-    mosaic = draw_mosaic(codes, body, rng, large)
+    heterogeneity = draw_heterogeneity(codes, body, rng, large)
     clean = {
-        phase: t1w[codes, 0] + texture + (t1w[:, n] - t1w[:, 0])[codes] * mosaic
+        phase: t1w[codes, 0] + texture + (t1w[:, n] - t1w[:, 0])[codes] * heterogeneity
         for n, phase in enumerate(protocol.times_s)
     }
     spin = t2w[codes, 0] + draw_texture(codes, body, protocol, t2w[:, 0], rng, large)
@@ -452,30 +348,46 @@ def _image(
         protocol.other["t2w"],
         protocol.noise * float(t2w[Tissue.LIVER, 0]),
     )
+    study = Study(
+        Modality.MR,
+        images,
+        case_id=case_id,
+        agent=protocol.agent.name,
+        other={"t2w": other},
+        body_part=BodyPart(protocol.body_part.lower()),
+        species=Species.RAT,
+    )
+    return study, _truth(grid, labels, body, clean, shifts)
+
+
+def _truth(
+    grid: hd.Volume,
+    labels: NDArray[np.uint16],
+    body: Sequence[Compartment],
+    clean: Mapping[Phase, NDArray[np.float32]],
+    shifts: Mapping[Phase, Callable[[], NDArray[np.float32]]],
+) -> Annotation:
+    """The truth of a session, from its noise-free images by phase."""
     lesion_list = tuple(
         LesionAnnotation(
             label,
             LesionType.HCC,
             {phase: float(image[labels == label].mean()) for phase, image in clean.items()},
-            kinetics_of([c for c in body if c.code // CODES_PER_LESION == label]),
+            kinetics_of([c for c in body if c.lesion == label]),
         )
         for label in range(1, int(labels.max()) + 1)
     )
-    liver = codes == Tissue.LIVER
+    liver = (grid.array == Tissue.LIVER) & (labels == 0)
     liver_curve = {
         phase: float(image[liver].mean()) for phase, image in clean.items() if liver.any()
     }
-    study = Study(
-        Modality.MR, images, case_id=case_id, agent=protocol.agent.name, other={"t2w": other}
-    )
-    truth = Annotation(
+    return Annotation(
         grid.with_array(labels),
         grid.with_array(organ_values()[grid.array]),
         lesion_list,
         liver_curve,
         OnDemand(shifts),
     )
-    return study, truth
 
 
 def _stored(
@@ -488,7 +400,7 @@ def _stored(
     protocol: Protocol,
     noise: float,
 ) -> PhaseImage:
-    """One image as the scanner stores it: moved, blurred, with ghosts of breathing, uneven and noisy, in whole numbers."""
+    """One image as the scanner stores it: moved, blurred, with artefacts, in whole numbers."""
     axes = [np.arange(n, dtype=float) for n in grid.spatial_shape]
     seen = resampled(artefacts.blurred(image, protocol.blur_voxels), axes, motion, grid)
     seen = artefacts.ghosted(seen, protocol.ghost, rng) * np.exp(

@@ -1,4 +1,4 @@
-"""A study and the masks drawn on it, on any grids, in; its truth on the reference phase's grid, or as much of it as is known, out."""
+"""Annotations of a study on its reference phase's grid, made of masks on any grids."""
 
 # mypy: allow-untyped-calls
 # SimpleITK's wrappers carry no annotations.
@@ -15,6 +15,7 @@ import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
 from numpy.typing import NDArray
 
 from liverleaf.ingest.collections.case import Annotated
+from liverleaf.ingest.nifti import SAME_GRID_STEPS
 from liverleaf.measure.enhancement import curve, liver_background
 from liverleaf.study import (
     Annotation,
@@ -29,12 +30,10 @@ from liverleaf.terminology import LesionType, Organ
 
 Labels = NDArray[np.uint8]
 
-SAME_PLACE_STEPS = 0.1
-"""Share of the smallest voxel edge by which two headers may differ for one grid, at the far corner."""
 MAX_LOST = 0.01
 """Share of a mask that may lie outside the image before the two do not belong together."""
 MAX_OUTSIDE_LIVER = 0.1
-"""Share of the lesions' voxels outside the liver's own mask above which it is said so."""
+"""Share of the lesions' voxels outside the liver's own mask above which a warning says so."""
 MAX_LESIONS = 255
 """What training can number."""
 
@@ -48,7 +47,7 @@ def annotate(
     one_mask_each: bool = False,
     notes: Sequence[str] = (),
 ) -> Annotated:
-    """Put masks onto a study's grid and make its truth of them.
+    """Put masks onto a study's grid and make its annotation of them.
 
     Args:
         study: the images.
@@ -62,69 +61,89 @@ def annotate(
         notes: warnings to add.
 
     Returns:
-        The study with its truth, or with its organs where lesions were not outlined.
+        The study with its annotation, or with its organs where lesions were not outlined.
 
     Raises:
         InputError: a mask lies outside the image, is empty where there is a lesion, or falls into
             more pieces than can be lesions.
     """
-    said = list(notes)
-    shape = study.grid.spatial_shape
-    organ_map: Labels | None = None if not organs else np.zeros(shape, np.uint8)
-    for organ, mask in (organs or {}).items():
-        assert organ_map is not None
-        organ_map[onto(mask, study.grid, organ.name.lower().replace("_", " "), said) > 0] = organ
+    warnings = list(notes)
+    organ_map = _organ_map(organs or {}, study.grid, warnings)
     if lesions is None:
-        said.append(
+        warnings.append(
             "lesions are not outlined in this collection, so there is no truth to train on or to"
             " evaluate with"
         )
-        warned = replace(study, warnings=(*study.warnings, *said))
+        warned = replace(study, warnings=(*study.warnings, *warnings))
         return Annotated(
             warned, organs=None if organ_map is None else study.grid.with_array(organ_map)
         )
-    placed = [onto(mask, study.grid, "lesion", said) > 0 for mask in lesions]
-    labels = _one_each(placed, shape, said) if one_mask_each else _components(placed, shape)
-    if lesions and lesion_type is not None and not labels.any():
+    shape = study.grid.spatial_shape
+    placed = [onto(mask, study.grid, "lesion", warnings) > 0 for mask in lesions]
+    labels = _one_each(placed, shape, warnings) if one_mask_each else _components(placed, shape)
+    _check_lesions(labels, lesion_type if lesions else None)
+    if organ_map is None:
+        warnings.append("the liver is not outlined in this collection")
+    else:
+        if Organ.LIVER in (organs or {}):
+            warnings += _outside_liver(labels, organ_map)
+        organ_map[labels > 0] = Organ.LIVER
+    if lesion_type is None and labels.any():
+        warnings.append("the collection does not tell the type of its lesions")
+    truth = Annotation(
+        study.grid.with_array(labels),
+        None if organ_map is None else study.grid.with_array(organ_map),
+        _lesion_list(labels, lesion_type),
+    )
+    return Annotated(replace(study, warnings=(*study.warnings, *warnings)), truth)
+
+
+def _lesion_list(
+    labels: NDArray[np.uint16], lesion_type: LesionType | None
+) -> tuple[LesionAnnotation, ...]:
+    """One entry per label, none where the type of lesions is not known."""
+    if lesion_type is None:
+        return ()
+    numbers = range(1, int(labels.max()) + 1)
+    return tuple(LesionAnnotation(label, lesion_type, {}) for label in numbers)
+
+
+def _organ_map(
+    organs: Mapping[Organ, hd.Volume], grid: hd.Volume, warnings: list[str]
+) -> Labels | None:
+    """The organs on one grid, the later ones above the earlier ones; None without any."""
+    if not organs:
+        return None
+    organ_map = np.zeros(grid.spatial_shape, np.uint8)
+    for organ, mask in organs.items():
+        name = organ.name.lower().replace("_", " ")
+        organ_map[onto(mask, grid, name, warnings) > 0] = organ
+    return organ_map
+
+
+def _check_lesions(labels: NDArray[np.uint16], expected: LesionType | None) -> None:
+    """Refuse an empty mask where there is a lesion of that type, and too many pieces."""
+    if expected is not None and not labels.any():
         raise InputError(
             "its lesion mask is empty, though the collection says it has a lesion of type"
-            f" {lesion_type.title}"
+            f" {expected.title}"
         )
     if labels.max() > MAX_LESIONS:
         raise InputError(
             f"its lesion mask falls into {labels.max()} pieces, more than can be lesions"
         )
-    if organ_map is not None:
-        outside = (
-            float((organ_map[labels > 0] != Organ.LIVER).mean())
-            if labels.any() and Organ.LIVER in (organs or {})
-            else 0.0
-        )
-        if outside > MAX_OUTSIDE_LIVER:
-            said.append(f"{outside:.0%} of the lesions lie outside the liver's own mask")
-        organ_map[labels > 0] = Organ.LIVER
-    if organ_map is None:
-        said.append("the liver is not outlined in this collection")
-    if lesion_type is None and labels.any():
-        said.append("the collection does not tell the type of its lesions")
-    listed = (
-        ()
-        if lesion_type is None
-        else tuple(
-            LesionAnnotation(int(label), lesion_type, {})
-            for label in range(1, int(labels.max()) + 1)
-        )
-    )
-    truth = Annotation(
-        study.grid.with_array(labels),
-        None if organ_map is None else study.grid.with_array(organ_map),
-        listed,
-    )
-    return Annotated(replace(study, warnings=(*study.warnings, *said)), truth)
+
+
+def _outside_liver(labels: NDArray[np.uint16], organ_map: Labels) -> list[str]:
+    """The warning that much of the lesions lies outside the liver's own mask, where it does."""
+    outside = float((organ_map[labels > 0] != Organ.LIVER).mean()) if labels.any() else 0.0
+    if outside <= MAX_OUTSIDE_LIVER:
+        return []
+    return [f"{outside:.0%} of the lesions lie outside the liver's own mask"]
 
 
 def between_phases(drawn_on: Phase, study: Study) -> list[str]:
-    """The warning that masks were drawn in another phase than the reference phase, where they were."""
+    """The warning that masks were drawn in another phase than the reference phase, if they were."""
     if drawn_on is study.reference:
         return []
     where = (
@@ -134,13 +153,16 @@ def between_phases(drawn_on: Phase, study: Study) -> list[str]:
     return [f"lesions were outlined {where}: breathing in between is not corrected"]
 
 
-def onto(mask: hd.Volume, grid: hd.Volume, what: str, said: list[str]) -> Labels:
-    """A mask's labels on another grid: as they are where the grids are one, else those of the nearest voxels, with a line in `said`.
+def onto(mask: hd.Volume, grid: hd.Volume, what: str, warnings: list[str]) -> Labels:
+    """A mask's labels on another grid.
+
+    They stay as they are where the grids are one. Else those of the nearest voxels are taken, with
+    a line in `warnings`.
 
     Raises:
         InputError: more than `MAX_LOST` of the mask lies outside the grid.
     """
-    if same_grid(mask, grid, tolerance_mm=SAME_PLACE_STEPS * min(grid.spacing)):
+    if same_grid(mask, grid, tolerance_mm=SAME_GRID_STEPS * min(grid.spacing)):
         return np.asarray(mask.array, np.uint8)
     inside = np.argwhere(mask.array > 0)
     if not len(inside):
@@ -156,8 +178,8 @@ def onto(mask: hd.Volume, grid: hd.Volume, what: str, said: list[str]) -> Labels
         f"the {what} mask lies on another grid ({_size(mask)}) than the reference phase"
         f" ({_size(grid)}): the nearest voxels were taken"
     )
-    if line not in said:
-        said.append(line)
+    if line not in warnings:
+        warnings.append(line)
     source = sitk.Cast(
         mask.with_array(np.asarray(mask.array, np.uint8)).to_simpleitk(), sitk.sitkUInt8
     )
@@ -186,31 +208,35 @@ def _components(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...]) -> N
 
 
 def _one_each(
-    masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...], said: list[str]
+    masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...], warnings: list[str]
 ) -> NDArray[np.uint16]:
-    """Labels in the order of the masks; a voxel in two of them goes to the smaller lesion, which would vanish otherwise."""
+    """Labels in the order of the masks.
+
+    A voxel in two of them goes to the smaller lesion, which would vanish otherwise.
+    """
     labels = np.zeros(shape, np.uint16)
     kept = [mask for mask in masks if mask.any()]
     if len(kept) < len(masks):
-        said.append(f"{len(masks) - len(kept)} of {len(masks)} lesion masks are empty")
+        warnings.append(f"{len(masks) - len(kept)} of {len(masks)} lesion masks are empty")
     shared = int((np.sum(kept, axis=0, dtype=np.uint16) > 1).sum()) if kept else 0
     if shared:
-        said.append(
+        warnings.append(
             f"{shared} voxels lie in more than one lesion mask and were given to the smaller lesion"
         )
     for index in sorted(range(len(kept)), key=lambda i: -int(kept[i].sum())):
         labels[kept[index]] = index + 1
     present = np.unique(labels[labels > 0])
     if len(present) < len(kept):
-        said.append(f"{len(kept) - len(present)} lesion masks repeat another one")
+        warnings.append(f"{len(kept) - len(present)} lesion masks repeat another one")
         labels = np.searchsorted(np.append(0, present), labels).astype(np.uint16)
     return labels
 
 
 def with_curves(study: Study, truth: Annotation) -> Annotation:
-    """The truth with the mean intensity of each lesion, and the median of the liver around them, in every phase that may be trusted.
+    """The annotation with the curves of its lesions and of the liver, in every trusted phase.
 
-    A phase that does not show all of a lesion is not in that lesion's curve.
+    They are the mean intensity of each lesion and the median of the liver around them. A phase that
+    does not show all of a lesion is not in that lesion's curve.
 
     Args:
         study: on one grid, as `registration.register` leaves it.
@@ -236,7 +262,7 @@ def with_curves(study: Study, truth: Annotation) -> Annotation:
 
 
 def _shown(image: PhaseImage) -> NDArray[np.float32]:
-    """A phase's intensities, NaN where registration found nothing to show and put the lowest value."""
+    """A phase's intensities, NaN where registration put the lowest value for want of any."""
     array = image.volume.array
     moved = image.alignment is not None and image.alignment.method != "none"
     return np.where(array > array.min(), array, np.float32(np.nan)) if moved else array

@@ -1,4 +1,4 @@
-"""Measuring how phases are told: figures by hand, a run on two small phantoms, and a fit to a few."""
+"""Accuracy of phases: figures by hand, a run on two small phantoms, and a fit to a few."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from liverleaf.benchmarks.phases import phases as bench
+from liverleaf.benchmarks.phases import accuracy as bench
 from liverleaf.benchmarks.phases.fit import FITTED_TO, PhantomGroup, fit_phase_pixels
 from liverleaf.study import Modality, Phase
 

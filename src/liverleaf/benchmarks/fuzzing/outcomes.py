@@ -1,4 +1,4 @@
-"""A seed in, a table of how often damaged files were read right, read with a warning, refused in one line or made ingest crash, out."""
+"""How often damaged files are read right, read with a warning, refused in a line, or crash."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def run(
 def read_damaged(
     seed: int, numbers: Sequence[int], *, jobs: int = 1, progress: Progress = silent
 ) -> tuple[list[Outcome], float]:
-    """Outcomes of cases in the order of their numbers, and the largest memory of a process in MB."""
+    """Outcomes by case number, and the largest memory of a process in MB."""
     outcomes: list[Outcome] = []
     peak_mb = 0.0
     batches = [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
@@ -173,7 +173,7 @@ def _damaged(seed: int, number: int) -> tuple[Case, dict[str, bytes]]:
 
 
 def _supervised(seed: int, numbers: Sequence[int]) -> tuple[list[Outcome], float]:
-    """Run cases in a process of their own; when it dies, each of them in one of its own, to tell which one kills."""
+    """Run cases in a process of their own; when it dies, each in one of its own."""
     with ProcessPoolExecutor(
         1, mp_context=get_context("forkserver"), initializer=_limit
     ) as process:
@@ -190,7 +190,7 @@ def _supervised(seed: int, numbers: Sequence[int]) -> tuple[list[Outcome], float
 
 
 def _limit() -> None:
-    """Prepare a process: quiet as the command line is, one thread per library, a limit of memory, and no life beyond its parent's."""
+    """Prepare a process: quiet, single-threaded, limited in memory, ended with its parent."""
     end_with_parent()
     for library in ("pydicom", "nibabel.global"):
         logging.getLogger(library).disabled = True

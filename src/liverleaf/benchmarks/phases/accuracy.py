@@ -1,4 +1,4 @@
-"""Phantom studies written as DICOM with ever fewer headers in, how well contrast phases are told by headers and by pixels out."""
+"""Accuracy of the contrast phases found in phantom studies as their DICOM headers go missing."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from liverleaf.benchmarks.phases.fit import SEED as FIT_SEED
 from liverleaf.benchmarks.result import Result, interval, markdown_table, measured_by, origin
 from liverleaf.evaluate.metrics.classification import confusion
 from liverleaf.evaluate.stats import bootstrap
-from liverleaf.ingest.dicom.reader import SURE, survey
-from liverleaf.ingest.phases import images as phase_pixels
-from liverleaf.ingest.phases.identify import PhaseGuess, identify
+from liverleaf.ingest.dicom.survey import survey
+from liverleaf.ingest.phases.identify import identify
+from liverleaf.ingest.phases.images import COEFFICIENTS
+from liverleaf.ingest.phases.of_stacks import SURE
+from liverleaf.ingest.phases.reasons import PhaseGuess
 from liverleaf.phantom.dicom_series import write_dicom
 from liverleaf.phantom.generator import Phantom
 from liverleaf.study import Modality, Phase, Study
@@ -29,9 +31,9 @@ SHAPE, SPACING_MM = (14, 112, 112), (16.0, 3.2, 3.2)
 PRESETS = (("ct", Modality.CT), ("mr", Modality.MR), ("hard", Modality.CT), ("hard", Modality.MR))
 CASES, SEED = 15, 950001
 NONE = len(Phase)
-ANSWERS = (*(phase.title for phase in Phase), "none")
+PREDICTIONS = (*(phase.title for phase in Phase), "none")
 BINS = 10
-WITNESSES = {"headers": "headers only", "pixels": "headers and pixels"}
+SOURCES = {"headers": "headers only", "pixels": "headers and pixels"}
 
 WORDS = (
     "SeriesDescription",
@@ -58,25 +60,25 @@ STEPS: Mapping[str, tuple[str, ...]] = {
 """What is taken out of the headers; the order of the files never tells anything."""
 
 
-class Told(NamedTuple):
+class PhaseGuessRow(NamedTuple):
     """One series.
 
     Attributes:
         study: number of its study.
         group: preset and modality.
         step: a key of `STEPS`.
-        witness: a key of `WITNESSES`.
+        source: a key of `SOURCES`.
         truth: its phase.
-        answer: a phase, or `NONE`.
+        predicted: a phase, or `NONE`.
         confidence: in [0, 1].
     """
 
     study: int
     group: str
     step: str
-    witness: str
+    source: str
     truth: int
-    answer: int
+    predicted: int
     confidence: float
 
 
@@ -121,13 +123,13 @@ def run_fit(*, progress: Progress = silent) -> Result:
     """
     source = origin("phases --fit", FIT_SEED)
     fitted = json.dumps(fit_phase_pixels(progress=progress)) + "\n"
-    same = fitted == (Path(phase_pixels.__file__).parent / "images.json").read_text()
+    same = fitted == COEFFICIENTS.read_text(encoding="utf-8")
     record = {**source, "same_as_package": same}
     words = f"images.json: {'the same as' if same else 'other than'} the package's\n"
     return Result("phases-fit", record, words, {"images.json": fitted})
 
 
-def _told(cases: int, seeds: range, progress: Progress) -> Iterator[Told]:
+def _told(cases: int, seeds: range, progress: Progress) -> Iterator[PhaseGuessRow]:
     for place, (preset, modality) in enumerate(PRESETS):
         phantom = Phantom(
             preset, seeds[place], modality, shape=SHAPE, spacing_mm=SPACING_MM, headers=True
@@ -137,26 +139,29 @@ def _told(cases: int, seeds: range, progress: Progress) -> Iterator[Told]:
             progress("reading phantoms", number, len(PRESETS) * cases)
             study, _ = phantom[index]
             for step, headers in STEPS.items():
-                for uid, witness, guess in _guesses(study, headers):
+                for uid, source, guess in _guesses(study, headers):
                     truth = next(
                         phase
                         for phase, image in study.phases.items()
                         if image.headers[0].SeriesInstanceUID == uid
                     )
-                    answer = NONE if guess.phase is None else int(guess.phase)
-                    yield Told(
+                    predicted = NONE if guess.phase is None else int(guess.phase)
+                    yield PhaseGuessRow(
                         number,
                         f"{preset}, {modality}",
                         step,
-                        witness,
+                        source,
                         int(truth),
-                        answer,
+                        predicted,
                         guess.confidence,
                     )
 
 
 def _guesses(study: Study, without: Sequence[str]) -> Iterator[tuple[str, str, PhaseGuess]]:
-    """Each series' UID, a witness and its guess, of a study written without some headers; the study's own headers lose them too."""
+    """Each series' UID, a source and its guess, for a study written without some headers.
+
+    The study's own headers lose them too.
+    """
     for image in study.phases.values():
         for header in image.headers:
             for keyword in without:
@@ -166,21 +171,21 @@ def _guesses(study: Study, without: Sequence[str]) -> Iterator[tuple[str, str, P
         write_dicom(study, Path(scratch))
         found = survey(sorted(Path(scratch).iterdir()))
     for header, by_headers, by_all in zip(
-        found.headers, identify(found.headers), found.guesses, strict=True
+        found.headers, identify(found.headers).guesses, found.guesses, strict=True
     ):
         yield str(header.SeriesInstanceUID), "headers", by_headers
         yield str(header.SeriesInstanceUID), "pixels", by_all
 
 
-def summary(told: Sequence[Told], step: str, seed: int) -> dict[str, Any]:
-    """What each witness reaches at one step: macro-F1 with its interval, over all and by group, confusion and calibration."""
+def summary(told: Sequence[PhaseGuessRow], step: str, seed: int) -> dict[str, Any]:
+    """Macro-F1 with its interval, confusion and calibration of each source at one step."""
     found: dict[str, Any] = {}
-    for witness in WITNESSES:
-        mine = [one for one in told if (one.step, one.witness) == (step, witness)]
+    for source in SOURCES:
+        mine = [one for one in told if (one.step, one.source) == (step, source)]
         groups = dict.fromkeys(one.group for one in mine)
-        right = np.array([one.truth == one.answer for one in mine])
+        right = np.array([one.truth == one.predicted for one in mine])
         confidence = np.array([one.confidence for one in mine])
-        found[witness] = {
+        found[source] = {
             "series": len(mine),
             "macro_f1": _interval(mine, seed),
             "macro_f1_by_group": {
@@ -197,14 +202,14 @@ def summary(told: Sequence[Told], step: str, seed: int) -> dict[str, Any]:
 
 
 def macro_f1(counts: NDArray[np.integer]) -> float:
-    """Mean of the F1 of the classes that are among the truth; counts of true (row) and answered class (column), shape (C, C)."""
+    """Mean F1 of the classes that are among the truth, from a confusion matrix of shape (C, C)."""
     true = counts.sum(axis=1)
     f1 = 2 * np.diag(counts) / np.maximum(true + counts.sum(axis=0), 1)
     return float(f1[true > 0].mean())
 
 
 def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
-    """Expected calibration error: the mean distance of confidence and accuracy in ten equal bins of confidence, in [0, 1].
+    """Expected calibration error in ten equal bins of confidence, in [0, 1].
 
     Reference: Guo et al., On calibration of modern neural networks, ICML 2017.
     """
@@ -212,7 +217,7 @@ def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_])
     return float(np.abs(np.bincount(bins, weights=right - confidence)).sum() / len(right))
 
 
-def _interval(told: Sequence[Told], seed: int) -> dict[str, float]:
+def _interval(told: Sequence[PhaseGuessRow], seed: int) -> dict[str, float]:
     """Macro-F1 with its bootstrap interval by study."""
     studies = list(dict.fromkeys(one.study for one in told))
     counts = np.stack(
@@ -227,17 +232,17 @@ def _interval(told: Sequence[Told], seed: int) -> dict[str, float]:
     )
 
 
-def _confusion(told: Sequence[Told]) -> NDArray[np.int64]:
-    return confusion([one.truth for one in told], [one.answer for one in told], NONE + 1)
+def _confusion(told: Sequence[PhaseGuessRow]) -> NDArray[np.int64]:
+    return confusion([one.truth for one in told], [one.predicted for one in told], NONE + 1)
 
 
 def _page(record: Mapping[str, Any]) -> str:
     steps = record["steps"]
     groups = list(next(iter(steps.values()))["pixels"]["macro_f1_by_group"])
     rows = [
-        (step, WITNESSES[witness], found[witness])
+        (step, SOURCES[source], found[source])
         for step, found in steps.items()
-        for witness in WITNESSES
+        for source in SOURCES
     ]
     lines = [
         "# How well contrast phases are told",
@@ -251,14 +256,14 @@ def _page(record: Mapping[str, Any]) -> str:
             (
                 (
                     step,
-                    witness,
+                    source,
                     interval(each["macro_f1"]),
                     f"{each['accuracy']:.3f}",
                     f"{each['calibration_error']:.2f}",
                     f"{each['sure']} of {each['series']}",
                     each["sure_and_wrong"],
                 )
-                for step, witness, each in rows
+                for step, source, each in rows
             ),
             left=2,
         ),
@@ -268,8 +273,8 @@ def _page(record: Mapping[str, Any]) -> str:
         *markdown_table(
             ("headers", "told by", *groups),
             (
-                (step, witness, *(interval(each["macro_f1_by_group"][group]) for group in groups))
-                for step, witness, each in rows
+                (step, source, *(interval(each["macro_f1_by_group"][group]) for group in groups))
+                for step, source, each in rows
             ),
             left=2,
         ),
@@ -308,25 +313,31 @@ def _introduction(record: Mapping[str, Any], groups: Sequence[str]) -> list[str]
 
 
 def _figure(record: Mapping[str, Any]) -> Figure:
-    """Confusion matrices: a row for each witness, a column for each step."""
+    """Confusion matrices: a row for each source, a column for each step."""
     drawn = Figure(figsize=(14, 7), dpi=110, layout="constrained")
-    axes = drawn.subplots(len(WITNESSES), len(STEPS), sharex=True, sharey=True)
-    for row, (witness, name) in zip(axes, WITNESSES.items(), strict=True):
+    axes = drawn.subplots(len(SOURCES), len(STEPS), sharex=True, sharey=True)
+    for row, (source, name) in zip(axes, SOURCES.items(), strict=True):
         for place, (step, found) in zip(row, record["steps"].items(), strict=True):
-            counts = np.array(found[witness]["confusion"])[:NONE]
+            counts = np.array(found[source]["confusion"])[:NONE]
             shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
             place.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-            for (true, answer), count in np.ndenumerate(counts):
+            for (true, predicted), count in np.ndenumerate(counts):
                 if count:
-                    colour = "white" if shares[true, answer] > 0.5 else "#26323a"
+                    colour = "white" if shares[true, predicted] > 0.5 else "#26323a"
                     place.text(
-                        answer, true, str(count), ha="center", va="center", fontsize=8, color=colour
+                        predicted,
+                        true,
+                        str(count),
+                        ha="center",
+                        va="center",
+                        fontsize=8,
+                        color=colour,
                     )
             place.set_title(
-                f"{step}: {name}\nmacro-F1 {found[witness]['macro_f1']['mean']:.3f}", fontsize=9
+                f"{step}: {name}\nmacro-F1 {found[source]['macro_f1']['mean']:.3f}", fontsize=9
             )
-            place.set_xticks(range(NONE + 1), ANSWERS, rotation=45, ha="right", fontsize=8)
-            place.set_yticks(range(NONE), ANSWERS[:NONE], fontsize=8)
+            place.set_xticks(range(NONE + 1), PREDICTIONS, rotation=45, ha="right", fontsize=8)
+            place.set_yticks(range(NONE), PREDICTIONS[:NONE], fontsize=8)
         row[0].set_ylabel("true phase")
     for place in axes[-1]:
         place.set_xlabel("told as")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from liverleaf.ingest.collections.truth import annotate, onto, with_curves
+from liverleaf.ingest.collections.annotation import annotate, onto, with_curves
 from liverleaf.study import Alignment, InputError, Modality, Phase, PhaseImage, Study
 from liverleaf.terminology import LesionType, Organ
 

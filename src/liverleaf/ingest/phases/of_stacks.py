@@ -1,0 +1,159 @@
+"""The contrast phase of each stack of slices: by headers, and by pixels where these leave doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from liverleaf.ingest.dicom.pixels import sample_pixels
+from liverleaf.ingest.dicom.series import Stack
+from liverleaf.ingest.phases.ct_enhancement import SAMPLED_SLICES, shows_contrast
+from liverleaf.ingest.phases.identify import PhaseAssignment, identify
+from liverleaf.ingest.phases.images import (
+    MAX_SERIES,
+    appearance,
+    coarse_images,
+    combine_with_pixels,
+    soft_tissue,
+)
+from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode
+from liverleaf.study import Modality, Phase
+
+SURE = 0.8
+"""From this confidence on, no pixels are read to tell a phase."""
+
+MAX_CONFIDENCE_FROM_PIXELS = 0.95
+MAX_CONFIDENCE_OF_ONE_IMAGE = 0.45
+"""The same for a series without others to compare it with."""
+
+
+def phases_of_stacks(
+    stacks: Sequence[Stack], headers: Sequence[Dataset], modality: Modality
+) -> list[PhaseGuess]:
+    """Tell the contrast phase of every stack of one study.
+
+    Args:
+        stacks: of the study.
+        headers: one of each.
+        modality: CT or MR.
+
+    Returns:
+        One guess per stack, in order.
+    """
+    found = _by_headers(stacks, headers, None)
+    if modality is Modality.CT and any(_doubtful(guess) for guess in found.guesses):
+        enhanced = [
+            _enhanced(stack) if _doubtful(guess) else None
+            for stack, guess in zip(stacks, found.guesses, strict=True)
+        ]
+        found = _by_headers(stacks, headers, enhanced)
+    guesses = _by_pixels(stacks, found, modality)
+    return [
+        _fragment(stack, guess) if is_fragment else guess
+        for stack, guess, is_fragment in zip(stacks, guesses, _fragments(stacks), strict=True)
+    ]
+
+
+def _enhanced(stack: Stack) -> bool | None:
+    slices = sample_pixels(stack, SAMPLED_SLICES)
+    return shows_contrast(slices, stack.frames[0].spacing_mm[0])
+
+
+def _fragments(stacks: Sequence[Stack]) -> list[bool]:
+    """Which stacks have fewer than five slices, and than a tenth of those of the longest one."""
+    longest = max(len(stack.frames) for stack in stacks)
+    return [len(stack.frames) < min(5, 0.1 * longest) for stack in stacks]
+
+
+def _fragment(stack: Stack, guess: PhaseGuess) -> PhaseGuess:
+    reason = Reason.of(ReasonCode.TOO_FEW_SLICES, count=len(stack.frames))
+    return replace(guess, phase=None, reasons=(reason,))
+
+
+def _by_headers(
+    stacks: Sequence[Stack], headers: Sequence[Dataset], enhanced: Sequence[bool | None] | None
+) -> PhaseAssignment:
+    """The phases by headers, without what the order of files alone suggests.
+
+    Where the result changes with the order in which headers are given, the mean probabilities over
+    all turns of that order count.
+    """
+    found = identify(headers, enhanced=enhanced)
+    if any(stack.time_point is not None for stack in stacks):
+        return found
+    total_NP = found.probabilities_NP.copy()
+    for turn in range(1, len(headers)):
+        order = np.roll(np.arange(len(headers)), turn).tolist()
+        turned = identify(
+            [headers[index] for index in order],
+            enhanced=None if enhanced is None else [enhanced[index] for index in order],
+        )
+        if turn == 1 and np.allclose(turned.probabilities_NP, total_NP[order]):
+            return found
+        total_NP[order] += turned.probabilities_NP
+    rows_NP = total_NP / len(headers)
+    guesses = tuple(
+        _less_sure(guess, row) for guess, row in zip(found.guesses, rows_NP, strict=True)
+    )
+    return PhaseAssignment(guesses, rows_NP)
+
+
+def _less_sure(guess: PhaseGuess, row: NDArray[np.float64]) -> PhaseGuess:
+    """The most probable phase of a row, where that is less probable than the guess."""
+    best = int(row.argmax())
+    if row[best] >= guess.confidence - 0.01:
+        return guess
+    phase = None if best == len(Phase) else Phase(best)
+    return PhaseGuess(phase, float(row[best]), (Reason.of(ReasonCode.UNKNOWN_ORDER),))
+
+
+def _by_pixels(
+    stacks: Sequence[Stack], found: PhaseAssignment, modality: Modality
+) -> list[PhaseGuess]:
+    """The guesses, the doubtful ones decided by what pixels add to the headers' probabilities."""
+    guesses = list(found.guesses)
+    members = [
+        index for index, guess in enumerate(guesses) if guess.phase is not None or _doubtful(guess)
+    ]
+    doubtful = [
+        index
+        for index in members
+        if _doubtful(guesses[index]) or guesses[index].code is ReasonCode.ORDER_OF_SERIES
+    ]
+    if not doubtful or len(members) > MAX_SERIES:
+        return guesses
+    images = coarse_images([stacks[index] for index in members])
+    tissue = None if images is None else soft_tissue(images, modality)
+    if tissue is None:
+        return guesses
+    rows_NP = combine_with_pixels(found.probabilities_NP[members], *tissue, modality)
+    seen = appearance(*tissue, modality)
+    for index, row, pixels in zip(members, rows_NP, seen, strict=True):
+        if index in doubtful:
+            guesses[index] = _reconsidered(guesses[index], row, pixels, alone=len(members) == 1)
+    return guesses
+
+
+def _reconsidered(
+    guess: PhaseGuess, row: NDArray[np.float64], pixels: Reason, *, alone: bool
+) -> PhaseGuess:
+    """The most probable phase after pixels, with what the headers said."""
+    phase = Phase(int(row[:-1].argmax()))
+    reasons = guess.reasons
+    if guess.phase not in (None, phase):
+        disagreeing = Reason.of(ReasonCode.HEADERS_ALONE, phase=guess.phase, evidence=guess.reasons)
+        reasons = (disagreeing,)
+    limit = MAX_CONFIDENCE_FROM_PIXELS
+    if alone:
+        agreed = guess.confidence if guess.phase is phase else 0.0
+        limit = max(MAX_CONFIDENCE_OF_ONE_IMAGE, agreed)
+    most_like = Reason.of(ReasonCode.MOST_LIKE, seen=pixels, phase=phase)
+    return PhaseGuess(phase, min(limit, float(row[phase])), (most_like, *reasons))
+
+
+def _doubtful(guess: PhaseGuess) -> bool:
+    return guess.confidence < SURE and (guess.phase is not None or guess.confidence == 0)

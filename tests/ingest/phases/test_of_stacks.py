@@ -1,0 +1,136 @@
+"""Phases of stacks: headers first, pixels where these leave doubt, and no order but a told one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from liverleaf.ingest.dicom.frames import read_frames
+from liverleaf.ingest.dicom.reader import inspect_dicom
+from liverleaf.ingest.dicom.series import Stack, stacks_of
+from liverleaf.ingest.dicom.survey import survey
+from liverleaf.ingest.phases import of_stacks, reasons
+from liverleaf.ingest.phases.identify import identify
+from liverleaf.ingest.phases.of_stacks import SURE, phases_of_stacks
+from liverleaf.ingest.phases.reasons import ReasonCode
+from liverleaf.phantom.dicom_series import write_dicom
+from liverleaf.phantom.generator import Phantom
+from liverleaf.study import Modality, Phase
+
+TELLING = (
+    "SeriesDescription",
+    "ProtocolName",
+    "SeriesNumber",
+    "AcquisitionNumber",
+    "ContrastBolusAgent",
+    "ContrastBolusRoute",
+)
+TIMES = (
+    "AcquisitionTime",
+    "AcquisitionDate",
+    "ContentTime",
+    "SeriesTime",
+    "ContrastBolusStartTime",
+)
+
+
+def silent_study(
+    folder: Path, preset: str, seed: int, *, keep: tuple[str, ...] = ()
+) -> dict[str, Phase]:
+    """Write a phantom study whose headers tell no phase, time or order; the truth by series."""
+    study, _ = Phantom(preset, seed, shape=(12, 64, 64), spacing_mm=(18.0, 5.5, 5.5), headers=True)[
+        0
+    ]
+    truth = {}
+    for phase, image in study.phases.items():
+        truth[str(image.headers[0].SeriesInstanceUID)] = phase
+        for header in image.headers:
+            for keyword in (*TELLING, *TIMES):
+                if keyword in header and keyword not in keep:
+                    delattr(header, keyword)
+    folder.mkdir(parents=True)
+    write_dicom(study, folder)
+    return truth
+
+
+def test_phantom_studies_without_any_header_of_use(tmp_path) -> None:
+    """`liverleaf benchmark phases` measures the same on more."""
+    truths, by_headers, by_pixels = {}, {}, {}
+    for number, preset in enumerate(("ct", "mr")):
+        folder = tmp_path / str(number)
+        truths |= silent_study(folder, preset, 940001 + number)
+        found = survey(sorted(folder.iterdir()))
+        uids = [str(header.SeriesInstanceUID) for header in found.headers]
+        by_headers |= dict(zip(uids, identify(found.headers).guesses, strict=True))
+        by_pixels |= dict(zip(uids, found.guesses, strict=True))
+    right = [
+        sum(guesses[uid].phase is phase for uid, phase in truths.items()) / len(truths)
+        for guesses in (by_headers, by_pixels)
+    ]
+    assert right[0] < 0.6
+    assert right[1] > 0.8
+    assert {guess.code for guess in by_pixels.values()} == {ReasonCode.MOST_LIKE}
+    assert max(guess.confidence for guess in by_headers.values()) < 0.8
+
+
+def test_pixels_are_not_read_where_headers_are_sure(tmp_path, monkeypatch) -> None:
+    def forbidden(_stacks: object) -> None:
+        raise AssertionError("pixels were read")
+
+    monkeypatch.setattr(of_stacks, "coarse_images", forbidden)
+    monkeypatch.setattr(of_stacks, "sample_pixels", forbidden)
+    truth = silent_study(tmp_path / "study", "ct", 940010, keep=("SeriesDescription", *TIMES))
+    reports = inspect_dicom(sorted((tmp_path / "study").iterdir()))
+    assert {report.series: report.phase for report in reports} == truth
+
+
+def test_rewording_every_sentence_changes_no_phase_that_pixels_review(
+    tmp_path, monkeypatch
+) -> None:
+    """Order alone tells these series, so that pixels are asked: by the code of the reason."""
+    silent_study(tmp_path / "study", "mr", 940020, keep=("SeriesNumber",))
+    files = sorted((tmp_path / "study").iterdir())
+    before = survey(files).guesses
+    assert ReasonCode.MOST_LIKE in {guess.code for guess in before}
+    monkeypatch.setattr(reasons, "SENTENCES", dict.fromkeys(ReasonCode, "blub"))
+    after = survey(files).guesses
+    assert [(one.phase, one.confidence) for one in after] == [
+        (one.phase, one.confidence) for one in before
+    ]
+    assert {sentence for guess in after for sentence in guess.evidence} == {"blub"}
+
+
+@pytest.fixture
+def stacks(tmp_path, make, stored) -> list[Stack]:
+    """Two series of three slices and one of a single slice beside 41 slices."""
+    frames = []
+    for series in (2, 3):
+        for number, slice_ in enumerate(
+            make.series(stored, SeriesNumber=series, SeriesInstanceUID=f"1.2.{series}")
+        ):
+            frames += read_frames(make.save(slice_, tmp_path / f"{series}-{number}"))
+    return stacks_of(frames)[0]
+
+
+def test_the_order_of_files_tells_nothing(stacks) -> None:
+    """Two series that nothing tells apart get the same guess, whichever comes first."""
+    headers = [stack.header for stack in stacks]
+    for header in headers:
+        for keyword in ("SeriesNumber", "AcquisitionTime", "SeriesDescription", "ContentTime"):
+            header.pop(keyword, None)
+        header.Modality = "MR"
+    one, two = of_stacks._by_headers(stacks, headers, None).guesses
+    assert one.phase is two.phase
+    assert max(one.confidence, two.confidence) < SURE
+
+
+def test_a_stack_of_few_slices_beside_long_ones_is_no_phase(stacks) -> None:
+    long = Stack(stacks[0].frames * 14)
+    short = Stack(stacks[1].frames[:1])
+    headers = [long.header, short.header]
+    for header, name in zip(headers, ("portal venous", "arterial"), strict=True):
+        header.SeriesDescription = name
+    kept, fragment = phases_of_stacks([long, short], headers, Modality.CT)
+    assert kept.phase is Phase.PORTAL
+    assert (fragment.phase, fragment.code) == (None, ReasonCode.TOO_FEW_SLICES)
