@@ -11,20 +11,16 @@ import pytest
 import torch
 
 from liverleaf.cohort.index import Cohort
-from liverleaf.data.network_input import InputConfig
 from liverleaf.data.prepared import data_fingerprint
 from liverleaf.evaluate import evaluate as evaluation
-from liverleaf.evaluate import fit_calibration
 from liverleaf.evaluate.evaluate import CaseResult, evaluate, figures
 from liverleaf.evaluate.fit_calibration import calibrate
 from liverleaf.evaluate.metrics.detection import Detection
-from liverleaf.models import lesion_masks
-from liverleaf.models import predictor as predictor_module
-from liverleaf.models.checkpoint import ModelCard, load_card, save_model
-from liverleaf.models.mti_net.network import MTINet, MTINetConfig
+from liverleaf.models.checkpoint import load_card, save_model
+from liverleaf.models.mti_net.network import MTINet
 from liverleaf.registration.align import Registration
 from liverleaf.storage.case_folder import save_case
-from liverleaf.study import InputError, Modality, Phase, Study
+from liverleaf.study import InputError, Phase, Study
 from liverleaf.terminology import LesionType
 
 torch.set_num_threads(1)
@@ -124,32 +120,6 @@ def test_figures_have_an_interval_by_subject_and_no_more_than_they_know() -> Non
 
 
 # whole evaluations
-
-
-@pytest.fixture
-def model(seer_network: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Folder of a model whose network sees by a rule; phases are taken to be registered."""
-    config = MTINetConfig(
-        masks=2, widths=(2, 2, 2, 2), heads="lesion", token_width=8, head_width=4, blocks=1
-    )
-    view = InputConfig(Modality.CT, types=TYPES, pixel_mm=4.0, slice_mm=5.0, size=48)
-    save_model(
-        tmp_path / "model",
-        ModelCard("seer", "mti-net", config, view, (0.0,) * 4, (1.0,) * 4),
-        MTINet(config),
-    )
-    monkeypatch.setattr(
-        predictor_module, "load_model", lambda directory: (load_card(directory), seer_network())
-    )
-    monkeypatch.setattr(lesion_masks, "SMOOTHING_MM", 0.0)
-    monkeypatch.setattr(evaluation, "register_phases", untouched)
-    monkeypatch.setattr(fit_calibration, "register_phases", untouched)
-    return str(tmp_path / "model")
-
-
-@pytest.fixture
-def cohort(tiny_cohort: Callable, tmp_path: Path) -> Cohort:
-    return tiny_cohort(tmp_path / "cohort", 4, types=[LesionType.HCC, LesionType.HCC])
 
 
 def test_an_evaluation_from_end_to_end(model: str, cohort: Cohort, tmp_path: Path) -> None:
@@ -256,80 +226,6 @@ def test_the_card_keeps_the_figures_of_each_choice_of_phases(
     kept = load_card(Path(model)).figures
     assert set(kept) == {"all phases", "portal"}
     assert kept["all phases"]["figures"]["lesion_dice"]["mean"] == 1.0
-
-
-def test_calibration_is_fitted_for_every_number_of_phases_and_kept(
-    model: str, cohort: Cohort
-) -> None:
-    said = calibrate(model, cohort, device="cpu")
-    calibration = load_card(Path(model)).calibration
-    assert calibration.lesions == {1: 8, 2: 8, 3: 8, 4: 8}
-    # eight lesions promise no 90 %
-    assert calibration.set_threshold == dict.fromkeys((1, 2, 3, 4), 0.0)
-    # none is made up: nothing to leave out
-    assert calibration.minimum_peak == dict.fromkeys((1, 2, 3, 4), 0.0)
-    assert calibration.temperature == pytest.approx(
-        0.2, rel=0.05
-    )  # always right: as sure as may be
-    assert "1 phase:" in said and "4 phases:" in said and "8 lesions" in said
-
-
-def test_what_counts_as_a_lesion_is_fitted_for_every_number_of_phases(
-    model: str, cohort: Cohort, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fitted_on: list[tuple[int, int]] = []
-
-    def best_peak(candidates: list[tuple[float, bool]], missed: int) -> float:
-        fitted_on.append((sum(real for _, real in candidates), missed))
-        return 0.1 * len(fitted_on)
-
-    monkeypatch.setattr(fit_calibration, "best_peak", best_peak)
-    calibrate(model, cohort, device="cpu")
-    assert fitted_on == [(8, 0)] * 4
-    assert load_card(Path(model)).calibration.minimum_peak == pytest.approx(
-        {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}
-    )
-
-
-def test_calibration_on_enough_lesions_makes_small_sets(
-    model: str, tiny_cohort: Callable, tmp_path: Path
-) -> None:
-    cohort = tiny_cohort(tmp_path / "cohort", 5, types=[LesionType.HCC, LesionType.HCC])
-    calibrate(model, cohort, device="cpu")
-    record = evaluate(model, cohort, tmp_path / "out", device="cpu")
-    assert record["figures"]["type_set_size"]["mean"] == pytest.approx(1.0)
-    assert record["figures"]["type_set_coverage"]["mean"] == 1.0
-
-
-def test_calibration_takes_studies_whose_reference_the_model_does_not_know(
-    model: str, tiny_cohort: Callable, tmp_path: Path
-) -> None:
-    cohort = tiny_cohort(
-        tmp_path / "cohort", 2, types=[LesionType.HCC], phases=[Phase.PRE, Phase.HEPATOBILIARY]
-    )
-    calibrate(model, cohort, device="cpu")
-    assert load_card(Path(model)).calibration.lesions == {1: 2}
-
-
-def test_calibration_works_on_a_real_network(
-    cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = MTINetConfig(
-        masks=2, widths=(2, 2, 2, 2), heads="lesion", token_width=8, head_width=4, blocks=1
-    )
-    view = InputConfig(Modality.CT, types=TYPES, pixel_mm=4.0, slice_mm=5.0, size=48)
-    network = MTINet(config)
-    with torch.no_grad():
-        network.decoder.masks.weight.zero_()
-        network.decoder.masks.bias.fill_(-3.0)
-    save_model(
-        tmp_path / "blind",
-        ModelCard("blind", "mti-net", config, view, (0.0,) * 4, (1.0,) * 4),
-        network,
-    )
-    monkeypatch.setattr(fit_calibration, "register_phases", untouched)
-    with pytest.raises(InputError, match="blind found no lesion"):
-        calibrate(str(tmp_path / "blind"), cohort, device="cpu")
 
 
 def test_cases_that_prove_nothing_are_refused(

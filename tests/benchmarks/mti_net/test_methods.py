@@ -22,10 +22,10 @@ from liverleaf.terminology import LesionType
 INPUT = InputConfig(
     Modality.MR,
     types=(LesionType.HCC, LesionType.HAEMANGIOMA),
-    pixel_mm=0.0,
+    pixel_mm=None,
     slice_mm=0.0,
     size=64,
-    calibrate=False,
+    normalise_on_liver=False,
 )
 
 

@@ -3,11 +3,9 @@
 Nobody is tested on what was learned.
 """
 
-import dataclasses
 import json
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +16,8 @@ import pytest
 import torch
 
 from liverleaf.benchmarks.mti_net import tables as mti_net_tables
-from liverleaf.benchmarks.mti_net.cross_validation import (
-    Answer,
-    CaseScore,
-    SlicePredictor,
-    cross_validate,
-    score,
-    training_seconds,
-)
 from liverleaf.benchmarks.mti_net.definitions import TABLES, TRAINING_MEAN
-from liverleaf.benchmarks.mti_net.methods import METHODS, OURS, SCALES, Scale
+from liverleaf.benchmarks.mti_net.methods import METHODS, OURS, SCALES
 from liverleaf.benchmarks.mti_net.rows import METRICS
 from liverleaf.benchmarks.mti_net.tables import (
     Job,
@@ -42,7 +32,6 @@ from liverleaf.benchmarks.training.network_cost import NetworkCost, forward_flop
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.network_input import InputConfig
 from liverleaf.models import registry
-from liverleaf.models.mti_net.predict import outlined
 from liverleaf.storage.case_folder import save_case
 from liverleaf.study import (
     Annotation,
@@ -54,7 +43,6 @@ from liverleaf.study import (
     Study,
 )
 from liverleaf.terminology import LesionType
-from liverleaf.train.loop import FOLDS
 
 torch.set_num_threads(1)
 PHASES = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
@@ -189,106 +177,12 @@ def test_a_dead_process_is_named_with_what_to_do() -> None:
         mti_net_tables._lost(Job("UNet", 2), "it died")
 
 
-def test_a_night_on_which_a_training_slept_is_no_training(tmp_path: Path) -> None:
-    (tmp_path / "log.csv").write_text("step,seconds\n0,3\n1,1\n2,1\n3,30000\n4,1\n")
-    assert training_seconds(tmp_path) == 3 + 1 + 1 + 10 + 1
-
-
 def test_a_folder_with_other_things_is_left_alone(cohort: Cohort, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs/mine.txt").write_text("mine")
     with pytest.raises(InputError, match="holds other things"):
         run("mti-net-table4", cohort, setting(tmp_path / "runs", resume=True))
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mine.txt"]
-
-
-@pytest.mark.parametrize(("shuffled", "low", "high"), [(False, 0.85, 1.0), (True, 0.2, 0.8)])
-def test_shuffled_labels_are_not_learned(
-    shuffled: bool, low: float, high: float, tmp_path: Path
-) -> None:
-    cohort = made_up(tmp_path / "cohort", 30, shuffled=shuffled)
-    scale = Scale(
-        size=64,
-        width=1 / 16,
-        folds=5,
-        batch=4,
-        steps=40,
-        learning_rate=3e-3,
-        lesion_share=1.0,
-        augment=False,
-    )
-    recipe = METHODS["DenseNet-121, type"].recipe(scale, VIEW)
-    scores = [
-        case
-        for fold in range(FOLDS)
-        for case in cross_validate(
-            recipe,
-            cohort,
-            fold,
-            tmp_path / f"fold-{fold}",
-            prepared_in=tmp_path / "prepared",
-            device="cpu",
-        )
-    ]
-    # everyone is tested once, in one fold
-    assert len({case.subject for case in scores}) == len(scores) == 30
-    assert low <= np.mean([case.answered == case.type for case in scores]) <= high
-
-
-def test_no_training_sees_who_is_tested(cohort: Cohort, tmp_path: Path) -> None:
-    recipe = METHODS["seg only"].recipe(SCALES["smoke"], VIEW)
-    scores = cross_validate(
-        recipe, cohort, 0, tmp_path / "fold-0", prepared_in=tmp_path / "prepared", device="cpu"
-    )
-    card = SlicePredictor(tmp_path / "fold-0/model", device="cpu").card
-    split = cohort.folds(FOLDS, recipe.seed)[0]
-    assert {case.case for case in scores} == {cohort.records[index].case_id for index in split.test}
-    assert len(card.training["case_hashes"]) == len(split.train)
-    assert {cohort.records[i].subject_id for i in split.train}.isdisjoint(
-        case.subject for case in scores
-    )
-    # what was not learned is not answered
-    assert all(case.mae is None and case.answered is None for case in scores)
-    again = partial(
-        cross_validate,
-        cohort=cohort,
-        fold=0,
-        out=tmp_path / "fold-0",
-        prepared_in=tmp_path / "prepared",
-        device="cpu",
-    )
-    assert again(recipe) == scores
-    with pytest.raises(InputError, match="another recipe has reached"):
-        again(METHODS[OURS].recipe(SCALES["smoke"], VIEW))
-
-
-def test_a_perfect_answer_scores_perfectly_and_a_wrong_one_by_hand(
-    cohort: Cohort, tmp_path: Path
-) -> None:
-    recipe = METHODS[OURS].recipe(SCALES["smoke"], VIEW)
-    case = mti_net_tables.prepare(cohort, [0], recipe.input, tmp_path)[0]
-    truth = np.load(case.directory / "labels.npy")[:, 1] > 0
-    which = CaseScore("c", "s", 0)
-    perfect = score(Answer(truth, np.full(4, 180.0), 0), case, which)
-    assert (perfect.dsc, perfect.iou, perfect.type, perfect.answered) == (1, 1, 0, 0)
-    assert perfect.mae == pytest.approx(0, abs=1e-3)
-    half = truth.copy()
-    half[1] = False
-    wrong = score(Answer(half, np.full(4, 170.0), 1), case, which)
-    assert wrong.dsc == pytest.approx(2 / 3) and wrong.iou == pytest.approx(1 / 2)
-    assert wrong.mae == pytest.approx(10, abs=1e-3) and wrong.answered != wrong.type
-    assert score(Answer(truth), dataclasses.replace(case, lesions=()), which) == which
-
-
-def test_heads_on_lesions_look_at_what_is_outlined_or_at_the_likeliest_pixel() -> None:
-    logits = torch.full((2, 32, 32), -4.0)
-    logits[0, 8:16, 8:16] = 3.0
-    logits[1, 20, 5] = -1.0
-    where = outlined(logits, pixel_mm=2.0)
-    inside = where.weights_LRYX[:, :2].sum(1) > 0
-    assert torch.equal(inside[0], logits[0] > 0)
-    assert inside[1, 20, 5] and inside[1].sum() <= 5
-    assert where.area_L.tolist() == [64 * 4.0, 4.0] and where.slice_L.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("name", METHODS)
