@@ -104,8 +104,8 @@ WORDS = {
         r"unenh|non.?inject|\bw/?o\b|plain|\bdry\b|przed|\b(without|sans|sin|sem|senza|ohne|"
         r"zonder|bez)\b.?(inj|iv|contr|kontr|pdc|mdc|gad|gd|km|iod|c\b|$)|\bblanco?\b|basale|"
         r"\bss ?(iv|inj|gad)|\bavant\b|\bsimple\b|kontrastsiz|\bsc\b|\bsk\d?\b|\bnc(ct|e)?\b|"
-        r"\bnect\b|\bc-(?![a-z])|(?<= )-c\b|\buten\b|\butan\b|\bmas[kq]|baseline|造影前|增强前|蒙片|平扫|平掃|"
-        r"単純|조영전|натив|без|до контр|\btruoc\b"
+        r"\bnect\b|\bc-(?![a-z])|(?<= )-c\b|\buten\b|\butan\b|\bmas[kq]|baseline|"
+        r"造影前|增强前|蒙片|平扫|平掃|単純|조영전|натив|без|до контр|\btruoc\b"
     ),
     Phase.ARTERIAL: (
         r"\bart(?!efa|if)|arter|angio\w* ?(phase|fase)|\b(ha?|ea|la)p\b|tetnicz|\bar\b|\bimmed|"
