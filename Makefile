@@ -2,9 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# The seed is chosen and not representative. Of the seeds from 0 whose MR study has three or four
+# lesions of three types, none a calcification and none planned under 8 mm in radius, 989 is the
+# first where the shipped weights find and type every lesion right and nothing else: the 8th of 11
+# that were tried, and the only one. Of seeds 0 to 59, whatever their lesions, no study with several
+# types came out so. How good the weights are on studies that were not chosen: see README.
 demo: .venv/.installed
 	rm -rf demo-study
-	$(BIN)/liverleaf phantom --cases 1 --modality mr --format dicom --seed 21 --out demo-study
+	$(BIN)/liverleaf phantom --cases 1 --modality mr --format dicom --seed 989 --out demo-study
 	$(BIN)/liverleaf analyze demo-study/case-00000/dicom --out demo-output --overwrite
 
 test: .venv/.installed-dev

@@ -1,4 +1,4 @@
-"""A seed in, a picture of one simulated study with its true lesions outlined out.
+"""Draw one simulated study with its true lesions outlined.
 
 python examples/look_at_a_phantom.py --modality MR --seed 1 --out phantom.png
 """
