@@ -1,4 +1,4 @@
-"""Archives of curves written here, with known answers, into the comparison with virtual people."""
+"""Archives of curves with known answers, in the comparison with virtual subjects."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_short_scan_has_no_late_ratio() -> None:
     }
 
 
-def test_virtual_people_differ_and_follow_the_dose(tmp_path: Path) -> None:
+def test_virtual_subjects_differ_and_follow_the_dose(tmp_path: Path) -> None:
     archive(tmp_path / "a.zip")
     aorta = read_curves(tmp_path)[0]
     first, second = (simulate(aorta, np.random.default_rng(seed)) for seed in (1, 2))
@@ -131,7 +131,7 @@ def test_virtual_people_differ_and_follow_the_dose(tmp_path: Path) -> None:
 
 def test_the_table_says_where_real_values_stand(tmp_path: Path) -> None:
     archive(tmp_path / "a.zip")
-    text = phantom_realism(tmp_path, tmp_path / "out", people=20)
+    text = phantom_realism(tmp_path, tmp_path / "out", subjects=20)
     record = json.loads((tmp_path / "out/realism.json").read_text())
     assert len(record["curves"]) == 2 * len(MEASURES)
     for row in record["curves"]:

@@ -161,10 +161,10 @@ def test_the_classifier_separates_what_differs_and_not_what_is_the_same() -> Non
     assert apart["features"][0]["percentile"] == 100
 
 
-@pytest.mark.parametrize(("real", "people"), [([REAL], 5), ([], 20)])
-def test_a_comparison_needs_people_and_images(real: list[Path], people: int) -> None:
-    with pytest.raises(ValueError, match="people"):
-        texture_comparison.compare(real, people=people, seed=0)
+@pytest.mark.parametrize(("real", "subjects"), [([REAL], 5), ([], 20)])
+def test_a_comparison_needs_subjects_and_images(real: list[Path], subjects: int) -> None:
+    with pytest.raises(ValueError, match="subjects"):
+        texture_comparison.compare(real, subjects=subjects, seed=0)
 
 
 def study(number: int, *, sd: float = 10.0) -> Study:
@@ -182,7 +182,7 @@ def test_a_comparison_says_where_the_real_image_stands(monkeypatch: pytest.Monke
     )
     steps: list[tuple[str, int, int]] = []
     found = texture_comparison.compare(
-        [Path("a/scan")], people=7, seed=0, progress=lambda *step: steps.append(step)
+        [Path("a/scan")], subjects=7, seed=0, progress=lambda *step: steps.append(step)
     )
     (image,) = found.record["images"]
     assert image["measures"]["sd_hu"]["real"] == pytest.approx(14, abs=0.5)
@@ -208,8 +208,8 @@ def test_phantoms_without_liver_do_not_go_on_for_ever(monkeypatch: pytest.Monkey
         {Phase.PORTAL: PhaseImage(study(0).grid.with_array(np.zeros((3, 160, 160), np.float32)))},
     )
     monkeypatch.setattr(texture_comparison, "_phantom", lambda *_: [(empty, None)] * 99)
-    with pytest.raises(InputError, match="too few phantom people"):
-        texture_comparison.compare([Path("a")], people=6, seed=0)
+    with pytest.raises(InputError, match="too few phantom subjects"):
+        texture_comparison.compare([Path("a")], subjects=6, seed=0)
 
 
 def test_the_phantom_takes_the_geometry_of_the_image() -> None:

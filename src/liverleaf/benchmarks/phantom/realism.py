@@ -76,13 +76,13 @@ TYPICAL_HU: Mapping[Tissue, tuple[int, int, int, int]] = {
 """Attenuation that readers expect: native, late arterial (35 s), portal (70 s) and delayed (180 s),
 at 120 kV."""
 SHOWN = 4
-TEXTURE_PEOPLE = 20
+TEXTURE_SUBJECTS = 20
 RULE_PRESETS, RULE_CASES = ("mr", "ct", "hard"), 24
 RULE_SHAPE, RULE_SPACING_MM = (40, 160, 160), (5.0, 2.2, 2.2)
 
 
 class Compared(NamedTuple):
-    """A real curve and its virtual people: signals over baseline, (people, N)."""
+    """A real curve and its virtual subjects: signals over baseline, (subjects, N)."""
 
     real: RealCurve
     virtual: NDArray[np.float64]
@@ -94,7 +94,7 @@ def phantom_realism(
     *,
     osipi: Path | None = None,
     ct: Sequence[Path] = (),
-    people: int = 100,
+    subjects: int = 100,
     seed: int = 0,
     rule_cases: int = RULE_CASES,
     progress: Callable[[str, int, int], None] | None = None,
@@ -103,7 +103,7 @@ def phantom_realism(
 
     Its curves, attenuation, physics, noise and texture, and how hard its lesions are to find.
 
-    For the curves, people are simulated with each real one's TR, flip angle, dose, T1 and noise.
+    For the curves, subjects are simulated with each real one's TR, flip angle, dose, T1 and noise.
 
     Args:
         curves: folder with zipped real curves (`read_curves`).
@@ -111,8 +111,8 @@ def phantom_realism(
             `realism-{curves,percentiles,threshold,texture}.png`.
         osipi: folder with OSIPI's reference numbers; None leaves that part out.
         ct: real CT studies to compare noise and texture with; none leaves that part out.
-        people: virtual people per real curve.
-        seed: of the virtual people.
+        subjects: virtual subjects per real curve.
+        seed: of the virtual subjects.
         rule_cases: cases per preset that a plain threshold is tried on.
         progress: called with (what, done, total).
 
@@ -128,14 +128,14 @@ def phantom_realism(
     compared: list[Compared] = []
     for index, curve in enumerate(real):
         if progress:
-            progress("simulating people", index, len(real))
+            progress("simulating subjects", index, len(real))
         rng = np.random.default_rng([seed, index])
-        virtual = np.stack([simulate(curve, rng) for _ in range(people)])
+        virtual = np.stack([simulate(curve, rng) for _ in range(subjects)])
         compared.append(Compared(curve, virtual))
         rows += _rows(curve, virtual)
     summary = _summary(rows, np.random.default_rng(seed))
     looks = (
-        texture_comparison.compare(ct, people=TEXTURE_PEOPLE, seed=seed, progress=progress)
+        texture_comparison.compare(ct, subjects=TEXTURE_SUBJECTS, seed=seed, progress=progress)
         if ct
         else None
     )
@@ -149,11 +149,11 @@ def phantom_realism(
         "command": " ".join(["liverleaf benchmark phantom-realism", *options]),
         "commit": provenance.commit(),
         "seed": seed,
-        "people": people,
+        "people": subjects,
         "summary": {
             name: {**each, "inside": vars(each["inside"])} for name, each in summary.items()
         },
-        "attenuation": attenuation(people, np.random.default_rng([seed, len(real)])),
+        "attenuation": attenuation(subjects, np.random.default_rng([seed, len(real)])),
         "osipi": physics,
         "texture": looks.record if looks else None,
         "threshold_rule": rules,
@@ -257,16 +257,16 @@ def simulate(real: RealCurve, rng: np.random.Generator) -> NDArray[np.float64]:
     return np.asarray(signal / signal[real.time_s < BASELINE_END_S].mean())
 
 
-def attenuation(people: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+def attenuation(subjects: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     """HU of the phantom's tissues at `CT_TIMES_S`, beside `TYPICAL_HU`.
 
-    5th, 50th and 95th percentile over so many virtual people.
+    5th, 50th and 95th percentile over so many virtual subjects.
 
-    The people are without cirrhosis and fat, lesions of every look that the phantom has for their
+    The subjects are without cirrhosis and fat, lesions of every look that the phantom has for their
     type.
     """
     agent, subject = AGENTS["iodine"], Subject(75.0, cirrhosis=0.0, steatosis=0.02)
-    drawn = np.empty((people, len(TYPICAL_HU), len(CT_TIMES_S)))
+    drawn = np.empty((subjects, len(TYPICAL_HU), len(CT_TIMES_S)))
     for person in drawn:
         inputs = blood_inputs(agent, draw_circulation(agent, subject, rng), end_s=CT_TIMES_S[-1])
         outside, _ = concentrations(
@@ -345,14 +345,14 @@ def _markdown(record: dict[str, Any], summary: dict[str, dict[str, Any]]) -> str
         "",
         (
             f"Written by `{record['command']}` at commit {record['commit']}, seed {record['seed']}."
-            f" Each real curve is compared with {record['people']} virtual people who have its TR,"
+            f" Each real curve is compared with {record['people']} virtual subjects with its TR,"
             " flip angle, dose, T1 and noise. Inside: the share of real values between the 5th and"
             " the 95th percentile of the virtual ones (90 % if the phantom were perfect), with its"
             " 95 % interval by subject. Width: the median of 95th over 5th percentile; a phantom"
             " that covers everything by being vague is wide."
         ),
         "",
-        "| tissue | measure | inside | values | people | width |",
+        "| tissue | measure | inside | values | subjects | width |",
         "|---|---|---:|---:|---:|---:|",
     ]
     for name, each in summary.items():
@@ -370,7 +370,7 @@ def _markdown(record: dict[str, Any], summary: dict[str, dict[str, Any]]) -> str
         "",
         (
             "HU that readers expect, and the phantom's median with its 5th and 95th percentile over"
-            " the same number of people."
+            " the same number of subjects."
         ),
         "",
         "| tissue | native | 35 s | 70 s | 180 s |",
@@ -387,11 +387,11 @@ def _markdown(record: dict[str, Any], summary: dict[str, dict[str, Any]]) -> str
 
 
 def _curves_figure(compared: Sequence[Compared]) -> Figure:
-    """The first scans of some people: the real curve on the band of the virtual ones."""
-    people = list(
+    """The first scans of some subjects: the real curve on the band of the virtual ones."""
+    subjects = list(
         dict.fromkeys((c.real.subject, c.real.study) for c in compared if c.real.scan == 1)
     )
-    shown = people[:: max(1, len(people) // SHOWN)][:SHOWN]
+    shown = subjects[:: max(1, len(subjects) // SHOWN)][:SHOWN]
     figure = Figure(figsize=(11, 7.2), dpi=130, layout="constrained")
     axes = figure.subplots(len(TISSUES), len(shown), squeeze=False, sharex=True)
     for column, person in enumerate(shown):
@@ -419,10 +419,15 @@ def _curves_figure(compared: Sequence[Compared]) -> Figure:
             low, middle, high = np.percentile(virtual, [5, 50, 95], axis=0)
             minutes = real.time_s / 60
             panel.fill_between(
-                minutes, low, high, color="#bcd9dd", label="virtual people, 5 to 95 %", linewidth=0
+                minutes,
+                low,
+                high,
+                color="#bcd9dd",
+                label="virtual subjects, 5 to 95 %",
+                linewidth=0,
             )
             panel.plot(
-                minutes, middle, color="#1f7f8c", linewidth=1.2, label="virtual people, median"
+                minutes, middle, color="#1f7f8c", linewidth=1.2, label="virtual subjects, median"
             )
             panel.plot(minutes, level, ".", color="#26323a", markersize=2, label="real")
             if row == 0:
@@ -450,7 +455,7 @@ def _curves_figure(compared: Sequence[Compared]) -> Figure:
 
 
 def _percentiles_figure(rows: Sequence[dict[str, Any]]) -> Figure:
-    """Where each real value stands among its virtual people."""
+    """Where each real value stands among its virtual subjects."""
     figure = Figure(figsize=(8, 5.6), dpi=130, layout="constrained")
     panel = figure.subplots()
     names = [(tissue, measure) for tissue in TISSUES for measure in MEASURES]
@@ -474,6 +479,6 @@ def _percentiles_figure(rows: Sequence[dict[str, Any]]) -> Figure:
     )
     panel.invert_yaxis()
     panel.set_xlim(-2, 102)
-    panel.set_xlabel("percentile of the real value among its virtual people (shaded: 5 to 95 %)")
+    panel.set_xlabel("percentile of the real value among its virtual subjects (shaded: 5 to 95 %)")
     panel.spines[["top", "right"]].set_visible(False)
     return figure

@@ -78,7 +78,7 @@ class TextureResult(NamedTuple):
 def compare(
     real: Sequence[Path],
     *,
-    people: int,
+    subjects: int,
     seed: int,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> TextureResult:
@@ -88,35 +88,35 @@ def compare(
 
     A classifier (logistic regression on the features of `body_features` and `liver_features`) is
     told to separate the patches of the real image from those of all phantoms, cross-validated by
-    phantom case and by block of real slices. One patient cannot show how people differ, so an AUC
+    phantom case and by block of real slices. One patient cannot show how subjects differ, so an AUC
     above 0.5 is expected even of a perfect phantom; the same classifier is therefore also given
     each phantom case in turn as if it were the real one, against the others.
 
     Args:
         real: what `read_study` reads; the reference phase of each, with pixels fine enough that
             homogeneous patches fit into its liver.
-        people: phantom cases for each, 6 or more.
+        subjects: phantom cases for each, 6 or more.
         seed: of the phantoms and of the bootstrap.
         progress: called with (what, done, total).
 
     Raises:
-        ValueError: `people` is less than 6, or `real` is empty.
+        ValueError: `subjects` is less than 6, or `real` is empty.
         InputError: an image cannot be read, is no CT, or holds too few homogeneous patches.
     """
-    if people < FOLDS + 1 or not real:
+    if subjects < FOLDS + 1 or not real:
         raise ValueError(
-            f"a comparison needs {FOLDS + 1} people and a real image, got people={people} and"
+            f"a comparison needs {FOLDS + 1} subjects and a real image, got subjects={subjects} and"
             f" {len(real)} images"
         )
     images, spectra = [], []
     for number, path in enumerate(real):
         record, nps = _against_phantoms(
-            path, people, np.random.SeedSequence((seed, number)), progress
+            path, subjects, np.random.SeedSequence((seed, number)), progress
         )
         images.append(record)
         spectra.append(nps)
     return TextureResult(
-        {"people": people, "seed": seed, "images": images}, _figure(images, spectra)
+        {"people": subjects, "seed": seed, "images": images}, _figure(images, spectra)
     )
 
 
@@ -126,10 +126,10 @@ def markdown(record: Mapping[str, Any]) -> str:
         "## Noise and texture of CT",
         "",
         (
-            f"Each real image is compared with {record['people']} phantom people simulated at its"
+            f"Each real image is compared with {record['people']} phantom subjects simulated at its"
             f" voxel size, seed {record['seed']}, on {PATCH} x {PATCH}-pixel patches of even,"
             " liver-like tissue that one rule picks in both. Percentile: the share of phantom"
-            " people below the real value."
+            " subjects below the real value."
         ),
     ]
     for image in record["images"]:
@@ -176,11 +176,11 @@ def markdown(record: Mapping[str, Any]) -> str:
 
 def _against_phantoms(
     path: Path,
-    people: int,
+    subjects: int,
     seed: np.random.SeedSequence,
     progress: Callable[[str, int, int], None] | None,
 ) -> tuple[dict[str, Any], NDArray[np.float64]]:
-    """The record of one real image, and the spectra of it (first) and of its phantom people."""
+    """The record of one real image, and the spectra of it (first) and of its phantom subjects."""
     study = read_study(path)
     if study.modality is not Modality.CT:
         raise InputError(f"{path.name} is {study.modality}; noise and texture are compared for CT")
@@ -193,17 +193,17 @@ def _against_phantoms(
     textures, patches = [texture(image)], [_patches(image)]
     index = 0
     # a slab that misses the liver, or a liver too fat to look like one, is passed over
-    while len(textures) <= people:
+    while len(textures) <= subjects:
         if progress:
-            progress(f"simulating people for {path.name}", len(textures) - 1, people)
+            progress(f"simulating subjects for {path.name}", len(textures) - 1, subjects)
         drawn = Image(phantom[index][0].grid.array, image.spacing_mm)
         index += 1
         if len(homogeneous_patches(drawn)) >= FEWEST_PATCHES:
             textures.append(texture(drawn))
             patches.append(_patches(drawn))
-        elif index > 3 * people:
+        elif index > 3 * subjects:
             raise InputError(
-                f"too few phantom people have homogeneous liver at the voxel size of {path.name}"
+                f"too few phantom subjects have homogeneous liver at the voxel size of {path.name}"
             )
     rng = np.random.default_rng(seed.spawn(1)[0])
     frequency = np.arange(PATCH // 2 + 1) / (PATCH * max(image.spacing_mm[1:]))
@@ -212,7 +212,7 @@ def _against_phantoms(
         "name": f"{path.resolve().parent.name}/{path.name}",
         "spacing_mm": list(image.spacing_mm),
         "patches": textures[0].patches,
-        "passed_over": index - people,
+        "passed_over": index - subjects,
         "measures": {name: _among([each.measures[name] for each in textures]) for name in MEASURES},
         "frequency_per_mm": frequency.tolist(),
         "nps_hu2_mm2": spectra.round(4).tolist(),
@@ -422,11 +422,11 @@ def _figure(images: Sequence[Mapping[str, Any]], spectra: Sequence[NDArray[np.fl
                 low,
                 high,
                 color="#bcd9dd",
-                label="phantom people, 5 to 95 %",
+                label="phantom subjects, 5 to 95 %",
                 linewidth=0,
             )
             panel.plot(
-                frequency, middle, color="#1f7f8c", linewidth=1.2, label="phantom people, median"
+                frequency, middle, color="#1f7f8c", linewidth=1.2, label="phantom subjects, median"
             )
             panel.plot(
                 frequency, curves[0], ".-", color="#26323a", markersize=4, linewidth=1, label="real"
