@@ -73,7 +73,7 @@ def test_a_benchmark_can_be_added(copy: Path) -> None:
     (copy / "src/liverleaf/benchmarks/lesion_count.py").write_text(module)
     register = copy / "src/liverleaf/cli/benchmarks.py"
     text = register.read_text().replace(
-        "\nBENCHMARKS = (\n", f"\n\n{options}\n\nBENCHMARKS = (\n{entry}"
+        "\nBENCHMARKS = (\n", f"\n\n{options}\n\nBENCHMARKS = (\n    {entry.strip()},\n"
     )
     register.write_text(text)
     (copy / "tests/test_lesion_count.py").write_text(test)

@@ -1,1 +1,1 @@
-"""A digital liver: CT and MR studies of simulated people and rats with their full truth."""
+"""The digital phantom: CT and MR studies of simulated patients and rats, with their truth."""

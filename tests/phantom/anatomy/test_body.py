@@ -19,7 +19,7 @@ def trunk(
         for low, high, step in ((low_mm, high_mm, 8.0), (-170, 170, 4.0), (-220, 220, 4.0))
     )
     z, y, x = (a.copy() for a in np.meshgrid(*axes, indexing="ij"))
-    canvas = Canvas(axes, x, y, z, 0.0, (8.0, 4.0, 4.0), np.zeros(z.shape, np.uint8))  # type: ignore[arg-type]
+    canvas = Canvas(axes, x, y, z, 0.0, (8.0, 4.0, 4.0), np.zeros(z.shape, np.uint8))
     return canvas, paint_trunk(np.random.default_rng(0), canvas, habitus)
 
 

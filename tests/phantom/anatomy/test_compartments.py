@@ -1,4 +1,4 @@
-"""Compartments of lesions: rims of the asked thickness, scars in the centre, one tissue throughout."""
+"""Compartments of lesions: rims, central scars, peripheral nodules, one tissue throughout."""
 
 import numpy as np
 import pytest

@@ -24,7 +24,7 @@ def abdomen(viscera: Viscera = USUAL) -> tuple[Canvas, BodyCavity]:
         for low, high, step in zip((-140, -140, -170), (130, 140, 170), STEP_MM, strict=True)
     )
     z, y, x = (a.copy() for a in np.meshgrid(*axes, indexing="ij"))
-    canvas = Canvas(axes, x, y, z, 0.0, STEP_MM, np.zeros(z.shape, np.uint8))  # type: ignore[arg-type]
+    canvas = Canvas(axes, x, y, z, 0.0, STEP_MM, np.zeros(z.shape, np.uint8))
     rng = np.random.default_rng(0)
     cavity = paint_trunk(rng, canvas, Habitus(skin_fat_mm=18.0, dome_mm=92.0, heart=1.0))
     paint_organs(rng, canvas, cavity, viscera)

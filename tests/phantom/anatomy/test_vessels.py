@@ -11,7 +11,7 @@ STEP_MM = (6.0, 4.0, 4.0)
 def block(tissue: Tissue) -> Canvas:
     axes = tuple(np.arange(-120, 121, step, dtype=np.float32) for step in STEP_MM)
     z, y, x = (a.copy() for a in np.meshgrid(*axes, indexing="ij"))
-    return Canvas(axes, x, y, z, 0.0, STEP_MM, np.full(z.shape, tissue, np.uint8))  # type: ignore[arg-type]
+    return Canvas(axes, x, y, z, 0.0, STEP_MM, np.full(z.shape, tissue, np.uint8))
 
 
 def test_branches_double_and_grow_thinner() -> None:

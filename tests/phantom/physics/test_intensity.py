@@ -1,4 +1,4 @@
-"""Intensities of labelled tissue: HU and signal by hand, texture and heterogeneity of the asked size."""
+"""Intensities of labelled tissue: HU and signal by hand; texture and heterogeneity as asked."""
 
 from dataclasses import replace
 

@@ -180,7 +180,7 @@ def _grow(rng: np.random.Generator, root: NDArray, heading: NDArray, tips: NDArr
 
 
 def _scars(rng: np.random.Generator, chest: Chest) -> list[Tree]:
-    """Bands from the pleura inwards and small granulomas, in some people."""
+    """Bands from the pleura inwards and small granulomas, in some subjects."""
     voxels = np.flatnonzero(chest.lung & (chest.depth_mm < 12))
     count = int(rng.integers(1, 5)) if rng.random() < 0.4 and voxels.size else 0
     rows = []
