@@ -1,4 +1,4 @@
-"""What a network sees of a study: channels, its grid against slow references, regions."""
+"""What a network sees of a study: channels, its grid, and the regions of a lesion."""
 
 import dataclasses
 from collections.abc import Callable
@@ -33,7 +33,7 @@ CT = InputConfig(Modality.CT, pixel_mm=4.0, slice_mm=5.0, size=48)
 
 
 def slow_weights(n: int, m: int) -> np.ndarray:
-    """Weights (m, n) of n voxels in m over the same extent: triangles as wide as the coarser."""
+    """How much of each of n voxels goes into each of m: a triangle as wide as the coarser."""
     scale = n / m
     weights = np.zeros((m, n))
     for i in range(m):

@@ -1,4 +1,4 @@
-"""Figures by hand on made-up results, and evaluations of a network that sees by a rule."""
+"""Figures by hand, and whole evaluations of a network that sees by a simple rule."""
 
 import dataclasses
 import json
@@ -166,7 +166,7 @@ def test_a_cohort_without_lesions_has_an_empty_table_of_them(
 
 
 def test_mistakes_are_counted(model: str, tiny_case: Callable, tmp_path: Path) -> None:
-    """The truth calls one lesion a cyst and lacks another; a cyst is dark and so not seen."""
+    """A wrong type, a lesion that the truth lacks, and a dark cyst that is not seen."""
     study, truth = tiny_case(0, types=[LesionType.HCC, LesionType.HCC])
     first, second = truth.lesion_list
     save_case(
@@ -201,7 +201,7 @@ def test_mistakes_are_counted(model: str, tiny_case: Callable, tmp_path: Path) -
 def test_phases_are_left_out_after_registration(
     phase: Phase, model: str, cohort: Cohort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A study is registered to the reference phase even where that phase is then left out."""
+    """The truth lies on the reference's grid: studies are registered to it, even if left out."""
     registered: list[list[Phase]] = []
 
     def register(study: Study) -> Registration:

@@ -208,9 +208,7 @@ def models(as_json: AsJson = False) -> None:
         return
     table = new_table(
         "model",
-        "species",
-        "body part",
-        "modality",
+        "made for",
         "channels",
         "trained on",
         "liver Dice",
@@ -236,9 +234,7 @@ def models(as_json: AsJson = False) -> None:
         add_row(
             table,
             card.name,
-            str(made_for.species),
-            str(made_for.body_part),
-            str(made_for.modality),
+            f"{made_for.modality} of the {made_for.species} {made_for.body_part}",
             ", ".join(made_for.channels),
             f"{card.training['cases']} phantom cases",
             *shown,

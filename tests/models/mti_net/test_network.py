@@ -1,4 +1,4 @@
-"""MTI-Net: its parts against equations written out slowly; shapes, gradients, independence."""
+"""MTI-Net: its parts by hand, and what every network must keep: gradients, independence, memory."""
 
 import dataclasses
 from pathlib import Path
