@@ -19,12 +19,14 @@ from liverleaf.storage.case_folder import (
 from liverleaf.study import (
     Alignment,
     Annotation,
+    BodyPart,
     InputError,
     LesionAnnotation,
     Modality,
     Phase,
     PhaseImage,
     SourceIds,
+    Species,
     Study,
     same_grid,
 )
@@ -217,3 +219,19 @@ def test_a_case_folder_never_holds_the_identifiers_of_its_source(tmp_path: Path)
     assert "22.333" not in (tmp_path / "case" / CASE_FILE).read_text()
     again, _ = load_case(tmp_path / "case")
     assert {image.source for image in again.phases.values()} == {SourceIds()}
+
+
+def test_the_usual_body_part_and_species_are_not_written(
+    tiny_case: Callable, tmp_path: Path
+) -> None:
+    study, truth = tiny_case()
+    rat = replace(study, species=Species.RAT, body_part=BodyPart.CHEST)
+    for name, kept in (("usual", study), ("other", rat)):
+        save_case(tmp_path / name, kept, truth)
+        assert load_case(tmp_path / name)[0].species is kept.species
+        assert load_case(tmp_path / name)[0].body_part is kept.body_part
+    usual, other = (
+        json.loads((tmp_path / n / "case.json").read_text()) for n in ("usual", "other")
+    )
+    assert other["body_part"] == "chest" and other["species"] == "rat"
+    assert not {"body_part", "species"} & usual.keys()

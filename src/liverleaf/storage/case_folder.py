@@ -132,7 +132,18 @@ def save_case(directory: Path, study: Study, truth: Annotation | None = None) ->
             species=study.species,
             truth=save_annotation(folder, truth) if truth else None,
         )
-        (folder / CASE_FILE).write_text(record.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (folder / CASE_FILE).write_text(_as_json(record), encoding="utf-8")
+
+
+def _as_json(record: CaseRecord) -> str:
+    """The text of `case.json`; what most studies have in common is left out.
+
+    A model knows the cases it was trained on by the hash of this text, so fields that came later
+    appear only where they say something.
+    """
+    later = {"body_part": BodyPart.ABDOMEN, "species": Species.HUMAN}
+    usual = {name for name, value in later.items() if getattr(record, name) is value}
+    return record.model_dump_json(indent=1, exclude=usual) + "\n"
 
 
 def _save_image(directory: Path, name: str, image: PhaseImage) -> PhaseRecord:
