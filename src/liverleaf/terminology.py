@@ -93,6 +93,10 @@ class Organ(IntEnum):
     PANCREAS = 17
 
 
+LIVER_ORGANS = (Organ.LIVER, Organ.PORTAL_VEIN, Organ.HEPATIC_VEIN)
+"""Organs that count as liver: its vessels lie inside it. Lesions have a map of their own."""
+
+
 class Code(NamedTuple):
     """A coded concept: value, scheme designator, meaning."""
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from liverleaf.cohort.index import FOLDS
 from liverleaf.models.baselines.training import ClassifierLoss
 from liverleaf.models.family import Output
 from liverleaf.models.recipe import Recipe, load_recipe, read_recipe, recipe_record
 from liverleaf.study import BodyPart, InputError, Species
-from liverleaf.train.loop import FOLDS
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 OURS = ("input.size=48", "network.token_width=8", "network.head_width=4")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from liverleaf.cohort.index import Cohort
+from liverleaf.cohort.index import FOLDS, Cohort
 from liverleaf.data.prepared import PreparedCase
 from liverleaf.models import trainer as trainer_module
 from liverleaf.models.checkpoint import load_model, weights_hash
@@ -21,7 +21,7 @@ from liverleaf.models.recipe import Recipe, load_recipe
 from liverleaf.study import InputError, Modality, Phase
 from liverleaf.terminology import LesionType
 from liverleaf.train import loop as train_module
-from liverleaf.train.loop import FOLDS, is_run_of, train
+from liverleaf.train.loop import is_run_of, train
 
 torch.set_num_threads(1)
 

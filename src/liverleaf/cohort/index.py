@@ -13,6 +13,9 @@ import numpy as np
 from liverleaf.storage.case_folder import CASE_FILE, CaseRecord, load_case, read_case_record
 from liverleaf.study import Annotation, InputError, Study
 
+FOLDS = 5
+"""Of a cross-validation: here, in the splits written for nnU-Net, and in the published tables."""
+
 
 class Split(NamedTuple):
     """Indices into a cohort."""

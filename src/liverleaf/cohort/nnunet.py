@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from liverleaf.cohort.index import Cohort
+from liverleaf.cohort.index import FOLDS, Cohort
 from liverleaf.ingest.collections.nnunet import DATASET_FILE, LiverleafRecord
 from liverleaf.registration.align import register_phases
 from liverleaf.storage.case_folder import load_case
@@ -23,7 +23,6 @@ from liverleaf.system.progress import Progress, silent
 from liverleaf.terminology import Organ
 
 SPLITS_FILE = "splits_final.json"
-FOLDS = 5
 LIVER, LESION = 1, 2
 PLAIN = {"background": 0, "liver": LIVER, "lesion": LESION}
 REGIONS = {"background": 0, "liver": [LIVER, LESION], "lesion": [LESION]}

@@ -33,10 +33,9 @@ from liverleaf.storage.case_folder import CASE_FILE
 from liverleaf.study import Annotation, InputError, LesionAnnotation, Phase, Study
 from liverleaf.system.files import new_directory, remove_partial
 from liverleaf.system.progress import Progress, silent
-from liverleaf.terminology import Organ
+from liverleaf.terminology import LIVER_ORGANS
 
 PREPARED_VERSION = 4
-LIVER_ORGANS = (Organ.LIVER, Organ.PORTAL_VEIN, Organ.HEPATIC_VEIN)
 
 
 @dataclass(frozen=True)

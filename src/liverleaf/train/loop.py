@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from liverleaf.cohort.index import Cohort
+from liverleaf.cohort.index import FOLDS, Cohort
 from liverleaf.data.batch import BatchStream
 from liverleaf.data.prepared import data_fingerprint, prepare
 from liverleaf.models import checkpoint, registry
@@ -24,7 +24,6 @@ from liverleaf.train.log import TrainingLog
 
 logger = logging.getLogger(__name__)
 
-FOLDS = 5
 RUN_FILE, STATE_FILE = "run.json", "state.safetensors"
 RUN_VERSION = 2
 """Of run.json; 0.1 wrote none."""

@@ -18,7 +18,7 @@ from liverleaf.benchmarks.mti_net.cross_validation import (
     training_seconds,
 )
 from liverleaf.benchmarks.mti_net.methods import METHODS, OURS, SCALES, Scale
-from liverleaf.cohort.index import Cohort
+from liverleaf.cohort.index import FOLDS, Cohort
 from liverleaf.data.network_input import InputConfig
 from liverleaf.data.prepared import prepare
 from liverleaf.storage.case_folder import save_case
@@ -32,7 +32,6 @@ from liverleaf.study import (
     Study,
 )
 from liverleaf.terminology import LesionType
-from liverleaf.train.loop import FOLDS
 
 torch.set_num_threads(1)
 PHASES = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from liverleaf.cohort.index import Cohort
+from liverleaf.cohort.index import FOLDS, Cohort
 from liverleaf.data.prepared import PreparedCase, prepare
 from liverleaf.evaluate.metrics.overlap import dice, iou
 from liverleaf.evaluate.metrics.regression import curve_mae
@@ -28,7 +28,7 @@ from liverleaf.models.recipe import Recipe
 from liverleaf.study import InputError
 from liverleaf.system.files import whole_file
 from liverleaf.system.progress import Progress, silent
-from liverleaf.train.loop import FOLDS, is_run_of, train
+from liverleaf.train.loop import is_run_of, train
 
 SLICES_AT_ONCE = 8
 EXAMPLES, EXAMPLES_FILE = 3, "examples.npz"

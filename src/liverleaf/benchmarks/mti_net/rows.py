@@ -14,12 +14,11 @@ from liverleaf.benchmarks.mti_net.definitions import TRAINING_MEAN, Table
 from liverleaf.benchmarks.mti_net.methods import METHODS, Scale
 from liverleaf.benchmarks.table import MethodRow, Metric, Value
 from liverleaf.benchmarks.training.network_cost import NetworkCost
-from liverleaf.cohort.index import Cohort
+from liverleaf.cohort.index import FOLDS, Cohort
 from liverleaf.data.prepared import PreparedCase
 from liverleaf.evaluate.metrics.classification import confusion
 from liverleaf.models.recipe import Recipe
 from liverleaf.terminology import LesionType
-from liverleaf.train.loop import FOLDS
 
 METRICS: Mapping[str, Metric] = {
     "dsc": Metric("DSC (%)", 100.0, higher_is_better=True),

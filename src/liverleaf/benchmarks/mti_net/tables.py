@@ -33,7 +33,7 @@ from liverleaf.benchmarks.mti_net.rows import (
 from liverleaf.benchmarks.result import Content, Result, measured_by, origin
 from liverleaf.benchmarks.table import ALPHA, MethodRow, figure, page, summarise
 from liverleaf.benchmarks.training.network_cost import NetworkCost, network_cost
-from liverleaf.cohort.index import Cohort
+from liverleaf.cohort.index import FOLDS, Cohort
 from liverleaf.data.network_input import InputConfig
 from liverleaf.data.prepared import PreparedCase, data_fingerprint, prepare
 from liverleaf.models import checkpoint, registry
@@ -43,7 +43,6 @@ from liverleaf.system.files import own_folder, whole_file
 from liverleaf.system.progress import Progress, silent
 from liverleaf.system.workers import workers
 from liverleaf.terminology import LesionType
-from liverleaf.train.loop import FOLDS
 
 Scores = Mapping[str, Sequence[CaseScore]]
 

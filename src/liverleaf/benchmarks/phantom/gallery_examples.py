@@ -9,14 +9,13 @@ from scipy.ndimage import binary_dilation
 
 from liverleaf.phantom.generator import Phantom
 from liverleaf.study import Annotation, LesionAnnotation, Modality, Phase, Study
-from liverleaf.terminology import LesionType, Organ
+from liverleaf.terminology import LIVER_ORGANS, LesionType
 
 SHAPE, SPACING_MM = (40, 256, 256), (4.0, 1.4, 1.4)
 """A slab around the liver, fine enough for rims and capsules."""
 
 TRIES = 60
 AGENT = {Modality.MR: "gadobutrol", Modality.CT: "iodine"}
-LIVER_ORGANS = (Organ.LIVER, Organ.PORTAL_VEIN, Organ.HEPATIC_VEIN)
 
 
 @dataclass(frozen=True)
