@@ -245,7 +245,7 @@ def _write(
     with replaced_directory(out) if replacing else new_directory(out) as folder:
         with stages.stage("writing masks"):
             if segmentation is not None:
-                _write_masks(folder, segmentation)
+                _write_masks(folder, study, segmentation)
                 findings = _write_dicom(folder, study, segmentation, findings)
         with stages.stage("writing the report"):
             findings = _with_provenance(findings, origin, stages)  # the page shows it
@@ -261,13 +261,16 @@ def _with_provenance(findings: Findings, origin: dict[str, Any], stages: Stages)
     return findings.model_copy(update={"provenance": Provenance(**origin, **stages.so_far())})
 
 
-def _write_masks(folder: Path, segmentation: Segmentation) -> None:
+def _write_masks(folder: Path, study: Study, segmentation: Segmentation) -> None:
+    """Write the masks index by index as the input's own file, where that was NIfTI."""
+    file_grid = study.phases[study.reference].file_grid
     labels = segmentation.lesions.array
     labels = labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
-    save_volume(folder / LESIONS_FILE, segmentation.lesions.with_array(labels))
+    lesions = segmentation.lesions.with_array(labels)
+    save_volume(folder / LESIONS_FILE, lesions, file_grid=file_grid)
     if segmentation.liver is not None:
-        liver = segmentation.liver.array.astype(np.uint8)
-        save_volume(folder / LIVER_FILE, segmentation.liver.with_array(liver))
+        liver = segmentation.liver.with_array(segmentation.liver.array.astype(np.uint8))
+        save_volume(folder / LIVER_FILE, liver, file_grid=file_grid)
 
 
 def _write_dicom(
