@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from liverleaf.export.dicom_seg import write_seg
+from liverleaf.export.dicom_seg import seg_warnings, write_seg
 from liverleaf.export.html.page import write_report
 from liverleaf.findings import Findings, Provenance
 from liverleaf.ingest.reader import read_phase_table, read_study
@@ -246,7 +246,7 @@ def _write(
         with stages.stage("writing masks"):
             if segmentation is not None:
                 _write_masks(folder, study, segmentation)
-                findings = _write_dicom(folder, study, segmentation, findings)
+                findings = _write_dicom(folder, study, segmentation, findings, weights_sha256)
         with stages.stage("writing the report"):
             findings = _with_provenance(findings, origin, stages)  # the page shows it
             write_report(
@@ -274,14 +274,23 @@ def _write_masks(folder: Path, study: Study, segmentation: Segmentation) -> None
 
 
 def _write_dicom(
-    folder: Path, study: Study, segmentation: Segmentation, findings: Findings
+    folder: Path,
+    study: Study,
+    segmentation: Segmentation,
+    findings: Findings,
+    weights_sha256: str | None,
 ) -> Findings:
-    """Write the DICOM SEG; where the input's headers allow none, the findings say so."""
+    """Write the DICOM SEG; where the input's headers allow none, or less, the findings say so."""
     if not study.phases[study.reference].headers:  # the input was no DICOM
         return findings
     try:
-        write_seg(folder / SEG_FILE, study=study, segmentation=segmentation)
+        write_seg(
+            folder / SEG_FILE,
+            study=study,
+            segmentation=segmentation,
+            weights_sha256=weights_sha256,
+        )
+        told = seg_warnings(study)
     except InputError as error:
-        warning = f"No DICOM SEG was written: {error}"
-        return findings.model_copy(update={"warnings": (*findings.warnings, warning)})
-    return findings
+        told = (f"No DICOM SEG was written: {error}",)
+    return findings.model_copy(update={"warnings": (*findings.warnings, *told)})
