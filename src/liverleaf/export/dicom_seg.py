@@ -275,7 +275,7 @@ def _dataset(
     positions = [hd.PlanePositionSequence("PATIENT", source.position_mm) for source in sources]
     if any(abs(source.offset_mm) > SAME_PLACE_MM for source in sources):
         del template.SpacingBetweenSlices  # it is not the same everywhere
-    texts_are_ascii = is_ascii(template) and description.isascii()
+    texts_are_ascii = description.isascii() and all(map(is_ascii, (template, *segments)))
     try:
         with warnings.catch_warnings():
             # on doubtful values in the source: they print the patient's name

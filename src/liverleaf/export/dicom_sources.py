@@ -6,6 +6,7 @@ image of each slice, come out.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -37,6 +38,7 @@ TYPE_2_ATTRIBUTES = (
 be absent."""
 TEXT_VRS = frozenset({"PN", "LO", "LT", "SH", "ST", "UC", "UT"})
 """Kinds of element whose bytes depend on the Specific Character Set."""
+ESCAPE = re.compile("\x1b[\x20-\x2f]*[\x30-\x7e]")
 UTF_8 = "ISO_IR 192"
 ON_SLICE_STEPS = 0.05
 """Share of the slice step by which the first and last image may lie beside those of the volume, as
@@ -308,9 +310,12 @@ def in_unicode(header: Dataset) -> Dataset:
 
 
 def _plain(value: object) -> str | list[str] | None:
+    """Text without the escape sequences of ISO 2022, which pydicom leaves in that of ISO-IR 58."""
     if value is None:
         return None
-    return [str(part) for part in value] if isinstance(value, MultiValue) else str(value)
+    if isinstance(value, MultiValue):
+        return [ESCAPE.sub("", str(part)) for part in value]
+    return ESCAPE.sub("", str(value))
 
 
 def is_ascii(item: Dataset) -> bool:
