@@ -156,6 +156,58 @@ def test_masks_of_nifti_images_cover_the_same_places_however_their_axes_run(
     np.testing.assert_allclose(in_order(there), in_order(true), atol=1e-3)
 
 
+TILT = np.eye(4)
+TILT[:3, :3] = np.linalg.qr(np.array([[0.9, -0.2, 0.1], [0.3, 0.8, 0.3], [-0.1, -0.2, 0.9]]))[0]
+
+
+@pytest.mark.parametrize("oblique", [False, True], ids=["straight", "oblique"])
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "LAS", "SPR", "ARI", "PIR"])
+def test_masks_of_nifti_images_match_them_index_by_index(
+    case: Path, tmp_path: Path, axes: str, oblique: bool
+) -> None:
+    portal = nib.load(case / "portal.nii.gz")
+    turn = ornt_transform(io_orientation(portal.affine), axcodes2ornt(axes))
+    image = apply_orientation(portal.get_fdata(dtype=np.float32), turn)
+    affine = portal.affine @ inv_ornt_aff(turn, portal.shape)
+    (tmp_path / "in").mkdir()
+    source = nib.Nifti1Image(image, TILT @ affine if oblique else affine)
+    nib.save(source, tmp_path / "in/portal.nii.gz")
+    findings = analyze(tmp_path / "in", tmp_path / "out")
+    source = nib.load(tmp_path / "in/portal.nii.gz")
+    mask, liver = (nib.load(tmp_path / f"out/{name}.nii.gz") for name in ("lesions", "liver"))
+    np.testing.assert_array_equal(mask.affine, source.affine)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj) > 0, image > LESION_HU)
+    np.testing.assert_array_equal(np.asarray(liver.dataobj) > 0, image > 80)
+    assert findings.study.affine is not None
+    assert findings.study.mask_axes is not None
+    for lesion in findings.lesions:
+        voxels = np.argwhere(np.asarray(mask.dataobj) == lesion.id)
+        for axis, name in enumerate(findings.study.mask_axes):
+            first, end = lesion.bbox["zyx".index(name[-1])]
+            if name.startswith("-"):
+                first, end = mask.shape[axis] - end, mask.shape[axis] - first
+            assert (first, end) == (voxels[:, axis].min(), voxels[:, axis].max() + 1)
+        corner = np.array(findings.study.affine) @ (*(span[0] for span in lesion.bbox), 1)
+        boxed = nib.affines.apply_affine(source.affine * [[-1], [-1], [1], [1]], voxels)
+        nearest = np.linalg.norm(boxed - corner[:3], axis=1).min()
+        assert nearest < 15  # mm; a ball of 9 mm from the corner of its box
+
+
+def test_masks_are_in_mm_where_the_image_is_in_metres(case: Path, tmp_path: Path) -> None:
+    portal = nib.load(case / "portal.nii.gz")
+    (tmp_path / "in").mkdir()
+    metres = nib.Nifti1Image(
+        np.asarray(portal.dataobj), np.diag([0.001, 0.001, 0.001, 1]) @ portal.affine
+    )
+    metres.header.set_xyzt_units("meter")
+    nib.save(metres, tmp_path / "in/portal.nii.gz")
+    findings = analyze(tmp_path / "in", tmp_path / "out")
+    mask = nib.load(tmp_path / "out/lesions.nii.gz")
+    np.testing.assert_allclose(mask.affine, portal.affine, rtol=1e-5)
+    assert findings.study.spacing_mm == (5, 4, 4)
+    assert any("in meters" in warning for warning in findings.study.warnings)
+
+
 @pytest.fixture
 def dicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DICOM study of which the reference phase alone is looked at."""

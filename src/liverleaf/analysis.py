@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from liverleaf.export.dicom_seg import write_seg
+from liverleaf.export.dicom_seg import seg_warnings, write_seg
 from liverleaf.export.html.page import write_report
 from liverleaf.findings import Findings, Provenance
 from liverleaf.ingest.reader import read_phase_table, read_study
@@ -246,8 +246,8 @@ def _write(
     with replaced_directory(out) if replacing else new_directory(out) as folder:
         with stages.stage("writing masks"):
             if segmentation is not None:
-                _write_masks(folder, segmentation)
-                findings = _write_dicom(folder, study, segmentation, findings)
+                _write_masks(folder, study, segmentation)
+                findings = _write_dicom(folder, study, segmentation, findings, weights_sha256)
         with stages.stage("writing the report"):
             findings = _with_provenance(findings, origin, stages)  # the page shows it
             write_report(
@@ -262,24 +262,36 @@ def _with_provenance(findings: Findings, origin: dict[str, Any], stages: Stages)
     return findings.model_copy(update={"provenance": Provenance(**origin, **stages.so_far())})
 
 
-def _write_masks(folder: Path, segmentation: Segmentation) -> None:
+def _write_masks(folder: Path, study: Study, segmentation: Segmentation) -> None:
+    """Write the masks index by index as the input's own file, where that was NIfTI."""
+    file_grid = study.phases[study.reference].file_grid
     labels = segmentation.lesions.array
     labels = labels.astype(np.uint8 if labels.max() < 256 else np.uint16)
-    save_volume(folder / LESIONS_FILE, segmentation.lesions.with_array(labels))
+    lesions = segmentation.lesions.with_array(labels)
+    save_volume(folder / LESIONS_FILE, lesions, file_grid=file_grid)
     if segmentation.liver is not None:
-        liver = segmentation.liver.array.astype(np.uint8)
-        save_volume(folder / LIVER_FILE, segmentation.liver.with_array(liver))
+        liver = segmentation.liver.with_array(segmentation.liver.array.astype(np.uint8))
+        save_volume(folder / LIVER_FILE, liver, file_grid=file_grid)
 
 
 def _write_dicom(
-    folder: Path, study: Study, segmentation: Segmentation, findings: Findings
+    folder: Path,
+    study: Study,
+    segmentation: Segmentation,
+    findings: Findings,
+    weights_sha256: str | None,
 ) -> Findings:
-    """Write the DICOM SEG; where the input's headers allow none, the findings say so."""
+    """Write the DICOM SEG; where the input's headers allow none, or less, the findings say so."""
     if not study.phases[study.reference].headers:  # the input was no DICOM
         return findings
     try:
-        write_seg(folder / SEG_FILE, study=study, segmentation=segmentation)
+        write_seg(
+            folder / SEG_FILE,
+            study=study,
+            segmentation=segmentation,
+            weights_sha256=weights_sha256,
+        )
+        told = seg_warnings(study)
     except InputError as error:
-        warning = f"No DICOM SEG was written: {error}"
-        return findings.model_copy(update={"warnings": (*findings.warnings, warning)})
-    return findings
+        told = (f"No DICOM SEG was written: {error}",)
+    return findings.model_copy(update={"warnings": (*findings.warnings, *told)})

@@ -47,6 +47,8 @@ Probability = Annotated[
 Intensity = Annotated[float, AfterValidator(lambda value: float(f"{value:.5g}") + 0.0)]
 Point = tuple[Millimetres, Millimetres, Millimetres]
 Span = tuple[int, int]
+Row = tuple[float, float, float, float]
+MaskAxis = Literal["x", "y", "z", "-x", "-y", "-z"]
 
 
 class Record(BaseModel):
@@ -227,6 +229,13 @@ class StudyRecord(Record):
     """Voxels of that grid along Z, Y, X."""
     spacing_mm: tuple[float, float, float]
     """Voxel size along Z, Y, X, mm."""
+    affine: tuple[Row, Row, Row, Row] | None = None
+    """From indices (Z, Y, X, 1) of that grid, as `bbox` counts them, to LPS, mm; null in findings
+    before it was written."""
+    mask_axes: tuple[MaskAxis, MaskAxis, MaskAxis] | None = None
+    """The axes of the arrays in lesions.nii.gz and liver.nii.gz, which are those of a NIfTI input:
+    each is one of `bbox`, with a minus where it runs backwards; null in findings before it was
+    written."""
     phases: tuple[PhaseRecord, ...]
     """The phases found, in the order of the bolus."""
     warnings: tuple[str, ...]

@@ -176,6 +176,10 @@ class PhaseImage:
             phase.
         source: the identifiers of the images this phase was read from. They outlive the headers,
             which registration drops.
+        frame_numbers: of each header in turn the frames of a multi-frame image, counted from 1,
+            that are of this phase; empty where they all are, or the images have one frame each.
+        file_grid: the grid of the file that the phase was read from, its axes in the order of the
+            file; None where it was no NIfTI file.
     """
 
     volume: hd.Volume
@@ -186,6 +190,8 @@ class PhaseImage:
     headers: tuple[Dataset, ...] = field(default=(), repr=False)
     alignment: Alignment | None = None
     source: SourceIds = SourceIds()
+    frame_numbers: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
+    file_grid: hd.VolumeGeometry | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.volume.array.ndim != 3:

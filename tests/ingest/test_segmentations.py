@@ -113,6 +113,16 @@ def test_an_empty_liver_is_refused(study: Study, tmp_path: Path) -> None:
         read_segmentation(study, lesions=lesions, liver=liver)
 
 
+@pytest.mark.parametrize("value", [0.5, -1.0, 0.99])
+def test_a_liver_that_is_no_label_map_is_refused(
+    study: Study, tmp_path: Path, value: float
+) -> None:
+    lesions = save(tmp_path, "lesions.nii", study, labels_of(study))
+    drawn = np.where(liver_of(study) > 0, value, 0).astype(np.float32)
+    with pytest.raises(InputError, match=r"liver\.nii is no label map: it holds"):
+        read_segmentation(study, lesions=lesions, liver=save(tmp_path, "liver.nii", study, drawn))
+
+
 @pytest.mark.parametrize("moved", ["cropped", "shifted"])
 def test_another_grid_is_refused_in_one_line(study: Study, tmp_path: Path, moved: str) -> None:
     volume = study.grid.with_array(labels_of(study))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import highdicom as hd
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
@@ -235,3 +236,92 @@ def test_the_usual_body_part_and_species_are_not_written(
     )
     assert other["body_part"] == "chest" and other["species"] == "rat"
     assert not {"body_part", "species"} & usual.keys()
+
+
+def save_again(file: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    image = nib.load(file)
+    nib.save(nib.Nifti1Image(change(np.asarray(image.dataobj)), image.affine), file)
+
+
+@pytest.mark.parametrize("which", ["truth", "all"])
+def test_an_annotation_that_another_program_saved_again_lies_where_it_was(
+    tmp_path: Path, which: str
+) -> None:
+    study, truth = case(OBLIQUE)
+    save_case(tmp_path / "case", study, truth)
+    folder = tmp_path / "case" / ("truth" if which == "truth" else "")
+    for file in folder.rglob("*.nii.gz"):
+        nib.save(nib.as_closest_canonical(nib.load(file)), file)
+    again, found = load_case(tmp_path / "case")
+    assert found is not None
+    to_saved = np.linalg.inv(again.grid.affine) @ study.grid.affine
+    assert np.allclose(to_saved, np.eye(4), atol=1e-3) == (which == "truth")
+    shift_mm = found.displacement_mm[Phase.PRE]
+    for z, y, x in np.ndindex(SHAPE):
+        there = tuple(np.rint(to_saved @ (z, y, x, 1))[:3].astype(int))
+        assert found.lesions.array[there] == truth.lesions.array[z, y, x]
+        assert again.grid.array[there] == study.grid.array[z, y, x]
+        np.testing.assert_allclose(
+            shift_mm[there], truth.displacement_mm[Phase.PRE][z, y, x], atol=1e-4
+        )
+    np.testing.assert_array_equal(found.lesions.affine, again.grid.affine)
+
+
+def _organ(value: float) -> Callable[[Path], None]:
+    return lambda folder: save_again(
+        folder / "truth/organs.nii.gz", lambda a: np.where(a == 7, value, a).astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (
+            lambda f: save_again(f / "truth/lesions.nii.gz", lambda a: (a * 0.5).astype("f4")),
+            r"lesions\.nii\.gz is no label map: it holds 0\.5",
+        ),
+        (
+            lambda f: save_again(f / "truth/lesions.nii.gz", lambda a: -a.astype(np.int16)),
+            r"lesions\.nii\.gz is no label map: it holds -1",
+        ),
+        (
+            lambda f: save_again(f / "truth/lesions.nii.gz", lambda a: a * np.uint16(77)),
+            r"lesions\.nii\.gz holds the label 77, which case\.json does not name",
+        ),
+        (_organ(3.5), r"organs\.nii\.gz is no label map: it holds 3\.5"),
+        (_organ(117), r"organs\.nii\.gz holds the label 117, which the list of organs"),
+        (
+            lambda f: save_again(f / "truth/lesions.nii.gz", lambda a: a[:, :, ::2]),
+            r"lesions\.nii\.gz has shape .* resample it",
+        ),
+    ],
+    ids=["halves", "negative", "not listed", "organ of 3.5", "foreign organ", "other grid"],
+)
+def test_an_annotation_that_cannot_be_trusted_is_refused_in_one_line(
+    tmp_path: Path, harm: Callable[[Path], None], message: str
+) -> None:
+    save_case(tmp_path / "case", *case())
+    harm(tmp_path / "case")
+    with pytest.raises(InputError, match=message) as caught:
+        load_case(tmp_path / "case")
+    assert "\n" not in str(caught.value)
+
+
+def test_lesions_of_unknown_type_need_no_list(tmp_path: Path) -> None:
+    study, truth = case()
+    save_case(tmp_path / "case", study, replace(truth, lesion_list=()))
+    found = load_case(tmp_path / "case")[1]
+    assert found is not None
+    assert found.lesions.array.max() == 1
+
+
+def test_a_file_that_names_two_places_is_told(tmp_path: Path) -> None:
+    save_case(tmp_path / "case", *case())
+    file = tmp_path / "case/truth/organs.nii.gz"
+    image = nib.load(file)
+    image.set_qform(image.affine @ np.diag([-1, 1, 1, 1.0]), code=1)
+    image.set_sform(image.affine, code=2)
+    nib.save(image, file)
+    (told,) = [note for note in load_case(tmp_path / "case")[0].warnings if note != "thin"]
+    assert "truth/organs.nii.gz" in told
+    assert "two places" in told

@@ -2,50 +2,63 @@
 
 from __future__ import annotations
 
-import uuid
+import hashlib
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import DataElement, Dataset
-from pydicom.datadict import dictionary_VR
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.uid import UID, CTImageStorage, MRImageStorage
+from pydicom.uid import CTImageStorage
 
 from liverleaf import __version__
 from liverleaf import terminology as terms
+from liverleaf.export.dicom_sources import (
+    SAME_PLACE_MM,
+    UTF_8,
+    SourceSlice,
+    complete_headers,
+    derived_uid,
+    in_unicode,
+    is_ascii,
+    source_slices,
+)
 from liverleaf.segmentation import MANUAL_SOURCE, Method, Segmentation
-from liverleaf.study import InputError, Modality, Phase, Study, same_grid
+from liverleaf.study import InputError, Study, same_grid
 from liverleaf.system.files import whole_file
 
+ON_ITS_SLICE = 0.05
+"""Share of the slice step by which an image may lie beside a slice and still be that slice."""
 RESEARCH_USE = "segmentation, research use only"
 """How the description of every series ends."""
-SOP_CLASS = {Modality.CT: CTImageStorage, Modality.MR: MRImageStorage}
-TYPE_2_ATTRIBUTES = (
-    "PatientID",
-    "PatientName",
-    "PatientBirthDate",
-    "PatientSex",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "StudyTime",
-    "ReferringPhysicianName",
-)
-"""Attributes a derived object copies from its source, and that the standard lets be empty but not
-be absent."""
-PLANE_ATTRIBUTES = (
-    "Rows",
-    "Columns",
-    "PixelSpacing",
-    "ImageOrientationPatient",
-    "ImagePositionPatient",
-)
-"""Attributes without which a single-frame source has no place in space."""
+QUOTED_VERBATIM = ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime")
+"""Attributes in which highdicom takes none but the values of the standard. Those of the source are
+put in afterwards as they are, for the object belongs to the same patient and study."""
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """From what the UIDs of a segmentation are derived.
+
+    They are the same for the same, so that an archive holds no duplicates and a lesion of one
+    analysis is one thing for ever.
+
+    Attributes:
+        source: the study and the series that were segmented.
+        drawn_by: the model, its version and its weights, or the person or program.
+    """
+
+    source: str
+    drawn_by: str
+
+    def uid(self, kind: str, *parts: str) -> hd.UID:
+        """The UID of a thing of this segmentation."""
+        return hd.UID(derived_uid(kind, self.source, self.drawn_by, *parts))
 
 
 def write_seg(
@@ -54,20 +67,26 @@ def write_seg(
     study: Study,
     segmentation: Segmentation,
     model_version: str = __version__,
+    weights_sha256: str | None = None,
     series_number: int = 9001,
 ) -> Path:
     """Write the liver and every lesion as a binary DICOM Segmentation.
 
     Segment 1 is the liver with its lesions where it was outlined, the segments after it are the
-    lesions in the order of their labels; segments overlap. Each lesion carries its label as
-    tracking identifier and a new tracking UID, for a report to refer to. What a person drew says so
-    and names no algorithm.
+    lesions in the order of their labels; segments overlap. There is a frame wherever an image of
+    the reference phase lies and none where a slice was interpolated, see `seg_warnings`. Each
+    lesion carries its label as tracking identifier and a tracking UID, for a report to refer to.
+    What a person drew says so and names no algorithm.
+
+    Every UID is derived from the study, who drew the masks and the masks themselves: written again,
+    the object is the same but for the date and time of its writing.
 
     Args:
         path: the file to write; its folder exists. The file appears whole or not at all.
         study: the study that was segmented; its reference phase has DICOM headers.
         segmentation: masks on `study.grid`.
         model_version: version of the model of liverleaf, where one drew them.
+        weights_sha256: of its weights, where known; other weights are another model.
         series_number: number of the new series within the DICOM study.
 
     Returns:
@@ -87,115 +106,131 @@ def write_seg(
     masks = [lesions.array == label for label in instances]
     if segmentation.liver is not None:
         masks.insert(0, segmentation.liver.array)
-    slices = np.flatnonzero(np.logical_or.reduce([mask.any(axis=(1, 2)) for mask in masks]))
-    if not len(slices):
+    drawn = np.logical_or.reduce([mask.any(axis=(1, 2)) for mask in masks])
+    if not np.any(drawn):
         raise InputError(
             f"{path.name}: neither liver nor lesions were found, so there is nothing to segment;"
             " check that the liver is imaged"
         )
-    part = slice(slices[0], slices[-1] + 1)
+    sources = [source for source in source_slices(study) if drawn[source.z]]
+    if not sources:
+        raise InputError(
+            f"{study.reference.title} phase: all that was outlined lies on slices that have no"
+            " image of their own and were interpolated"
+        )
+    template = _template(study)
+    identity = _Identity(
+        f"{template.StudyInstanceUID} {template.SeriesInstanceUID}",
+        f"{segmentation.method} {segmentation.source} {weights_sha256 or model_version}",
+    )
+    masks_NYXS = np.stack([mask[[source.z for source in sources]] for mask in masks], axis=-1)
     algorithm = _algorithm(segmentation, model_version)
     written = _dataset(
         study,
-        np.stack([mask[part] for mask in masks], axis=-1),
-        study.grid[part],
-        _descriptions(segmentation, instances, algorithm),
+        masks_NYXS,
+        sources,
+        _descriptions(segmentation, instances, algorithm, identity),
+        template=template,
         description=_description(segmentation),
         series_number=series_number,
+        name=identity.uid("object", __version__, str(series_number), _digest(segmentation)),
     )
     return _save(written, path)
 
 
-def complete_headers(study: Study) -> tuple[Dataset, ...]:
-    """Copies of the reference phase's headers with what a derived object must quote from them.
+def seg_warnings(study: Study) -> tuple[str, ...]:
+    """What a segmentation of a study lacks because of the images it was read from.
 
-    Missing identifiers are derived from what the headers do say, so that every object written of
-    one study quotes the same ones.
+    Slices are counted from 0, as `bbox` does in the findings.
 
     Raises:
-        InputError: there are no headers, they have no geometry, or they are of several series or of
-            another frame of reference.
+        InputError: as `write_seg`.
     """
-    phase = study.reference
-    if not study.phases[phase].headers:
-        raise InputError(
-            f"{phase.title} phase: no DICOM headers, so no DICOM object can refer to it; give the"
-            " study as DICOM"
+    sources = source_slices(study)
+    slices = study.grid.spatial_shape[0]
+    without = sorted(set(range(slices)) - {source.z for source in sources})
+    told = []
+    if without:
+        told.append(
+            f"The DICOM SEG has no frame on {len(without)} of {slices} slices (Z"
+            f" {', '.join(map(str, without))}, counted from 0): no image was acquired there, the"
+            " slices were interpolated."
         )
-    _check_sources(study.phases[phase].headers, phase)
-    headers = tuple(_shallow(header) for header in study.phases[phase].headers)
-    first = headers[0]
-    frame = first.get("FrameOfReferenceUID") or study.grid.frame_of_reference_uid
-    origin = str(frame or f"{study.case_id} {study.grid.affine.tolist()}")
-    shared = {
-        "StudyInstanceUID": first.get("StudyInstanceUID") or _derived_uid("study", origin),
-        "SeriesInstanceUID": (
-            first.get("SeriesInstanceUID") or _derived_uid("series", origin, phase.name)
-        ),
-        "FrameOfReferenceUID": frame or _derived_uid("frame", origin),
-    }
-    for index, header in enumerate(headers):
-        meta = getattr(header, "file_meta", Dataset())
-        own = {
-            "SOPClassUID": meta.get("MediaStorageSOPClassUID") or SOP_CLASS[study.modality],
-            "SOPInstanceUID": (
-                meta.get("MediaStorageSOPInstanceUID")
-                or _derived_uid("instance", shared["SeriesInstanceUID"], str(index))
-            ),
-        }
-        _fill(
-            header,
-            shared
-            | own
-            | dict.fromkeys(TYPE_2_ATTRIBUTES)
-            | {"SliceThickness": f"{study.grid.spacing[0]:.6g}"},
+    farthest = max(abs(source.offset_mm) for source in sources)
+    beside = sum(abs(s.offset_mm) > ON_ITS_SLICE * study.grid.spacing[0] for s in sources)
+    if beside:
+        told.append(
+            f"{beside} of {len(sources)} images lie up to {farthest:.2g} mm beside the evenly"
+            " spaced slices that were measured: frames of the DICOM SEG lie on the images and show"
+            " the nearest slice."
         )
-    if study.grid.frame_of_reference_uid not in (None, first.FrameOfReferenceUID):
-        raise InputError(
-            f"{phase.title} phase: its images and its DICOM headers name different frames of"
-            " reference; read the study again"
+    nameless = sum(source.sop_instance_uid is None for source in sources)
+    if nameless:
+        told.append(
+            f"{nameless} of {len(sources)} images have no SOP Instance UID of their own (it is"
+            " missing, or several images share it): frames of the DICOM SEG lie on them by their"
+            " position and do not name them."
         )
-    return headers
+    return tuple(told)
 
 
-def _check_sources(headers: Sequence[Dataset], phase: Phase) -> None:
-    """Refuse headers that cannot be the sources of one derived object."""
-    series = {
-        (header.get("StudyInstanceUID"), header.get("SeriesInstanceUID")) for header in headers
-    }
-    if len(series) > 1:
-        raise InputError(
-            f"{phase.title} phase: its DICOM headers are of more than one series; give one series"
-            " per phase"
-        )
-    for header in headers:
-        missing = [keyword for keyword in PLANE_ATTRIBUTES if header.get(keyword) is None]
-        if missing and "PerFrameFunctionalGroupsSequence" not in header:
-            raise InputError(
-                f"{phase.title} phase: a DICOM header lacks {', '.join(missing)}, so no DICOM"
-                " object can refer to it"
-            )
+def _digest(segmentation: Segmentation) -> str:
+    """A number for the masks and their place."""
+    digest = hashlib.sha256(segmentation.lesions.affine.round(4).tobytes())
+    digest.update(str(segmentation.lesions.spatial_shape).encode())
+    digest.update(np.ascontiguousarray(segmentation.lesions.array, np.uint32).tobytes())
+    if segmentation.liver is not None:
+        digest.update(np.packbits(segmentation.liver.array).tobytes())
+    return digest.hexdigest()
 
 
-def _shallow(header: Dataset) -> Dataset:
-    """A copy that shares its elements with the header: they may be replaced in it, not changed."""
-    # over the keys, because iterating over the header would decode every element
-    copied = Dataset({tag: header.get_item(tag) for tag in header.keys()})  # noqa: SIM118
-    if hasattr(header, "file_meta"):
-        copied.file_meta = header.file_meta
-    return copied
+def _lesion_digest(lesions: hd.Volume, label: int) -> str:
+    """A number for the voxels of a lesion and their place."""
+    digest = hashlib.sha256(lesions.affine.round(4).tobytes())
+    digest.update(np.argwhere(lesions.array == label).astype(np.int32).tobytes())
+    return digest.hexdigest()
 
 
-def _fill(header: Dataset, defaults: dict[str, str | None]) -> None:
-    """Give each attribute that is absent or empty a new element."""
-    for keyword, value in defaults.items():
-        if not header.get(keyword):
-            header.add(DataElement(keyword, dictionary_VR(keyword), value))
+def _template(study: Study) -> Dataset:
+    """A header of one image for highdicom to quote: patient, study and equipment of the source.
+
+    Its texts are in Unicode, its geometry is the study's, and whatever the kind of the source it is
+    a single-frame image.
+    """
+    header, grid = complete_headers(study)[0], study.grid
+    template = in_unicode(header)
+    template.SOPClassUID = CTImageStorage  # its modules of patient and study are those of all
+    for keyword in QUOTED_VERBATIM:
+        template.add(DataElement(keyword, template[keyword].VR, None))
+    for keyword in ("SharedFunctionalGroupsSequence", "NumberOfFrames", "LossyImageCompression"):
+        template.pop(keyword, None)
+    if header.get("LossyImageCompression") == "01":
+        template.LossyImageCompression = "01"
+    template.Rows, template.Columns = grid.spatial_shape[1:]
+    template.PixelSpacing = [f"{size:.10g}" for size in grid.spacing[1:]]
+    template.SpacingBetweenSlices = f"{grid.spacing[0]:.10g}"
+    template.SliceThickness = f"{_slice_thickness_mm(header) or grid.spacing[0]:.10g}"
+    cosines = np.concatenate([grid.direction[:, 2], grid.direction[:, 1]]) + 0.0
+    template.ImageOrientationPatient = [f"{cosine:.10g}" for cosine in cosines]
+    template.ImagePositionPatient = [f"{at:.10g}" for at in grid.affine[:3, 3]]
+    return template
 
 
-def _derived_uid(*parts: str) -> UID:
-    """The same UID for the same parts, as UUID-derived UIDs are made (DICOM PS3.5, B.2)."""
-    return UID(f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, '/'.join(parts)).int}")
+def _slice_thickness_mm(header: Dataset) -> float | None:
+    """As the source names it; None where it does not, or no number."""
+    groups = [
+        *(header.get("PerFrameFunctionalGroupsSequence") or ())[:1],
+        *(header.get("SharedFunctionalGroupsSequence") or ()),
+    ]
+    measures = [item for group in groups for item in group.get("PixelMeasuresSequence") or ()]
+    for item in (*measures, header):
+        try:
+            thickness = float(item.get("SliceThickness") or 0)
+        except (TypeError, ValueError):
+            continue
+        if thickness > 0 and np.isfinite(thickness):
+            return thickness
+    return None
 
 
 def _algorithm(
@@ -227,27 +262,39 @@ def _description(segmentation: Segmentation) -> str:
 
 def _dataset(
     study: Study,
-    masks_ZYXS: NDArray[np.bool_],
-    grid: hd.Volume,
+    masks_NYXS: NDArray[np.bool_],
+    sources: Sequence[SourceSlice],
     segments: Sequence[hd.seg.SegmentDescription],
     *,
+    template: Dataset,
     description: str,
     series_number: int,
+    name: hd.UID,
 ) -> hd.seg.Segmentation:
-    """The DICOM object, in memory."""
-    headers = complete_headers(study)
+    """The DICOM object, in memory; its N planes lie on the sources."""
+    positions = [hd.PlanePositionSequence("PATIENT", source.position_mm) for source in sources]
+    if any(abs(source.offset_mm) > SAME_PLACE_MM for source in sources):
+        del template.SpacingBetweenSlices  # it is not the same everywhere
+    texts_are_ascii = description.isascii() and all(map(is_ascii, (template, *segments)))
     try:
         with warnings.catch_warnings():
             # on doubtful values in the source: they print the patient's name
             warnings.simplefilter("ignore", UserWarning)
             segmentation = hd.seg.Segmentation(
-                source_images=headers,
-                pixel_array=_segment_volume(masks_ZYXS, grid, headers[0].FrameOfReferenceUID),
+                source_images=[template],
+                pixel_array=masks_NYXS.view(np.uint8),
                 segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
                 segment_descriptions=segments,
-                series_instance_uid=hd.UID(),
+                plane_positions=positions,
+                plane_orientation=study.grid.get_plane_orientation(),
+                pixel_measures=hd.PixelMeasuresSequence(
+                    study.grid.spacing[1:],
+                    float(template.SliceThickness),
+                    template.get("SpacingBetweenSlices"),
+                ),
+                series_instance_uid=derived_uid("series", name),
                 series_number=series_number,
-                sop_instance_uid=hd.UID(),
+                sop_instance_uid=name,
                 instance_number=1,
                 manufacturer="liverleaf",
                 manufacturer_model_name="liverleaf",
@@ -256,42 +303,77 @@ def _dataset(
                 content_label="LIVER_LESIONS",
                 content_description=description,
                 series_description=description,
+                specific_character_set=None if texts_are_ascii else UTF_8,
             )
-    # highdicom, on values outside the standard
     except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # the text of the error may quote the patient
         raise InputError(
-            f"{study.reference.title} phase: a DICOM header has a value outside the standard, so no"
-            " segmentation can quote it; check the images with a DICOM validator"
+            f"{study.reference.title} phase: highdicom cannot make a segmentation of its headers"
+            f" ({type(error).__name__}); check the images with a DICOM validator"
         ) from error
-    if not any(
-        frame.get("DerivationImageSequence")
-        for frame in segmentation.PerFrameFunctionalGroupsSequence
-    ):
-        raise InputError(
-            f"{study.reference.title} phase: its images do not lie on the slices of its files (was"
-            " one missing and interpolated?)"
-        )
+    header = study.phases[study.reference].headers[0]
+    for keyword in QUOTED_VERBATIM:
+        if header.get(keyword):
+            element = header[keyword]
+            segmentation.add(DataElement(element.tag, element.VR, element.value))
+    _refer(segmentation, sources, str(template.SeriesInstanceUID))
+    _name_dimensions(segmentation, derived_uid("dimensions", name))
     segmentation.ContentCreatorName = None  # required to be there; we know of no person
     return segmentation
 
 
-def _segment_volume(
-    masks_ZYXS: NDArray[np.bool_], grid: hd.Volume, frame_of_reference_uid: str
-) -> hd.Volume:
-    """The segments as one volume."""
-    return hd.Volume(
-        masks_ZYXS.view(np.uint8),
-        grid.affine,
-        "PATIENT",
-        frame_of_reference_uid,
-        channels={"SegmentNumber": range(1, masks_ZYXS.shape[-1] + 1)},
-    )
+def _refer(segmentation: hd.seg.Segmentation, sources: Sequence[SourceSlice], series: str) -> None:
+    """Let every frame name the image that it lies on, and the object all of these images."""
+    at = {_place(hd.PlanePositionSequence("PATIENT", s.position_mm)): s for s in sources}
+    named: dict[str, Dataset] = {}
+    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+        source = at[_place(frame.PlanePositionSequence)]
+        frame.DerivationImageSequence = []
+        if source.sop_instance_uid is None:
+            continue
+        image = Dataset()
+        image.ReferencedSOPClassUID = source.sop_class_uid
+        image.ReferencedSOPInstanceUID = source.sop_instance_uid
+        if source.sop_instance_uid not in named:
+            named[source.sop_instance_uid] = Dataset(image)
+        if source.frame_number is not None:
+            image.ReferencedFrameNumber = source.frame_number
+        image.SpatialLocationsPreserved = "YES" if source.preserved else "NO"
+        purpose = codes.DCM.SourceImageForImageProcessingOperation
+        image.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept.from_code(purpose)]
+        derivation = Dataset()
+        derivation.DerivationCodeSequence = [hd.sr.CodedConcept.from_code(codes.DCM.Segmentation)]
+        derivation.SourceImageSequence = [image]
+        frame.DerivationImageSequence = [derivation]
+    if not named:
+        del segmentation.SourceImageSequence, segmentation.ReferencedSeriesSequence
+        return
+    segmentation.SourceImageSequence = [Dataset(image) for image in named.values()]
+    whole = Dataset()
+    whole.SeriesInstanceUID = series
+    whole.ReferencedInstanceSequence = list(named.values())
+    segmentation.ReferencedSeriesSequence = [whole]
+
+
+def _place(position: Sequence[Dataset]) -> tuple[float, ...]:
+    """A plane's position as it is written."""
+    return tuple(float(at) for at in position[0].ImagePositionPatient)
+
+
+def _name_dimensions(segmentation: hd.seg.Segmentation, uid: str) -> None:
+    """Give the dimensions of the frames a derived UID in place of a drawn one."""
+    for item in (
+        *segmentation.DimensionOrganizationSequence,
+        *segmentation.DimensionIndexSequence,
+    ):
+        item.DimensionOrganizationUID = uid
 
 
 def _descriptions(
     segmentation: Segmentation,
     instances: Sequence[int],
     algorithm: hd.AlgorithmIdentificationSequence | None,
+    identity: _Identity,
 ) -> list[hd.seg.SegmentDescription]:
     """Segment 1 the liver, where it was outlined, then one segment per lesion."""
     method = hd.seg.SegmentAlgorithmTypeValues[segmentation.method.name]
@@ -314,7 +396,7 @@ def _descriptions(
             algorithm_type=method,
             algorithm_identification=algorithm,
             tracking_id=f"Lesion {label}",
-            tracking_uid=hd.UID(),
+            tracking_uid=identity.uid("lesion", _lesion_digest(segmentation.lesions, label)),
             anatomic_regions=[Code(*terms.LIVER_CODE)],
             display_color=hd.color.CIELabColor.from_string(
                 terms.LESION_COLOURS[(label - 1) % len(terms.LESION_COLOURS)]

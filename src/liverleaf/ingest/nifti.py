@@ -21,6 +21,7 @@ from liverleaf.ingest.phases.ct_enhancement import SAMPLED_SLICES, shows_contras
 from liverleaf.ingest.phases.descriptions import phase_in_words, plain_words
 from liverleaf.ingest.phases.override import PhaseRow, decisions, rows_of_study
 from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode, not_a_phase
+from liverleaf.storage.volumes import affine_mm, placement_warnings, unit_of_length
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 
 MASK = r"\b(seg|segm|segmentations?|masks?|labels?|roi|gt|annotations?|truth)\b"
@@ -29,9 +30,6 @@ ENDING = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 AIR_HU = -500.0
 MENDED = 30
 """From this level on, what nibabel finds in a header changes what is read."""
-
-SAME_GRID_STEPS = 0.1
-"""Share of the smallest voxel edge by which affines of one grid may differ, at the far corner."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,7 @@ class NiftiImage:
         modality: by its intensities: only CT has values as low as air's.
         guess: its phase.
         warnings: what was mended.
+        file_grid: the grid of the file, its axes in the file's order.
     """
 
     path: Path
@@ -51,6 +50,7 @@ class NiftiImage:
     modality: Modality
     guess: PhaseGuess
     warnings: tuple[str, ...]
+    file_grid: hd.VolumeGeometry
 
 
 def is_nifti(path: Path) -> bool:
@@ -93,7 +93,13 @@ def read_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
                 f"two files are of the {phase.title} phase, one is {image.path.name}; leave one of"
                 " them out"
             )
-        phases[phase] = PhaseImage(image.volume, None, image.guess.confidence, image.guess.evidence)
+        phases[phase] = PhaseImage(
+            image.volume,
+            None,
+            image.guess.confidence,
+            image.guess.evidence,
+            file_grid=image.file_grid,
+        )
     modalities = {image.modality for image in read}
     if len(modalities) > 1:
         raise InputError(
@@ -175,7 +181,15 @@ def _read(path: Path, guess: PhaseGuess | None) -> NiftiImage:
     if guess is None:
         guess = _by_intensity(volume, modality)
         notes.append(f"the file name does not tell the phase: {'; '.join(guess.evidence)}")
-    return NiftiImage(path, volume, modality, guess, tuple(notes))
+    return NiftiImage(path, volume, modality, guess, tuple(notes), _file_grid(path))
+
+
+def _file_grid(path: Path) -> hd.VolumeGeometry:
+    """The grid of a file that has been read, its axes in the file's order."""
+    image, _ = _loaded(path)
+    return hd.VolumeGeometry(
+        affine_mm(image), image.shape[:3], "PATIENT", from_reference_convention="RAS"
+    )
 
 
 def read_nifti_volume(path: Path) -> tuple[hd.Volume, list[str]]:
@@ -195,8 +209,8 @@ def read_nifti_volume(path: Path) -> tuple[hd.Volume, list[str]]:
                 f"{path.name} has shape {image.shape}, too large to read; crop or resample it first"
             )
         array = np.asarray(image.dataobj, dtype=np.float32)
-        affine = np.asarray(image.affine, dtype=np.float64)
-        notes += _affine_warnings(image)
+        affine = affine_mm(image)
+        notes += placement_warnings(image)
     except InputError:
         raise
     except Exception as error:  # nibabel, gzip and numpy raise anything on damaged files
@@ -215,7 +229,10 @@ def read_nifti_volume(path: Path) -> tuple[hd.Volume, list[str]]:
         and spacing_mm.max() < MAX_SPACING_MM
         and np.abs(affine[:3, 3]).max() < MAX_POSITION_MM
     ):
-        raise InputError(f"{path.name} names an impossible voxel size or position; export it again")
+        raise InputError(
+            f"{path.name} names an impossible voxel size or position ({_size_in_words(image)});"
+            " export it again"
+        )
     if not np.isfinite(array).all():
         notes.append("values that are not numbers were set to the lowest value")
         finite = array[np.isfinite(array)]
@@ -231,6 +248,13 @@ def read_nifti_volume(path: Path) -> tuple[hd.Volume, list[str]]:
     return volume.with_array(np.ascontiguousarray(volume.array, dtype=np.float32)), notes
 
 
+def _size_in_words(image: Any) -> str:
+    """The voxel size that a header names, in its own unit."""
+    size = np.linalg.norm(np.asarray(image.affine, np.float64)[:3, :3], axis=0)
+    unit = unit_of_length(image)
+    return f"{' x '.join(f'{edge:.3g}' for edge in size)} {'mm' if unit == 'unknown' else unit}"
+
+
 def _loaded(path: Path) -> tuple[Any, list[str]]:
     """The file as nibabel reads it, which mends impossible headers, and a warning where it did."""
     with LoggingOutputSuppressor():
@@ -242,26 +266,6 @@ def _loaded(path: Path) -> tuple[Any, list[str]]:
                 "a NIfTI header held impossible values that were mended: orientation and voxel size"
                 " may be wrong"
             ]
-
-
-def _affine_warnings(image: Any) -> list[str]:
-    """Warnings about where the voxels lie, which the header may not tell, or tell in two ways."""
-    sform, qform = image.header.get_sform(coded=True)[0], image.header.get_qform(coded=True)[0]
-    if sform is None and qform is None:
-        return [
-            "a NIfTI file does not tell how the patient lies: orientation and voxel size may be"
-            " wrong"
-        ]
-    if sform is None or qform is None:
-        return []
-    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * (*image.shape[:3], 1)
-    apart_mm = np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max()
-    if apart_mm <= SAME_GRID_STEPS * np.linalg.norm(sform[:3, :3], axis=0).min():
-        return []
-    return [
-        f"a NIfTI file names two places for its voxels, up to {apart_mm:.3g} mm apart (sform and"
-        " qform): the sform was used"
-    ]
 
 
 def _by_intensity(volume: hd.Volume, modality: Modality) -> PhaseGuess:

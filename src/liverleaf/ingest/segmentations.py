@@ -12,11 +12,10 @@ from scipy.ndimage import binary_dilation
 from liverleaf.ingest.nifti import is_nifti, read_nifti_volume
 from liverleaf.measure.lesions import boxes
 from liverleaf.segmentation import MANUAL_SOURCE, Method, Segmentation
-from liverleaf.study import InputError, Study, same_grid
+from liverleaf.storage.volumes import check_labels, grid_in_words, reordered
+from liverleaf.study import InputError, Study
 from liverleaf.terminology import Organ
 
-GRID_TOLERANCE = 0.1
-"""Voxels by which a mask may lie beside the grid: programs round what they write of it."""
 LARGEST_LABEL = np.iinfo(np.uint16).max
 LONGEST_SOURCE = 40
 """Characters of a source's name that DICOM has room for, beside what stands before it."""
@@ -30,8 +29,8 @@ def read_segmentation(
     Args:
         study: the study they were drawn in.
         lesions: NIfTI label map: 0 outside lesions, and a whole number for each lesion.
-        liver: NIfTI mask of the liver: any value but 0 is liver. Lesions that touch it count as
-            part of it, for people often leave them out.
+        liver: NIfTI mask of the liver: any whole number but 0 is liver. Lesions that touch it count
+            as part of it, for people often leave them out.
         source: who drew them: "manual" for a person, else the name of a program.
 
     Returns:
@@ -47,7 +46,7 @@ def read_segmentation(
             " backslashes"
         )
     values, warnings = _on_grid(lesions, study)
-    labels = _label_map(lesions, values)
+    labels = values.astype(np.uint16)
     organs: dict[Organ, hd.Volume] = {}
     if liver is not None:
         values, more = _on_grid(liver, study)
@@ -64,15 +63,6 @@ def read_segmentation(
         study.grid.with_array(labels), organs, source, method=Method.SEMIAUTOMATIC
     )
     return segmentation, warnings
-
-
-def _label_map(path: Path, values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    if (values != np.rint(values)).any() or values.min() < 0 or values.max() > LARGEST_LABEL:
-        raise InputError(
-            f"{path.name} is no label map: a voxel holds 0 outside lesions and a whole number from"
-            f" 1 to {LARGEST_LABEL} inside"
-        )
-    return values.astype(np.uint16)
 
 
 def _with_lesions(
@@ -100,19 +90,13 @@ def _on_grid(path: Path, study: Study) -> tuple[NDArray[np.float32], list[str]]:
     if not is_nifti(path):
         raise InputError(f"{path.name} is no NIfTI file: give masks as .nii or .nii.gz")
     volume, notes = read_nifti_volume(path)
+    check_labels(path.name, volume.array, LARGEST_LABEL)
     grid = study.grid
-    volume = volume.to_patient_orientation(grid.get_closest_patient_orientation())
-    if not same_grid(volume, grid, tolerance_mm=GRID_TOLERANCE * min(grid.spacing)):
+    placed = reordered(volume, grid)
+    if placed is None:
         raise InputError(
-            f"{path.name} ({_words(volume)}) does not lie on the grid of the"
-            f" {study.reference.title} phase ({_words(grid)}), on which masks are measured: draw it"
-            " there, or resample it"
+            f"{path.name} ({grid_in_words(volume)}) does not lie on the grid of the"
+            f" {study.reference.title} phase ({grid_in_words(grid)}), on which masks are measured:"
+            " draw it there, or resample it"
         )
-    return np.ascontiguousarray(volume.array), [f"{path.name}: {note}" for note in notes]
-
-
-def _words(grid: hd.Volume) -> str:
-    shape = " x ".join(map(str, grid.spatial_shape))
-    spacing = " x ".join(f"{size:.3g}" for size in grid.spacing)
-    position = ", ".join(f"{at:.1f}" for at in grid.affine[:3, 3])
-    return f"{shape} voxels of {spacing} mm from {position} mm"
+    return np.rint(placed.array), [f"{path.name}: {note}" for note in notes]

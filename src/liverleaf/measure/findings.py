@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import cc3d
 import numpy as np
@@ -23,6 +23,7 @@ from liverleaf.findings import (
     Findings,
     LesionRecord,
     LiverRecord,
+    MaskAxis,
     PatientRecord,
     PhaseRecord,
     Point,
@@ -37,6 +38,7 @@ from liverleaf.findings import (
 from liverleaf.measure import enhancement, lesions
 from liverleaf.prediction import LesionPrediction, Prediction
 from liverleaf.segmentation import Segmentation
+from liverleaf.storage.volumes import axis_order
 from liverleaf.study import BodyPart, Phase, PhaseImage, Species, Study, same_grid
 from liverleaf.terminology import SMALLEST_SCORED_MM3, LesionType, TypeName
 
@@ -225,6 +227,8 @@ def _study_record(study: Study) -> StudyRecord:
         spacing_mm=cast(
             tuple[float, float, float], tuple(round(size, 4) for size in study.grid.spacing)
         ),
+        affine=cast(Any, tuple(tuple(row) for row in (study.grid.affine.round(6) + 0.0).tolist())),
+        mask_axes=_mask_axes(study),
         phases=tuple(
             PhaseRecord(
                 phase=phase.key,
@@ -241,6 +245,19 @@ def _study_record(study: Study) -> StudyRecord:
         ),
         warnings=study.warnings,
     )
+
+
+def _mask_axes(study: Study) -> tuple[MaskAxis, MaskAxis, MaskAxis]:
+    """The axes of the files of masks, as `storage.volumes.save_volume` writes them."""
+    file_grid = study.phases[study.reference].file_grid
+    order = None if file_grid is None else axis_order(study.grid.get_geometry(), file_grid)
+    if order is None:
+        return ("x", "y", "z")
+    names = [
+        f"{'-' if axis in order.backwards else ''}{'zyx'[source]}"
+        for axis, source in enumerate(order.source)
+    ]
+    return cast(tuple[MaskAxis, MaskAxis, MaskAxis], tuple(names))
 
 
 def _lesion_record(

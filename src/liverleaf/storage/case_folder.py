@@ -16,7 +16,14 @@ import highdicom as hd
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from liverleaf.storage.volumes import load_field, load_volume, save_field, save_volume
+from liverleaf.storage.volumes import (
+    load_field,
+    load_labels,
+    load_volume,
+    notes_on_placement,
+    save_field,
+    save_volume,
+)
 from liverleaf.study import (
     Alignment,
     Annotation,
@@ -31,7 +38,7 @@ from liverleaf.study import (
     Study,
 )
 from liverleaf.system.files import new_directory
-from liverleaf.terminology import LesionType
+from liverleaf.terminology import LesionType, Organ
 
 CASE_FILE = "case.json"
 COHORT_FILE = "cohort.json"
@@ -196,6 +203,9 @@ def save_annotation(directory: Path, truth: Annotation) -> TruthRecord:
 def load_case(directory: Path) -> tuple[Study, Annotation | None]:
     """Read one case folder.
 
+    Masks and displacements are put onto the reference phase's grid by their place in millimetres:
+    another program may have stored them with their axes in another order.
+
     Raises:
         InputError: a file is missing, broken or contradicts another; the message names it.
     """
@@ -205,7 +215,7 @@ def load_case(directory: Path) -> tuple[Study, Annotation | None]:
         {Phase.parse(name): _load_image(directory, entry) for name, entry in record.phases.items()},
         record.case_id,
         record.agent,
-        record.warnings,
+        (*record.warnings, *_doubts(directory, record)),
         subject_id=record.subject_id,
         week=record.week,
         body_part=record.body_part,
@@ -215,14 +225,28 @@ def load_case(directory: Path) -> tuple[Study, Annotation | None]:
     return study, _load_annotation(directory, record.truth, study.grid) if record.truth else None
 
 
+def _doubts(directory: Path, record: CaseRecord) -> list[str]:
+    """What the headers of the files leave open about where their voxels lie."""
+    files = [entry.file for entry in (*record.phases.values(), *record.other.values())]
+    if record.truth:
+        files += [file for file in (record.truth.lesions, record.truth.organs) if file]
+    return [
+        f"{file}: {note}"
+        for file in dict.fromkeys(files)
+        for note in notes_on_placement(directory / file)
+    ]
+
+
 def _load_image(directory: Path, entry: PhaseRecord) -> PhaseImage:
+    volume = load_volume(directory / entry.file, np.float32, entry.frame_of_reference_uid)
     return PhaseImage(
-        load_volume(directory / entry.file, np.float32, entry.frame_of_reference_uid),
+        volume,
         entry.time_s,
         entry.confidence,
         entry.evidence,
         entry.description,
         alignment=Alignment(**entry.alignment) if entry.alignment else None,
+        file_grid=volume.get_geometry().permute_spatial_axes([2, 1, 0]),
     )
 
 
@@ -272,20 +296,15 @@ def _check_names(file: Path, record: CaseRecord) -> None:
 
 
 def _load_annotation(directory: Path, record: TruthRecord, grid: hd.Volume) -> Annotation:
-    lesions = load_volume(directory / record.lesions, np.uint16, grid.frame_of_reference_uid)
-    organs = (
-        load_volume(directory / record.organs, np.uint8, grid.frame_of_reference_uid)
-        if record.organs
-        else None
-    )
-    for file, volume in ((record.lesions, lesions), (record.organs, organs)):
-        if volume is not None and volume.spatial_shape != grid.spatial_shape:
-            raise InputError(
-                f"{directory / str(file)} has shape {volume.spatial_shape}, the reference phase"
-                f" {grid.spatial_shape}"
-            )
+    lesions = load_labels(directory / record.lesions, np.uint16, grid)
+    listed = {entry.label for entry in record.lesion_list}
+    # a collection that does not tell types lists no lesion
+    _check_listed(directory / record.lesions, lesions, listed | {0} if listed else None, CASE_FILE)
+    organs = load_labels(directory / record.organs, np.uint8, grid) if record.organs else None
+    if organs is not None:
+        _check_listed(directory / str(record.organs), organs, set(Organ), "the list of organs")
     fields = {
-        Phase.parse(name): partial(load_field, directory / file, grid.spatial_shape)
+        Phase.parse(name): partial(load_field, directory / file, grid)
         for name, file in record.displacement.items()
     }
     lesion_list = tuple(
@@ -303,6 +322,15 @@ def _load_annotation(directory: Path, record: TruthRecord, grid: hd.Volume) -> A
         diagnosis=record.diagnosis,
         markers=record.markers,
     )
+
+
+def _check_listed(file: Path, labels: hd.Volume, known: set[int] | None, where: str) -> None:
+    unknown = [] if known is None else sorted({*np.unique(labels.array).tolist()} - known)
+    if unknown:
+        raise InputError(
+            f"{file} holds the label {', '.join(map(str, unknown[:5]))}, which {where} does not"
+            " name: correct the one or the other"
+        )
 
 
 def _by_name(curve: Mapping[Phase, float]) -> dict[str, float]:

@@ -4,26 +4,97 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import highdicom as hd
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
-from liverleaf.study import InputError
+from liverleaf.study import InputError, same_grid
 
 TO_RAS = np.array([-1, -1, 1], np.float32)
 FIELD_STEP = 4
 """Displacements are stored at every fourth voxel along each axis."""
+SAME_GRID_VOXELS = 0.1
+"""Share of the smallest voxel edge by which two grids may differ and be one: programs round what
+they write."""
+MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+"""What the units of length that a NIfTI header may name are in mm; by convention unknown is mm."""
 
 
-def save_volume(file: Path, volume: hd.Volume) -> None:
-    """Write a volume (Z, Y, X); whole numbers in float32 are stored as int16 where they fit."""
+def save_volume(
+    file: Path, volume: hd.Volume, *, file_grid: hd.VolumeGeometry | None = None
+) -> None:
+    """Write a volume (Z, Y, X); whole numbers in float32 are stored as int16 where they fit.
+
+    Args:
+        file: the file to write.
+        volume: what is written.
+        file_grid: the grid of the file that the volume was drawn on, in that file's own order of
+            axes: the two then match index by index. None writes X, Y, Z.
+    """
     array = volume.array
     if array.dtype == np.float32 and np.array_equal(array, np.clip(np.rint(array), -32768, 32767)):
         array = array.astype(np.int16)
-    nib.save(volume.with_array(array).permute_spatial_axes([2, 1, 0]).to_nibabel(), file)
+    volume = volume.with_array(array)
+    stored = None if file_grid is None else reordered(volume, file_grid)
+    image: Any = (stored or volume.permute_spatial_axes([2, 1, 0])).to_nibabel()
+    image.header.set_xyzt_units("mm")
+    nib.save(image, file)
+
+
+class AxisOrder(NamedTuple):
+    """How the axes of one grid become those of another.
+
+    Attributes:
+        source: the axis of the first grid that each axis of the other one is.
+        backwards: the axes of the other grid along which the first one runs the other way.
+    """
+
+    source: tuple[int, int, int]
+    backwards: tuple[int, ...]
+
+
+def axis_order(geometry: hd.VolumeGeometry, grid: hd.VolumeGeometry) -> AxisOrder | None:
+    """How a grid's axes have to be permuted and flipped to run as another's; None for no way."""
+    cosines = grid.direction.T @ geometry.direction
+    source = np.abs(cosines).argmax(axis=1)
+    if sorted(source) != [0, 1, 2]:
+        return None
+    backwards = tuple(axis for axis in range(3) if cosines[axis, source[axis]] < 0)
+    return AxisOrder((int(source[0]), int(source[1]), int(source[2])), backwards)
+
+
+def reordered(volume: hd.Volume, grid: hd.VolumeGeometry | hd.Volume) -> hd.Volume | None:
+    """A volume on another grid by permuting and flipping its axes; nothing is resampled.
+
+    Returns:
+        The volume on exactly `grid`; None where the two differ by more than the order of axes.
+    """
+    target = grid.get_geometry() if isinstance(grid, hd.Volume) else grid
+    order = axis_order(volume.get_geometry(), target)
+    if order is None:
+        return None
+    turned = volume.permute_spatial_axes(order.source)
+    if order.backwards:
+        turned = turned.flip_spatial(order.backwards)
+    if not same_grid(turned, target, tolerance_mm=SAME_GRID_VOXELS * min(target.spacing)):
+        return None
+    return hd.Volume(
+        np.ascontiguousarray(turned.array),
+        target.affine,
+        target.coordinate_system,
+        target.frame_of_reference_uid,
+    )
+
+
+def grid_in_words(grid: hd.VolumeGeometry | hd.Volume) -> str:
+    """Shape, voxel size and position of a grid, for messages."""
+    shape = " x ".join(map(str, grid.spatial_shape))
+    spacing = " x ".join(f"{size:.3g}" for size in grid.spacing)
+    position = ", ".join(f"{at:.1f}" for at in grid.affine[:3, 3])
+    return f"{shape} voxels of {spacing} mm from {position} mm"
 
 
 def load_volume(
@@ -47,6 +118,49 @@ def load_volume(
     return volume.with_array(np.ascontiguousarray(volume.array).astype(dtype, copy=False))
 
 
+def load_labels(file: Path, dtype: type[np.unsignedinteger[Any]], grid: hd.Volume) -> hd.Volume:
+    """Read a label map onto a grid, whatever the order of the axes it is stored in.
+
+    Returns:
+        The labels on exactly `grid`, as `dtype`.
+
+    Raises:
+        InputError: the file is missing or broken, its values are no whole numbers that fit into
+            `dtype`, or it lies on another grid.
+    """
+    stored = load_volume(file, np.float64, None)
+    labels = reordered(stored, grid)
+    if labels is None:
+        raise InputError(
+            f"{file} has shape {stored.spatial_shape} ({grid_in_words(stored)}) and the reference"
+            f" phase {grid.spatial_shape} ({grid_in_words(grid)}): no order of axes makes them one"
+            " grid; resample it onto that phase with nearest neighbours"
+        )
+    check_labels(str(file), labels.array, np.iinfo(dtype).max)
+    return labels.with_array(np.rint(labels.array).astype(dtype))
+
+
+def check_labels(name: str, values: NDArray[Any], largest: int) -> None:
+    """Refuse values that are no labels.
+
+    Args:
+        name: of the file, for the message.
+        values: after the scaling that the file's header names.
+        largest: the largest label that there may be.
+
+    Raises:
+        InputError: a value is not finite, no whole number, below 0 or above `largest`.
+    """
+    # scaling by the header may leave a whole number a little beside it
+    whole = np.abs(values - np.rint(values)) <= 1e-3
+    wrong = ~whole | (values < 0) | (values > largest)  # NaN and infinity are not whole
+    if wrong.any():
+        raise InputError(
+            f"{name} is no label map: it holds {values[wrong].flat[0]:g}, where a voxel may hold 0"
+            f" or a whole number from 1 to {largest}; export it again as labels"
+        )
+
+
 def save_field(file: Path, field_mm: NDArray[np.float32], grid: hd.Volume) -> None:
     """Write a displacement (Z, Y, X, LPS) on a grid.
 
@@ -67,18 +181,45 @@ def save_field(file: Path, field_mm: NDArray[np.float32], grid: hd.Volume) -> No
     )
 
 
-def load_field(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Read a displacement that `save_field` wrote, at every voxel of a grid of `shape`.
+def load_field(file: Path, grid: hd.Volume) -> NDArray[np.float32]:
+    """Read a displacement that `save_field` wrote, at every voxel of a grid.
 
     Returns:
         The displacement in mm, (Z, Y, X, LPS).
 
     Raises:
-        InputError: the file is missing or broken.
+        InputError: the file is missing or broken, or lies on another grid.
     """
-    ras_mm, _ = _stored(file, dimensions=4)
-    field_mm = np.ascontiguousarray(ras_mm.transpose(2, 1, 0, 3) * TO_RAS, np.float32)
-    return field_mm if field_mm.shape[:3] == shape else between_nodes(field_mm, shape)
+    ras_mm, affine = _stored(file, dimensions=4)
+    field_mm = np.asarray(ras_mm.transpose(2, 1, 0, 3) * TO_RAS, np.float32)
+    try:
+        stored = hd.VolumeGeometry(
+            affine, ras_mm.shape[:3], "PATIENT", from_reference_convention="RAS"
+        ).permute_spatial_axes([2, 1, 0])
+    except ValueError as error:
+        raise _other_grid(file, grid) from error
+    order = axis_order(stored, grid.get_geometry())
+    if order is None:
+        raise _other_grid(file, grid)
+    field_mm = field_mm.transpose(*order.source, 3)
+    to_grid = np.linalg.inv(grid.affine) @ stored.affine
+    for axis, source in enumerate(order.source):
+        nodes, size = np.arange(field_mm.shape[axis]), grid.spatial_shape[axis]
+        at = to_grid[axis, 3] + to_grid[axis, source] * nodes
+        if axis in order.backwards:
+            field_mm, at = np.flip(field_mm, axis), at[::-1]
+        if at[0] > SAME_GRID_VOXELS or at[-1] < size - 1 - SAME_GRID_VOXELS:
+            raise _other_grid(file, grid)
+        if len(at) != size or np.abs(at - np.arange(size)).max() > SAME_GRID_VOXELS:
+            field_mm = _between(field_mm, axis, at, size)
+    return np.ascontiguousarray(field_mm, np.float32)
+
+
+def _other_grid(file: Path, grid: hd.Volume) -> InputError:
+    return InputError(
+        f"{file} does not lie on the grid of the reference phase ({grid_in_words(grid)}); write the"
+        " case again"
+    )
 
 
 def between_nodes(nodes_mm: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -89,12 +230,19 @@ def between_nodes(nodes_mm: NDArray[np.float32], shape: tuple[int, ...]) -> NDAr
         shape: voxels along Z, Y, X.
     """
     for axis, size in enumerate(shape):
-        at = np.arange(nodes_mm.shape[axis]) * FIELD_STEP
-        weights = np.stack(
-            [np.interp(np.arange(size), at, unit) for unit in np.eye(at.size)], axis=1
-        ).astype(np.float32)
-        nodes_mm = np.moveaxis(np.tensordot(weights, nodes_mm, axes=(1, axis)), 0, axis)
+        at = np.arange(nodes_mm.shape[axis], dtype=float) * FIELD_STEP
+        nodes_mm = _between(nodes_mm, axis, at, size)
     return np.ascontiguousarray(nodes_mm, np.float32)
+
+
+def _between(
+    values: NDArray[np.float32], axis: int, at: NDArray[np.float64], size: int
+) -> NDArray[np.float32]:
+    """Values along an axis, known at the ascending indices `at`, at the indices 0 to size - 1."""
+    weights = np.stack(
+        [np.interp(np.arange(size), at, unit) for unit in np.eye(at.size)], axis=1
+    ).astype(np.float32)
+    return np.moveaxis(np.tensordot(weights, values, axes=(1, axis)), 0, axis)
 
 
 def _onto_nodes(size: int) -> NDArray[np.float32]:
@@ -132,4 +280,56 @@ def _stored(file: Path, *, dimensions: int) -> tuple[NDArray[Any], NDArray[np.fl
         ) from error
     if array.ndim != dimensions:
         raise InputError(f"{file} has {array.ndim} dimensions, expected {dimensions}")
-    return array, np.asarray(image.affine)
+    return array, affine_mm(image)
+
+
+def affine_mm(image: Any) -> NDArray[np.float64]:
+    """The affine of a NIfTI image from its voxel indices to RAS millimetres, whatever its unit."""
+    affine = np.array(image.affine, np.float64)
+    affine[:3] *= MILLIMETRES[unit_of_length(image)]
+    return affine
+
+
+def unit_of_length(image: Any) -> str:
+    """The unit in which a NIfTI header gives lengths: a key of `MILLIMETRES`."""
+    try:
+        unit = str(image.header.get_xyzt_units()[0])
+    except KeyError:  # a code that the standard does not know
+        return "unknown"
+    return unit if unit in MILLIMETRES else "unknown"
+
+
+def notes_on_placement(file: Path) -> list[str]:
+    """As `placement_warnings`, of a file; nothing where it cannot be read, which reading tells."""
+    try:
+        return placement_warnings(nib.load(file))
+    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, OSError):
+        return []
+
+
+def placement_warnings(image: Any) -> list[str]:
+    """What a NIfTI header leaves open about where the voxels lie.
+
+    It may not say it, say it in another unit than mm, or say two things, of which the sform is
+    believed.
+    """
+    unit = unit_of_length(image)
+    told = []
+    if MILLIMETRES[unit] != 1:
+        told.append(f"a NIfTI file gives its lengths in {unit}s: they were converted to mm")
+    sform, qform = image.header.get_sform(coded=True)[0], image.header.get_qform(coded=True)[0]
+    if sform is None and qform is None:
+        told.append(
+            "a NIfTI file does not tell how the patient lies: orientation and voxel size may be"
+            " wrong"
+        )
+    if sform is None or qform is None:
+        return told
+    corners = np.array([(*corner, 1) for corner in np.ndindex(2, 2, 2)]) * (*image.shape[:3], 1)
+    apart = np.linalg.norm((corners @ (sform - qform).T)[:, :3], axis=1).max()
+    if apart > SAME_GRID_VOXELS * np.linalg.norm(sform[:3, :3], axis=0).min():
+        told.append(
+            f"a NIfTI file names two places for its voxels, up to {apart * MILLIMETRES[unit]:.3g}"
+            " mm apart (sform and qform): the sform was used"
+        )
+    return told

@@ -48,7 +48,7 @@ def test_a_mask_that_cannot_be_read_is_refused(
 
 @pytest.mark.parametrize("shift", [-1, 255])
 def test_intensities_are_no_labels(shift: int, tmp_path: Path, nifti, liver: NDArray) -> None:
-    with pytest.raises(InputError, match="values that are no labels"):
+    with pytest.raises(InputError, match="is no label map"):
         read_labels(nifti(tmp_path / "mask.nii.gz", liver.astype(int) + shift))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,48 @@ def test_what_is_no_dataset_and_a_missing_label_map(tmp_path: Path) -> None:
     (tmp_path / "Dataset003_Liver/labelsTr/liver_7.nii.gz").unlink()
     (case,) = cases_of("nnunet", tmp_path)
     assert case.refused.startswith("it has no label map")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: np.where(a == 2, 77, a), "holds 77, which dataset.json does not list"),
+        (lambda a: a * np.float32(0.5), "is no label map: it holds 0.5"),
+        (lambda a: -a.astype(np.int16), "is no label map: it holds -1"),
+    ],
+    ids=["not listed", "halves", "negative"],
+)
+def test_values_that_are_not_those_of_the_dataset_are_refused(
+    tmp_path: Path, change: Callable, message: str
+) -> None:
+    write_raw(tmp_path / "Dataset003_Liver", CHANNELS["regions"][0])
+    file = tmp_path / "Dataset003_Liver/labelsTr/liver_7.nii.gz"
+    image = nib.load(file)
+    nib.save(nib.Nifti1Image(change(np.asarray(image.dataobj)), image.affine), file)
+    (case,) = cases_of("nnunet", tmp_path)
+    with pytest.raises(InputError, match=message) as raised:
+        case.read()
+    assert "\n" not in str(raised.value)
+
+
+def test_labels_in_another_order_of_axes_lie_where_they_were_drawn(tmp_path: Path) -> None:
+    write_raw(tmp_path / "Dataset003_Liver", CHANNELS["regions"][0])
+    (case,) = cases_of("nnunet", tmp_path)
+    known = case.read().truth
+    file = tmp_path / "Dataset003_Liver/labelsTr/liver_7.nii.gz"
+    image = nib.load(file)
+    flipped = image.affine @ np.array([[-1, 0, 0, 7], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    turned = nib.Nifti1Image(
+        np.asarray(image.dataobj)[::-1].transpose(2, 0, 1), flipped[:, [2, 0, 1, 3]]
+    )
+    turned.set_qform(turned.affine @ np.diag([1, 1, -1, 1.0]), code=1)
+    turned.set_sform(turned.affine, code=2)
+    nib.save(turned, file)
+    again = case.read()
+    assert known is not None
+    assert again.truth is not None
+    np.testing.assert_array_equal(again.truth.lesions.array, known.lesions.array)
+    assert any("two places" in warning for warning in again.study.warnings)
 
 
 @pytest.fixture

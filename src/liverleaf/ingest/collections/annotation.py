@@ -15,8 +15,8 @@ import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
 from numpy.typing import NDArray
 
 from liverleaf.ingest.collections.case import Annotated
-from liverleaf.ingest.nifti import SAME_GRID_STEPS
 from liverleaf.measure.enhancement import curve, liver_background
+from liverleaf.storage.volumes import SAME_GRID_VOXELS
 from liverleaf.study import (
     Annotation,
     InputError,
@@ -162,7 +162,7 @@ def onto(mask: hd.Volume, grid: hd.Volume, what: str, warnings: list[str]) -> La
     Raises:
         InputError: more than `MAX_LOST` of the mask lies outside the grid.
     """
-    if same_grid(mask, grid, tolerance_mm=SAME_GRID_STEPS * min(grid.spacing)):
+    if same_grid(mask, grid, tolerance_mm=SAME_GRID_VOXELS * min(grid.spacing)):
         return np.asarray(mask.array, np.uint8)
     inside = np.argwhere(mask.array > 0)
     if not len(inside):

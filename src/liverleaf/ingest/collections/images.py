@@ -15,6 +15,7 @@ from liverleaf.ingest.dicom.frames import read_frames
 from liverleaf.ingest.dicom.series import stacks_of
 from liverleaf.ingest.dicom.volume import read_volume
 from liverleaf.ingest.nifti import read_nifti_volume
+from liverleaf.storage.volumes import check_labels
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 
 NAMED = "so named by the collection"
@@ -80,23 +81,22 @@ def _image(
     return PhaseImage(volume, None, confidence, (evidence,))
 
 
-def read_labels(path: Path) -> hd.Volume:
+def read_labels(path: Path, notes: list[str] | None = None) -> hd.Volume:
     """Read a mask or a map of labels from NIfTI or NRRD.
 
-    Returns:
-        uint8 (Z, Y, X), towards head, back and left.
+    It comes as uint8 (Z, Y, X), towards head, back and left.
+
+    What is doubtful about where it lies is added to `notes`.
 
     Raises:
         InputError: it is missing or damaged, or its values are no whole numbers from 0 to 255.
     """
     if not path.is_file():
         raise InputError(f"its mask {path.name} is missing")
-    volume = _read_nrrd(path) if path.suffix == ".nrrd" else read_nifti_volume(path)[0]
-    values = np.unique(volume.array)
-    if values[0] < 0 or values[-1] > 255 or np.abs(values - np.rint(values)).max() > 1e-3:
-        raise InputError(
-            f"{path.name} holds values that are no labels ({values[0]:g} to {values[-1]:g})"
-        )
+    volume, doubts = (_read_nrrd(path), []) if path.suffix == ".nrrd" else read_nifti_volume(path)
+    check_labels(path.name, volume.array, 255)
+    if notes is not None:
+        notes += [f"{path.name}: {doubt}" for doubt in doubts]
     return volume.with_array(np.rint(volume.array).astype(np.uint8))
 
 

@@ -109,7 +109,8 @@ def _read(layout: Layout, image: Path, labels: Path) -> Annotated:
         evidence=UNKNOWN_PHASE,
         notes=[f"{UNKNOWN_PHASE}: taken for portal venous"],
     )
-    volume = read_labels(labels)
+    doubts: list[str] = []
+    volume = read_labels(labels, doubts)
     unknown = [int(value) for value in np.unique(volume.array) if value > TUMOUR]
     if unknown:
         raise InputError(
@@ -118,5 +119,9 @@ def _read(layout: Layout, image: Path, labels: Path) -> Annotated:
         )
     liver, tumour = volume.with_array(volume.array > 0), volume.with_array(volume.array == TUMOUR)
     return annotate(
-        study, lesions=[tumour], organs={Organ.LIVER: liver}, lesion_type=layout.lesion_type
+        study,
+        lesions=[tumour],
+        organs={Organ.LIVER: liver},
+        lesion_type=layout.lesion_type,
+        notes=doubts,
     )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from liverleaf.ingest.collections.annotation import annotate, between_phases
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, LesionBox, case
 from liverleaf.ingest.collections.images import read_labels, study_of
+from liverleaf.storage.volumes import affine_mm
 from liverleaf.study import REFERENCE_ORDER, InputError, Modality, Phase, Study
 from liverleaf.terminology import LesionType
 
@@ -173,7 +174,7 @@ def _boxes(entry: Mapping[str, Any], path: Path, notes: list[str]) -> Iterator[L
     image = PHASES[name].key if name in PHASES else OTHER.get(name, name.lower())
     try:
         header: Any = nib.load(path)
-        affine, slices = np.asarray(header.affine, float), int(header.shape[2])
+        affine, slices = affine_mm(header), int(header.shape[2])
     except Exception:  # as when the image is read: nibabel raises anything on damaged files
         notes.append(f"{image}: its boxes were left out with it")
         return

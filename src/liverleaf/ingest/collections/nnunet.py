@@ -69,6 +69,7 @@ class _Layout:
     guessed: bool
     liver: frozenset[int]
     lesion: frozenset[int]
+    labels: frozenset[int]
     ending: str
     modality: Modality | None
 
@@ -166,7 +167,16 @@ def _layout(dataset: Dataset, file: Path) -> _Layout:
         )
     names = {name.casefold() for name in channels.values()}
     modality = own.modality if own else Modality.CT if "ct" in names else None
-    return _Layout(phases, unused, guessed, liver | lesion, lesion, dataset.file_ending, modality)
+    return _Layout(
+        phases,
+        unused,
+        guessed,
+        liver | lesion,
+        lesion,
+        _listed(dataset),
+        dataset.file_ending,
+        modality,
+    )
 
 
 def _values(dataset: Dataset, pattern: str) -> frozenset[int]:
@@ -181,6 +191,17 @@ def _values(dataset: Dataset, pattern: str) -> frozenset[int]:
         if named == pattern and re.search(pattern, name, re.IGNORECASE):
             found |= {values} if isinstance(values, int) else set(values)
     return frozenset(found - {0})
+
+
+def _listed(dataset: Dataset) -> frozenset[int]:
+    """Every value that the dataset gives a name."""
+    found = {0}
+    for name, values in dataset.labels.items():
+        if isinstance(values, str):
+            found |= {int(name)} if name.isdigit() else set()
+        else:
+            found |= {values} if isinstance(values, int) else set(values)
+    return frozenset(found)
 
 
 def _read(layout: _Layout, folder: Path, name: str, labels: Path) -> Annotated:
@@ -204,7 +225,15 @@ def _read(layout: _Layout, folder: Path, name: str, labels: Path) -> Annotated:
         modality = Modality.CT if lowest < AIR_HU else Modality.MR
         warning = f"the dataset does not tell the modality: taken for {modality} by the intensities"
         study = replace(study, modality=modality, warnings=(*study.warnings, warning))
-    drawn = read_labels(labels)
+    doubts: list[str] = []
+    drawn = read_labels(labels, doubts)
+    study = replace(study, warnings=(*study.warnings, *doubts))
+    unknown = sorted({*np.unique(drawn.array).tolist()} - layout.labels)
+    if unknown:
+        raise InputError(
+            f"its label map holds {', '.join(map(str, unknown[:5]))}, which {DATASET_FILE} does not"
+            " list: correct the one or the other"
+        )
     liver = drawn.with_array(np.isin(drawn.array, list(layout.liver)))
     lesion = drawn.with_array(np.isin(drawn.array, list(layout.lesion)))
     outlined = {Organ.LIVER: liver} if layout.liver > layout.lesion else {}

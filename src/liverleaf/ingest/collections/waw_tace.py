@@ -13,7 +13,7 @@ import highdicom as hd
 from liverleaf.ingest.collections.annotation import annotate, between_phases
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
-from liverleaf.ingest.nifti import SAME_GRID_STEPS
+from liverleaf.storage.volumes import SAME_GRID_VOXELS
 from liverleaf.study import REFERENCE_ORDER, InputError, Modality, Phase, Study, same_grid
 from liverleaf.terminology import LesionType, Organ
 
@@ -98,7 +98,7 @@ def _drawn_on(masks: Sequence[hd.Volume], named: Phase, study: Study) -> Phase:
     def fits(phase: Phase) -> bool:
         grid = study.phases[phase].volume
         return all(
-            same_grid(mask, grid, tolerance_mm=SAME_GRID_STEPS * min(grid.spacing))
+            same_grid(mask, grid, tolerance_mm=SAME_GRID_VOXELS * min(grid.spacing))
             for mask in masks
         )
 

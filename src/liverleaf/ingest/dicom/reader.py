@@ -126,6 +126,7 @@ def _phase_image(
             _description(found.headers[index]),
             headers,
             source=_source_ids(headers),
+            frame_numbers=_frame_numbers(stack, headers),
         )
         return image, notes
     return None, notes
@@ -135,6 +136,16 @@ def _preferred(stack: Stack, phase: Phase) -> str:
     return (
         f"{stack.name} ({counted(len(stack.frames), 'slice')}) was preferred for the {phase.title}"
         " phase"
+    )
+
+
+def _frame_numbers(stack: Stack, headers: Sequence[Dataset]) -> tuple[tuple[int, ...], ...]:
+    """Which frames of each multi-frame image are of a stack, counted from 1; () for none at all."""
+    if not any("PerFrameFunctionalGroupsSequence" in header for header in headers):
+        return ()
+    return tuple(
+        tuple(sorted(frame.index + 1 for frame in stack.frames if frame.header is header))
+        for header in headers
     )
 
 
