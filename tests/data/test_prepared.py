@@ -143,7 +143,10 @@ def test_cases_that_do_not_fit_are_refused(
         tmp_path / "e",
     )
     high = truth.lesions.with_array(truth.lesions.array * np.uint16(300))
-    save_case(tmp_path / "high/a", study, dataclasses.replace(truth, lesions=high))
+    listed = tuple(dataclasses.replace(t, label=300 * t.label) for t in truth.lesion_list)
+    save_case(
+        tmp_path / "high/a", study, dataclasses.replace(truth, lesions=high, lesion_list=listed)
+    )
     with pytest.raises(InputError, match="labels over 255"):
         prepare(Cohort.open(tmp_path / "high"), [0], CT, tmp_path / "f")
 

@@ -324,10 +324,12 @@ def _dataset(
 
 def _refer(segmentation: hd.seg.Segmentation, sources: Sequence[SourceSlice], series: str) -> None:
     """Let every frame name the image that it lies on, and the object all of these images."""
-    at = {_place(hd.PlanePositionSequence("PATIENT", s.position_mm)): s for s in sources}
+    positions_mm = np.array([source.position_mm for source in sources])
     named: dict[str, Dataset] = {}
     for frame in segmentation.PerFrameFunctionalGroupsSequence:
-        source = at[_place(frame.PlanePositionSequence)]
+        # the nearest, for DICOM's decimal strings round positions
+        position_mm = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
+        source = sources[int(np.linalg.norm(positions_mm - position_mm, axis=1).argmin())]
         frame.DerivationImageSequence = []
         if source.sop_instance_uid is None:
             continue
@@ -353,11 +355,6 @@ def _refer(segmentation: hd.seg.Segmentation, sources: Sequence[SourceSlice], se
     whole.SeriesInstanceUID = series
     whole.ReferencedInstanceSequence = list(named.values())
     segmentation.ReferencedSeriesSequence = [whole]
-
-
-def _place(position: Sequence[Dataset]) -> tuple[float, ...]:
-    """A plane's position as it is written."""
-    return tuple(float(at) for at in position[0].ImagePositionPatient)
 
 
 def _name_dimensions(segmentation: hd.seg.Segmentation, uid: str) -> None:
