@@ -1,10 +1,10 @@
 """Cross-validation on made-up cohorts: nobody is tested on what was learned."""
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
 import pytest
 import torch
@@ -21,57 +21,11 @@ from liverleaf.benchmarks.mti_net.methods import METHODS, OURS, SCALES, Scale
 from liverleaf.cohort.index import FOLDS, Cohort
 from liverleaf.data.network_input import InputConfig
 from liverleaf.data.prepared import prepare
-from liverleaf.storage.case_folder import save_case
 from liverleaf.study import (
-    Annotation,
     InputError,
-    LesionAnnotation,
-    Modality,
-    Phase,
-    PhaseImage,
-    Study,
 )
-from liverleaf.terminology import LesionType
 
 torch.set_num_threads(1)
-PHASES = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
-VIEW = InputConfig(
-    Modality.MR,
-    types=(LesionType.HCC, LesionType.HAEMANGIOMA),
-    pixel_mm=None,
-    slice_mm=0.0,
-    size=64,
-    normalise_on_liver=False,
-)
-
-
-def made_up(folder: Path, subjects: int, *, shuffled: bool = False) -> Cohort:
-    """Two slices of liver with a square that is bright in HCC and dark in haemangioma."""
-    rng = np.random.default_rng(0)
-    for index in range(subjects):
-        kind = VIEW.types[index % 2]
-        level = 180.0 if kind is LesionType.HCC else 40.0
-        said = VIEW.types[int(rng.integers(2))] if shuffled else kind
-        lesions = np.zeros((2, 64, 64), np.uint8)
-        y, x = rng.integers(12, 36, 2)
-        lesions[:, y : y + 16, x : x + 16] = 1
-        images = {
-            p: np.where(lesions, level, 100.0) + rng.normal(0, 4, lesions.shape) for p in PHASES
-        }
-        volume = hd.Volume(lesions, np.diag([3.0, 3.0, 8.0, 1.0])[[2, 1, 0, 3]], "PATIENT")
-        study = Study(
-            Modality.MR,
-            {p: PhaseImage(volume.with_array(a.astype(np.float32))) for p, a in images.items()},
-            f"case-{index:02d}",
-        )
-        truth = Annotation(volume, None, (LesionAnnotation(1, said, dict.fromkeys(PHASES, level)),))
-        save_case(folder / study.case_id, study, truth)
-    return Cohort.open(folder)
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    return made_up(tmp_path_factory.mktemp("made-up"), 10)
 
 
 def test_a_night_on_which_a_training_slept_is_no_training(tmp_path: Path) -> None:
@@ -81,7 +35,12 @@ def test_a_night_on_which_a_training_slept_is_no_training(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("shuffled", "low", "high"), [(False, 0.85, 1.0), (True, 0.2, 0.8)])
 def test_shuffled_labels_are_not_learned(
-    shuffled: bool, low: float, high: float, tmp_path: Path
+    shuffled: bool,
+    low: float,
+    high: float,
+    tmp_path: Path,
+    slice_input: InputConfig,
+    made_up: Callable[..., Cohort],
 ) -> None:
     cohort = made_up(tmp_path / "cohort", 30, shuffled=shuffled)
     scale = Scale(
@@ -94,7 +53,7 @@ def test_shuffled_labels_are_not_learned(
         lesion_share=1.0,
         augment=False,
     )
-    recipe = METHODS["DenseNet-121, type"].recipe(scale, VIEW)
+    recipe = METHODS["DenseNet-121, type"].recipe(scale, slice_input)
     scores = [
         case
         for fold in range(FOLDS)
@@ -112,8 +71,10 @@ def test_shuffled_labels_are_not_learned(
     assert low <= np.mean([case.answered == case.type for case in scores]) <= high
 
 
-def test_no_training_sees_who_is_tested(cohort: Cohort, tmp_path: Path) -> None:
-    recipe = METHODS["seg only"].recipe(SCALES["smoke"], VIEW)
+def test_no_training_sees_who_is_tested(
+    cohort: Cohort, tmp_path: Path, slice_input: InputConfig
+) -> None:
+    recipe = METHODS["seg only"].recipe(SCALES["smoke"], slice_input)
     scores = cross_validate(
         recipe, cohort, 0, tmp_path / "fold-0", prepared_in=tmp_path / "prepared", device="cpu"
     )
@@ -136,13 +97,13 @@ def test_no_training_sees_who_is_tested(cohort: Cohort, tmp_path: Path) -> None:
     )
     assert again(recipe) == scores
     with pytest.raises(InputError, match="another recipe has reached"):
-        again(METHODS[OURS].recipe(SCALES["smoke"], VIEW))
+        again(METHODS[OURS].recipe(SCALES["smoke"], slice_input))
 
 
 def test_a_perfect_answer_scores_perfectly_and_a_wrong_one_by_hand(
-    cohort: Cohort, tmp_path: Path
+    cohort: Cohort, tmp_path: Path, slice_input: InputConfig
 ) -> None:
-    recipe = METHODS[OURS].recipe(SCALES["smoke"], VIEW)
+    recipe = METHODS[OURS].recipe(SCALES["smoke"], slice_input)
     case = prepare(cohort, [0], recipe.input, tmp_path)[0]
     truth = np.load(case.directory / "labels.npy")[:, 1] > 0
     which = CaseScore("c", "s", 0)

@@ -16,42 +16,33 @@ from liverleaf.benchmarks.mti_net.methods import (
 from liverleaf.benchmarks.mti_net.rows import notes_on_rates
 from liverleaf.data.network_input import InputConfig
 from liverleaf.models import registry
-from liverleaf.study import Modality
-from liverleaf.terminology import LesionType
-
-INPUT = InputConfig(
-    Modality.MR,
-    types=(LesionType.HCC, LesionType.HAEMANGIOMA),
-    pixel_mm=None,
-    slice_mm=0.0,
-    size=64,
-    normalise_on_liver=False,
-)
 
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_can_be_built_at_every_scale(name: str, scale: str) -> None:
-    config = dataclasses.replace(INPUT, size=SCALES[scale].size)
+def test_every_method_can_be_built_at_every_scale(
+    name: str, scale: str, slice_input: InputConfig
+) -> None:
+    config = dataclasses.replace(slice_input, size=SCALES[scale].size)
     recipe = METHODS[name].recipe(SCALES[scale], config)
     with torch.device("meta"):
         network = registry.family(recipe.family).build(recipe.network)
     assert sum(p.numel() for p in network.parameters()) > 1000
 
 
-def test_rates_are_multiples_of_the_scale_s() -> None:
+def test_rates_are_multiples_of_the_scale_s(slice_input: InputConfig) -> None:
     scale = SCALES["smoke"]
-    made = at_rates(METHODS[OURS].recipe, 2, 0.5)(scale, INPUT).optimisation
+    made = at_rates(METHODS[OURS].recipe, 2, 0.5)(scale, slice_input).optimisation
     assert made.learning_rate == 2 * scale.learning_rate
     assert made.rate_of_heads == 0.5 * scale.learning_rate
 
 
-def test_only_rows_with_rates_of_their_own_say_so() -> None:
+def test_only_rows_with_rates_of_their_own_say_so(slice_input: InputConfig) -> None:
     scale = SCALES["smoke"]
     noted = {
         name
         for name, method in METHODS.items()
-        if notes_on_rates(method.recipe(scale, INPUT), scale)
+        if notes_on_rates(method.recipe(scale, slice_input), scale)
     }
     assert noted == {
         name
@@ -60,10 +51,10 @@ def test_only_rows_with_rates_of_their_own_say_so() -> None:
     }
 
 
-def test_an_ablation_of_ours_lacks_one_thing() -> None:
+def test_an_ablation_of_ours_lacks_one_thing(slice_input: InputConfig) -> None:
     scale = SCALES["smoke"]
-    whole = METHODS[IMPROVED].recipe(scale, INPUT).network
-    without = METHODS[f"{IMPROVED}, no skips"].recipe(scale, INPUT).network
+    whole = METHODS[IMPROVED].recipe(scale, slice_input).network
+    without = METHODS[f"{IMPROVED}, no skips"].recipe(scale, slice_input).network
     assert (
         LIVERLEAF_NET["skips"]
         and whole.skips

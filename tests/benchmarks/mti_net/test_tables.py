@@ -9,8 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import highdicom as hd
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -32,57 +30,11 @@ from liverleaf.benchmarks.training.network_cost import NetworkCost, forward_flop
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.network_input import InputConfig
 from liverleaf.models import registry
-from liverleaf.storage.case_folder import save_case
 from liverleaf.study import (
-    Annotation,
     InputError,
-    LesionAnnotation,
-    Modality,
-    Phase,
-    PhaseImage,
-    Study,
 )
-from liverleaf.terminology import LesionType
 
 torch.set_num_threads(1)
-PHASES = (Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED)
-VIEW = InputConfig(
-    Modality.MR,
-    types=(LesionType.HCC, LesionType.HAEMANGIOMA),
-    pixel_mm=None,
-    slice_mm=0.0,
-    size=64,
-    normalise_on_liver=False,
-)
-
-
-def made_up(folder: Path, subjects: int, *, shuffled: bool = False) -> Cohort:
-    """Two slices of liver with a square that is bright in HCC and dark in haemangioma."""
-    rng = np.random.default_rng(0)
-    for index in range(subjects):
-        kind = VIEW.types[index % 2]
-        level = 180.0 if kind is LesionType.HCC else 40.0
-        said = VIEW.types[int(rng.integers(2))] if shuffled else kind
-        lesions = np.zeros((2, 64, 64), np.uint8)
-        y, x = rng.integers(12, 36, 2)
-        lesions[:, y : y + 16, x : x + 16] = 1
-        images = {
-            p: np.where(lesions, level, 100.0) + rng.normal(0, 4, lesions.shape) for p in PHASES
-        }
-        volume = hd.Volume(lesions, np.diag([3.0, 3.0, 8.0, 1.0])[[2, 1, 0, 3]], "PATIENT")
-        study = Study(
-            Modality.MR,
-            {p: PhaseImage(volume.with_array(a.astype(np.float32))) for p, a in images.items()},
-            f"case-{index:02d}",
-        )
-        truth = Annotation(volume, None, (LesionAnnotation(1, said, dict.fromkeys(PHASES, level)),))
-        save_case(folder / study.case_id, study, truth)
-    return Cohort.open(folder)
-
-
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
-    return made_up(tmp_path_factory.mktemp("made-up"), 10)
 
 
 @pytest.fixture
@@ -186,8 +138,10 @@ def test_a_folder_with_other_things_is_left_alone(cohort: Cohort, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_costs_are_measured_on_is_what_the_network_takes(name: str) -> None:
-    recipe = METHODS[name].recipe(SCALES["smoke"], VIEW)
+def test_what_costs_are_measured_on_is_what_the_network_takes(
+    name: str, slice_input: InputConfig
+) -> None:
+    recipe = METHODS[name].recipe(SCALES["smoke"], slice_input)
     assert (
         forward_flops(registry.family(recipe.family).build(recipe.network), one_slice(recipe))
         > 10_000

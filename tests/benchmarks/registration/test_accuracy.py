@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
 
 from liverleaf.benchmarks.registration import accuracy
 from liverleaf.benchmarks.registration.baselines import ImagePair, demons
@@ -32,23 +32,10 @@ def test_phantoms_are_measured_without_the_baselines_that_are_not_installed(
     assert json.loads(json.dumps(result.record))["methods"] == result.record["methods"]
 
 
-def pair_of(moving: np.ndarray) -> ImagePair:
-    """A bright ball on voxels of 5 mm, and the same grid for another image."""
-    grid = sitk.GetImageFromArray(ball(0))
-    grid.SetSpacing((5.0, 5.0, 5.0))
-    return ImagePair(grid, moving, moving, sitk.Transform(3, sitk.sitkIdentity))
-
-
-def ball(shift: float) -> np.ndarray:
-    z, y, x = np.indices((24, 24, 24))
-    return np.asarray(
-        100 / (1 + np.exp(np.sqrt((z - 12) ** 2 + (y - 12) ** 2 + (x - 12 - shift) ** 2) - 6)),
-        np.float32,
-    )
-
-
-def test_targets_know_the_error_of_a_field_by_hand() -> None:
-    still = pair_of(ball(0))
+def test_targets_know_the_error_of_a_field_by_hand(
+    shifted_ball: Callable[[float], ImagePair],
+) -> None:
+    still = shifted_ball(0)
     targets = accuracy.Targets(
         np.array([[50.0, 50, 50], [60, 50, 50]]),
         {Phase.PRE: np.array([[0.0, 0, 4], [0, 0, 8]])},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
@@ -9,28 +11,15 @@ import SimpleITK as sitk  # noqa: N813, the name everybody knows it by
 from liverleaf.benchmarks.registration.baselines import ImagePair, demons
 
 
-def pair_of(moving: np.ndarray) -> ImagePair:
-    """A bright ball on voxels of 5 mm, and the same grid for another image."""
-    grid = sitk.GetImageFromArray(ball(0))
-    grid.SetSpacing((5.0, 5.0, 5.0))
-    return ImagePair(grid, moving, moving, sitk.Transform(3, sitk.sitkIdentity))
-
-
-def ball(shift: float) -> np.ndarray:
-    z, y, x = np.indices((24, 24, 24))
-    return np.asarray(
-        100 / (1 + np.exp(np.sqrt((z - 12) ** 2 + (y - 12) ** 2 + (x - 12 - shift) ** 2) - 6)),
-        np.float32,
-    )
-
-
-def test_demons_follow_a_shift() -> None:
-    field_mm = demons(pair_of(ball(1)))
+def test_demons_follow_a_shift(shifted_ball: Callable[[float], ImagePair]) -> None:
+    field_mm = demons(shifted_ball(1))
     assert field_mm[12, 12, 8:17, 0].mean() == pytest.approx(5, abs=1.5)
 
 
-def test_a_field_after_the_rigid_motion_is_followed_by_it() -> None:
-    pair = pair_of(ball(0))
+def test_a_field_after_the_rigid_motion_is_followed_by_it(
+    shifted_ball: Callable[[float], ImagePair],
+) -> None:
+    pair = shifted_ball(0)
     rigid = sitk.TranslationTransform(3, (0.0, 2.0, 0.0))
     pair = ImagePair(pair.grid, pair.moving, pair.after_rigid, rigid)
     field_mm = np.zeros((24, 24, 24, 3))
