@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from monai.networks.blocks.squeeze_and_excitation import ChannelSELayer
 from torch import Tensor, nn
 
-from liverleaf.models import losses
 from liverleaf.models.baselines.family import segmentation_family
+from liverleaf.models.baselines.segmentation import SegmentationNetwork
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,14 @@ class AttentionUp(nn.Module):
         )
 
 
-class ResUNetPP(nn.Module):
+class ResUNetPP(SegmentationNetwork):
     """Residual encoder, atrous bridge, attention decoder, atrous output.
 
     Raises:
         ValueError: on an image whose sides are not multiples of 8.
     """
+
+    cross_entropy, dice = 0.0, 1.0
 
     def __init__(self, config: ResUNetPPConfig) -> None:
         super().__init__()
@@ -169,16 +171,6 @@ class ResUNetPP(nn.Module):
         for up, skip in zip(self.decoder, reversed(levels[:-1]), strict=True):
             x_BCYX = up(x_BCYX, skip)
         return self.output(x_BCYX).float()
-
-    def loss(
-        self,
-        images_BPYX: Tensor,
-        mask_B1YX: Tensor,
-        *,
-        progress: float,  # noqa: ARG002
-    ) -> Tensor:
-        """Soft Dice, as published; `progress` changes nothing."""
-        return losses.soft_dice(self(images_BPYX), mask_B1YX)
 
 
 FAMILY = segmentation_family("resunet++", ResUNetPPConfig, ResUNetPP)

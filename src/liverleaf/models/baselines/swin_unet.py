@@ -22,12 +22,11 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
-import torch.nn.functional as F
 from monai.networks.nets.swin_unetr import PatchMergingV2, SwinTransformerBlock, compute_mask
 from torch import Tensor, nn
 
-from liverleaf.models import losses
 from liverleaf.models.baselines.family import segmentation_family
+from liverleaf.models.baselines.segmentation import SegmentationNetwork
 
 
 @dataclass(frozen=True)
@@ -122,12 +121,14 @@ class PatchExpand(nn.Module):
         return self.norm(tokens.reshape(slices, rows * self.scale, columns * self.scale, -1))
 
 
-class SwinUNet(nn.Module):
+class SwinUNet(SegmentationNetwork):
     """Swin Transformer stages down and up, with skips.
 
     Raises:
         ValueError: on an image of another size than the config's.
     """
+
+    cross_entropy, dice = 0.4, 0.6
 
     def __init__(self, config: SwinUNetConfig) -> None:
         super().__init__()
@@ -184,19 +185,6 @@ class SwinUNet(nn.Module):
             x_BYXC = self.up[level](self.skip[level](both))
         x_BYXC = self.last_expand(self.norm(x_BYXC))
         return self.head(x_BYXC.permute(0, 3, 1, 2)).float()
-
-    def loss(
-        self,
-        images_BPYX: Tensor,
-        mask_B1YX: Tensor,
-        *,
-        progress: float,  # noqa: ARG002
-    ) -> Tensor:
-        """0.4 cross-entropy and 0.6 soft Dice, as published; `progress` changes nothing."""
-        logits_B1YX = self(images_BPYX)
-        return 0.4 * F.binary_cross_entropy_with_logits(
-            logits_B1YX, mask_B1YX
-        ) + 0.6 * losses.soft_dice(logits_B1YX, mask_B1YX)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -25,8 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liverleaf.models import losses
 from liverleaf.models.baselines.family import segmentation_family
+from liverleaf.models.baselines.segmentation import SegmentationNetwork
 from liverleaf.models.blocks import ConvBlock
 
 
@@ -151,12 +151,14 @@ class Stem(nn.Module):
         return levels
 
 
-class TransUNet(nn.Module):
+class TransUNet(SegmentationNetwork):
     """ResNet, Transformer over its last features, and a convolutional upsampler with three skips.
 
     Raises:
         ValueError: on an image of another size than the config's.
     """
+
+    cross_entropy, dice = 0.5, 0.5
 
     def __init__(self, config: TransUNetConfig) -> None:
         super().__init__()
@@ -203,19 +205,6 @@ class TransUNet(nn.Module):
             up = F.interpolate(x_BCYX, scale_factor=2.0, mode="bilinear", align_corners=True)
             x_BCYX = block(up if skip is None else torch.cat([up, skip], dim=1))
         return self.head(x_BCYX).float()
-
-    def loss(
-        self,
-        images_BPYX: Tensor,
-        mask_B1YX: Tensor,
-        *,
-        progress: float,  # noqa: ARG002
-    ) -> Tensor:
-        """Half cross-entropy, half soft Dice, as published; `progress` changes nothing."""
-        logits_B1YX = self(images_BPYX)
-        return 0.5 * F.binary_cross_entropy_with_logits(
-            logits_B1YX, mask_B1YX
-        ) + 0.5 * losses.soft_dice(logits_B1YX, mask_B1YX)
 
 
 FAMILY = segmentation_family("transunet", TransUNetConfig, TransUNet)

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from monai.networks.nets.basic_unet import BasicUNet
-from torch import Tensor, nn
+from torch import Tensor
 
 from liverleaf.models.baselines.family import segmentation_family
+from liverleaf.models.baselines.segmentation import SegmentationNetwork
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,10 @@ class UNetConfig:
     widths: tuple[int, int, int, int, int] = (64, 128, 256, 512, 1024)
 
 
-class UNet(nn.Module):
+class UNet(SegmentationNetwork):
     """The U-Net of 2015: five levels of two convolutions, with skips."""
+
+    cross_entropy, dice = 1.0, 0.0
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
@@ -59,16 +61,6 @@ class UNet(nn.Module):
     def forward(self, images_BPYX: Tensor) -> Tensor:
         """Mask logits of shape (B, 1, Y, X), float32."""
         return self.network(images_BPYX).float()
-
-    def loss(
-        self,
-        images_BPYX: Tensor,
-        mask_B1YX: Tensor,
-        *,
-        progress: float,  # noqa: ARG002
-    ) -> Tensor:
-        """Mean binary cross-entropy of the pixels; `progress` changes nothing."""
-        return F.binary_cross_entropy_with_logits(self(images_BPYX), mask_B1YX)
 
 
 FAMILY = segmentation_family("unet", UNetConfig, UNet)
