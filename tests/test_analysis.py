@@ -73,9 +73,9 @@ look.network_seconds, look.directory = 0.01, Path("bright")  # what `analyze` as
 
 @pytest.fixture(autouse=True)
 def bright(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(analysis, "load_predictor", lambda *_, **__: look)
-    monkeypatch.setattr(analysis, "find_model", lambda *_: Path("bright"))
-    monkeypatch.setattr(analysis.checkpoint, "weights_hash", lambda *_: "0" * 64)
+    monkeypatch.setattr("liverleaf.models.predictor.load_predictor", lambda *_, **__: look)
+    monkeypatch.setattr("liverleaf.models.shipped.find_model", lambda *_: Path("bright"))
+    monkeypatch.setattr("liverleaf.models.checkpoint.weights_hash", lambda *_: "0" * 64)
 
 
 @pytest.fixture
@@ -355,7 +355,7 @@ def test_masks_by_hand_give_the_same_folder_without_a_model(
     case: Path, tmp_path: Path, drawn: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     analyze(case, tmp_path / "model")
-    monkeypatch.setattr(analysis, "load_predictor", None)
+    monkeypatch.setattr("liverleaf.models.predictor.load_predictor", None)
     findings = measure_masks(case, tmp_path / "hand", **drawn)
     assert Findings.read(tmp_path / "hand/findings.json") == findings
     assert {name for name in tree(tmp_path / "hand") if "/" not in name} == {

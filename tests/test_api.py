@@ -29,11 +29,11 @@ def test_importing_the_package_imports_nothing_else() -> None:
     assert loaded == "[]"
 
 
-def test_reading_findings_needs_no_torch() -> None:
+def test_reading_and_measuring_need_no_torch() -> None:
     assert (
         in_a_process_of_its_own(
             "import sys, liverleaf; liverleaf.Findings, liverleaf.read_study;"
-            "liverleaf.open_cohort; print('torch' in sys.modules)"
+            "liverleaf.open_cohort, liverleaf.measure_masks; print('torch' in sys.modules)"
         )
         == "False"
     )

@@ -22,9 +22,6 @@ from liverleaf.findings import Findings, Provenance
 from liverleaf.ingest.reader import read_phase_table, read_study
 from liverleaf.ingest.segmentations import read_segmentation
 from liverleaf.measure.findings import measure
-from liverleaf.models import checkpoint
-from liverleaf.models.predictor import load_predictor
-from liverleaf.models.shipped import default_model, find_model
 from liverleaf.prediction import Prediction
 from liverleaf.registration.align import Registration, register_phases
 from liverleaf.registration.quality import assess_alignment
@@ -112,6 +109,11 @@ def analyze(
     Raises:
         InputError: the input cannot be read, or the folder exists.
     """
+    # here, because measuring masks needs no torch, which takes a second to import
+    from liverleaf.models.checkpoint import weights_hash
+    from liverleaf.models.predictor import load_predictor
+    from liverleaf.models.shipped import default_model, find_model
+
     replacing = _check_out(out, overwrite=overwrite)
     stages = Stages(progress)
     study = _read(source, phases, stages)
@@ -124,7 +126,7 @@ def analyze(
     stages.seconds["network"] = predictor.network_seconds
     stages.seconds["predicting"] -= predictor.network_seconds
     measured = _measure(registration, prediction.segmentation, prediction, stages)
-    weights = checkpoint.weights_hash(predictor.directory)
+    weights = weights_hash(predictor.directory)
     return _write(out, measured, stages, weights_sha256=weights, replacing=replacing)
 
 
