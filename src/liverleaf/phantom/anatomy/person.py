@@ -99,22 +99,7 @@ def build_anatomy(
     skin_fat_mm = float(np.clip(rng.lognormal(2.75, 0.5), 4, 45))
     planned = plan_lesions(rng, lesion_types, lesion_mix)
     carcinoma = any(kind is LesionType.HCC for kind, _ in planned)
-    cirrhosis = float(rng.uniform(0.15, 1)) if rng.random() < (0.65 if carcinoma else 0.25) else 0.0
-    steatosis = (
-        float(rng.uniform(0.05, 0.3)) if rng.random() < 0.25 else float(rng.uniform(0, 0.05))
-    )
-    weight_kg = float(np.clip(60 * scale.prod() + 1.1 * skin_fat_mm + rng.normal(0, 3), 40, 160))
-    habitus = Habitus(
-        skin_fat_mm, dome_mm=float(rng.uniform(80, 105)), heart=float(rng.uniform(0.88, 1.15))
-    )
-    viscera = Viscera(
-        cirrhosis=cirrhosis,
-        right_lobe=float(rng.uniform(0.84, 1.0) - 0.1 * cirrhosis),
-        left_tip_mm=float(rng.uniform(30, 95)),
-        spleen=float(rng.uniform(0.85, 1.2) + 0.4 * cirrhosis),
-        gallbladder=bool(rng.random() < 0.85),
-        bowel_loops=int(rng.integers(22, 48)),
-    )
+    subject, habitus, viscera = _draw_build(rng, float(scale.prod()), skin_fat_mm, carcinoma)
     centre = np.array([_slab_centre(rng, shape[0] * spacing_mm[0], modality), *rng.normal(0, 5, 2)])
     if centre_z_mm is not None:
         centre[0] = centre_z_mm
@@ -128,9 +113,39 @@ def build_anatomy(
         tissue=hd.Volume(canvas.tissue, affine, "PATIENT"),
         lesions=hd.Volume(labels, affine, "PATIENT"),
         lesion_types=kinds,
-        subject=Subject(weight_kg, cirrhosis, steatosis),
+        subject=subject,
         isointensity=tuple(rng.uniform(*lesion_mix.isointensity, len(kinds)).tolist()),
     )
+
+
+def _draw_build(
+    rng: np.random.Generator, size: float, skin_fat_mm: float, carcinoma: bool
+) -> tuple[Subject, Habitus, Viscera]:
+    """Body and organs of a person; most of those with a carcinoma have cirrhosis.
+
+    Args:
+        rng: where randomness comes from.
+        size: volume of the trunk against the average.
+        skin_fat_mm: thickness of the fat under the skin.
+        carcinoma: whether the person has a hepatocellular carcinoma.
+    """
+    cirrhosis = float(rng.uniform(0.15, 1)) if rng.random() < (0.65 if carcinoma else 0.25) else 0.0
+    steatosis = (
+        float(rng.uniform(0.05, 0.3)) if rng.random() < 0.25 else float(rng.uniform(0, 0.05))
+    )
+    weight_kg = float(np.clip(60 * size + 1.1 * skin_fat_mm + rng.normal(0, 3), 40, 160))
+    habitus = Habitus(
+        skin_fat_mm, dome_mm=float(rng.uniform(80, 105)), heart=float(rng.uniform(0.88, 1.15))
+    )
+    viscera = Viscera(
+        cirrhosis=cirrhosis,
+        right_lobe=float(rng.uniform(0.84, 1.0) - 0.1 * cirrhosis),
+        left_tip_mm=float(rng.uniform(30, 95)),
+        spleen=float(rng.uniform(0.85, 1.2) + 0.4 * cirrhosis),
+        gallbladder=bool(rng.random() < 0.85),
+        bowel_loops=int(rng.integers(22, 48)),
+    )
+    return Subject(weight_kg, cirrhosis, steatosis), habitus, viscera
 
 
 def _slab_centre(rng: np.random.Generator, length_mm: float, modality: Modality) -> float:

@@ -100,44 +100,16 @@ def chest_case(
         node_mm=rng.uniform(5, 10) if diagnosis == "lung cancer" and rng.random() < 0.4 else 4.5,
     )
     hu, emphysema = _parenchyma(rng, chest)
-    disease = {"normal": _healthy, "covid-19": _pneumonia, "lung cancer": _cancer}[diagnosis](
-        rng, chest
-    )
+    draw_disease = {"normal": _healthy, "covid-19": _pneumonia, "lung cancer": _cancer}[diagnosis]
+    disease = draw_disease(rng, chest)
     hu += disease.ground_glass * (disease.ground_glass_hu - hu)
     hu = with_trees(rng, chest, hu)
     hu += disease.solid * (disease.solid_hu - hu)
     image = np.where(chest.lung, hu, _tissue_hu(rng, chest)).astype(np.float32)
     protocol = _draw_protocol(rng)
-    noisy = artefacts.blurred(image, protocol.blur_voxels) + artefacts.ct_noise(
-        rng, shape, spacing_mm, protocol.noise
-    )
-    affine = axial_affine(chest.origin_mm, spacing_mm)
-    frame = generate_uid(
-        entropy_srcs=[case_id, str(shape), str(spacing_mm), str(float(image.sum(dtype=np.float64)))]
-    )
-    volume = hd.Volume(
-        np.rint(np.clip(noisy, -1024, 3071)).astype(np.float32), affine, "PATIENT", frame
-    )
+    volume = _scan(rng, chest, image, protocol, case_id)
     stored = PhaseImage(
         volume, None, evidence=("simulated",), description=protocol.descriptions[Phase.PRE]
-    )
-    sizes = np.bincount(disease.labels.ravel())
-    curves = np.bincount(disease.labels.ravel(), image.ravel()) / np.maximum(sizes, 1)
-    involved, emphysematous = (
-        100 * float(n) / max(int(chest.lung.sum()), 1) for n in (sizes[1:].sum(), emphysema.sum())
-    )
-    truth = Annotation(
-        volume.with_array(disease.labels),
-        volume.with_array(_organs(chest)),
-        tuple(
-            LesionAnnotation(i, LesionType.OTHER, {Phase.PRE: float(curves[i])})
-            for i in range(1, sizes.size)
-        ),
-        diagnosis=diagnosis if sizes.size > 1 else "normal",
-        markers={
-            "involved_lung_percent": round(involved, 2),
-            "emphysema_percent": round(emphysematous, 2),
-        },
     )
     study = Study(
         Modality.CT,
@@ -145,7 +117,54 @@ def chest_case(
         case_id=case_id,
         body_part=BodyPart(protocol.body_part.lower()),
     )
-    return study, truth, protocol
+    return study, _truth(volume, chest, disease.labels, image, emphysema, diagnosis), protocol
+
+
+def _scan(
+    rng: np.random.Generator, chest: Chest, image: Field, protocol: Protocol, case_id: str
+) -> hd.Volume:
+    """The image as the scanner stores it: blurred and noisy, in whole HU."""
+    shape, spacing_mm = image.shape, chest.canvas.spacing_mm
+    noise = artefacts.ct_noise(rng, shape, spacing_mm, protocol.noise)
+    noisy = artefacts.blurred(image, protocol.blur_voxels) + noise
+    frame = generate_uid(
+        entropy_srcs=[case_id, str(shape), str(spacing_mm), str(float(image.sum(dtype=np.float64)))]
+    )
+    return hd.Volume(
+        np.rint(np.clip(noisy, -1024, 3071)).astype(np.float32),
+        axial_affine(chest.origin_mm, spacing_mm),
+        "PATIENT",
+        frame,
+    )
+
+
+def _truth(
+    volume: hd.Volume,
+    chest: Chest,
+    labels: NDArray[np.uint16],
+    image: Field,
+    emphysema: NDArray[np.bool_],
+    diagnosis: str,
+) -> Annotation:
+    """Lesions with their noise-free means, organs, the diagnosis, and how much lung is involved."""
+    voxels = np.bincount(labels.ravel())
+    means = np.bincount(labels.ravel(), image.ravel()) / np.maximum(voxels, 1)
+    involved, emphysematous = (
+        100 * float(n) / max(int(chest.lung.sum()), 1) for n in (voxels[1:].sum(), emphysema.sum())
+    )
+    return Annotation(
+        volume.with_array(labels),
+        volume.with_array(_organs(chest)),
+        tuple(
+            LesionAnnotation(label, LesionType.OTHER, {Phase.PRE: float(means[label])})
+            for label in range(1, voxels.size)
+        ),
+        diagnosis=diagnosis if voxels.size > 1 else "normal",
+        markers={
+            "involved_lung_percent": round(involved, 2),
+            "emphysema_percent": round(emphysematous, 2),
+        },
+    )
 
 
 def _draw_protocol(rng: np.random.Generator) -> Protocol:
