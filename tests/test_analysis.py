@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import highdicom as hd
 import nibabel as nib
@@ -25,12 +28,13 @@ from nibabel.orientations import (
 from liverleaf import analysis
 from liverleaf.analysis import analyze, measure_masks
 from liverleaf.findings import Findings
+from liverleaf.models import predictor
 from liverleaf.phantom.generator import Phantom, write_cohort
 from liverleaf.prediction import LesionPrediction, Prediction
 from liverleaf.registration.align import Registration
 from liverleaf.segmentation import Segmentation
 from liverleaf.storage.case_folder import save_case
-from liverleaf.study import InputError, Phase, Study
+from liverleaf.study import Alignment, AlignmentReason, InputError, Phase, Study
 from liverleaf.terminology import LesionType, Organ
 
 LESION_HU = 150.0
@@ -68,7 +72,11 @@ def untouched(study: Study) -> Registration:
     return Registration(study, None, {}, {})
 
 
-look.network_seconds, look.directory = 0.01, Path("bright")  # what `analyze` asks of a Predictor
+# what `analyze` asks of a Predictor
+look.network_seconds, look.directory = 0.01, Path("bright")
+look.card = SimpleNamespace(
+    name="bright", training={}, input_config=SimpleNamespace(phases=tuple(Phase))
+)
 
 
 @pytest.fixture(autouse=True)
@@ -431,3 +439,82 @@ def test_findings_of_a_case_folder_name_no_source(case: Path, tmp_path: Path) ->
     record = analyze(case, tmp_path / "out").study
     assert record.study_instance_uid is None
     assert {(p.series_instance_uid, p.sop_instance_uids) for p in record.phases} == {(None, ())}
+
+
+def marked(study: Study, reason: AlignmentReason) -> Study:
+    """The study with an arterial phase that is unfit for this reason."""
+    trusted = reason is AlignmentReason.PARTIAL_COVERAGE
+    alignment = Alignment("resampled", 0.1, 0.1, 0.0, 0.0, trusted, reason=reason)
+    image = replace(study.phases[Phase.ARTERIAL], alignment=alignment)
+    return replace(study, phases={**study.phases, Phase.ARTERIAL: image})
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[set[Phase]]:
+    """The phases that the model was given, each time that it was asked."""
+    asked: list[set[Phase]] = []
+
+    def watched(study: Study, *, progress: object = None) -> Prediction:
+        asked.append(set(study.phases))
+        return look(study)
+
+    watched.network_seconds, watched.directory, watched.card = 0.01, look.directory, look.card
+    monkeypatch.setattr("liverleaf.models.predictor.load_predictor", lambda *_, **__: watched)
+    return asked
+
+
+def test_a_phase_that_could_not_be_aligned_does_not_shape_the_masks(
+    case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: list[set[Phase]]
+) -> None:
+    unfit = partial(marked, reason=AlignmentReason.NOT_ALIGNED)
+    monkeypatch.setattr(analysis, "register_phases", lambda study: untouched(unfit(study)))
+    findings = analyze(case, tmp_path / "out")
+    assert shown == [{Phase.PORTAL}]
+    said = [warning for warning in findings.warnings if "arterial" in warning]
+    assert said[0] == (
+        "The arterial phase could not be aligned with the reference phase (alignment): the masks"
+        " were made without it."
+    )
+    given = {record.phase: record.given_to_model for record in findings.study.phases}
+    assert given == {"arterial": False, "portal": True}
+    assert all("arterial" not in lesion.curve.mean for lesion in findings.lesions)
+
+
+@pytest.mark.parametrize(
+    "reason", [AlignmentReason.PARTIAL_COVERAGE, AlignmentReason.LIVER_NOT_ALIGNED]
+)
+def test_masks_are_made_again_once_where_a_phase_is_found_unfit_inside_the_liver(
+    case: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shown: list[set[Phase]],
+    reason: AlignmentReason,
+) -> None:
+    monkeypatch.setattr(
+        analysis,
+        "assess_alignment",
+        lambda registration, **_: marked(registration.study, reason),
+    )
+    monkeypatch.setattr(analysis, "register_phases", untouched)
+    findings = analyze(case, tmp_path / "out")
+    assert shown == [{Phase.ARTERIAL, Phase.PORTAL}, {Phase.PORTAL}]
+    assert f"The arterial phase {reason.text}: the masks were made without it." in findings.warnings
+    assert not any("made with it" in warning for warning in findings.warnings)
+    assert findings.provenance is not None
+    assert findings.provenance.seconds["network"] == pytest.approx(0.02)  # of both times
+    record = findings.study.phases[0].alignment
+    assert record is not None and record.reason == reason.value
+
+
+def test_an_unfit_phase_that_is_the_only_one_for_the_model_is_kept_and_named(
+    case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: list[set[Phase]]
+) -> None:
+    wanted = SimpleNamespace(phases=(Phase.ARTERIAL,))
+    only = SimpleNamespace(**vars(look.card) | {"input_config": wanted})
+    watched = predictor.load_predictor()
+    monkeypatch.setattr(watched, "card", only)
+    unfit = partial(marked, reason=AlignmentReason.NOT_ALIGNED)
+    monkeypatch.setattr(analysis, "register_phases", lambda study: untouched(unfit(study)))
+    findings = analyze(case, tmp_path / "out")
+    assert shown == [{Phase.ARTERIAL, Phase.PORTAL}]
+    assert any("but the masks were made with it" in warning for warning in findings.warnings)

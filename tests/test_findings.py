@@ -3,14 +3,16 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from liverleaf import findings as module
 from liverleaf.findings import Findings, Record
-from liverleaf.measure.enhancement import FEATURES
-from liverleaf.study import BodyPart, InputError, Phase, Species
+from liverleaf.measure.enhancement import CONDITIONS, FEATURES, WashOutStatus
+from liverleaf.measure.plausibility import Doubt
+from liverleaf.study import AlignmentReason, BodyPart, InputError, Phase, Species
 from liverleaf.terminology import LesionType
 
 DOCS = Path(__file__).parents[1] / "docs" / "findings.md"
@@ -64,6 +66,11 @@ def test_names_are_those_of_the_enumerations() -> None:
     assert lesion["items"]["enum"] == [lesion_type.key for lesion_type in LesionType]
     assert study["body_part"]["anyOf"][0]["enum"] == list(BodyPart)
     assert study["species"]["anyOf"][0]["enum"] == list(Species)
+    status = schema["$defs"]["WashOut"]["properties"]["status"]
+    assert status["anyOf"][0]["enum"] == list(WashOutStatus)
+    reason = schema["$defs"]["AlignmentRecord"]["properties"]["reason"]
+    assert reason["anyOf"][0]["enum"] == list(AlignmentReason)
+    assert schema["$defs"]["DoubtRecord"]["properties"]["code"]["enum"] == list(Doubt)
 
 
 def test_the_schema_lets_later_minor_versions_pass() -> None:
@@ -104,13 +111,28 @@ def test_findings_of_version_0_1_are_read() -> None:
     )
     new = json.loads(found.to_json())
     # all that it said is said still
-    assert {key: new["lesions"][0][key] for key in old["lesions"][0]} == old["lesions"][0]
+    assert _as_in(old["lesions"][0], new["lesions"][0]) == old["lesions"][0]
     for key in ("liver", "patient", "warnings", "provenance"):
         assert new[key] == old[key]
     # what it did not say is not made up
+    assert new["doubts"] == [] and new["lesions"][0]["contrast"] is None
+    assert new["lesions"][0]["wash_out"]["status"] is None
+    assert all(feature["conditions"] == [] for feature in new["lesions"][0]["features"])
+    assert [phase["given_to_model"] for phase in new["study"]["phases"]].count(None) == len(
+        new["study"]["phases"]
+    )
     assert (new["case"], new["li_rads"], new["follow_up"]) == (None, None, None)
     assert (new["study"]["species"], new["study"]["study_instance_uid"]) == (None, None)
     assert new["study"]["phases"][0]["sop_instance_uids"] == []
+
+
+def _as_in(old: Any, new: Any) -> Any:
+    """The new value with only the keys that the old one has."""
+    if isinstance(old, dict):
+        return {key: _as_in(old[key], new[key]) for key in old}
+    if isinstance(old, list):
+        return [_as_in(a, b) for a, b in zip(old, new, strict=True)]
+    return new
 
 
 def test_an_old_model_that_did_not_outline_the_liver_has_no_liver() -> None:
@@ -163,9 +185,8 @@ def test_every_field_is_documented_in_the_words_of_the_code(record) -> None:
 
 def test_no_field_is_documented_that_does_not_exist() -> None:
     documented = set(re.findall(r"^\| `(\w+)` \|", DOCS.read_text(encoding="utf-8"), re.MULTILINE))
-    assert documented == {name for record in RECORDS for name in record.model_fields} | set(
-        FEATURES
-    )
+    fields = {name for record in RECORDS for name in record.model_fields}
+    assert documented == fields | set(FEATURES) | set(CONDITIONS) | set(Doubt)
 
 
 def test_the_example_in_the_document_is_valid() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,16 +22,20 @@ from liverleaf.findings import Findings, Provenance
 from liverleaf.ingest.reader import read_phase_table, read_study
 from liverleaf.ingest.segmentations import read_segmentation
 from liverleaf.measure.findings import measure
+from liverleaf.measure.plausibility import TrainedOn, trained_on
 from liverleaf.prediction import Prediction
 from liverleaf.registration.align import Registration, register_phases
-from liverleaf.registration.quality import assess_alignment
+from liverleaf.registration.quality import assess_alignment, fit_phases
 from liverleaf.segmentation import MANUAL_SOURCE, Segmentation
 from liverleaf.storage.volumes import save_volume
-from liverleaf.study import InputError, Study
+from liverleaf.study import InputError, Phase, Study
 from liverleaf.system import provenance
 from liverleaf.system.files import check_writable, new_directory, replaced_directory
 from liverleaf.system.memory import forget_peak, resident_mb
 from liverleaf.system.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from liverleaf.models.predictor import Predictor
 
 FINDINGS_FILE, REPORT_FILE, SEG_FILE = "findings.json", "report.html", "seg.dcm"
 LESIONS_FILE, LIVER_FILE, FIGURES_FOLDER = "lesions.nii.gz", "liver.nii.gz", "figures"
@@ -47,6 +51,8 @@ logger = logging.getLogger(__name__)
 @dataclass
 class Stages:
     """Seconds and peak memory per stage of a run, filled in as it goes.
+
+    A stage that runs twice counts once, with the seconds of both.
 
     Attributes:
         progress: told of each stage as it begins.
@@ -66,10 +72,11 @@ class Stages:
         measurable = forget_peak()
         start = time.perf_counter()
         yield
-        self.seconds[name] = time.perf_counter() - start
-        logger.info("%s took %.1f s", name, self.seconds[name])
+        seconds = time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        logger.info("%s took %.1f s", name, seconds)
         if measurable:
-            self.memory_mb[name] = resident_mb("VmHWM")
+            self.memory_mb[name] = max(resident_mb("VmHWM"), self.memory_mb.get(name, 0.0))
 
     def so_far(self) -> dict[str, Any]:
         """What `Provenance` says of a run's cost, up to now."""
@@ -121,11 +128,12 @@ def analyze(
         predictor = load_predictor(find_model(model or default_model(study)), device=device)
     with stages.stage("registering"):
         registration = register_phases(study)
-    with stages.stage("predicting"):
-        prediction = predictor(registration.study, progress=progress)
-    stages.seconds["network"] = predictor.network_seconds
-    stages.seconds["predicting"] -= predictor.network_seconds
-    measured = _measure(registration, prediction.segmentation, prediction, stages)
+    prediction, left_out = _predict(predictor, registration, stages)
+    card = predictor.card
+    trained = trained_on(card.name, card.training)
+    measured = _measure(
+        registration, prediction.segmentation, prediction, stages, left_out, trained
+    )
     weights = weights_hash(predictor.directory)
     return _write(out, measured, stages, weights_sha256=weights, replacing=replacing)
 
@@ -206,6 +214,42 @@ def _read(source: Path, phases: Path | None, stages: Stages) -> Study:
         return read_study(source, table=table)
 
 
+def _predict(
+    predictor: Predictor, registration: Registration, stages: Stages
+) -> tuple[Prediction, frozenset[Phase]]:
+    """What the model says, from phases that are fit for it, and the phases that it did not see.
+
+    Some phases are found unfit only inside the liver, which the model outlines. Then it is asked
+    once more, without them.
+    """
+    wanted = predictor.card.input_config.phases
+    seen, reasons = fit_phases(registration.study, wanted)
+    prediction = _ask(predictor, seen, stages)
+    if prediction.segmentation is not None:
+        with stages.stage("checking the alignment"):
+            assessed = assess_alignment(registration, within=prediction.segmentation.liver)
+        fit, found = fit_phases(assessed, wanted)
+        if set(fit.phases) & set(wanted) < set(seen.phases) & set(wanted):
+            kept = {phase: image for phase, image in seen.phases.items() if phase in fit.phases}
+            reasons = found | reasons
+            prediction = _ask(predictor, replace(seen, phases=kept), stages)
+    left_out = frozenset(reasons)
+    warnings = [
+        f"The {phase.title} phase {reasons[phase]}: the masks were made without it."
+        for phase in sorted(left_out & set(wanted))
+    ]
+    return replace(prediction, warnings=(*prediction.warnings, *warnings)), left_out
+
+
+def _ask(predictor: Predictor, study: Study, stages: Stages) -> Prediction:
+    """What the model says of a study; the network's own seconds are counted apart."""
+    with stages.stage("predicting"):
+        prediction = predictor(study, progress=stages.progress)
+    stages.seconds["predicting"] -= predictor.network_seconds
+    stages.seconds["network"] = stages.seconds.get("network", 0.0) + predictor.network_seconds
+    return prediction
+
+
 @dataclass(frozen=True)
 class _Measured:
     """A study on one grid, the masks in it, and what was found under them."""
@@ -220,13 +264,15 @@ def _measure(
     segmentation: Segmentation | None,
     prediction: Prediction | None,
     stages: Stages,
+    left_out: frozenset[Phase] = frozenset(),
+    trained: TrainedOn | None = None,
 ) -> _Measured:
     with stages.stage("checking the alignment"):
         # only now, because it is checked inside the liver, which had to be outlined first
         liver = None if segmentation is None else segmentation.liver
         study = assess_alignment(registration, within=liver)
     with stages.stage("measuring"):
-        findings = measure(study, segmentation, prediction)
+        findings = measure(study, segmentation, prediction, left_out=left_out, trained_on=trained)
     return _Measured(study, segmentation, findings)
 
 

@@ -85,9 +85,14 @@ class WashOut(Record):
 
     phase: PhaseName
     """The later phase: delayed where there is one, else portal; always portal with gadoxetate."""
+    status: (
+        Literal["wash_out", "no_wash_out_still_enhancing", "no_wash_out", "not_measurable"] | None
+    ) = None
+    """Whether the lesion becomes darker than liver, by 10 HU or 0.1 of liver, without having been
+    darker in the arterial phase; the codes are listed below. Null in files of version 1.0."""
     share_lost: Ratio | None
-    """(arterial - later) / (arterial - pre), no unit: 0 kept, 1 all lost, negative still rising;
-    null without a clear wash-in."""
+    """(arterial - later) / (arterial - pre), no unit: 0 kept, 1 all lost; null with a wash-in under
+    20 HU or 0.2 of pre, and in a lesion that is brighter than it was."""
     against_liver: Intensity | None
     """How far the contrast to liver fell from the arterial to the later phase; positive when it
     fell."""
@@ -99,19 +104,67 @@ class WashOut(Record):
     100 the lesion is darker than liver."""
 
 
+class ConditionRecord(Record):
+    """One condition of a feature: a measured value must reach a threshold."""
+
+    name: str
+    """Which condition; the names are listed below."""
+    value: Intensity
+    """The measured number."""
+    threshold: Intensity
+    """What the value must reach."""
+    unit: Literal["HU", "fraction of liver"]
+    """Unit of `value` and `threshold`."""
+    met: bool
+    """Whether the value reaches the threshold."""
+
+
+class ContrastRecord(Record):
+    """Contrast of a lesion to the liver over the phases."""
+
+    unit: Literal["HU", "fraction of liver"]
+    """Unit of the contrasts: lesion - liver (HU, CT) or (lesion - liver) / liver (fraction of
+    liver, MR)."""
+    by_phase: dict[PhaseName, Intensity]
+    """Contrast per phase, positive where the lesion is brighter; phases that were not measured are
+    absent."""
+
+
 class FeatureRecord(Record):
     """One enhancement feature in the manner of LI-RADS, as a measurement and not a reading."""
 
     name: str
     """Which feature; the names are listed below."""
     present: bool
-    """Whether the evidence reaches the threshold and the feature's other condition holds."""
+    """Whether all of its conditions are met."""
     evidence: Intensity
-    """The measured number."""
+    """The value of its first condition."""
     threshold: Intensity
     """What the evidence must reach."""
     unit: Literal["HU", "fraction of liver"]
     """Unit of `evidence` and `threshold`."""
+    conditions: tuple[ConditionRecord, ...] = ()
+    """All that must hold; empty in files of version 1.0."""
+
+
+class DoubtRecord(Record):
+    """One reason why a model's probabilities do not hold."""
+
+    code: Literal[
+        "voxels_outside_training",
+        "field_outside_training",
+        "liver_volume",
+        "liver_on_wrong_side",
+        "liver_at_edge",
+        "liver_outside_body",
+        "lesion_fills_liver",
+        "may_be_gallbladder",
+    ]
+    """Which; the codes are listed below."""
+    lesion: int | None = None
+    """The lesion that it is about; null for the whole study."""
+    text: str
+    """The doubt as one plain sentence, which is among `warnings` too."""
 
 
 class LesionRecord(Record):
@@ -140,8 +193,8 @@ class LesionRecord(Record):
     """Predicted probability per type, 0 to 1; they sum to 1; null where no model typed the
     lesion."""
     type_set: tuple[TypeName, ...] | None = None
-    """The types that hold the true one with 90 % coverage, most probable first; null where no
-    model typed the lesion."""
+    """The types that hold the true one with 90 % coverage, most probable first: all types where a
+    doubt stands against it. Null where no model typed the lesion."""
     curve: CurveRecord
     """Mean over the lesion's voxels per trusted phase, measured in the images."""
     predicted_curve: CurveRecord | None = None
@@ -149,6 +202,9 @@ class LesionRecord(Record):
     liver_curve: CurveRecord | None
     """Median over the parenchyma away from lesions per trusted phase; null where there is too
     little of it."""
+    contrast: ContrastRecord | None = None
+    """The lesion's contrast to the liver over the phases; null without a liver curve, and in files
+    of version 1.0."""
     wash_in: WashIn | None
     """What the lesion took up by the arterial phase; null without a pre-contrast and an arterial
     phase."""
@@ -186,6 +242,16 @@ class AlignmentRecord(Record):
     mm; under 0.11 it is not trusted."""
     liver_folding: Ratio | None = None
     """As `folding`, inside the liver and 10 mm around it."""
+    reason: (
+        Literal["ok", "partial_coverage", "not_aligned", "liver_not_aligned", "worse_than_before"]
+        | None
+    ) = None
+    """Why the phase may or may not be used; the codes are listed below. Null in files of version
+    1.0."""
+    coverage: Ratio | None = None
+    """Share of the reference phase's body that the phase shows, 0 to 1."""
+    liver_coverage: Ratio | None = None
+    """The same of the liver; null without a liver."""
 
 
 class PhaseRecord(Record):
@@ -201,6 +267,9 @@ class PhaseRecord(Record):
     """Why the series is thought to be this phase."""
     alignment: AlignmentRecord | None
     """Quality of the registration; null for the reference phase and for phases that needed none."""
+    given_to_model: bool | None = None
+    """Whether the model was given this phase; false for one that is not aligned or cuts the liver.
+    Null without a model."""
     series_instance_uid: str | None = None
     """DICOM identifier of the series it was read from; null when unknown or no DICOM."""
     sop_instance_uids: tuple[str, ...] = ()
@@ -342,6 +411,8 @@ class Findings(Record):
     """Room for LI-RADS categories; null in this version."""
     follow_up: None = None
     """Room for a comparison with earlier studies; null in this version."""
+    doubts: tuple[DoubtRecord, ...] = ()
+    """What is hardly plausible in the images or the outlines: probabilities do not hold there."""
     warnings: tuple[str, ...]
     """What makes the findings as a whole doubtful, one plain sentence each."""
     provenance: Provenance | None = None

@@ -111,6 +111,39 @@ REFERENCE_ORDER = (Phase.PORTAL, Phase.DELAYED, Phase.ARTERIAL, Phase.HEPATOBILI
 """The first of these that a study has is its reference phase: masks lie on its own grid."""
 
 
+class AlignmentReason(StrEnum):
+    """Why a phase may, or may not, be used beside the reference phase."""
+
+    OK = "ok"
+    """It lies on the reference phase and shows the liver."""
+    PARTIAL_COVERAGE = "partial_coverage"
+    """It shows too little of the body, or cuts the liver."""
+    NOT_ALIGNED = "not_aligned"
+    """Registration did not find its anatomy in the reference phase."""
+    LIVER_NOT_ALIGNED = "liver_not_aligned"
+    """Its liver does not lie on that of the reference phase."""
+    WORSE_THAN_BEFORE = "worse_than_before"
+    """Its liver lies worse after registration than before, and before was no better."""
+
+    @property
+    def text(self) -> str:
+        """The reason as people read it, for "the arterial phase ..."."""
+        return REASON_TEXTS[self]
+
+
+REASON_TEXTS = {
+    AlignmentReason.OK: "is aligned and shows the liver",
+    AlignmentReason.PARTIAL_COVERAGE: "shows only a part of the liver (coverage)",
+    AlignmentReason.NOT_ALIGNED: "could not be aligned with the reference phase (alignment)",
+    AlignmentReason.LIVER_NOT_ALIGNED: (
+        "does not show the liver where the reference phase does (alignment)"
+    ),
+    AlignmentReason.WORSE_THAN_BEFORE: (
+        "lies worse on the reference phase after registration than before (alignment)"
+    ),
+}
+
+
 @dataclass(frozen=True)
 class Alignment:
     """How well one phase lies on the reference phase after registration.
@@ -122,13 +155,19 @@ class Alignment:
         similarity_after: the same after.
         mean_shift_mm: mean displacement inside the body that registration applied.
         folding: share of voxels where the field folds (Jacobian determinant <= 0), in [0, 1].
-        trusted: whether measures that compare this phase with others may be trusted.
+        trusted: whether measures that compare this phase with others may be trusted. A phase that
+            is aligned but cuts the liver is trusted where it shows it, and `reason` says so.
         liver_similarity_before: as `similarity_before`, inside and near the liver; None where no
             liver was found or looked for.
         liver_similarity_after: the same after.
         liver_match: share by which the liver matches better than when moved by some 6 mm, at most
             1; below 0 it lies elsewhere.
         liver_folding: as `folding`, inside and near the liver.
+        reason: why it may or may not be used; None stands for OK where it is trusted, else for
+            NOT_ALIGNED.
+        coverage: share of the reference phase's body that the phase shows, in [0, 1]; None where
+            nobody looked.
+        liver_coverage: the same of the liver; None where no liver was found or looked for.
     """
 
     method: str
@@ -141,6 +180,19 @@ class Alignment:
     liver_similarity_after: float | None = None
     liver_match: float | None = None
     liver_folding: float | None = None
+    reason: AlignmentReason | None = None
+    coverage: float | None = None
+    liver_coverage: float | None = None
+
+    def __post_init__(self) -> None:
+        unsaid = AlignmentReason.OK if self.trusted else AlignmentReason.NOT_ALIGNED
+        reason = unsaid if self.reason is None else AlignmentReason(self.reason)
+        object.__setattr__(self, "reason", reason)
+
+    @property
+    def fit_for_model(self) -> bool:
+        """Whether masks may be made with this phase."""
+        return self.trusted and self.reason is AlignmentReason.OK
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,16 @@ import numpy as np
 import pydicom
 import pytest
 
-from liverleaf.findings import Findings
+from liverleaf.cli.analyze import _print_findings
+from liverleaf.export.wording import PROBABILITIES_DO_NOT_HOLD
+from liverleaf.findings import (
+    CaseRecord,
+    ClassRecord,
+    DoubtRecord,
+    Findings,
+    ScoreRecord,
+    SegmentationRecord,
+)
 
 
 def change(file: Path, **elements: object) -> None:
@@ -124,7 +133,17 @@ def damaged_nifti(study: Path) -> Path:
     return folder
 
 
+def a_slice_missing(study: Path) -> Path:
+    """Slices are 20 mm apart, so that the gap is of 40 mm."""
+    for files in series(study).values():
+        next(
+            f for f in files if pydicom.dcmread(f, stop_before_pixels=True).InstanceNumber == 4
+        ).unlink()
+    return study
+
+
 BAD_INPUT = {
+    a_slice_missing: "gaps of more than 20 mm",
     missing: "does not exist",
     empty: "empty",
     text_as_dicom: "not DICOM",
@@ -220,14 +239,6 @@ def one_slice(study: Path) -> Path:
     return study
 
 
-def a_slice_missing(study: Path) -> Path:
-    for files in series(study).values():
-        next(
-            f for f in files if pydicom.dcmread(f, stop_before_pixels=True).InstanceNumber == 4
-        ).unlink()
-    return study
-
-
 def one_phase_only(study: Path) -> Path:
     for files in list(series(study).values())[1:]:
         for file in files:
@@ -254,7 +265,6 @@ DOUBTFUL = {
     whole: "",
     zipped_and_nested: "1 not DICOM",
     one_slice: "one slice only",
-    a_slice_missing: "missing and were interpolated",
     one_phase_only: "only one phase",
     no_liver: "",
     name_in_description: "",
@@ -364,3 +374,65 @@ def test_a_mask_that_is_missing_is_explained(
     done = liverleaf("measure", case, "--lesions", mask, "--out", tmp_path / "out")
     assert_one_line(done, 1, "nowhere.nii.gz")
     assert not (tmp_path / "out").exists()
+
+
+# What is printed of findings
+
+
+def documented() -> Findings:
+    """The example of the documentation: a carcinoma that a model found."""
+    text = (Path(__file__).parents[2] / "docs/findings.md").read_text(encoding="utf-8")
+    found = re.search(r"```json\n(.*?)```", text, re.DOTALL)
+    assert found
+    return Findings.model_validate_json(found[1])
+
+
+def printed(capsys: pytest.CaptureFixture[str], **update: Any) -> str:
+    _print_findings(documented().model_copy(update=update), Path("out"))
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_wash_out_and_its_conditions_are_printed_in_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "250")
+    text = printed(capsys)
+    assert "wash-out (delayed), 50 % of its uptake lost" in text
+    assert "lesion 1, wash-out, non-peripheral: present: " in text
+    assert "rim enhancement" not in text  # its evidence is under the threshold
+    assert "masks" not in text  # they are the model's, which is named
+
+
+HAND = SegmentationRecord(source="manual", method="manual", organs=("liver",))
+
+
+def test_it_is_printed_whose_masks_were_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "masks drawn by hand" in printed(capsys, segmentation=HAND, model=None)
+    other = HAND.model_copy(update={"source": "ITK-SNAP"})
+    assert "masks of ITK-SNAP" in printed(capsys, segmentation=other, model=None)
+
+
+def test_an_empty_mask_is_not_a_search_that_found_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "No lesion was found." in printed(capsys, lesions=())
+    by_hand = printed(capsys, lesions=(), segmentation=HAND, model=None)
+    assert "The mask holds no lesion." in by_hand and "was found" not in by_hand
+
+
+def test_what_a_model_says_of_the_whole_study_is_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    case = CaseRecord(
+        scores=(ScoreRecord(name="fat_fraction", value=12.3, unit="%"),),
+        classes=(ClassRecord(name="response", probabilities={"none": 0.2, "partial": 0.8}),),
+    )
+    text = printed(capsys, case=case, lesions=(), segmentation=None)
+    assert "fat_fraction: 12.3 %" in text and "response: partial 80%, none 20%" in text
+    assert "No lesion" not in text
+
+
+def test_a_doubt_takes_the_sureness_down(capsys: pytest.CaptureFixture[str]) -> None:
+    doubts = (DoubtRecord(code="lesion_fills_liver", lesion=1, text="Lesion 1 fills the liver."),)
+    assert PROBABILITIES_DO_NOT_HOLD in printed(capsys, doubts=doubts)
+    assert PROBABILITIES_DO_NOT_HOLD not in printed(capsys)

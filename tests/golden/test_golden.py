@@ -81,7 +81,7 @@ def phantom_record(modality: Modality) -> tuple[dict[str, Any], dict[str, NDArra
 
 def analysis_record(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """The analysis of a phantom's DICOM with the weights that ship: numbers, SEG and masks."""
-    source = Phantom("mr", 74, shape=(16, 80, 80), spacing_mm=(10.0, 4.4, 4.4))
+    source = Phantom("mr", 75, shape=(16, 80, 80), spacing_mm=(10.0, 4.4, 4.4))
     write_cohort(source, 1, folder / "phantom", format="dicom")
     analyze(folder / "phantom" / "case-00000" / "dicom", folder / "out", device="cpu")
     findings = json.loads((folder / "out" / "findings.json").read_text())

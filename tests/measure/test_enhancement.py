@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from liverleaf.measure.enhancement import (
+    CONDITIONS,
     FEATURES,
     Curve,
+    WashOutStatus,
     contrast,
     curve,
     enhancement,
@@ -18,6 +20,7 @@ from liverleaf.measure.enhancement import (
     wash_in_against_liver,
     wash_out,
     wash_out_against_liver,
+    wash_out_status,
 )
 from liverleaf.study import Modality, Phase
 
@@ -90,6 +93,9 @@ def test_background_falls_back_to_all_parenchyma_then_to_none() -> None:
 
 # Wash-in and wash-out
 
+GROWING = Curve({PRE: 45.0, ARTERIAL: 56.0, DELAYED: 131.0}, 9)
+"""A haemangioma: 11 HU by the arterial phase, and 75 more later."""
+
 
 @pytest.mark.parametrize(
     ("measured", "expected"),
@@ -139,6 +145,9 @@ def test_mr_measures_do_not_depend_on_the_scale_of_the_images() -> None:
         wash_out(without(CARCINOMA, DELAYED), DELAYED, CT),
         # a cyst: it never enhanced
         wash_out(Curve({PRE: 10.0, ARTERIAL: 12.0, DELAYED: 11.0}, 9), DELAYED, CT),
+        wash_out(GROWING, DELAYED, CT),  # not -687 %
+        wash_out(Curve({PRE: 45.0, ARTERIAL: 64.0, DELAYED: 50.0}, 9), DELAYED, CT),  # of 19 HU
+        wash_out(Curve({PRE: 45.0, ARTERIAL: 95.0, DELAYED: 97.0}, 9), DELAYED, CT),
         wash_out_against_liver(without(CARCINOMA, ARTERIAL), LIVER, DELAYED, CT),
         wash_out_against_liver(CARCINOMA, without(LIVER, DELAYED), DELAYED, CT),
         liver_to_lesion_percent(Curve({DELAYED: -3.0}, 9), LIVER, DELAYED),  # fat
@@ -148,6 +157,54 @@ def test_mr_measures_do_not_depend_on_the_scale_of_the_images() -> None:
 )
 def test_none_rather_than_invented(measured) -> None:
     assert measured is None
+
+
+@pytest.mark.parametrize(
+    ("lesion", "liver", "expected"),
+    [
+        (CARCINOMA, LIVER, WashOutStatus.WASH_OUT),  # +35, then -20 HU
+        (GROWING, LIVER, WashOutStatus.NO_WASH_OUT_STILL_ENHANCING),
+        (GROWING, None, WashOutStatus.NO_WASH_OUT_STILL_ENHANCING),
+        # darker than liver from the beginning on, and later still
+        (Curve({ARTERIAL: 60.0, DELAYED: 62.0}, 9), LIVER, WashOutStatus.NO_WASH_OUT),
+        # +8, then -9 HU: not clearly
+        (Curve({ARTERIAL: 78.0, DELAYED: 86.0}, 9), LIVER, WashOutStatus.NO_WASH_OUT),
+        # brighter itself, but outrun by the liver: +5, then -10 HU
+        (Curve({ARTERIAL: 75.0, DELAYED: 85.0}, 9), LIVER, WashOutStatus.WASH_OUT),
+        (CARCINOMA, None, WashOutStatus.NOT_MEASURABLE),
+        (without(CARCINOMA, ARTERIAL), LIVER, WashOutStatus.NOT_MEASURABLE),
+    ],
+)
+def test_wash_out_as_a_radiologist_means_it(lesion, liver, expected) -> None:
+    assert wash_out_status(lesion, liver, DELAYED, CT) is expected
+
+
+def test_still_enhancing_on_mr_is_told_of_the_pre_contrast_intensity() -> None:
+    rising = Curve({PRE: 100.0, ARTERIAL: 400.0, DELAYED: 411.0}, 9)
+    assert wash_out_status(rising, None, DELAYED, MR) is WashOutStatus.NO_WASH_OUT_STILL_ENHANCING
+    arterial_only = without(rising, PRE)  # 2.75 % of the arterial intensity
+    assert wash_out_status(arterial_only, None, DELAYED, MR) is WashOutStatus.NOT_MEASURABLE
+
+
+def test_a_feature_holds_both_of_its_conditions() -> None:
+    dark = {PRE: 45.0, ARTERIAL: 58.0, PORTAL: 50.0, DELAYED: 41.0}
+    images, mask = lesion_images(dark, dark)
+    found = {
+        feature.name: feature
+        for feature in features(images, mask, LIVER, CT, SPACING, late=DELAYED)
+    }
+    below, before = found["wash_out_non_peripheral"].conditions
+    assert (below.name, below.value, below.threshold, below.met) == (
+        "core_below_liver_late",
+        54.0,
+        10.0,
+        True,
+    )
+    assert (before.value, before.threshold, before.met) == (-12.0, 0.0, False)
+    assert not found["wash_out_non_peripheral"].present
+    assert all(len(feature.conditions) == 2 for feature in found.values())
+    names = {condition.name for feature in found.values() for condition in feature.conditions}
+    assert names == set(CONDITIONS)
 
 
 @pytest.mark.parametrize(

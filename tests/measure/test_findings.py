@@ -26,6 +26,7 @@ from liverleaf.terminology import LesionType, Organ
 SHAPE, SPACING = (16, 40, 44), (3.0, 1.5, 1.5)
 LIVER = {Phase.PRE: 55.0, Phase.ARTERIAL: 70.0, Phase.PORTAL: 110.0, Phase.DELAYED: 95.0}
 CARCINOMA = {Phase.PRE: 45.0, Phase.ARTERIAL: 105.0, Phase.PORTAL: 100.0, Phase.DELAYED: 75.0}
+AXIAL = np.array([[0, 0, 1.5, 0], [0, 1.5, 0, 0], [3.0, 0, 0, 0], [0, 0, 0, 1]])
 BAD = Alignment("deformable", 0.2, 0.1, 12.0, 0.05, trusted=False)
 
 
@@ -115,6 +116,7 @@ def test_a_carcinoma_measured() -> None:
     assert lesion.wash_in == WashIn(enhancement=60, against_liver=45, unit="HU")
     assert lesion.wash_out == WashOut(
         phase="delayed",
+        status="wash_out",
         share_lost=0.5,
         against_liver=55,
         unit="HU",
@@ -125,8 +127,12 @@ def test_a_carcinoma_measured() -> None:
         "wash_out_non_peripheral",
     }
     assert lesion.warnings == ()
-    assert found.warnings[0] == "From the model."
-    assert [warning[:26] for warning in found.warnings[1:]] == ["A liver of 117 ml is hardl"]
+    (doubt,) = found.doubts
+    assert (doubt.code, doubt.lesion) == ("liver_volume", None)
+    assert found.warnings == (doubt.text, "From the model.")
+    assert doubt.text.startswith("A liver of 117 ml is hardly plausible")
+    assert lesion.contrast is not None
+    assert lesion.contrast.by_phase == {"pre": -10, "arterial": 35, "portal": -10, "delayed": -20}
     assert lesion.score == 0.8765
     assert list(lesion.type_probabilities) == ["hcc", "cyst"]
     assert lesion.type_set == ("hcc", "cyst")
@@ -197,7 +203,11 @@ def reaching_the_border() -> Prediction:
             prediction_of(),
             "Only the portal venous phase was given: the type is doubtful",
         ),
-        (distrusted(), prediction_of(), "arterial phase is not aligned reliably and is left out"),
+        (
+            distrusted(),
+            prediction_of(),
+            "arterial phase could not be aligned with the reference phase (alignment)",
+        ),
         (study_of(), reaching_the_border(), "reaches the edge of the images"),
     ],
     ids=["no arterial", "no pre", "one phase", "distrusted", "border"],
@@ -387,6 +397,35 @@ def test_a_rats_liver_is_plausible_in_a_rat() -> None:
     }
     assert warned[Species.RAT] == ()
     assert warned[Species.HUMAN][0].startswith("A liver of 11 ml is hardly plausible")
+
+
+def test_a_doubt_widens_the_type_sets_of_the_lesions_it_stands_against() -> None:
+    sure = tuple(replace(lesion, type_set=(LesionType.HCC,)) for lesion in prediction_of().lesions)
+    found = measured(study_of(), prediction_of(lesions=sure))  # a liver of 117 ml
+    assert [lesion.type_set for lesion in found.lesions] == [("hcc", "cyst")] * 2
+    by_rat = measured(study_of(species=Species.RAT), prediction_of(lesions=sure))
+    assert {doubt.code for doubt in by_rat.doubts} == {"liver_volume"}
+
+
+def test_a_lesion_like_bile_at_the_lower_surface_may_be_the_gallbladder() -> None:
+    liver, labels = masks()
+    noise = np.random.default_rng(0).normal(0, 5, SHAPE)
+    images = {}
+    for phase, value in LIVER.items():
+        array = np.where(liver, value, -50.0)
+        array[labels == 1] = 8.0
+        images[phase] = PhaseImage(hd.Volume((array + noise).astype(np.float32), AXIAL, "PATIENT"))
+
+    def codes(lesions: np.ndarray, organ: np.ndarray) -> list[tuple[str, int | None]]:
+        organs = {Organ.LIVER: hd.Volume(organ, AXIAL, "PATIENT")}
+        drawn_here = Segmentation(hd.Volume(lesions, AXIAL, "PATIENT"), organs)
+        found = measure(Study(Modality.CT, images), drawn_here)
+        return [(doubt.code, doubt.lesion) for doubt in found.doubts if doubt.lesion]
+
+    ball = np.where(labels == 1, 1, 0).astype(np.uint16)
+    assert codes(ball, liver) == []  # deep in the liver: a cyst
+    above = liver & (np.arange(SHAPE[0])[:, None, None] >= 8) | (ball > 0)
+    assert codes(ball, above) == [("may_be_gallbladder", 1)]
 
 
 # Where the images come from

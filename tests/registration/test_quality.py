@@ -10,8 +10,8 @@ import pytest
 from scipy import ndimage
 
 from liverleaf.registration.align import Registration, register_phases
-from liverleaf.registration.quality import assess_alignment
-from liverleaf.study import Modality, Phase, PhaseImage, Study
+from liverleaf.registration.quality import assess_alignment, fit_phases
+from liverleaf.study import AlignmentReason, Modality, Phase, PhaseImage, Study
 
 SHAPE = (24, 40, 40)
 AFFINE = np.diag([5.0, 5.0, 5.0, 1.0])[[2, 1, 0, 3]]
@@ -67,11 +67,80 @@ def test_a_liver_that_was_left_in_the_wrong_place_is_named() -> None:
     assert repaired is not None and repaired.trusted
 
 
-def test_what_matches_worse_than_before_is_refused() -> None:
+def test_what_matches_worse_than_before_is_left_where_it_was() -> None:
+    found = registration(scan(1))
+    worse = registration(scan(1, shift=(0, 1, 0)))
+    harmed = replace(found, study=worse.study, after={Phase.PRE: worse.before[Phase.PRE]})
+    study = assess_alignment(harmed, within=liver())
+    image = study.phases[Phase.PRE]
+    assert image.alignment is not None
+    assert image.alignment.trusted and image.alignment.reason is AlignmentReason.OK
+    np.testing.assert_array_equal(image.volume.array, scan(1).array)
+    assert study.warnings == (
+        (
+            "pre-contrast phase: registration made its liver lie worse, so it was left where the"
+            " scanner put it"
+        ),
+    )
+
+
+def half_scan(shown: slice) -> Registration:
+    """A portal phase, and an arterial one that shows only some of its slices."""
+    whole = scan(1, 0.8)
+    part = whole[shown]
+    phases = {Phase.PORTAL: PhaseImage(scan(1)), Phase.ARTERIAL: PhaseImage(part)}
+    return register_phases(Study(Modality.MR, phases))
+
+
+def test_a_phase_that_cuts_the_liver_is_named_and_measured_only_where_it_shows_something() -> None:
+    study = assess_alignment(half_scan(slice(0, 13)), within=liver())
+    image = study.phases[Phase.ARTERIAL]
+    assert image.alignment is not None
+    assert image.alignment.reason is AlignmentReason.PARTIAL_COVERAGE
+    assert image.alignment.trusted and not image.alignment.fit_for_model
+    assert image.alignment.coverage == pytest.approx(13 / 24, abs=0.06)
+    assert image.alignment.liver_coverage == pytest.approx(6 / 10, abs=0.11)
+    assert "it cuts the liver" in study.warnings[-1]
+    assert np.isfinite(image.volume.array[:11]).all()
+    assert np.isnan(image.volume.array[16:]).all()
+
+
+def test_a_liver_that_was_outlined_only_where_a_phase_shows_it_does_not_hide_the_cut() -> None:
+    outlined = LIVER.copy()
+    outlined[13:] = False
+    study = assess_alignment(half_scan(slice(0, 13)), within=liver(outlined))
+    alignment = study.phases[Phase.ARTERIAL].alignment
+    assert alignment is not None and alignment.reason is AlignmentReason.PARTIAL_COVERAGE
+
+
+def test_a_phase_that_shows_less_than_the_reference_but_all_of_the_liver_is_fit() -> None:
+    study = assess_alignment(half_scan(slice(4, 22)), within=liver())
+    alignment = study.phases[Phase.ARTERIAL].alignment
+    assert alignment is not None and alignment.fit_for_model
+    assert alignment.liver_coverage == 1
+
+
+def test_a_phase_that_shows_hardly_anything_is_unfit_before_there_is_a_liver() -> None:
+    alignment = half_scan(slice(0, 6)).study.phases[Phase.ARTERIAL].alignment
+    assert alignment is not None
+    assert (alignment.trusted, alignment.reason) == (False, AlignmentReason.PARTIAL_COVERAGE)
+
+
+def test_unfit_phases_are_left_out_for_the_model_unless_nothing_it_looks_at_were_left() -> None:
+    study = half_scan(slice(0, 6)).study
+    fit, reasons = fit_phases(study, tuple(Phase))
+    assert list(fit.phases) == [Phase.PORTAL]
+    assert list(reasons) == [Phase.ARTERIAL] and "coverage" in reasons[Phase.ARTERIAL]
+    whole, reasons = fit_phases(study, [Phase.ARTERIAL])
+    assert whole is study and reasons == {}
+
+
+def test_what_was_no_better_before_registration_is_refused() -> None:
     found = registration(scan(1))
     worse = registration(scan(1, shift=(0, 1, 0))).before[Phase.PRE]
     blurred = replace(worse, image=0.5 * (worse.image + found.before[Phase.PRE].image))
-    study = assess_alignment(replace(found, after={Phase.PRE: blurred}), within=liver())
+    harmed = replace(found, after={Phase.PRE: blurred}, unmoved=None)
+    study = assess_alignment(harmed, within=liver())
     assert study.warnings == (
         (
             "pre-contrast phase: its liver lies worse on that of the reference phase after"

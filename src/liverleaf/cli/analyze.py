@@ -223,12 +223,19 @@ def _series_name(series: "SeriesReport") -> str:
 
 def _print_findings(findings: "Findings", out: Path) -> None:
     from liverleaf.analysis import SEG_FILE
+    from liverleaf.export.wording import PROBABILITIES_DO_NOT_HOLD, no_lesion
 
     typer.echo("; ".join(_headline(findings)))
+    for line in _case_lines(findings):
+        typer.echo(line)
     if findings.lesions:
         print_table(_lesion_table(findings))
-    else:
-        typer.echo("No lesion was found.")
+        for line in _feature_lines(findings):
+            typer.echo(line)
+    elif findings.segmentation is not None or findings.case is None:
+        typer.echo(no_lesion(findings))
+    if findings.doubts and any(lesion.type_probabilities for lesion in findings.lesions):
+        typer.echo(PROBABILITIES_DO_NOT_HOLD)
     print_warnings((*findings.study.warnings, *findings.warnings))
     typer.echo(f"page: {out / 'report.html'}")
     if (out / SEG_FILE).exists():
@@ -240,6 +247,8 @@ def _print_findings(findings: "Findings", out: Path) -> None:
 
 
 def _headline(findings: "Findings") -> list[str]:
+    from liverleaf.export.wording import masks_of
+
     study = findings.study
     phases = ", ".join(record.phase for record in study.phases)
     parts = [f"{study.modality} study {study.case_id}, phases: {phases}"]
@@ -247,7 +256,34 @@ def _headline(findings: "Findings") -> list[str]:
         parts.append(f"liver {findings.liver.volume_ml:.0f} ml")
     if findings.model is not None:
         parts.append(f"model {findings.model}")
+    if findings.segmentation is None or findings.segmentation.source != findings.model:
+        parts.append(masks_of(findings))
     return parts
+
+
+def _case_lines(findings: "Findings") -> list[str]:
+    """What a model says of the whole study."""
+    if findings.case is None:
+        return []
+    lines = [
+        f"{score.name}: {score.value:g} {score.unit}".rstrip() for score in findings.case.scores
+    ]
+    for named in findings.case.classes:
+        classes = sorted(named.probabilities.items(), key=lambda item: -item[1])
+        lines.append(f"{named.name}: {', '.join(f'{name} {p:.0%}' for name, p in classes)}")
+    return lines
+
+
+def _feature_lines(findings: "Findings") -> list[str]:
+    """The features whose evidence reaches its threshold, with their conditions."""
+    from liverleaf.export.wording import feature, feature_title
+
+    return [
+        f"lesion {lesion.id}, {feature_title(record.name)}: {feature(record)}"
+        for lesion in findings.lesions
+        for record in lesion.features
+        if record.evidence >= record.threshold
+    ]
 
 
 def _lesion_table(findings: "Findings") -> Any:
@@ -276,6 +312,7 @@ def _wash_in(lesion: "LesionRecord") -> str:
 
 
 def _wash_out(lesion: "LesionRecord") -> str:
-    if lesion.wash_out is None or lesion.wash_out.share_lost is None:
-        return "-"
-    return f"{lesion.wash_out.share_lost:.0%} by {lesion.wash_out.phase}"
+    from liverleaf.export.wording import share_lost, wash_out
+
+    lost = share_lost(lesion.wash_out)
+    return f"{wash_out(lesion.wash_out)}{f', {lost} of its uptake lost' if lost else ''}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ LESION_MARGIN_MM = 5.0
 """Parenchyma this near a lesion may be lesion or altered by it, and is not measured."""
 LIVER_EDGE_MM = 3.0
 """Parenchyma this near the liver's surface may be fat or another organ, and is not measured."""
+CLEAR_UPTAKE = {Modality.CT: 20.0, Modality.MR: 0.2}
+"""Wash-in below which no share of it is told: a ratio over a small number is noise."""
 SMALLEST_LIVER_VOXELS = 50
 """Voxels without which a median over the parenchyma says little."""
 
@@ -51,24 +54,72 @@ class Curve:
             )
 
 
+class WashOutStatus(StrEnum):
+    """Whether a lesion washes out as a radiologist means it: it becomes darker than liver."""
+
+    WASH_OUT = "wash_out"
+    """Not darker than liver in the arterial phase, clearly darker in the later one."""
+    NO_WASH_OUT_STILL_ENHANCING = "no_wash_out_still_enhancing"
+    """No wash-out, and the lesion itself is clearly brighter in the later phase."""
+    NO_WASH_OUT = "no_wash_out"
+    """No wash-out, and the lesion is no brighter than it was."""
+    NOT_MEASURABLE = "not_measurable"
+    """The arterial phase or the liver is missing."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition of a feature: a measured value must reach a threshold.
+
+    Attributes:
+        name: a key of `CONDITIONS`.
+        value: the measured number.
+        threshold: what the value must reach.
+        unit: of both: "HU" or "fraction of liver".
+    """
+
+    name: str
+    value: float
+    threshold: float
+    unit: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the value reaches the threshold."""
+        return self.value >= self.threshold
+
+
 @dataclass(frozen=True)
 class Feature:
     """One thing readers look for, measured.
 
     Attributes:
         name: a key of `FEATURES`.
-        present: whether the evidence, and the conditions that `FEATURES` states, reach the
-            threshold.
-        evidence: the measured number.
-        threshold: what the evidence must reach.
-        unit: of both: "HU" or "fraction of liver".
+        conditions: what must all be met; the first is the evidence proper.
     """
 
     name: str
-    present: bool
-    evidence: float
-    threshold: float
-    unit: str
+    conditions: tuple[Condition, ...]
+
+    @property
+    def present(self) -> bool:
+        """Whether all conditions are met."""
+        return all(condition.met for condition in self.conditions)
+
+    @property
+    def evidence(self) -> float:
+        """The value of the first condition."""
+        return self.conditions[0].value
+
+    @property
+    def threshold(self) -> float:
+        """What the evidence must reach."""
+        return self.conditions[0].threshold
+
+    @property
+    def unit(self) -> str:
+        """The unit of evidence and threshold."""
+        return self.conditions[0].unit
 
 
 FEATURES = {
@@ -91,6 +142,22 @@ FEATURES = {
 }
 """What the evidence of each feature is. Core: deeper than half of the lesion's greatest depth; rim:
 the outer third of that depth."""
+CONDITIONS = {
+    "core_arterial_contrast": "the core's contrast to liver in the arterial phase",
+    "core_arterial_rise": (
+        "the rise of the core's contrast to liver from before contrast to the arterial phase"
+    ),
+    "rim_over_core": "the rim's contrast to liver minus the core's in the arterial phase",
+    "rim_arterial_contrast": "the rim's contrast to liver in the arterial phase",
+    "core_below_liver_late": "how far the core lies below liver in the late phase",
+    "core_not_darker_arterial": (
+        "the core's contrast to liver in the arterial phase, which must not be negative"
+    ),
+    "core_late_rise": (
+        "the rise of the core's contrast to liver from the arterial to the late phase"
+    ),
+}
+"""What the value of each condition is."""
 
 
 def curve(images: Images, mask_ZYX: Mask) -> Curve:
@@ -135,8 +202,8 @@ def liver_background(
         spacing_mm: voxel size along Z, Y, X.
 
     Returns:
-        The median per phase (phases as in `curve`), or None where there are not
-            `SMALLEST_LIVER_VOXELS` of parenchyma.
+        The median per phase, of what the phase shows of it; a phase that shows fewer than
+            `SMALLEST_LIVER_VOXELS` is left out. None where there are not that many.
     """
     _check(images, liver_ZYX)
     box = bounding_box(liver_ZYX)
@@ -149,13 +216,17 @@ def liver_background(
     for region in (parenchyma, liver & ~lesions):
         voxels = int(region.sum())
         if voxels >= SMALLEST_LIVER_VOXELS:
-            median = {
-                phase: float(np.median(image[box][region])) for phase, image in images.items()
-            }
+            medians = {phase: _median(image[box][region]) for phase, image in images.items()}
             return Curve(
-                {phase: value for phase, value in median.items() if np.isfinite(value)}, voxels
+                {phase: value for phase, value in medians.items() if value is not None}, voxels
             )
     return None
+
+
+def _median(values: NDArray[np.floating]) -> float | None:
+    """The median of the values that are finite; None of too few."""
+    shown = values[np.isfinite(values)]
+    return float(np.median(shown)) if len(shown) >= SMALLEST_LIVER_VOXELS else None
 
 
 def late_phase(phases: Images | Mapping[Phase, float], *, agent: str | None = None) -> Phase | None:
@@ -225,16 +296,49 @@ def wash_out(lesion: Curve, late: Phase, modality: Modality) -> float | None:
 
         wash_out = (arterial - late) / (arterial - pre)
 
-    Dimensionless for CT and MR; 0: kept, 1: back at its pre-contrast intensity, negative: still
-    rising. None where a phase is missing or the lesion never clearly enhanced (wash-in under
-    `CLEAR`), because a ratio to nothing is not a measurement.
+    Dimensionless for CT and MR; 0: kept, 1: back at its pre-contrast intensity. None where a phase
+    is missing, where the lesion took up little (wash-in under `CLEAR_UPTAKE`), because a ratio over
+    a small number is not a measurement, and where it is brighter than it was and has lost nothing.
     """
     uptake = wash_in(lesion, modality)
-    if uptake is None or uptake < CLEAR[modality] or late not in lesion.mean:
+    if uptake is None or uptake < CLEAR_UPTAKE[modality] or late not in lesion.mean:
         return None
-    return (lesion.mean[Phase.ARTERIAL] - lesion.mean[late]) / (
-        lesion.mean[Phase.ARTERIAL] - lesion.mean[Phase.PRE]
-    )
+    lost = lesion.mean[Phase.ARTERIAL] - lesion.mean[late]
+    return lost / (lesion.mean[Phase.ARTERIAL] - lesion.mean[Phase.PRE]) if lost >= 0 else None
+
+
+def still_enhancing(lesion: Curve, late: Phase, modality: Modality) -> bool:
+    """Whether a lesion is clearly brighter at a later phase than in the arterial one.
+
+    By `CLEAR`: in HU (CT), or as a fraction of its pre-contrast intensity, and of its arterial one
+    without that phase (MR). False where a phase is missing.
+    """
+    if Phase.ARTERIAL not in lesion.mean or late not in lesion.mean:
+        return False
+    rise = lesion.mean[late] - lesion.mean[Phase.ARTERIAL]
+    if modality is Modality.CT:
+        return rise >= CLEAR[modality]
+    whole = lesion.mean.get(Phase.PRE, lesion.mean[Phase.ARTERIAL])
+    return whole > 0 and rise / whole >= CLEAR[modality]
+
+
+def wash_out_status(
+    lesion: Curve, liver: Curve | None, late: Phase, modality: Modality
+) -> WashOutStatus:
+    """Whether a lesion washes out by a later phase.
+
+    It does where it was not darker than liver in the arterial phase and is darker by `CLEAR` in the
+    later one, however bright it is itself.
+    """
+    arterial = None if liver is None else contrast(lesion, liver, Phase.ARTERIAL, modality)
+    later = None if liver is None else contrast(lesion, liver, late, modality)
+    if arterial is not None and later is not None and arterial >= 0 and later <= -CLEAR[modality]:
+        return WashOutStatus.WASH_OUT
+    if still_enhancing(lesion, late, modality):
+        return WashOutStatus.NO_WASH_OUT_STILL_ENHANCING
+    if arterial is None or later is None:
+        return WashOutStatus.NOT_MEASURABLE
+    return WashOutStatus.NO_WASH_OUT
 
 
 def wash_out_against_liver(
@@ -300,26 +404,29 @@ def features(
     core_late = None if late is None else contrast(core, liver, late, modality)
     clear = CLEAR[modality]
 
-    def feature(name: str, evidence: float, condition: bool) -> Feature:
-        return Feature(
-            name, evidence >= clear and condition, evidence, clear, contrast_unit(modality)
-        )
+    def at_least(name: str, value: float, threshold: float = clear) -> Condition:
+        return Condition(name, value, threshold, contrast_unit(modality))
 
     if rim_arterial is None or core_arterial is None:
         return ()
-    ring = rim_arterial - core_arterial
-    found = [
-        feature(
-            "arterial_phase_hyperenhancement_non_rim",
-            core_arterial,
-            core_pre is None or core_arterial - core_pre >= clear,
-        ),
-        feature("rim_enhancement", ring, rim_arterial >= clear),
-    ]
+    hyperenhancement = [at_least("core_arterial_contrast", core_arterial)]
+    if core_pre is not None:
+        hyperenhancement.append(at_least("core_arterial_rise", core_arterial - core_pre))
+    ring = at_least("rim_over_core", rim_arterial - core_arterial)
+    found = {
+        "arterial_phase_hyperenhancement_non_rim": hyperenhancement,
+        "rim_enhancement": [ring, at_least("rim_arterial_contrast", rim_arterial)],
+    }
     if core_late is not None:
-        found.append(feature("wash_out_non_peripheral", -core_late, core_arterial >= 0))
-        found.append(feature("progressive_fill_in", core_late - core_arterial, ring >= clear))
-    return tuple(found)
+        found["wash_out_non_peripheral"] = [
+            at_least("core_below_liver_late", -core_late),
+            at_least("core_not_darker_arterial", core_arterial, 0.0),
+        ]
+        found["progressive_fill_in"] = [
+            at_least("core_late_rise", core_late - core_arterial),
+            ring,
+        ]
+    return tuple(Feature(name, tuple(conditions)) for name, conditions in found.items())
 
 
 def rim_and_core(

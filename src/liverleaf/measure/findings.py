@@ -6,19 +6,23 @@ out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 import cc3d
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from liverleaf.findings import (
     AlignmentRecord,
     CaseRecord,
     ClassRecord,
+    ConditionRecord,
+    ContrastRecord,
     CurveRecord,
+    DoubtRecord,
     FeatureRecord,
     Findings,
     LesionRecord,
@@ -35,15 +39,14 @@ from liverleaf.findings import (
     WashIn,
     WashOut,
 )
-from liverleaf.measure import enhancement, lesions
+from liverleaf.measure import enhancement, lesions, plausibility
+from liverleaf.measure.plausibility import Implausible, TrainedOn
 from liverleaf.prediction import LesionPrediction, Prediction
 from liverleaf.segmentation import Segmentation
 from liverleaf.storage.volumes import axis_order
-from liverleaf.study import BodyPart, Phase, PhaseImage, Species, Study, same_grid
+from liverleaf.study import BodyPart, Phase, PhaseImage, Study, same_grid
 from liverleaf.terminology import SMALLEST_SCORED_MM3, LesionType, TypeName
 
-PLAUSIBLE_LIVER_ML = {Species.HUMAN: (400.0, 5000.0), Species.RAT: (3.0, 60.0)}
-"""Volumes of adult livers, with tumours; outside, the outline or the image is doubtful."""
 NO_PREDICTION = Prediction(model="")
 """What no model says: nothing."""
 
@@ -53,6 +56,8 @@ def measure(
     segmentation: Segmentation | None,
     prediction: Prediction | None = None,
     *,
+    left_out: Collection[Phase] = (),
+    trained_on: TrainedOn | None = None,
     provenance: Provenance | None = None,
 ) -> Findings:
     """Measure anybody's masks in the images of a study, beside what a model says of it.
@@ -65,6 +70,8 @@ def measure(
         study: all phases on the reference phase's grid.
         segmentation: masks on the same grid; None where there are none, and nothing is measured.
         prediction: what a model says of these masks and of the whole study; None without a model.
+        left_out: the phases that the model was not given.
+        trained_on: the images that the model was trained on; None where nobody knows.
         provenance: where the numbers come from.
 
     Raises:
@@ -76,17 +83,24 @@ def measure(
     predicted = prediction or NO_PREDICTION
     said = {lesion.label: lesion for lesion in predicted.lesions}
     measured = _Measured() if segmentation is None else _measure_masks(study, segmentation, said)
+    doubts = [] if trained_on is None else plausibility.doubts_of_images(study.grid, trained_on)
+    doubts += measured.doubts
     return Findings(
         model=None if prediction is None else prediction.model,
-        study=_study_record(study),
+        study=_study_record(study, None if prediction is None else frozenset(left_out)),
         segmentation=None if segmentation is None else _segmentation_record(segmentation),
         liver=measured.liver,
         patient=_patient_record(predicted),
         case=_case_record(predicted),
-        lesions=measured.lesions,
+        lesions=_with_wide_sets(measured.lesions, doubts),
+        doubts=tuple(
+            DoubtRecord(code=doubt.code.value, lesion=doubt.lesion, text=doubt.sentence)
+            for doubt in doubts
+        ),
         warnings=(
+            *(doubt.sentence for doubt in doubts),
             *predicted.warnings,
-            *_untrusted_warnings(study, predicted=prediction is not None),
+            *_untrusted_warnings(study, None if prediction is None else frozenset(left_out)),
             *measured.warnings,
         ),
         provenance=provenance,
@@ -99,6 +113,7 @@ class _Measured:
 
     liver: LiverRecord | None = None
     lesions: tuple[LesionRecord, ...] = ()
+    doubts: tuple[Implausible, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -122,7 +137,11 @@ def _measure_masks(
         )
         for label in sorted(boxes)
     )
-    return _Measured(liver.record, records, liver.warnings)
+    doubts = [*liver.doubts]
+    if segmentation.liver is not None and liver.record is not None:
+        for record in records:
+            doubts += _lesion_doubts(study, images, segmentation, record, boxes[record.id], liver)
+    return _Measured(liver.record, records, tuple(doubts), liver.warnings)
 
 
 @dataclass(frozen=True)
@@ -132,13 +151,17 @@ class _Liver:
     Attributes:
         record: its findings.
         background: the curve of its parenchyma, None where there is too little.
+        spread: standard deviation of its parenchyma per phase.
         depths_mm: distance to its surface by lesion label.
+        doubts: what is hardly plausible about it.
         warnings: what is doubtful about it.
     """
 
     record: LiverRecord | None = None
     background: enhancement.Curve | None = None
+    spread: Mapping[Phase, float] = field(default_factory=dict)
     depths_mm: Mapping[int, float] = field(default_factory=dict)
+    doubts: tuple[Implausible, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -156,9 +179,55 @@ def _measure_liver(study: Study, segmentation: Segmentation, images: enhancement
     return _Liver(
         LiverRecord(volume_ml=liver_ml),
         background,
+        plausibility.liver_spread(images, liver, labels),
         lesions.capsule_distances_mm(labels, liver, spacing_mm),
-        _liver_warnings(study.species, liver, liver_ml, background),
+        tuple(plausibility.doubts_of_liver(study, segmentation.liver)),
+        _liver_warnings(liver, liver_ml, background),
     )
+
+
+def _lesion_doubts(
+    study: Study,
+    images: enhancement.Images,
+    segmentation: Segmentation,
+    record: LesionRecord,
+    box: lesions.Box,
+    liver: _Liver,
+) -> list[Implausible]:
+    """What is hardly plausible about one lesion in its liver."""
+    assert segmentation.liver is not None and liver.record is not None
+    filled = plausibility.doubt_of_share(record.id, record.volume_ml, liver.record.volume_ml)
+    doubts = [] if filled is None else [filled]
+    if liver.background is None or study.body_part is not BodyPart.ABDOMEN:
+        return doubts
+    mask = segmentation.lesions.array[box] == record.id
+    core = ndimage.binary_erosion(mask)
+    inside = {phase: image[box] for phase, image in images.items()}
+    if core.sum() < plausibility.SMALLEST_CORE_VOXELS:
+        return doubts
+    curve = enhancement.curve(inside, core)
+    spread = {phase: float(inside[phase][core].std()) for phase in curve.mean}
+    if plausibility.looks_like_bile(
+        curve, liver.background, study.modality, spread=spread, liver_spread=liver.spread
+    ) and plausibility.lies_at_lower_surface(
+        segmentation.lesions.array == record.id, segmentation.liver.array, study.grid
+    ):
+        doubts.append(Implausible(plausibility.Doubt.MAY_BE_GALLBLADDER, record.id))
+    return doubts
+
+
+def _with_wide_sets(
+    records: tuple[LesionRecord, ...], doubts: Collection[Implausible]
+) -> tuple[LesionRecord, ...]:
+    """The lesions, with all types in the sets of those that a doubt stands against."""
+    doubtful = {doubt.lesion for doubt in doubts}
+    wide = []
+    for record in records:
+        if record.type_probabilities is not None and doubtful & {None, record.id}:
+            types = sorted(record.type_probabilities.items(), key=lambda item: -item[1])
+            record = record.model_copy(update={"type_set": tuple(name for name, _ in types)})
+        wide.append(record)
+    return tuple(wide)
 
 
 def _check(study: Study, segmentation: Segmentation, present: set[int], said: set[int]) -> None:
@@ -214,7 +283,8 @@ def _curve_record(mean: Mapping[Phase, float], study: Study) -> CurveRecord:
     )
 
 
-def _study_record(study: Study) -> StudyRecord:
+def _study_record(study: Study, left_out: frozenset[Phase] | None) -> StudyRecord:
+    """What was read; `left_out` is None without a model."""
     return StudyRecord(
         case_id=study.case_id,
         modality=study.modality.value,
@@ -238,6 +308,7 @@ def _study_record(study: Study) -> StudyRecord:
                 alignment=(
                     None if image.alignment is None else AlignmentRecord(**vars(image.alignment))
                 ),
+                given_to_model=None if left_out is None else phase not in left_out,
                 series_instance_uid=image.source.series_instance_uid,
                 sop_instance_uids=image.source.sop_instance_uids,
             )
@@ -298,13 +369,43 @@ def _lesion_record(
         curve=_curve_record(curve.mean, study),
         predicted_curve=None if lesion.curve is None else _curve_record(lesion.curve, study),
         liver_curve=None if background is None else _curve_record(background.mean, study),
+        contrast=None if background is None else _contrast(curve, background, study),
         wash_in=_wash_in(curve, background, study),
         wash_out=None if late is None else _wash_out(curve, background, late, study),
-        features=tuple(FeatureRecord(**vars(feature)) for feature in features),
+        features=tuple(_feature_record(feature) for feature in features),
         warnings=(
             *_phase_warnings(study, curve, typed=lesion.type_probabilities is not None),
             *_shape_warnings(study, mask, box, volume_ml, detected=lesion.score is not None),
         ),
+    )
+
+
+def _contrast(
+    curve: enhancement.Curve, background: enhancement.Curve, study: Study
+) -> ContrastRecord:
+    unit = cast(Literal["HU", "fraction of liver"], enhancement.contrast_unit(study.modality))
+    by_phase = {
+        phase.key: enhancement.contrast(curve, background, phase, study.modality)
+        for phase in sorted(curve.mean)
+    }
+    return ContrastRecord(
+        unit=unit, by_phase={key: value for key, value in by_phase.items() if value is not None}
+    )
+
+
+def _feature_record(feature: enhancement.Feature) -> FeatureRecord:
+    unit = cast(Literal["HU", "fraction of liver"], feature.unit)
+    conditions = tuple(
+        ConditionRecord(**{**vars(condition), "met": condition.met})
+        for condition in feature.conditions
+    )
+    return FeatureRecord(
+        name=feature.name,
+        present=feature.present,
+        evidence=feature.evidence,
+        threshold=feature.threshold,
+        unit=unit,
+        conditions=conditions,
     )
 
 
@@ -335,11 +436,14 @@ def _wash_out(
     percent = (
         None if background is None else enhancement.liver_to_lesion_percent(curve, background, late)
     )
-    if share_lost is None and against is None and percent is None:
+    status = enhancement.wash_out_status(curve, background, late, study.modality)
+    not_measurable = status is enhancement.WashOutStatus.NOT_MEASURABLE
+    if not_measurable and share_lost is None and percent is None:
         return None
     unit = cast(Literal["HU", "fraction of liver"], enhancement.contrast_unit(study.modality))
     return WashOut(
         phase=late.key,
+        status=status.value,
         share_lost=share_lost,
         against_liver=against,
         unit=unit,
@@ -347,28 +451,31 @@ def _wash_out(
     )
 
 
-def _untrusted_warnings(study: Study, *, predicted: bool) -> list[str]:
-    consequence = " The prediction was made with it." if predicted else ""
-    return [
-        f"The {phase.title} phase could not be aligned reliably: it is left out of all curves and"
-        f" features.{consequence}"
-        for phase, image in study.phases.items()
-        if not _trusted(image)
-    ]
+def _untrusted_warnings(study: Study, left_out: frozenset[Phase] | None) -> list[str]:
+    """What happened to phases that are not fit; `left_out` is None without a model."""
+    warnings = []
+    for phase, image in study.phases.items():
+        reason = None if image.alignment is None else image.alignment.reason
+        if image.alignment is None or reason is None or image.alignment.fit_for_model:
+            continue
+        if not image.alignment.trusted:
+            warnings.append(
+                f"The {phase.title} phase {reason.text}: it is left out of all curves and features."
+            )
+        if left_out is not None and phase not in left_out:
+            warnings.append(
+                f"The {phase.title} phase {reason.text}, but the masks were made with it: look at"
+                " them with care."
+            )
+    return warnings
 
 
 def _liver_warnings(
-    species: Species, liver_ZYX: lesions.Mask, liver_ml: float, background: enhancement.Curve | None
+    liver_ZYX: lesions.Mask, liver_ml: float, background: enhancement.Curve | None
 ) -> tuple[str, ...]:
     if liver_ml == 0:
         return ("No liver was found: this may not be an image of the liver.",)
     warnings = []
-    low, high = PLAUSIBLE_LIVER_ML[species]
-    if not low <= liver_ml <= high:
-        warnings.append(
-            f"A liver of {liver_ml:.0f} ml is hardly plausible ({low:.0f} to {high:.0f} ml): look"
-            " at its outline first."
-        )
     if any(liver_ZYX.take(end, axis).any() for axis in range(3) for end in (0, -1)):
         warnings.append(
             "The liver reaches the edge of the images: its volume is that of the part shown."
@@ -390,9 +497,10 @@ def _phase_warnings(study: Study, curve: enhancement.Curve, *, typed: bool) -> l
         if phase not in study.phases:
             warnings.append(f"There is no {phase.title} phase: {consequence}.")
     for phase, image in study.phases.items():
-        if not _trusted(image):
+        if image.alignment is not None and not image.alignment.trusted and image.alignment.reason:
             warnings.append(
-                f"The {phase.title} phase is not aligned reliably and is left out of the curve."
+                f"The {phase.title} phase {image.alignment.reason.text}: it is left out of the"
+                " curve."
             )
         elif phase not in curve.mean:
             warnings.append(

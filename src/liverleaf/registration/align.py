@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import highdicom as hd
@@ -25,7 +25,15 @@ from scipy import ndimage
 from skimage.filters import threshold_li
 
 from liverleaf.registration.mind import deformation, descriptors, folded
-from liverleaf.study import Alignment, Modality, Phase, PhaseImage, Study, same_grid
+from liverleaf.study import (
+    Alignment,
+    AlignmentReason,
+    Modality,
+    Phase,
+    PhaseImage,
+    Study,
+    same_grid,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +70,8 @@ class Motion:
         transform: points of the reference phase (LPS, mm) to those of the same tissue in the phase.
         similarity: normalised cross-correlation of gradient magnitudes over the body, in [-1, 1].
         image: the phase through the transform on the search grid, (Z, Y, X).
+        inside: where on the search grid the phase was scanned, (Z, Y, X).
+        coverage: share of the reference's body that it shows.
         shift_mm: mean displacement inside the body.
         folded: where the deformation folds, (Z, Y, X).
         folding: share of the body where it does.
@@ -71,6 +81,8 @@ class Motion:
     transform: sitk.Transform
     similarity: float
     image: Array
+    inside: NDArray[np.bool_]
+    coverage: float
     shift_mm: float = 0.0
     folded: NDArray[np.bool_] | None = None
     folding: float = 0.0
@@ -86,12 +98,17 @@ class Registration:
             with nothing to register.
         before: per phase but the reference, no motion.
         after: the motion that was used.
+        unmoved: the study as it was given, to go back to where a motion did harm.
+        missing: where on the study's grid a phase shows nothing and holds its minimum, (Z, Y, X);
+            phases that show everything are absent.
     """
 
     study: Study
     search_grid: sitk.Image | None
     before: Mapping[Phase, Motion]
     after: Mapping[Phase, Motion]
+    unmoved: Study | None = None
+    missing: Mapping[Phase, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -109,6 +126,7 @@ class _Aligned:
     """One phase on the reference grid, how it came there, and what is doubtful about it."""
 
     image: PhaseImage
+    missing: NDArray[np.bool_] | None
     before: Motion
     after: Motion
     warnings: list[str]
@@ -160,6 +178,8 @@ def register_phases(study: Study, *, deformable: bool = True) -> Registration:
         coarse.image,
         {phase: found.before for phase, found in aligned.items()},
         {phase: found.after for phase, found in aligned.items()},
+        study,
+        {phase: found.missing for phase, found in aligned.items() if found.missing is not None},
     )
 
 
@@ -175,26 +195,26 @@ def _align(
             " from the image alone"
         )
         best = _better(best, _assess("rigid", _centred(reference, moving), reference, moving))
-    overlap = float(_inside(reference, moving, best.transform)[reference.body].mean())
-    if overlap < MIN_OVERLAP:
+    if best.coverage < MIN_OVERLAP:
         warnings.append(
-            f"it shows only {overlap:.0%} of what the reference phase shows; do not compare it with"
-            " other phases"
+            f"it shows only {best.coverage:.0%} of what the reference phase shows; do not compare"
+            " it with other phases"
         )
-        return _Aligned(
-            _resampled(image, grid, start, start, trusted=False), start, start, warnings
-        )
+        partial = replace(start, coverage=best.coverage)
+        moved = resampled(image, grid, start, partial, AlignmentReason.PARTIAL_COVERAGE)
+        return _Aligned(*moved, start, partial, warnings)
     best = _better(best, _rigid(reference, moving, best.transform))
     if deformable:
         best = _better(best, _deformed(reference, moving, best.transform))
-    trusted = best.similarity >= MIN_SIMILARITY
-    if not trusted:
+    reason = AlignmentReason.OK
+    if best.similarity < MIN_SIMILARITY:
+        reason = AlignmentReason.NOT_ALIGNED
         warnings.append(
             "registration did not find its anatomy in the reference phase (similarity"
             f" {best.similarity:.2f}); it was not moved"
         )
         best = start
-    return _Aligned(_resampled(image, grid, start, best, trusted=trusted), start, best, warnings)
+    return _Aligned(*resampled(image, grid, start, best, reason), start, best, warnings)
 
 
 def _foreign(a: hd.Volume, b: hd.Volume) -> bool:
@@ -205,14 +225,15 @@ def _foreign(a: hd.Volume, b: hd.Volume) -> bool:
     )
 
 
-def _resampled(
-    image: PhaseImage, grid: hd.Volume, start: Motion, motion: Motion, *, trusted: bool
-) -> PhaseImage:
-    """The phase through the motion, on the grid.
+def resampled(
+    image: PhaseImage, grid: hd.Volume, start: Motion, motion: Motion, reason: AlignmentReason
+) -> tuple[PhaseImage, NDArray[np.bool_] | None]:
+    """The phase through a motion, on a grid, and where it shows nothing (None: it shows all).
 
     Intensities are interpolated linearly; what the phase does not show becomes its minimum.
     """
     method, volume = motion.method, image.volume
+    missing = None
     if method == "resampled" and same_grid(volume, grid):
         method, on_grid = "none", grid.with_array(volume.array)
     else:
@@ -221,13 +242,25 @@ def _resampled(
             to_itk(grid),
             motion.transform,
             sitk.sitkLinear,
-            float(volume.array.min()),
+            float("nan"),
         )
-        on_grid = grid.with_array(sitk.GetArrayFromImage(moved))
+        array = sitk.GetArrayFromImage(moved)
+        outside = np.isnan(array)
+        if outside.any():
+            array[outside] = volume.array.min()
+            missing = outside
+        on_grid = grid.with_array(array)
     alignment = Alignment(
-        method, start.similarity, motion.similarity, motion.shift_mm, motion.folding, trusted
+        method,
+        start.similarity,
+        motion.similarity,
+        motion.shift_mm,
+        motion.folding,
+        reason is AlignmentReason.OK,
+        reason=reason,
+        coverage=motion.coverage,
     )
-    return replace(image, volume=on_grid, headers=(), alignment=alignment)
+    return replace(image, volume=on_grid, headers=(), alignment=alignment), missing
 
 
 def _better(before: Motion, after: Motion) -> Motion:
@@ -303,7 +336,8 @@ def _assess(
     folds: NDArray[np.bool_] | None = None,
 ) -> Motion:
     """A transform judged over the part of the reference's body that the phase shows."""
-    seen = reference.body & _inside(reference, moving, transform)
+    inside = _inside(reference, moving, transform)
+    seen = reference.body & inside
     image = sitk.GetArrayFromImage(_moved(moving, reference, transform))
     field = sitk.TransformToDisplacementField(
         transform,
@@ -316,7 +350,10 @@ def _assess(
     shift_mm = np.linalg.norm(sitk.GetArrayViewFromImage(field), axis=-1)[reference.body].mean()
     similarity = correlation(reference.edges[seen], edges(image)[seen])
     folding = 0.0 if folds is None else float(folds[reference.body].mean())
-    return Motion(method, transform, similarity, image, float(shift_mm), folds, folding)
+    coverage = float(inside[reference.body].mean())
+    return Motion(
+        method, transform, similarity, image, inside, coverage, float(shift_mm), folds, folding
+    )
 
 
 def correlation(a: Array, b: Array) -> float:

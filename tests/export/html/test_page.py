@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from liverleaf.export import wording
 from liverleaf.export.html import page
 from liverleaf.export.html.page import write_report
-from liverleaf.findings import Findings
+from liverleaf.findings import DoubtRecord, Findings
 from liverleaf.measure.findings import measure
 from liverleaf.prediction import CaseClass, CaseScore, Prediction
 from liverleaf.segmentation import Method, Segmentation
@@ -109,7 +110,7 @@ def test_the_page_holds_every_lesion_and_every_doubt(tmp_path: Path, make_case) 
     ):
         assert phrase in text, phrase
     assert "Level 80, width 300 HU" in text
-    assert "no: alignment not trusted" in text
+    assert "no: could not be aligned with the reference phase (alignment)" in text
     assert "3 lesions in a liver of" in text
 
 
@@ -273,30 +274,38 @@ def test_a_model_that_scores_the_study_alone_is_shown(tmp_path: Path, make_case)
     assert "Steatosis grade Severe 75 % Mild 25 %" in text
 
 
-@pytest.mark.parametrize(
-    ("share", "expected"),
-    [
-        (0.0, "0 %"),
-        (0.003, "< 1 %"),
-        (0.5, "50 %"),
-        (0.994, "99 %"),
-        (0.997, "> 99 %"),
-        (1.0, "100 %"),
-        (-0.2, "−20 %"),
-    ],
-)
-def test_percent_is_never_rounded_to_certainty(share: float, expected: str) -> None:
-    assert page._percent(share) == expected
+# Doubts, wash-out and features
 
 
-@pytest.mark.parametrize(
-    ("value", "unit", "expected"),
-    [
-        (90.4, "HU", "+90 HU"),
-        (-12.0, "HU", "−12 HU"),
-        (0.653, "fraction of pre", "+65 % of pre"),
-        (0.0, "HU", "0 HU"),
-    ],
-)
-def test_differences_carry_sign_and_unit(value: float, unit: str, expected: str) -> None:
-    assert page._signed(value, unit) == expected
+def test_doubts_stand_at_the_top_and_take_the_sureness_down(tmp_path: Path, make_case) -> None:
+    study, segmentation, findings = make_case(2)
+    texts = ("The voxels are larger than trained on.", "Lesion 1 may be the gallbladder.")
+    doubts = (
+        DoubtRecord(code="voxels_outside_training", text=texts[0]),
+        DoubtRecord(code="may_be_gallbladder", lesion=1, text=texts[1]),
+    )
+    update = {"doubts": doubts, "warnings": (*texts, *findings.warnings)}
+    html = _write(tmp_path, (study, segmentation, findings.model_copy(update=update)))
+    _check(html)
+    text = _text(html)
+    assert "do not trust types or probabilities here" in text
+    assert [text.count(sentence) for sentence in texts] == [1, 1]
+    assert text.index(texts[1]) < text.index("Read first") < text.index("Phases: how")
+    assert "65 % (does not hold)" in text
+    assert "probability of a malignant lesion" not in text
+    assert wording.PROBABILITIES_DO_NOT_HOLD in text
+
+
+def test_without_a_doubt_there_is_no_such_box(tmp_path: Path, make_case) -> None:
+    html = _write(tmp_path, make_case(2))
+    assert 'id="implausible"' not in html and "does not hold" not in html
+
+
+def test_wash_out_contrast_and_conditions_are_shown_in_words(tmp_path: Path, make_case) -> None:
+    text = _text(_write(tmp_path, make_case(1)))
+    assert "wash-out (portal venous)" in text
+    assert re.search(
+        r"Contrast of the lesion to the liver pre-contrast arterial portal venous", text
+    )
+    assert "% lost" not in text and "still rising" not in text
+    assert re.search(r"absent: .*\(threshold \+10 HU\), passes, but its rim is not clearly", text)

@@ -159,6 +159,25 @@ def test_many_missing_slices_are_refused(tmp_path, make, stored) -> None:
         read_study(make.shuffled([datasets[0], *datasets[3:]], tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("step_mm", "missing", "filled"),
+    [(10.0, 1, True), (10.0, 2, False), (5.0, 3, True), (5.0, 4, False), (25.0, 0, True)],
+)
+def test_a_gap_is_judged_in_millimetres_whatever_the_step(
+    tmp_path, make, step_mm: float, missing: int, filled: bool
+) -> None:
+    planes = np.full((44, 8, 7), 1000, np.uint16)
+    datasets = make.series(planes, step_mm=step_mm)
+    del datasets[20 : 20 + missing]
+    folder = make.shuffled(datasets, tmp_path)
+    if filled:
+        assert len(only(read_study(folder)).volume.array) == 44
+    else:
+        gap_mm = (missing + 1) * step_mm
+        with pytest.raises(InputError, match=rf"gaps of up to {gap_mm:.1f} mm .*more than 20 mm"):
+            read_study(folder)
+
+
 def test_uneven_slices_are_resampled_and_told(tmp_path, make) -> None:
     places = np.array([0.0, 2.0, 4.4, 6.0, 8.0])
     ramp = np.broadcast_to((1000 + 100 * places)[:, None, None], (5, 8, 7)).astype(np.uint16)

@@ -14,11 +14,11 @@ from typing import Any
 import jinja2
 from PIL import Image
 
+from liverleaf.export import wording
 from liverleaf.export.html import curves, figures
 from liverleaf.export.html.montage import montage
 from liverleaf.findings import (
     CurveRecord,
-    FeatureRecord,
     Findings,
     LesionRecord,
     PhaseRecord,
@@ -26,7 +26,7 @@ from liverleaf.findings import (
     WashOut,
 )
 from liverleaf.segmentation import MANUAL_SOURCE, Segmentation
-from liverleaf.study import Phase, Study
+from liverleaf.study import AlignmentReason, Phase, Study
 from liverleaf.terminology import SMALLEST_SCORED_MM3, LesionType
 
 FULL_CARDS = 12
@@ -79,17 +79,18 @@ class Card:
         return (
             "not measurable"
             if self.lesion.wash_in is None
-            else _signed(self.lesion.wash_in.enhancement, self.lesion.wash_in.unit)
+            else wording.signed(self.lesion.wash_in.enhancement, self.lesion.wash_in.unit)
         )
 
     @property
     def wash_out(self) -> str:
-        """Share of the uptake that was lost by the later phase."""
-        wash_out = self.lesion.wash_out
-        if wash_out is None or wash_out.share_lost is None:
-            return "not measurable"
-        share = _percent(wash_out.share_lost)
-        return f"{share} lost" if wash_out.share_lost >= 0 else f"{share} (still rising)"
+        """Whether the lesion washes out as a radiologist means it, and by which phase."""
+        return wording.wash_out(self.lesion.wash_out)
+
+    @property
+    def contrast(self) -> dict[Phase, str]:
+        """Contrast to the liver per phase; empty where it was not measured."""
+        return wording.contrast(self.lesion.contrast)
 
     @property
     def measurements(self) -> dict[str, str]:
@@ -97,23 +98,24 @@ class Card:
         lesion = self.lesion
         x, y, z = lesion.centroid_mm
         listed = {
-            "Volume": f"{_number(lesion.volume_ml, 2)} ml",
+            "Volume": f"{wording.number(lesion.volume_ml, 2)} ml",
             "Long × short axis": (
-                f"{_number(lesion.long_axis_mm, 1)} × {_number(lesion.short_axis_mm, 1)} mm"
+                f"{wording.number(lesion.long_axis_mm, 1)}"
+                f" × {wording.number(lesion.short_axis_mm, 1)} mm"
             ),
-            "Centre (L, P, H)": f"{_number(x)}, {_number(y)}, {_number(z)} mm",
+            "Centre (L, P, H)": f"{wording.number(x)}, {wording.number(y)}, {wording.number(z)} mm",
         }
         if lesion.score is not None:
-            listed["Detection score"] = _percent(lesion.score)
+            listed["Detection score"] = wording.percent(lesion.score)
         listed |= {"Wash-in": self.wash_in, "Wash-out": self.wash_out}
         if lesion.capsule_distance_mm is not None:
-            listed["Distance to capsule"] = f"{_number(lesion.capsule_distance_mm, 1)} mm"
+            listed["Distance to capsule"] = f"{wording.number(lesion.capsule_distance_mm, 1)} mm"
         return listed | _against_liver(lesion.wash_in, lesion.wash_out)
 
     def intensities(self, phase: Phase) -> str:
         """The lesion's and the liver's measured intensity at one phase, in words."""
         parts = [
-            f"{name} {_number(curve.mean[phase.key])}"
+            f"{name} {wording.number(curve.mean[phase.key])}"
             for name, curve in (("lesion", self.lesion.curve), ("liver", self.lesion.liver_curve))
             if curve is not None and phase.key in curve.mean
         ]
@@ -194,12 +196,13 @@ def _context(
         *records,
         *([Phase.HEPATOBILIARY] if findings.study.agent == "gadoxetate" else []),
     }
+    typed = any(card.types for card in cards)
     return {
         "title": TITLES[findings.study.body_part],
         "findings": findings,
         "outlined": _outlined(findings),
         "automatic": bool(findings.segmentation and findings.segmentation.method == "automatic"),
-        "typed": any(card.types for card in cards),
+        "typed": typed,
         "regressed": any(lesion.predicted_curve for lesion in findings.lesions),
         "featured": any(lesion.features for lesion in findings.lesions),
         "most": "lesion" if cards else "liver" if _liver_ml(findings) else "",
@@ -212,7 +215,14 @@ def _context(
         "rows": [ShownPhase(phase, records.get(phase)) for phase in sorted(expected)],
         "found": list(records),
         "reference": study.reference,
-        "doubts": list(dict.fromkeys((*findings.study.warnings, *findings.warnings))),
+        "implausible": [doubt.text for doubt in findings.doubts],
+        "probabilities_do_not_hold": wording.PROBABILITIES_DO_NOT_HOLD if typed else "",
+        "doubted": {doubt.lesion for doubt in findings.doubts},
+        "doubts": [
+            warning
+            for warning in dict.fromkeys((*findings.study.warnings, *findings.warnings))
+            if warning not in {doubt.text for doubt in findings.doubts}
+        ],
         "summary": _summary(findings),
         "patient_types": _titled(findings.patient.type_probabilities if findings.patient else {}),
         "window": _window_text(window, study.modality.unit),
@@ -230,18 +240,15 @@ def _template() -> jinja2.Template:
     )
     environment.filters |= {
         "descending": _descending,
-        "evidence": _evidence,
-        "feature_title": (
-            lambda name: (
-                name.replace("_non_", ", non-").replace("_", " ").replace("wash out", "wash-out")
-            )
-        ),
+        "feature": wording.feature,
+        "feature_title": wording.feature_title,
         "figures": lambda value: f"{value:.4g}".replace("-", "\u2212"),
         "in_words": lambda named: {_words(name): value for name, value in named.items()},
         "jpeg_uri": lambda image: _uri("image/jpeg", _encoded(image, "JPEG", quality=88)),
         "lesion_colour": figures.lesion_colour,
-        "number": _number,
-        "percent": _percent,
+        "number": wording.number,
+        "percent": wording.percent,
+        "reason": lambda code: "" if code is None else AlignmentReason(code).text,
         "png_uri": lambda png: _uri("image/png", png),
         "words": _words,
     }
@@ -283,18 +290,20 @@ def _summary(findings: Findings) -> str:
         "1 lesion" if count == 1 else f"{count} lesions" if count else f"No lesions were {found}"
     )
     if findings.liver is not None:
-        size = f"in a liver of {_number(findings.liver.volume_ml)} ml"
+        size = f"in a liver of {wording.number(findings.liver.volume_ml)} ml"
         lesions += f" {size}" if findings.liver.volume_ml else "; no liver was found"
     if findings.patient is None:
         return lesions
-    malignant = _percent(findings.patient.malignant_probability)
+    if findings.doubts:
+        return f"{lesions}; probabilities do not hold here"
+    malignant = wording.percent(findings.patient.malignant_probability)
     return f"{lesions}; probability of a malignant lesion {malignant}"
 
 
 def _window_text(window: figures.Window, unit: str) -> str:
     return (
-        f"Level {_number(window.level)}, width {_number(window.width)} {unit}, the same in all"
-        " phases."
+        f"Level {wording.number(window.level)}, width {wording.number(window.width)} {unit}, the"
+        " same in all phases."
     )
 
 
@@ -302,13 +311,16 @@ def _against_liver(wash_in: WashIn | None, wash_out: WashOut | None) -> dict[str
     """The measures that compare with liver, as far as they exist."""
     listed = {}
     if wash_in is not None and wash_in.against_liver is not None:
-        listed["Wash-in above liver"] = _signed(wash_in.against_liver, wash_in.unit)
+        listed["Wash-in above liver"] = wording.signed(wash_in.against_liver, wash_in.unit)
     if wash_out is not None:
-        listed["Wash-out read at"] = f"{Phase.parse(wash_out.phase).title} phase"
+        if lost := wording.share_lost(wash_out):
+            listed["Share of uptake lost"] = lost
         if wash_out.against_liver is not None:
-            listed["Loss of contrast to liver"] = _signed(wash_out.against_liver, wash_out.unit)
+            listed["Loss of contrast to liver"] = wording.signed(
+                wash_out.against_liver, wash_out.unit
+            )
         if wash_out.liver_to_lesion_percent is not None:
-            listed["Liver to lesion"] = f"{_number(wash_out.liver_to_lesion_percent)} %"
+            listed["Liver to lesion"] = f"{wording.number(wash_out.liver_to_lesion_percent)} %"
     return listed
 
 
@@ -328,35 +340,6 @@ def _titled(types: Mapping[Any, float]) -> dict[str, float]:
 def _words(name: str) -> str:
     """A name with underscores as people write it: "fat_fraction" is "Fat fraction"."""
     return name.replace("_", " ").capitalize()
-
-
-def _number(value: float, decimals: int = 0) -> str:
-    """With thin spaces between thousands and a true minus sign."""
-    return f"{value:,.{decimals}f}".replace(",", "\u2009").replace("-", "\u2212")
-
-
-def _percent(share: float, decimals: int = 0) -> str:
-    """A share as percent; a share that is not quite 0 or 1 is not rounded to it."""
-    if decimals == 0 and 0 < share < 0.005:
-        return "< 1 %"
-    if decimals == 0 and 0.995 <= share < 1:
-        return "> 99 %"
-    return f"{_number(100 * share, decimals)} %"
-
-
-def _signed(value: float, unit: str) -> str:
-    """A difference with its sign: HU as they are, a fraction as percent of its whole."""
-    scaled, shown_unit = (
-        (value, unit) if unit == "HU" else (100 * value, unit.replace("fraction", "%"))
-    )
-    return f"{'+' if scaled > 0 else ''}{_number(scaled)} {shown_unit}"
-
-
-def _evidence(feature: FeatureRecord) -> str:
-    return (
-        f"{_signed(feature.evidence, feature.unit)}, threshold"
-        f" {_signed(feature.threshold, feature.unit)}"
-    )
 
 
 def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:

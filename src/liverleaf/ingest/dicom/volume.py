@@ -17,7 +17,9 @@ from liverleaf.ingest.dicom.pixels import MAX_VOXELS, decode, fill, transfer_syn
 from liverleaf.ingest.dicom.series import Stack
 from liverleaf.study import InputError, Modality
 
-MAX_MISSING_IN_A_ROW = 2
+MAX_GAP_MM = 20.0
+"""Distance of neighbouring slices above which a gap is not interpolated, whatever their step: a
+lesion would be lost in it."""
 MAX_MISSING_SHARE = 0.1
 OFF_GRID_STEPS = 0.05
 OFF_GRID_PIXELS = 0.1
@@ -326,11 +328,13 @@ def _slice_steps(stack: Stack) -> tuple[NDArray[np.float64], int, float, list[st
     if not off_grid.any() and count == len(along):
         return positions, count, step_mm, []
     missing = count - len(along)
-    gap = float(np.diff(positions).max())
-    if gap > MAX_MISSING_IN_A_ROW + 1.5 or missing > max(1, MAX_MISSING_SHARE * count):
+    gap_mm = float(np.diff(along).max())
+    too_far = missing > 0 and gap_mm > MAX_GAP_MM + OFF_GRID_STEPS * step_mm
+    if too_far or missing > max(1, MAX_MISSING_SHARE * count):
         raise InputError(
-            f"{stack.name}: its {len(along)} slices leave gaps of up to {gap * step_mm:.1f} mm at a"
-            f" step of {stack.step_mm:.1f} mm; export the whole series"
+            f"{stack.name}: its {len(along)} slices leave gaps of up to {gap_mm:.1f} mm at a step"
+            f" of {stack.step_mm:.1f} mm, and gaps of more than {MAX_GAP_MM:.0f} mm or a tenth of"
+            " the slices are not filled; export the whole series"
         )
     if off_grid.any():
         steps = np.diff(along)
