@@ -143,3 +143,24 @@ def test_export_says_how_many_cases_were_written(
     done = liverleaf("export", source / "cohort", "--out", out, "--phase", "portal")
     assert done.out.startswith(f"2 cases to train on and 0 without annotation in {out}; channels:")
     assert json.loads((out / "dataset.json").read_text())["numTraining"] == 2
+
+
+def test_strict_ends_with_a_failure_where_a_patient_of_damaged_files_was_refused(
+    liverleaf: Callable[..., Any], study: Path
+) -> None:
+    archive = study.parent / "archive"
+    (archive / "linked").parent.mkdir()
+    (archive / "linked").symlink_to(study)
+    (archive / "lost/series").mkdir(parents=True)
+    for file in sorted(study.iterdir())[:3]:
+        (archive / "lost/series" / file.name).write_bytes(file.read_bytes()[:200])
+    out = study.parent / "new/cohort"
+    done = liverleaf("ingest", archive, "--out", out, "--strict")
+    assert done.code == 1
+    assert "2 studies found, 1 read, 1 refused" in done.out
+    assert "none of its images can be read: 3 unreadable or damaged" in done.out
+    assert "none of its images can be read" in (out / "cohort.csv").read_text()
+    private = out.parent / "pseudonyms.files.csv"
+    assert private.stat().st_mode & 0o777 == 0o600
+    assert private.read_text().count("lost/series/") == 3
+    assert liverleaf("ingest", archive, "--out", out).code == 0

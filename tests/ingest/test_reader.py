@@ -1,5 +1,6 @@
 """The front door: what is let in, what is refused in one line, and the real images."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from liverleaf.ingest.reader import inspect, read_study
+from liverleaf.ingest.reader import inspect, read_phase_table, read_study, write_phase_table
 from liverleaf.storage.case_folder import save_case
 from liverleaf.study import InputError, Modality, Phase
 
@@ -226,3 +227,15 @@ def test_the_real_nifti_files(file, modality) -> None:
     study = read_study(real(f"totalsegmentator-reference/{file}"))
     assert study.modality is modality
     assert list(study.phases) == [Phase.PRE]
+
+
+def test_a_table_of_phases_goes_there_and_back_whatever_the_bytes_of_the_names(tmp_path):
+    folder = tmp_path / os.fsdecode(b"M\xfcller")
+    folder.mkdir()
+    for phase in ("pre", "portal"):
+        image = nib.Nifti1Image(np.arange(60, dtype=np.int16).reshape(3, 4, 5), np.eye(4))
+        nib.save(image, folder / os.fsdecode(phase.encode() + b"_\xe9.nii"))
+    write_phase_table(inspect(folder).series, tmp_path / "phases.csv")
+    table = read_phase_table(tmp_path / "phases.csv")
+    assert "portal_\\udce9.nii" in {row.series for row in table}
+    assert set(read_study(folder, table=table).phases) == {Phase.PRE, Phase.PORTAL}

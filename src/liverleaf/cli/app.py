@@ -7,6 +7,7 @@ Exit codes: 0 success; 1 a failure, explained in one line; 2 bad use; 130 stoppe
 # each time, --help included. Everything heavy is imported inside the command that needs it.
 import logging
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -67,6 +68,9 @@ def _start_log(
 
 def main() -> None:
     """Run the command line; a fault of the input is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # file names may hold any bytes
+            stream.reconfigure(errors="backslashreplace")
     arguments = logs.options_first(sys.argv[1:])
     as_json = "--json" in arguments
     began = perf_counter()

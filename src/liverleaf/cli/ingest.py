@@ -74,6 +74,9 @@ def ingest(
     _collection: Annotated[
         str | None, typer.Option("--collection", hidden=True, callback=_moved)
     ] = None,
+    strict: Annotated[
+        bool, typer.Option(help="End with exit code 1 where a study was refused.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read many studies into a cohort of case folders under pseudonyms.
@@ -96,6 +99,8 @@ def ingest(
             progress=progress,
         )
     _print_summary(summary, out, as_json=as_json)
+    if strict and summary.refused:
+        raise typer.Exit(1)
 
 
 @ingest_commands.command()
@@ -143,7 +148,7 @@ def _print_summary(summary: "IngestSummary", out: Path, *, as_json: bool) -> Non
         typer.echo(f"other files ignored: {kinds}")
     for case, reason in summary.refused.items():
         typer.echo(f"refused {case}: {reason}")
-    for case, warning in summary.warnings.items():
+    for case, warning in (*summary.left_out.items(), *summary.warnings.items()):
         typer.echo(f"warning {case}: {warning}")
     typer.echo(f"page: {out / PAGE_FILE}")
     if summary.key is not None:

@@ -24,7 +24,7 @@ def start(*, verbose: bool, file: Path | None) -> None:
     if verbose:
         _terminal.append(logging.StreamHandler(sys.stderr))
     if file is not None:
-        _files.append(logging.FileHandler(file, encoding="utf-8"))
+        _files.append(logging.FileHandler(file, encoding="utf-8", errors="backslashreplace"))
     logger = logging.getLogger("liverleaf")
     for handler in (*_terminal, *_files):
         handler.setFormatter(logging.Formatter(LINE))

@@ -19,7 +19,7 @@ from liverleaf.cohort.discovery import discover
 from liverleaf.cohort.folder import COLLECTION, INGEST, check_folder, claim_folder
 from liverleaf.cohort.overview import warn, write_summary
 from liverleaf.cohort.page import CaseRow
-from liverleaf.cohort.provenance import Refresh, note_locations
+from liverleaf.cohort.provenance import Refresh, note_locations, note_unused_files
 from liverleaf.cohort.study_index import StudyIndex, counts_in_words
 from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.collections import cases_of
@@ -32,6 +32,9 @@ from liverleaf.system.workers import workers
 logger = logging.getLogger(__name__)
 
 KEY_FILE = "pseudonyms.key"
+FILES_SUFFIX = ".files.csv"
+"""Of the file beside the key that lists the files that are not used, each with the reason."""
+
 LOCATIONS_SUFFIX = ".places.csv"
 """Of the file beside the key that lists the folder or zip of each study."""
 
@@ -60,6 +63,8 @@ class IngestSummary:
             pseudonyms of its own.
         places: the file beside the key that lists the folder or zip of each study, None for a
             public collection.
+        left_out: by the pseudonym of each case that was read, which of its files or series were
+            left out, or that it was put together of several.
     """
 
     found: int
@@ -71,6 +76,7 @@ class IngestSummary:
     ignored: dict[str, int] = field(default_factory=dict)
     key: Path | None = None
     places: Path | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 Run = Callable[[Iterator[StudyTask]], Iterator[CaseRow]]
@@ -141,6 +147,7 @@ def build_cohort(
             write_key(pseudonyms, key)
         locations = key.with_suffix(LOCATIONS_SUFFIX)
         note_locations(index.locations(), locations)
+        note_unused_files(index.ignored_files(), key.with_suffix(FILES_SUFFIX))
         claim_folder(out, settings)
         tasks = (
             StudyTask(study, out.resolve(), pseudonyms, with_dicom, tables.get(study.case_id, ()))
@@ -204,7 +211,8 @@ def _tables_by_case(
     for row in rows:
         folder = Path(row.study).resolve()
         identities = (f"uid {row.study}", f"nifti path {folder}", f"path {folder}")
-        names = (row.study, *(pseudonyms.case_id(identity) for identity in identities))
+        named = (row.study, *(pseudonyms.case_id(identity) for identity in identities))
+        names = tuple(map(index.whole, named))
         case_id = next((name for name in names if name in known), None)
         if case_id is None:
             raise InputError(
@@ -235,12 +243,14 @@ def _read_all(
                 warn(task.out, case_id, OTHER_IMAGES)
                 warned[case_id] = OTHER_IMAGES
 
-    read, refused = 0, dict[str, str]()
+    read, refused, left_out = 0, dict[str, str](), dict[str, str]()
     progress("reading studies", 0, total)
     try:
         for row in run(to_read()):
             if row.status == "read":
                 read += 1
+                if lost := [w for w in row.warnings if "left out" in w or "put together" in w]:
+                    left_out[row.case] = "; ".join(lost)
                 logger.info("%s read: %s", row.case, ", ".join(row.phases))
             else:
                 refused[row.case] = row.reason
@@ -250,7 +260,7 @@ def _read_all(
         write_summary(out)
     logger.info("%d read, %d kept from before, %d refused", read, kept, len(refused))
     again = len(replaced - refused.keys())
-    return IngestSummary(total, read + kept, kept, refused, again, warned)
+    return IngestSummary(total, read + kept, kept, refused, again, warned, left_out=left_out)
 
 
 def _check_any_read(summary: IngestSummary) -> IngestSummary:

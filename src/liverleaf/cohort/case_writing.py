@@ -29,7 +29,7 @@ from liverleaf.ingest.reader import read_study
 from liverleaf.registration.align import register_phases
 from liverleaf.storage.case_folder import save_case
 from liverleaf.study import InputError, Study
-from liverleaf.system.files import PARTIAL
+from liverleaf.system.files import PARTIAL, printable
 
 
 def ingest_study(task: StudyTask) -> CaseRow:
@@ -65,7 +65,7 @@ def refused_row(task: StudyTask, reason: str) -> CaseRow:
         case=task.study.case_id,
         subject=task.study.subject_id,
         status="refused",
-        reason=reason,
+        reason=printable(reason),
         warnings=task.study.notes,
     )
     if task.case.exists():
@@ -111,7 +111,7 @@ def _write_own_case(found: FoundStudy, task: StudyTask, case: Path) -> tuple[Stu
         notes, copies = _copy_dicom(found, task, files, dicom) if task.with_dicom else ((), 0)
     messages = (*found.notes, *original.warnings, *notes)
     original = replace(
-        original, warnings=tuple(_without_file_names(message, found) for message in messages)
+        original, warnings=tuple(printable(_without_file_names(m, found)) for m in messages)
     )
     study = without_identity(original, found.case_id, found.subject_id, task.pseudonyms)
     save_case(case, study)

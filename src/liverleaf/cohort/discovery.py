@@ -6,12 +6,11 @@ They are put into a `StudyIndex`: each study with its files, under its pseudonym
 from __future__ import annotations
 
 import io
-import os
 import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -24,7 +23,15 @@ from liverleaf.cohort.study_index import Source, StudyIndex, counts_in_words
 from liverleaf.ingest.archive import beginnings
 from liverleaf.ingest.deidentify.dicom import refusal
 from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
-from liverleaf.ingest.dicom.frames import DAMAGED, DicomdirError, check_begins_as_dicom, text
+from liverleaf.ingest.dicom.frames import (
+    DAMAGED,
+    NOT_DICOM,
+    DicomdirError,
+    check_begins_as_dicom,
+    text,
+)
+from liverleaf.ingest.dicom.torn import PLACE, SharedKey, shared_keys
+from liverleaf.ingest.folders import HIDDEN, folders_below
 from liverleaf.ingest.nifti import is_mask, is_nifti
 from liverleaf.storage.case_folder import CASE_FILE
 from liverleaf.study import InputError
@@ -43,7 +50,10 @@ READ_TAGS = [
         "SeriesDescription",
         "PatientName",
         "PatientID",
+        "StudyDate",
         "StudyInstanceUID",
+        *PLACE,
+        "FrameOfReferenceUID",
         "SOPInstanceUID",
         "BurnedInAnnotation",
         "DirectoryRecordSequence",
@@ -55,6 +65,12 @@ TRUTH_FILE = "truth.json"
 
 FIRST_TAG_UNREAD = 0x00280302
 """Reading a header stops here: the tag after BurnedInAnnotation, the last one needed."""
+
+NO_FILE = "no regular file"
+CLOSED = "a folder that may not be read"
+PASSED_OVER = "hidden, or beside the images of a phantom"
+IMAGE_NAME = re.compile(r".*\.(dcm|dicom|ima|dic)|[a-z]{0,6}[-_ ]?[\d.]+", re.IGNORECASE)
+"""What files of DICOM images are called, even where their content is lost."""
 
 NO_IMAGE = "there is neither a DICOM nor a NIfTI image in it"
 
@@ -92,11 +108,16 @@ def discover(
         if resolved.is_file():
             finder.files(resolved if is_nifti(resolved) else resolved.parent, [resolved])
             continue
-        for folder, names in _folders(resolved, skip.resolve() if skip else None):
+        finder.root = resolved
+        for folder, names in _folders(
+            resolved, skip.resolve() if skip else None, finder.passed_over
+        ):
             if CASE_FILE in names:
                 finder.refuse(folder, "a case folder already: copy it into the cohort")
             else:
                 finder.files(folder, [folder / name for name in names])
+        finder.refuse_damaged()
+    index.join_torn()
 
 
 @dataclass
@@ -107,6 +128,37 @@ class _Finder:
     pseudonyms: Pseudonyms
     progress: Progress
     seen: int = 0
+    root: PurePath = field(default_factory=PurePath)
+    damaged: Counter[PurePath] = field(default_factory=Counter)
+    """Number of damaged images by their folder, of the input that is searched."""
+
+    def passed_over(self, path: PurePath, reason: str) -> None:
+        """List what is not searched; only a folder that may not be read counts as a loss."""
+        self.index.ignore(path, reason, counted=reason == CLOSED)
+
+    def refuse_damaged(self) -> None:
+        """Refuse the folders of damaged images without any study in them or below.
+
+        Of nested ones that is the highest below the input: that of a patient, as a rule.
+        """
+        with_study = self.index.folders_with_studies()
+        losses = Counter[PurePath]()
+        for folder, files in self.damaged.items():
+            if folder in with_study:
+                continue
+            above = [parent for parent in folder.parents if parent.is_relative_to(self.root)]
+            lost = folder
+            for parent in above:
+                if parent == self.root or parent in with_study:
+                    break
+                lost = parent
+            losses[lost] += files
+        for folder, files in losses.items():
+            self.refuse(
+                folder,
+                f"none of its images can be read: {counts_in_words(Counter({DAMAGED: files}))}",
+            )
+        self.damaged.clear()
 
     def files(self, folder: Path, files: Iterable[Path]) -> None:
         niftis = []
@@ -115,7 +167,7 @@ class _Finder:
             if is_nifti(file):
                 niftis.append(self._source(file, file.stat().st_size if file.is_file() else 0))
             elif not file.is_file():
-                self.index.ignored["no regular file"] += 1
+                self.index.ignore(file, NO_FILE)
             elif file.suffix.lower() == ".zip" or zipfile.is_zipfile(file):
                 self._zip(file)
             else:
@@ -164,7 +216,11 @@ class _Finder:
         try:
             header = read()
         except InputError as error:
-            self.index.ignored[str(error)] += 1
+            path = PurePath(source.archive or "", source.name)
+            self.index.ignore(path, str(error), counted=True)
+            looks_like_one = IMAGE_NAME.fullmatch(path.name) is not None
+            if str(error) == DAMAGED or (str(error) == NOT_DICOM and looks_like_one):
+                self.damaged[folder] += 1
             return
         image = text(header, "SOPInstanceUID")
         source = replace(source, image=self.pseudonyms.image(f"uid {image}")) if image else source
@@ -175,10 +231,21 @@ class _Finder:
         case_id = self.pseudonyms.case_id(study)
         subject_id = self.pseudonyms.subject_id(f"id {patient}" if patient else study)
         self.index.add(case_id, subject_id, folder, None if reason else source, reason)
+        if reason:
+            path = PurePath(source.archive or "", source.name)
+            self.index.ignore(path, reason, case_id, counted=False)
+            return
+        for key, _, place in shared_keys(header, case_id, patient):
+            kind, _, names = key.partition(" ")
+            shared = SharedKey(
+                f"{kind} {self.pseudonyms.image(names)}", case_id, self.pseudonyms.image(place)
+            )
+            self.index.note_shared(shared)
 
     def _nifti(self, folder: PurePath, sources: Sequence[Source]) -> None:
         if not any(not is_mask(Path(source.name)) for source in sources):
-            self.index.ignored += Counter({"NIfTI mask": len(sources)})
+            for source in sources:
+                self.index.ignore(PurePath(source.archive or "", source.name), "NIfTI mask")
             return
         study = f"path {folder}"
         case_id = self.pseudonyms.case_id(f"nifti {study}")
@@ -192,24 +259,29 @@ class _Finder:
             self.progress("looking for studies", self.seen, 0)
 
 
-def _folders(root: Path, skip: Path | None) -> Iterator[tuple[Path, list[str]]]:
+def _folders(
+    root: Path, skip: Path | None, passed_over: Callable[[Path, str], None]
+) -> Iterator[tuple[Path, list[str]]]:
     """All folders below one with the names of their files, without hidden ones and `skip`.
 
     Nothing below a case folder is searched, nor the truth that the phantom writes beside its
-    DICOM series.
+    DICOM series. What is passed over is told, except `skip`.
     """
-    for parent, folders, names in os.walk(root):
-        if Path(parent) == skip:
+    for parent, folders, names in folders_below(root, lambda path: passed_over(path, CLOSED)):
+        if skip is not None and parent.is_relative_to(skip):
             folders.clear()
             continue
-        visible = sorted(name for name in names if not name.startswith("."))
-        hidden = (".", "__MACOSX", "truth") if TRUTH_FILE in visible else (".", "__MACOSX")
+        visible = [name for name in names if not name.startswith(".")]
+        hidden = (*HIDDEN, "truth") if TRUTH_FILE in visible else HIDDEN
+        for name in {*names, *folders}:
+            if name.startswith(".") or (name in folders and name.startswith(hidden)):
+                passed_over(parent / name, PASSED_OVER)
         folders[:] = (
             []
             if CASE_FILE in visible
-            else sorted(name for name in folders if not name.startswith(hidden))
+            else [name for name in folders if not name.startswith(hidden)]
         )
-        yield Path(parent), visible
+        yield parent, visible
 
 
 def _header_of(file: Path) -> Dataset:

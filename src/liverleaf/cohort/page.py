@@ -168,7 +168,7 @@ def _heights_mm(volume: hd.Volume) -> np.ndarray:
 def write_table(rows: Rows, file: Path) -> None:
     """Write one line per study as CSV."""
     columns = list(CaseRow(case="", subject="", status="read").cells)
-    with file.open("w", encoding="utf-8", newline="") as stream:
+    with file.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()
         writer.writerows(row.cells for row in rows())

@@ -17,6 +17,7 @@ from liverleaf.study import InputError
 
 ORIGIN_FILE = "origin.json"
 LOCATION_COLUMNS = "case", "folder or zip"
+FILE_COLUMNS = "case", "file", "reason"
 
 
 class Refresh(Enum):
@@ -92,17 +93,33 @@ def note_locations(locations: Iterable[tuple[str, str]], file: Path) -> None:
     Raises:
         InputError: the file cannot be read or written.
     """
+    _add_rows(locations, LOCATION_COLUMNS, file, "the list of the folder of each study")
+
+
+def note_unused_files(files: Iterable[tuple[str, str, str]], file: Path) -> None:
+    """Add the files that are not used to a CSV file, with the study of each and the reason.
+
+    As for `note_locations`, only its owner can read it.
+
+    Raises:
+        InputError: the file cannot be read or written.
+    """
+    _add_rows(files, FILE_COLUMNS, file, "the list of files that are not used")
+
+
+def _add_rows(
+    rows: Iterable[tuple[str, ...]], columns: tuple[str, ...], file: Path, what: str
+) -> None:
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(
             descriptor, "r+", encoding="utf-8", errors="surrogateescape", newline=""
         ) as stream:
             known = {tuple(row) for row in csv.reader(stream)}
-            header = [] if known else [LOCATION_COLUMNS]
-            new = [location for location in locations if location not in known]
-            csv.writer(stream).writerows([*header, *new])
+            header = [] if known else [columns]
+            csv.writer(stream).writerows([*header, *(row for row in rows if row not in known)])
     except (OSError, csv.Error) as error:
         raise InputError(
-            f"{file}, the list of the folder of each study, cannot be read or written beside the"
+            f"{file}, {what}, cannot be read or written beside the"
             " key: copy the key into a folder that is writable and give it with --key FILE"
         ) from error

@@ -6,8 +6,10 @@ import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
+
+from liverleaf.ingest.dicom.torn import SharedKey, joined, torn_warning
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,10 @@ class StudyIndex:
                 PRIMARY KEY(case_id, archive, name)) WITHOUT ROWID;
             CREATE TABLE left_out(case_id TEXT, reason TEXT, files INT,
                 PRIMARY KEY(case_id, reason)) WITHOUT ROWID;
+            CREATE TABLE ignored(path TEXT PRIMARY KEY, case_id TEXT, reason TEXT) WITHOUT ROWID;
+            CREATE TABLE shared(key TEXT, case_id TEXT, place TEXT,
+                PRIMARY KEY(key, case_id, place)) WITHOUT ROWID;
+            CREATE TABLE joined(case_id TEXT PRIMARY KEY, whole TEXT) WITHOUT ROWID;
             """
         )
         self.ignored = Counter[str]()
@@ -106,6 +112,77 @@ class StudyIndex:
                 (case_id, left_out),
             )
 
+    def ignore(
+        self, path: PurePath, reason: str, case_id: str = "", *, counted: bool = True
+    ) -> None:
+        """List a file that is not used, with the pseudonym of its study where that is known.
+
+        Args:
+            path: of the file, or of the zip with its name in there.
+            reason: why it is not used.
+            case_id: pseudonym of its study, "" where it is of none.
+            counted: whether to count it in `ignored`.
+        """
+        row = (os.fsencode(path), case_id, reason)
+        self._database.execute("INSERT OR IGNORE INTO ignored VALUES(?, ?, ?)", row)
+        self.ignored[reason] += counted
+        self.ignored = +self.ignored
+
+    def ignored_files(self) -> Iterator[tuple[str, str, str]]:
+        """The study, the path and the reason of each file that is not used, by path."""
+        for case_id, path, reason in self._database.execute(
+            "SELECT case_id, path, reason FROM ignored ORDER BY path"
+        ):
+            yield case_id, os.fsdecode(path), reason
+
+    def folders_with_studies(self) -> set[PurePath]:
+        """Every folder in or below which files of a study lie."""
+        found: set[PurePath] = set()
+        for _, path in self.locations():
+            folder = PurePath(path)
+            found |= {folder, *folder.parents}
+        return found
+
+    def note_shared(self, shared: SharedKey) -> None:
+        """Note what an image of a study shares with others, under pseudonyms."""
+        self._database.execute(
+            "INSERT OR IGNORE INTO shared VALUES(?, ?, ?)",
+            (shared.key, shared.study, shared.place),
+        )
+
+    def join_torn(self) -> None:
+        """Put together the studies that `torn.joined` tells to be one."""
+        torn = self._database.execute(
+            "SELECT key, case_id, place FROM shared WHERE key IN"
+            " (SELECT key FROM shared GROUP BY key HAVING min(case_id) < max(case_id))"
+        )
+        series = self._database.execute(
+            "SELECT case_id, count(DISTINCT key) FROM shared WHERE key LIKE 'series %'"
+            " GROUP BY case_id"
+        )
+        whole = joined(map(SharedKey._make, torn.fetchall()), Counter(dict(series.fetchall())))
+        for part in whole:
+            to_whole = (whole[part], part)
+            self._database.execute("INSERT OR REPLACE INTO joined VALUES(?, ?)", to_whole[::-1])
+            for table in ("file", "location", "ignored"):
+                self._database.execute(
+                    f"UPDATE OR IGNORE {table} SET case_id = ? WHERE case_id = ?", to_whole
+                )
+            self._database.execute(
+                "INSERT INTO left_out SELECT ?, reason, files FROM left_out WHERE case_id = ?"
+                " ON CONFLICT(case_id, reason) DO UPDATE SET files = files + excluded.files",
+                to_whole,
+            )
+            for table in ("left_out", "study", "location", "file"):
+                self._database.execute(f"DELETE FROM {table} WHERE case_id = ?", (part,))
+
+    def whole(self, case_id: str) -> str:
+        """The study that a torn one was put together with, else itself."""
+        row = self._database.execute(
+            "SELECT whole FROM joined WHERE case_id = ?", (case_id,)
+        ).fetchone()
+        return case_id if row is None else str(row[0])
+
     def __len__(self) -> int:
         return int(self._database.execute("SELECT count(*) FROM study").fetchone()[0])
 
@@ -130,7 +207,15 @@ class StudyIndex:
                 (case_id,),
             )
             left_out = Counter(dict(reasons.fetchall()))
-            yield _found_study(case_id, subject_id, sources, left_out)
+            parts = 1 + int(
+                self._database.execute(
+                    "SELECT count(*) FROM joined WHERE whole = ?", (case_id,)
+                ).fetchone()[0]
+            )
+            found = _found_study(case_id, subject_id, sources, left_out)
+            if parts > 1:
+                found = replace(found, notes=(torn_warning(parts), *found.notes))
+            yield found
 
     def locations(self) -> Iterator[tuple[str, str]]:
         """The pseudonym of every study with each folder or zip that holds files of it.

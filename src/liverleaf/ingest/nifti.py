@@ -23,6 +23,7 @@ from liverleaf.ingest.phases.override import PhaseRow, decisions, rows_of_study
 from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode, not_a_phase
 from liverleaf.storage.volumes import affine_mm, placement_warnings, unit_of_length
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
+from liverleaf.system.files import printable
 
 MASK = r"\b(seg|segm|segmentations?|masks?|labels?|roi|gt|annotations?|truth)\b"
 MASK_UNLESS_PHASE = r"\b(liver|lesions?|tumou?rs?|organs?|vessels?)\b"
@@ -136,8 +137,8 @@ def _sort_out(
     left_out: dict[Path, PhaseGuess] = {}
     files = sorted(files)
     by_table = decisions(
-        rows_of_study(table, {str(path.parent) for path in files}),
-        [(path.name, str(path)) for path in files],
+        rows_of_study(table, {printable(str(path.parent)) for path in files}),
+        [(printable(path.name), printable(str(path))) for path in files],
     )
     for index, path in enumerate(files):
         guess = by_table.get(index)
@@ -296,7 +297,7 @@ def _report(image: NiftiImage, *, used: bool) -> SeriesReport:
     rows, columns = image.volume.spacing[1:]
     return SeriesReport(
         number=None,
-        description=image.path.name,
+        description=printable(image.path.name),
         modality=image.modality.value,
         slices=image.volume.shape[0],
         shape=image.volume.shape,
@@ -306,6 +307,6 @@ def _report(image: NiftiImage, *, used: bool) -> SeriesReport:
         confidence=image.guess.confidence,
         evidence=image.guess.evidence,
         warnings=image.warnings,
-        study=str(image.path.parent),
-        series=image.path.name,
+        study=printable(str(image.path.parent)),
+        series=printable(image.path.name),
     )

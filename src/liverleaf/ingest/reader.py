@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,6 +10,7 @@ from typing import TypeVar
 
 from liverleaf.ingest.archive import MAX_FILES, unpacked
 from liverleaf.ingest.dicom.reader import inspect_dicom, read_dicom
+from liverleaf.ingest.folders import HIDDEN, folders_below
 from liverleaf.ingest.inspection import Inspection, SeriesReport
 from liverleaf.ingest.nifti import inspect_nifti, is_nifti, read_nifti
 from liverleaf.ingest.phases.override import PhaseRow, read_phase_table, write_phase_table
@@ -120,20 +120,30 @@ def _exists(path: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    """All files below a folder, without what file managers leave behind."""
+    """All files below a folder, linked ones too, without what file managers leave behind.
+
+    Links that lead nowhere are among them, so that they are told and not lost.
+    """
     found: list[Path] = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        found += [Path(parent, name) for name in sorted(names) if not name.startswith(".")]
+    closed: list[Path] = []
+    for parent, folders, names in folders_below(folder, closed.append):
+        folders[:] = [name for name in folders if not name.startswith(HIDDEN)]
+        found += [parent / name for name in names if not name.startswith(".")]
         if len(found) > MAX_FILES:
             raise InputError(
                 f"the folder holds more than {MAX_FILES} files; give the folder of one study"
             )
-    return [file for file in found if file.is_file()]
+    if closed:
+        raise InputError(
+            f"the folder {closed[0]} may not be read; make it readable, or move it out"
+        )
+    return found
 
 
 def _is_dicom(file: Path) -> bool:
     try:
+        if not file.is_file():  # a pipe would never end
+            return False
         with file.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
     except OSError:

@@ -17,6 +17,11 @@ PARTIAL = ".partial-"
 """How the names of unfinished files and folders begin: what a killed process left behind."""
 
 
+def printable(text: str) -> str:
+    r"""A path or message with the bytes of its names that are no UTF-8 written out, as \\udce9."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path to write to, which becomes `path` when the block ends.

@@ -213,16 +213,15 @@ def test_images_that_may_show_the_patients_name_are_refused(
     assert not list((tmp_path / "copies").rglob("*.dcm"))
 
 
-def test_an_overlay_inside_the_pixels_is_refused(
+def test_an_overlay_inside_the_pixels_is_wiped(
     tmp_path: Path, make: Any, stored: NDArray[np.uint16]
 ) -> None:
-    dataset = make.slice(stored[0], (0, 0, 0))
+    dataset = make.slice(stored[0] | 0x7000, (0, 0, 0), BitsStored=12, HighBit=11)
     dataset.add_new(0x60000100, "US", 16)
-    file = make.save(dataset, tmp_path / "original")
-    said = deidentify(
-        file, tmp_path / "copies", case_id="case-1", subject_id="subject-1", pseudonyms=PSEUDONYMS
-    )
-    assert said == "with an overlay inside the pixels"
+    dataset.add_new(0x60000102, "US", 12)
+    copy = pydicom.dcmread(copy_of(dataset, tmp_path, make))
+    assert copy.PixelData == stored[0].tobytes()
+    assert not any(element.tag.group == 0x6000 for element in copy)
 
 
 def test_a_damaged_file_is_refused_in_words_that_quote_nothing(tmp_path: Path) -> None:
@@ -305,3 +304,92 @@ def test_a_study_under_a_pseudonym_names_no_image_of_its_source(
     assert next(iter(study.phases.values())).source.study_instance_uid == "1.2.3"
     hidden = without_identity(study, "case-1", "subject-1", PSEUDONYMS)
     assert {image.source for image in hidden.phases.values()} == {SourceIds()}
+
+
+def copied(datasets: list[Dataset], tmp_path: Path, make: Any) -> list[Dataset]:
+    for number, dataset in enumerate(datasets):
+        said = deidentify(
+            make.save(dataset, tmp_path / f"in/{number}"),
+            tmp_path / "out",
+            case_id="case-1",
+            subject_id="subject-1",
+            pseudonyms=PSEUDONYMS,
+        )
+        assert said is None
+    return [pydicom.dcmread(file) for file in sorted((tmp_path / "out").rglob("*.dcm"))]
+
+
+@pytest.mark.parametrize("uid", ["1.2.3.4.9", ""])
+def test_as_many_images_come_out_as_went_in_where_uids_repeat_or_lack(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16], uid: str
+) -> None:
+    series = make.series(stored, SOPInstanceUID=uid)
+    copies = copied([*series, series[0]], tmp_path, make)
+    assert len(copies) == len({copy.SOPInstanceUID for copy in copies}) == len(stored) + 1
+    assert all(c.file_meta.MediaStorageSOPInstanceUID == c.SOPInstanceUID for c in copies)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("Smith^John^^Mr", "CT-0012"),
+        ("Primary^Axial", "HU"),
+        ("Hu^Siemens", "386053000"),
+        ("Rattus^Rat", "SCT"),
+        ("Original^MONOCHROME2", "Iodine"),
+    ],
+)
+def test_codes_survive_whatever_the_patient_is_called(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16], name: str, number: str
+) -> None:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "386053000", "SCT", "Rattus"
+    kept = {
+        "ImageType": ["ORIGINAL", "PRIMARY", "AXIAL"],
+        "ContrastBolusIngredient": "IODINE",
+        "RescaleType": "HU",
+        "Manufacturer": "SIEMENS",
+        "BodyPartExamined": "ABDOMEN",
+        "PatientSpeciesDescription": "Rattus norvegicus",
+    }
+    dataset = make.slice(
+        stored[0],
+        (0, 0, 0),
+        PatientName=name,
+        PatientID=number,
+        PatientSpeciesCodeSequence=[code],
+        **kept,
+    )
+    (copy,) = copied([dataset], tmp_path, make)
+    assert (copy.Modality, copy.PhotometricInterpretation) == ("CT", "MONOCHROME2")
+    assert copy.SOPClassUID == dataset.SOPClassUID
+    assert {keyword: copy[keyword].value for keyword in kept} == kept
+    (item,) = copy.PatientSpeciesCodeSequence
+    assert (item.CodeValue, item.CodingSchemeDesignator) == ("386053000", "SCT")
+
+
+def test_a_name_is_kept_neither_as_a_part_of_the_body_nor_as_a_manufacturer(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
+    dataset = make.slice(
+        stored[0], (0, 0, 0), BodyPartExamined="MUSTERMANN", Manufacturer="Erika", StackID="4711"
+    )
+    (copy,) = copied([dataset], tmp_path, make)
+    assert (copy.BodyPartExamined, copy.Manufacturer) == ("", "")
+    assert copy.StackID not in ("", "4711")
+
+
+def test_an_image_without_preamble_and_with_a_damaged_attribute_is_copied_too(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
+    dataset = make.slice(stored[0], (0, 0, 0), KVP=120)
+    file = make.save(dataset, tmp_path / "in/0")
+    bare = file.read_bytes()
+    bare = bare[bare.index(b"\x08\x00\x08\x00CS") :].replace(b"DS\x04\x00120 ", b"DS\x04\x00a,b ")
+    file.write_bytes(bare)
+    said = deidentify(
+        file, tmp_path / "out", case_id="c", subject_id="subject-1", pseudonyms=PSEUDONYMS
+    )
+    assert said is None
+    copy = pydicom.dcmread(next((tmp_path / "out").rglob("*.dcm")))
+    assert np.array_equal(copy.pixel_array, stored[0])

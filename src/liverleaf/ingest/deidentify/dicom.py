@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -13,25 +13,30 @@ from pydicom import DataElement, Dataset, dcmread
 from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence as Items
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from liverleaf.ingest.deidentify.descriptors import (
     clean_quotations,
     known_words,
     private_words,
 )
+from liverleaf.ingest.deidentify.pixels import clean_pixels
 from liverleaf.ingest.deidentify.profile import (
     ALLOWED,
+    CODED,
     CODING_SCHEMES,
     IMAGE_CLASSES,
     METHOD,
     METHOD_CODES,
     SCREENS,
+    VOCABULARIES,
+    WORDS,
     Action,
 )
 from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
-from liverleaf.ingest.dicom.frames import text, words
+from liverleaf.ingest.dicom.frames import check_begins_as_dicom, decodes, text, words
 from liverleaf.ingest.phases.descriptions import plain_words
-from liverleaf.study import PhaseImage, SourceIds, Study
+from liverleaf.study import InputError, PhaseImage, SourceIds, Study
 
 FREE_TEXT = ("SH", "LO", "ST", "LT", "UT", "UC")
 """Value representations that people type into."""
@@ -89,13 +94,6 @@ def refusal(header: Dataset) -> str | None:
         plain_words(" ".join([text(header, "SeriesDescription"), *words(header, "ImageType")])),
     ):
         return "a picture of a screen or a dose report"
-    if any(
-        0x6000 <= tag.group < 0x6020
-        and tag.element == 0x0100
-        and header[tag].value not in (None, 1)
-        for tag in list(header.keys())
-    ):
-        return "with an overlay inside the pixels"
     return None
 
 
@@ -105,8 +103,10 @@ def deidentify(
     """Write a copy of a DICOM image that keeps nothing but what `profile.ALLOWED` lists.
 
     Args:
-        file: the image. Its pixels are copied as they are, compressed or not.
-        out: folder for the copy, `series-.../....dcm`, made when needed.
+        file: the image. Its pixels are copied as they are, compressed or not, without what stands
+            in their unused bits.
+        out: folder for the copy, `series-.../....dcm`, made when needed. Every file gets a copy of
+            its own there, those that repeat the UID of another included.
         case_id: stands in for a missing study UID.
         subject_id: pseudonym of the patient, who is called so in the copy.
         pseudonyms: of UIDs and dates.
@@ -115,85 +115,128 @@ def deidentify(
         None when it was written, else why it was refused, in words that name nobody.
     """
     try:
-        original = dcmread(file)
+        original = _read(file)
         reason = refusal(original) if "PixelData" in original else "without pixels"
         if reason is not None:
             return reason
-        copy = _allowed(
-            original, pseudonyms, pseudonyms.shift_days(subject_id), private_words(original)
+        copy = _Cleaner(pseudonyms, pseudonyms.shift_days(subject_id), private_words(original))(
+            original
         )
         _identify(copy, original, file, case_id, pseudonyms)
         _declare(copy, subject_id)
+        clean_pixels(copy)
         folder = out / f"series-{hashlib.sha256(copy.SeriesInstanceUID.encode()).hexdigest()[:8]}"
         folder.mkdir(parents=True, exist_ok=True)
-        copy.save_as(
-            folder / f"{hashlib.sha256(copy.SOPInstanceUID.encode()).hexdigest()[:16]}.dcm",
-            enforce_file_format=True,
-        )
+        copy.save_as(_own_file(folder, copy, file, pseudonyms), enforce_file_format=True)
     except OSError:
         raise
+    except InputError as error:  # in our own words
+        return str(error)
     except Exception:  # hostile bytes raise anything, and the message may quote them
         return "unreadable or damaged"
     return None
 
 
-def _allowed(
-    item: Dataset, pseudonyms: Pseudonyms, shift_days: int, private: frozenset[str]
-) -> Dataset:
-    """A data set of the allowed attributes of another, each treated as the table says."""
-    kept = Dataset()
-    local = text(item, "CodingSchemeDesignator") not in ("", *CODING_SCHEMES)
-    for tag in list(item.keys()):
-        keyword = "" if tag.is_private else keyword_for_tag(tag)
-        action = ALLOWED.get(keyword)
-        if action is None or (local and keyword in ("CodeValue", "CodingSchemeDesignator")):
-            continue
-        element = item[tag]
+def _read(file: Path) -> Dataset:
+    """A file with or without its preamble and its meta information."""
+    with file.open("rb") as stream:
+        check_begins_as_dicom(stream.read(132))
+        stream.seek(0)
+        dataset = dcmread(stream, force=True)
+    for tag in list(dataset.keys()):
+        # as the reader does: what it could not read must not stop the rest
+        if not tag.is_private and not decodes(dataset, tag):
+            del dataset[tag]
+    if not text(dataset.file_meta, "TransferSyntaxUID"):
+        implicit, little_endian = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little_endian else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return dataset
+
+
+def _own_file(folder: Path, copy: Dataset, file: Path, pseudonyms: Pseudonyms) -> Path:
+    """The file of a copy; a copy whose UID is taken already gets one made of its content."""
+
+    def named() -> Path:
+        return folder / f"{hashlib.sha256(copy.SOPInstanceUID.encode()).hexdigest()[:16]}.dcm"
+
+    times = 0
+    while named().exists():
+        times += 1
+        copy.SOPInstanceUID = _uid_of_content(file, pseudonyms, times)
+    copy.file_meta.MediaStorageSOPInstanceUID = copy.SOPInstanceUID
+    return named()
+
+
+def _uid_of_content(file: Path, pseudonyms: Pseudonyms, times: int = 1) -> str:
+    """A UID of its own for an image without one; `times` counts those of the same content."""
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return pseudonyms.uid(f"image {digest}{f' {times}' if times > 1 else ''}")
+
+
+@dataclass(frozen=True)
+class _Cleaner:
+    """Makes a data set of the allowed attributes of another, each treated as the table says."""
+
+    pseudonyms: Pseudonyms
+    shift_days: int
+    private: frozenset[str]
+
+    def __call__(self, item: Dataset) -> Dataset:
+        kept = Dataset()
+        local = text(item, "CodingSchemeDesignator") not in ("", *CODING_SCHEMES)
+        for tag in list(item.keys()):
+            keyword = "" if tag.is_private else keyword_for_tag(tag)
+            action = ALLOWED.get(keyword)
+            if action is None or (local and keyword in CODED):
+                continue
+            try:
+                kept[tag] = self._treated(item[tag], action)
+            except Exception:  # hostile bytes raise anything; one attribute must not take the rest
+                continue
+        return kept
+
+    def _treated(self, element: DataElement, action: Action) -> DataElement:
+        value: str | list[str] | Items
         if action is Action.ITEMS:
-            kept[tag] = DataElement(
-                tag,
-                "SQ",
-                Items(
-                    [
-                        _allowed(child, pseudonyms, shift_days, private)
-                        for child in element.value or ()
-                    ]
-                ),
-            )
+            return DataElement(element.tag, "SQ", Items([self(c) for c in element.value or ()]))
+        if action is Action.KEEP and not _is_typed(element):
+            return element
+        if action is Action.EMPTY or element.value in (None, ""):
+            value = ""
+        elif action is Action.KEEP:
+            value = [self._technical(element.keyword, str(v)) for v in _values(element)]
+        elif action is Action.UID:
+            value = [self.pseudonyms.uid(str(uid)) for uid in _values(element)]
+        elif action is Action.DATE:
+            value = [shift_date(str(when), self.shift_days) for when in _values(element)]
         else:
-            kept[tag] = _treated(element, action, pseudonyms, shift_days, private)
-    return kept
+            value = [self._described(element.keyword, str(v)) for v in _values(element)]
+        return DataElement(element.tag, element.VR, value)
+
+    def _technical(self, keyword: str, value: str) -> str:
+        """A technical text, unless it repeats a word of an identifying attribute.
+
+        Words that say of this attribute what it is there for identify nobody.
+        """
+        if not (self.private & _words(value)) - WORDS - VOCABULARIES.get(keyword, frozenset()):
+            return value
+        # it tells the stacks of one image apart, and must go on doing so
+        return self.pseudonyms.image(value) if keyword == "StackID" else ""
+
+    def _described(self, keyword: str, value: str) -> str:
+        own = VOCABULARIES.get(keyword)
+        return value if own and _words(value) <= own else known_words(value, self.private)
 
 
-def _treated(
-    element: DataElement,
-    action: Action,
-    pseudonyms: Pseudonyms,
-    shift_days: int,
-    private: frozenset[str],
-) -> DataElement:
-    value: str | list[str]
-    if element.VR in (*FREE_TEXT, "CS") and action is Action.KEEP:
-        value = _unless_private(element, private)
-    elif action is Action.KEEP:
-        return element
-    elif action is Action.EMPTY or element.value in (None, ""):
-        value = ""
-    elif action is Action.UID:
-        value = [pseudonyms.uid(str(uid)) for uid in _values(element)]
-    elif action is Action.DATE:
-        value = [shift_date(str(when), shift_days) for when in _values(element)]
-    else:
-        value = [known_words(str(said), private) for said in _values(element)]
-    return DataElement(element.tag, element.VR, value)
+def _is_typed(element: DataElement) -> bool:
+    """Whether people may type into an attribute; codes survive whatever the patient is called."""
+    typed = element.VR in FREE_TEXT or (element.VR == "CS" and element.keyword in VOCABULARIES)
+    return typed and element.keyword not in CODED
 
 
-def _unless_private(element: DataElement, private: frozenset[str]) -> list[str]:
-    """A technical text without the values that repeat a word of an identifying attribute."""
-    return [
-        "" if private & {*re.split(r"[\W_]+", plain_words(str(value)))} else str(value)
-        for value in _values(element)
-    ]
+def _words(value: str) -> frozenset[str]:
+    return frozenset(re.split(r"[\W_]+", plain_words(value))) - {""}
 
 
 def _values(element: DataElement) -> Sequence[object]:
@@ -233,9 +276,7 @@ def _identify(
         )
         copy.SeriesInstanceUID = pseudonyms.uid(f"series of {case_id}|{series}")
     if not text(copy, "SOPInstanceUID"):
-        copy.SOPInstanceUID = pseudonyms.uid(
-            f"image {hashlib.sha256(file.read_bytes()).hexdigest()}"
-        )
+        copy.SOPInstanceUID = _uid_of_content(file, pseudonyms)
     copy.SOPClassUID = _sop_class(original)
     copy.file_meta = FileMetaDataset()
     copy.file_meta.TransferSyntaxUID = original.file_meta.TransferSyntaxUID

@@ -45,7 +45,8 @@ of them."""
 SCREENS = r"dose.?(report|info|sheet)|patient.?protocol|screen.?(save|shot|cap)"
 """Series descriptions and image types of pictures of a screen: they show the patient's name."""
 
-CODING_SCHEMES = ("DCM", "SCT", "SRT", "SNM3", "UCUM")
+_SCHEMES = "DCM SCT SRT SNM3 99SDM UCUM LN FMA RADLEX NCIt UMLS RXNORM UNII ITIS_TSN"
+CODING_SCHEMES = tuple(_SCHEMES.split())
 """Schemes whose codes may pass; a hospital's own could tell which hospital it is."""
 
 _KEPT = """
@@ -54,7 +55,8 @@ _KEPT = """
     VolumeBasedCalculationTechnique PixelPresentation ComplexImageComponent AcquisitionContrast
     ContentQualification ContrastBolusStartTime ContrastBolusStopTime ContrastBolusVolume
     ContrastBolusTotalDose ContrastFlowRate ContrastFlowDuration
-    ContrastBolusIngredientConcentration ContrastBolusIngredientOpaque ContrastBolusAgentNumber
+    ContrastBolusIngredient ContrastBolusIngredientConcentration ContrastBolusIngredientOpaque
+    ContrastBolusAgentNumber
     ContrastBolusAgentAdministered ContrastBolusAgentDetected ContrastBolusAgentPhase
     BodyPartExamined PatientPosition SliceThickness SpacingBetweenSlices KVP XRayTubeCurrent
     ExposureTime Exposure DataCollectionDiameter ReconstructionDiameter DistanceSourceToDetector
@@ -77,7 +79,8 @@ _KEPT = """
     BurnedInAnnotation RecognizableVisualFeatures WindowCenter WindowWidth RescaleIntercept
     RescaleSlope RescaleType VOILUTFunction PresentationLUTShape LossyImageCompression
     LossyImageCompressionRatio LossyImageCompressionMethod PixelData CodeValue
-    CodingSchemeDesignator
+    CodingSchemeDesignator InConcatenationNumber InConcatenationTotalNumber
+    ConcatenationFrameOffsetNumber
 """
 _UIDS = (
     "SOPInstanceUID StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID DimensionOrganizationUID"
@@ -89,7 +92,7 @@ _DATES = """
 """
 _DESCRIPTORS = (
     "StudyDescription SeriesDescription ProtocolName ContrastBolusAgent ContrastBolusRoute"
-    " SequenceName PulseSequenceName CodeMeaning"
+    " SequenceName PulseSequenceName CodeMeaning PatientSpeciesDescription"
 )
 _ITEMS = """
     SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence PlanePositionSequence
@@ -99,7 +102,7 @@ _ITEMS = """
     CTAcquisitionTypeSequence CTExposureSequence CTXRayDetailsSequence CTReconstructionSequence
     CTGeometrySequence TemporalPositionSequence DimensionOrganizationSequence DimensionIndexSequence
     ContrastBolusAgentSequence ContrastAdministrationProfileSequence ContrastBolusUsageSequence
-    FrameAnatomySequence AnatomicRegionSequence
+    FrameAnatomySequence AnatomicRegionSequence PatientSpeciesCodeSequence
 """
 _EMPTIED = (
     "AccessionNumber ReferringPhysicianName PatientBirthDate PatientSex StudyID"
@@ -170,3 +173,37 @@ _KNOWN = """
 WORDS = frozenset(_KNOWN.split())
 """Words of technique, phase, anatomy and contrast agent, lower case and without accents; a
 descriptor keeps these and short numbers."""
+
+_SPECIES = """
+    bos boar bovine canine canis cat catus cattle cavia cow cuniculus dog domestic domestica
+    domesticus equine equus familiaris fascicularis felis feline gerbil goat guinea hamster hircus
+    homo horse human lupus macaca macaque monkey mouse mulatta murine mus musculus norvegicus
+    oryctolagus ovis ovine pig porcine porcellus primate rabbit rat rats rattus sapiens scrofa sheep
+    species sus swine aries capra caballus taurus
+"""
+_VENDORS = """
+    agfa canon elscint fuji fujifilm ge general electric healthcare healthineers hitachi imaging
+    marconi medical neusoft philips picker samsung shimadzu siemens systems toshiba united uih
+    varian bruker mediso mr solutions
+"""
+_BODY_PARTS = """
+    ankle arm breast brain cervix clavicle coccyx colon cspine ear elbow extremity eye face femur
+    finger foot forearm hand heart hip humerus jaw jaws knee larynx leg lspine mandible neck orbit
+    ovary prostate rectum rib sacrum shoulder skull spine sternum tibia toe trachea tspine uterus
+    wholebody wrist
+"""
+VOCABULARIES: dict[str, frozenset[str]] = {
+    "BodyPartExamined": frozenset(_BODY_PARTS.split()),
+    "CodeMeaning": frozenset(_SPECIES.split()),
+    "ImagedNucleus": frozenset(["1h", "3he", "7li", "13c", "19f", "23na", "31p", "129xe"]),
+    "Manufacturer": frozenset(_VENDORS.split()),
+    "PatientSpeciesDescription": frozenset(_SPECIES.split()),
+    "RescaleType": frozenset(
+        ["hu", "us", "od", "hu_mod", "ed", "pct", "mgml", "z_eff", "normalized", "signal"]
+    ),
+}
+"""Words that say in one attribute what its value has to say, whatever the patient is called (a
+patient may be called Hu, or Rat 7)."""
+
+CODED = ("CodeValue", "CodingSchemeDesignator")
+"""Attributes of type SH that people do not type into: codes of the `CODING_SCHEMES`."""

@@ -137,7 +137,7 @@ def _read_header(path: Path) -> tuple[Dataset, float | None]:
     scale_slope = _scale_slope(header)
     for tag in list(header.keys()):
         # vendors keep up to 100 kB a slice in private elements
-        if tag.is_private or not _decodes(header, tag):
+        if tag.is_private or not decodes(header, tag):
             del header[tag]
     if not header.get("SpecificCharacterSet"):
         # empty means the default, but highdicom refuses it when it writes
@@ -185,7 +185,7 @@ def _scale_slope(item: Dataset) -> float | None:
     return value if np.isfinite(value) and value > 0 else None
 
 
-def _decodes(header: Dataset, tag: BaseTag) -> bool:
+def decodes(header: Dataset, tag: BaseTag) -> bool:
     """Whether an element has a value of the standard's kind; a damaged one counts as absent.
 
     Values are decoded on access.

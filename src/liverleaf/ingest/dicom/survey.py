@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -19,6 +19,7 @@ from liverleaf.ingest.dicom.frames import (
     text,
 )
 from liverleaf.ingest.dicom.series import Stack, stacks_of
+from liverleaf.ingest.dicom.torn import SharedKey, joined, shared_keys, torn_warning
 from liverleaf.ingest.phases.descriptions import phase_at, plain_words, seconds_in_words
 from liverleaf.ingest.phases.of_stacks import phases_of_stacks
 from liverleaf.ingest.phases.override import PhaseRow, decisions, rows_of_study
@@ -75,13 +76,15 @@ def survey(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Survey:
             or the table does not fit the study.
     """
     frames, notes = _frames_of(files)
+    names = [text(frame.header, "StudyInstanceUID") for frame in frames]
+    notes += _put_together(frames)
     modality = _check_one_study(frames)
     stacks, left_out = stacks_of(frames)
     if not stacks:
         raise InputError(f"no series can be read: {left_out[0].left_out}")
     headers = _headers(stacks)
     guesses = phases_of_stacks(stacks, headers, modality)
-    rows = rows_of_study(table, [text(header, "StudyInstanceUID") for header in headers])
+    rows = rows_of_study(table, names)
     unusable = [(stack.keys, stack.left_out) for stack in left_out]
     for index, guess in decisions(rows, [stack.keys for stack in stacks], unusable).items():
         guesses[index] = guess
@@ -110,6 +113,8 @@ def _frames_of(files: Sequence[Path]) -> tuple[list[Frame], list[str]]:
 
     def frames_or_reason(path: Path) -> list[Frame] | str:
         try:
+            if not path.is_file():  # a link that leads nowhere; a pipe would never end
+                return "no regular file"
             return read_frames(path)
         except DicomdirError:
             return []  # an index of the other files, nothing is lost
@@ -132,6 +137,25 @@ def _frames_of(files: Sequence[Path]) -> tuple[list[Frame], list[str]]:
     if not reasons:
         return frames, []
     return frames, [f"left out {reasons.total()} of {len(files)} files: {listed}"]
+
+
+def _put_together(frames: Sequence[Frame]) -> list[str]:
+    """Give the images of a study that wrong UIDs tore one UID; warnings say so."""
+    headers = list({id(frame.header): frame.header for frame in frames}.values())
+    shared: list[SharedKey] = []
+    series: dict[str, set[str]] = defaultdict(set)
+    for header in headers:
+        study = text(header, "StudyInstanceUID")
+        patient = text(header, "PatientID") or text(header, "PatientName")
+        if study:
+            shared += shared_keys(header, study, patient)
+            series[study].add(text(header, "SeriesInstanceUID"))
+    whole = joined(shared, {study: len(uids) for study, uids in series.items()})
+    for header in headers:
+        study = text(header, "StudyInstanceUID")
+        if study in whole:
+            header.StudyInstanceUID = whole[study]
+    return [torn_warning(len({*whole, *whole.values()}))] if whole else []
 
 
 def _check_one_study(frames: Sequence[Frame]) -> Modality:

@@ -193,7 +193,7 @@ def write_phase_table(reports: Sequence[SeriesReport], file: Path) -> None:
         InputError: the file exists.
     """
     try:
-        with file.open("x", encoding="utf-8", newline="") as stream:
+        with file.open("x", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             table = csv.writer(stream)
             table.writerow(("study", "series", "number", "description", "phase", "confidence"))
             for report in reports:
