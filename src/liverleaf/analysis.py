@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import highdicom as hd
 import numpy as np
 
 from liverleaf.export.dicom_seg import seg_warnings, write_seg
@@ -25,7 +26,7 @@ from liverleaf.measure.findings import measure
 from liverleaf.measure.plausibility import TrainedOn, trained_on
 from liverleaf.prediction import Prediction
 from liverleaf.registration.align import Registration, register_phases
-from liverleaf.registration.quality import assess_alignment, fit_phases
+from liverleaf.registration.quality import assess_alignment
 from liverleaf.segmentation import MANUAL_SOURCE, Segmentation
 from liverleaf.storage.volumes import save_volume
 from liverleaf.study import InputError, Phase, Study
@@ -118,7 +119,7 @@ def analyze(
     """
     # here, because measuring masks needs no torch, which takes a second to import
     from liverleaf.models.checkpoint import weights_hash
-    from liverleaf.models.predictor import load_predictor
+    from liverleaf.models.predictor import load_predictor, predict_from_fit_phases
     from liverleaf.models.shipped import default_model, find_model
 
     replacing = _check_out(out, overwrite=overwrite)
@@ -128,7 +129,17 @@ def analyze(
         predictor = load_predictor(find_model(model or default_model(study)), device=device)
     with stages.stage("registering"):
         registration = register_phases(study)
-    prediction, left_out = _predict(predictor, registration, stages)
+
+    def assess(liver: hd.Volume) -> Study:
+        with stages.stage("checking the alignment"):
+            return assess_alignment(registration, within=liver)
+
+    prediction, left_out = predict_from_fit_phases(
+        predictor,
+        registration,
+        ask=lambda study: _ask(predictor, study, stages),
+        assess=assess,
+    )
     card = predictor.card
     trained = trained_on(card.name, card.training)
     measured = _measure(
@@ -212,33 +223,6 @@ def _read(source: Path, phases: Path | None, stages: Stages) -> Study:
     table = read_phase_table(phases) if phases else ()
     with stages.stage("reading"):
         return read_study(source, table=table)
-
-
-def _predict(
-    predictor: Predictor, registration: Registration, stages: Stages
-) -> tuple[Prediction, frozenset[Phase]]:
-    """What the model says, from phases that are fit for it, and the phases that it did not see.
-
-    Some phases are found unfit only inside the liver, which the model outlines. Then it is asked
-    once more, without them.
-    """
-    wanted = predictor.card.input_config.phases
-    seen, reasons = fit_phases(registration.study, wanted)
-    prediction = _ask(predictor, seen, stages)
-    if prediction.segmentation is not None:
-        with stages.stage("checking the alignment"):
-            assessed = assess_alignment(registration, within=prediction.segmentation.liver)
-        fit, found = fit_phases(assessed, wanted)
-        if set(fit.phases) & set(wanted) < set(seen.phases) & set(wanted):
-            kept = {phase: image for phase, image in seen.phases.items() if phase in fit.phases}
-            reasons = found | reasons
-            prediction = _ask(predictor, replace(seen, phases=kept), stages)
-    left_out = frozenset(reasons)
-    warnings = [
-        f"The {phase.title} phase {reasons[phase]}: the masks were made without it."
-        for phase in sorted(left_out & set(wanted))
-    ]
-    return replace(prediction, warnings=(*prediction.warnings, *warnings)), left_out
 
 
 def _ask(predictor: Predictor, study: Study, stages: Stages) -> Prediction:

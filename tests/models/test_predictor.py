@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,8 +15,22 @@ from liverleaf.models.predictor import (
     chosen_device,
     foreign_study_warnings,
     input_warnings,
+    predict_from_fit_phases,
 )
-from liverleaf.study import BodyPart, InputError, Modality, Phase, Species
+from liverleaf.prediction import Prediction
+from liverleaf.registration.align import Registration
+from liverleaf.segmentation import Segmentation
+from liverleaf.study import (
+    Alignment,
+    AlignmentReason,
+    BodyPart,
+    InputError,
+    Modality,
+    Phase,
+    Species,
+    Study,
+)
+from liverleaf.terminology import Organ
 
 CARD = ModelCard("m", "mti-net", None, InputConfig(Modality.CT), (), ())
 
@@ -72,3 +88,37 @@ def test_a_study_without_any_channel_is_refused(tiny_case: Callable) -> None:
     study = with_phases(tiny_case(0, phases=tuple(Phase))[0], {Phase.HEPATOBILIARY})
     with pytest.raises(InputError, match="this study has only hepatobiliary"):
         model_input(study, CARD.input_config)
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        (AlignmentReason.OK, [{Phase.ARTERIAL, Phase.PORTAL}]),
+        (AlignmentReason.NOT_ALIGNED, [{Phase.PORTAL}]),
+        (AlignmentReason.LIVER_NOT_ALIGNED, [{Phase.ARTERIAL, Phase.PORTAL}, {Phase.PORTAL}]),
+    ],
+)
+def test_a_model_is_asked_again_without_a_phase_that_is_found_unfit_in_the_liver(
+    tiny_case: Callable, reason: AlignmentReason, shown: list[set[Phase]]
+) -> None:
+    study, truth = tiny_case(phases=[Phase.ARTERIAL, Phase.PORTAL])
+    alignment = Alignment("rigid", 0.1, 0.1, 0.0, 0.0, reason is AlignmentReason.OK, reason=reason)
+    arterial = replace(study.phases[Phase.ARTERIAL], alignment=alignment)
+    assessed = replace(study, phases={**study.phases, Phase.ARTERIAL: arterial})
+    before = assessed if reason is AlignmentReason.NOT_ALIGNED else study
+    liver = {Organ.LIVER: study.grid.with_array(truth.lesions.array >= 0)}
+    segmentation = Segmentation(truth.lesions, liver, "model")
+    predictor = SimpleNamespace(
+        card=SimpleNamespace(input_config=SimpleNamespace(phases=tuple(Phase)))
+    )
+    asked: list[set[Phase]] = []
+
+    def ask(study: Study) -> Prediction:
+        asked.append(set(study.phases))
+        return Prediction("model", segmentation)
+
+    _, left_out = predict_from_fit_phases(
+        predictor, Registration(before, None, {}, {}), ask=ask, assess=lambda _: assessed
+    )
+    assert asked == shown
+    assert left_out == {Phase.ARTERIAL, Phase.PORTAL} - shown[-1]

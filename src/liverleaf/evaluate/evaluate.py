@@ -23,7 +23,7 @@ from liverleaf.evaluate.stats import Estimate, bootstrap
 from liverleaf.models import card as model_card
 from liverleaf.models import checkpoint
 from liverleaf.models.family import Output
-from liverleaf.models.predictor import Predictor, load_predictor
+from liverleaf.models.predictor import Predictor, load_predictor, predict_from_fit_phases
 from liverleaf.models.shipped import find_model
 from liverleaf.prediction import LesionPrediction, Prediction
 from liverleaf.registration.align import register_phases
@@ -118,11 +118,12 @@ def evaluate(
         for index, study, truth in annotated_cases(cohort, progress):
             # before phases are left out, because the truth lies on the grid of the whole study's
             # reference
-            study = register_phases(study).study
+            registration = register_phases(study)
             if phases:
-                study = _only(study, phases)
+                registration = registration.with_study(_only(registration.study, phases))
             subject_id = cohort.records[index].subject_id
-            results.append(compare_case(study, truth, predictor(study), subject_id))
+            prediction, _ = predict_from_fit_phases(predictor, registration)
+            results.append(compare_case(registration.study, truth, prediction, subject_id))
         record = _record(predictor, cohort, results, phases, commit)
         (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")
         _write_tables(folder, results, predictor.card.outputs)

@@ -26,6 +26,7 @@ from liverleaf.models.checkpoint import save_card
 from liverleaf.models.predictor import UncalibratedLesions, load_predictor
 from liverleaf.models.shipped import find_model
 from liverleaf.registration.align import register_phases
+from liverleaf.registration.quality import fit_phases
 from liverleaf.study import Annotation, InputError
 from liverleaf.system.progress import Progress, silent
 from liverleaf.terminology import LesionType
@@ -89,7 +90,7 @@ def calibrate(
     rng = np.random.default_rng(SEED)
     observed: dict[int, _Observed] = {}
     for _, study, truth in annotated_cases(cohort, progress):
-        registered = register_phases(study).study
+        registered, _ = fit_phases(register_phases(study).study, config.phases)
         usable = [phase for phase in registered.phases if phase in config.phases]
         for count in range(1, len(usable) + 1):
             choices = list(combinations(usable, count))

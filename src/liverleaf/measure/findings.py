@@ -458,15 +458,15 @@ def _untrusted_warnings(study: Study, left_out: frozenset[Phase] | None) -> list
         reason = None if image.alignment is None else image.alignment.reason
         if image.alignment is None or reason is None or image.alignment.fit_for_model:
             continue
+        consequences = []
+        if left_out is not None and phase in left_out:
+            consequences.append("the masks were made without it")
+        elif left_out is not None:
+            consequences.append("but the masks were made with it, look at them with care")
         if not image.alignment.trusted:
-            warnings.append(
-                f"The {phase.title} phase {reason.text}: it is left out of all curves and features."
-            )
-        if left_out is not None and phase not in left_out:
-            warnings.append(
-                f"The {phase.title} phase {reason.text}, but the masks were made with it: look at"
-                " them with care."
-            )
+            consequences.append("it is left out of all curves and features")
+        if consequences:
+            warnings.append(f"The {phase.title} phase {reason.text}: {'; '.join(consequences)}.")
     return warnings
 
 

@@ -6,13 +6,14 @@ Shape suffixes: L lesions, T types, Z slices, Y rows, X columns.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import highdicom as hd
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from liverleaf.data.network_input import InputConfig, ModelInput
 from liverleaf.models import registry
 from liverleaf.models.checkpoint import ModelCard, load_card, load_model
 from liverleaf.prediction import Prediction
+from liverleaf.registration.align import Registration
+from liverleaf.registration.quality import assess_alignment, fit_phases
 from liverleaf.study import InputError, Phase, Study
 from liverleaf.system.progress import Progress, silent
 
@@ -132,6 +135,45 @@ class Predictor(ABC):
 def load_predictor(directory: Path, *, device: str = "auto") -> Predictor:
     """The predictor of a model's family; arguments and errors as of `Predictor`."""
     return registry.family(load_card(directory).family).predictor(directory, device=device)
+
+
+def predict_from_fit_phases(
+    predictor: Predictor,
+    registration: Registration,
+    *,
+    ask: Callable[[Study], Prediction] | None = None,
+    assess: Callable[[hd.Volume], Study] | None = None,
+) -> tuple[Prediction, frozenset[Phase]]:
+    """What a model says of a study, from the phases that are fit to be shown to it.
+
+    Some phases are found unfit only inside the liver, which the model outlines. Then it is asked
+    once more, without them.
+
+    Args:
+        predictor: the model.
+        registration: the study, as `register_phases` returned it.
+        ask: what asks the model; None for the model itself.
+        assess: what assesses the alignment inside a liver; None for `assess_alignment`.
+
+    Returns:
+        The prediction, and the phases that the model was not shown.
+
+    Raises:
+        InputError: as from `Predictor`.
+    """
+    ask = ask or predictor
+    assess = assess or (lambda liver: assess_alignment(registration, within=liver))
+    wanted = predictor.card.input_config.phases
+    seen, reasons = fit_phases(registration.study, wanted)
+    prediction = ask(seen)
+    if prediction.segmentation is None or prediction.segmentation.liver is None:
+        return prediction, frozenset(reasons)
+    fit, found = fit_phases(assess(prediction.segmentation.liver), wanted)
+    if set(fit.phases) & set(wanted) < set(seen.phases) & set(wanted):
+        kept = {phase: image for phase, image in seen.phases.items() if phase in fit.phases}
+        reasons = found | reasons
+        prediction = ask(replace(seen, phases=kept))
+    return prediction, frozenset(reasons)
 
 
 def chosen_device(device: str) -> torch.device:

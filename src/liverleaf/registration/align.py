@@ -110,6 +110,16 @@ class Registration:
     unmoved: Study | None = None
     missing: Mapping[Phase, NDArray[np.bool_]] = field(default_factory=dict)
 
+    def with_study(self, study: Study) -> Registration:
+        """The registration of a study that has some of the phases of this one."""
+        return replace(
+            self,
+            study=study,
+            before={phase: self.before[phase] for phase in self.before if phase in study.phases},
+            after={phase: self.after[phase] for phase in self.after if phase in study.phases},
+            missing={phase: self.missing[phase] for phase in self.missing if phase in study.phases},
+        )
+
 
 @dataclass(frozen=True)
 class _Coarse:
