@@ -16,7 +16,7 @@ Archive = Callable[..., Path]
 
 def test_the_table_says_where_real_values_stand(tmp_path: Path, archive: Archive) -> None:
     archive(tmp_path / "a.zip")
-    result = run(tmp_path, people=20)
+    result = run(tmp_path, people=20, rule_cases=6)
     record, text = result.record, result.markdown
     assert len(record["curves"]) == 2 * len(MEASURES)
     for row in record["curves"]:
