@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liverleaf.cohort.index import Cohort
+from liverleaf.data.identity import image_hashes
 from liverleaf.data.network_input import (
     PHASE_OF_CHANNEL,
     InputConfig,
@@ -35,7 +36,7 @@ from liverleaf.system.files import new_directory, remove_partial
 from liverleaf.system.progress import Progress, silent
 from liverleaf.terminology import LIVER_ORGANS
 
-PREPARED_VERSION = 4
+PREPARED_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class PreparedCase:
         slices: how many slices.
         lesions: those whose type the network knows.
         diagnosis, markers: as in `Annotation`.
+        images: what its images are known by (`identity.image_hashes`).
     """
 
     directory: Path
@@ -82,6 +84,7 @@ class PreparedCase:
     lesions: tuple[PreparedLesion, ...]
     diagnosis: str = ""
     markers: Mapping[str, float | str] = field(default_factory=dict)
+    images: tuple[str, ...] = ()
 
     def slice(self, z: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Images (P, Y, X) and labels (2, Y, X) of one slice."""
@@ -239,6 +242,7 @@ def _write_prepared(
         "lesions": lesions,
         "diagnosis": truth.diagnosis,
         "markers": dict(truth.markers),
+        "images": image_hashes(study),
     }
     with new_directory(directory) as part:
         np.save(part / "images.npy", images)
@@ -316,6 +320,7 @@ def _read_prepared(directory: Path) -> PreparedCase:
         lesions=lesions,
         diagnosis=record["diagnosis"],
         markers=record["markers"],
+        images=tuple(record["images"]),
     )
 
 

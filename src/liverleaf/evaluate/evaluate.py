@@ -111,7 +111,7 @@ def evaluate(
         InputError: a case has no truth or the wrong modality, or the folder exists.
     """
     predictor = load_predictor(find_model(model), device=device)
-    refuse_training_data(predictor.card, cohort)
+    refuse_training_data(predictor.card, cohort, progress)
     commit = provenance.commit()  # of the code that runs, whatever is committed meanwhile
     results = []
     with new_directory(out) as folder:

@@ -83,7 +83,7 @@ def calibrate(
             trained on, or the model gives lesions no types.
     """
     predictor = load_predictor(find_model(model), device=device)
-    refuse_training_data(predictor.card, cohort)
+    refuse_training_data(predictor.card, cohort, progress)
     predictor.card = replace(predictor.card, calibration=ProbabilityCalibration())
     config = predictor.card.input_config
     rng = np.random.default_rng(SEED)

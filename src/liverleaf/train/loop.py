@@ -12,6 +12,7 @@ from typing import Any
 
 from liverleaf.cohort.index import FOLDS, Cohort
 from liverleaf.data.batch import BatchStream
+from liverleaf.data.identity import subject_hash
 from liverleaf.data.prepared import data_fingerprint, prepare
 from liverleaf.models import checkpoint, registry
 from liverleaf.models.recipe import Recipe, read_recipe, recipe_record
@@ -88,8 +89,11 @@ def train(
     if begun is not None and "schema_version" not in begun:
         trainer.seed_of_step = step_seed_0_1
     _run_steps(trainer, batches, out, resume=begun is not None, progress=progress)
-    case_hashes = [data_fingerprint(cohort, [case])[:16] for case in cases]
-    card = _card(trainer, run, commit=commit, case_hashes=case_hashes)
+    known_by = {
+        "images": sorted({image for case in prepared for image in case.images}),
+        "subjects": sorted({subject_hash(cohort.records[case].subject_id) for case in cases}),
+    }
+    card = _card(trainer, run, len(cases), commit=commit, known_by=known_by)
     checkpoint.save_model(out / "model", card, trainer.network.module)
     logger.info("%s: trained to step %d on %s", recipe.name, total, fabric.device.type)
     if prepared_in is None:
@@ -168,8 +172,14 @@ def _run_steps(
 
 
 def _card(
-    trainer: Trainer, run: Mapping[str, Any], *, commit: str | None, case_hashes: Sequence[str]
+    trainer: Trainer,
+    run: Mapping[str, Any],
+    cases: int,
+    *,
+    commit: str | None,
+    known_by: Mapping[str, Sequence[str]],
 ) -> checkpoint.ModelCard:
+    """The card of a new model; `known_by` is what its training cases are recognised by."""
     recipe, fabric = trainer.recipe, trainer.fabric
     return checkpoint.ModelCard(
         name=recipe.name,
@@ -182,9 +192,9 @@ def _card(
             "recipe": run["recipe"],
             "fold": run["fold"],
             "steps": trainer.total,
-            "cases": len(case_hashes),
+            "cases": cases,
             "cohort": run["cohort"],
-            "case_hashes": case_hashes,
+            **known_by,
             "commit": commit,
             "versions": provenance.versions(),
             "precision": str(fabric._precision.precision),
