@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,6 +22,7 @@ from liverleaf.study import InputError
 from liverleaf.system import provenance
 from liverleaf.system.progress import Progress, silent
 from liverleaf.train.log import TrainingLog
+from liverleaf.train.requirements import check_cases, what_is_not_learned
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     prepared_in: Path | None = None,
+    warn: Callable[[str], None] = logger.warning,
     progress: Progress = silent,
 ) -> Path:
     """Train and write `out/model/`; `out/log.csv` and TensorBoard events tell the story.
@@ -53,14 +55,15 @@ def train(
         device: "auto", "cpu" or "cuda".
         prepared_in: folder for prepared cases that other runs share and that is kept; None for one
             of this run's own.
+        warn: told, before the first step, what the cohort cannot teach.
         progress: called with (what, done, total).
 
     Returns:
         The folder of the model.
 
     Raises:
-        InputError: the folder holds another run, the cohort does not fit the recipe, or there is
-            nothing to resume.
+        InputError: the folder holds another run, the cohort does not fit the recipe
+            (`requirements.check_cases`), or there is nothing to resume.
     """
     if fold is not None and not 0 <= fold < FOLDS:
         raise InputError(f"fold is 0 to {FOLDS - 1}, got {fold}")
@@ -68,6 +71,8 @@ def train(
     cases = (
         tuple(range(len(cohort))) if fold is None else cohort.folds(FOLDS, recipe.seed)[fold].train
     )
+    records = [cohort.records[case] for case in cases]
+    check_cases(recipe, records)
     run = {
         "schema_version": RUN_VERSION,
         "family": recipe.family,
@@ -76,6 +81,8 @@ def train(
         "cohort": data_fingerprint(cohort, cases),
     }
     begun = _claim(out, recipe, run, resume=resume)
+    if unlearned := what_is_not_learned(recipe, records):
+        warn(unlearned)
     fabric = fabric_for(recipe, device)
     prepared = prepare(
         cohort, cases, recipe.input, prepared_in or out / "prepared", progress=progress
@@ -91,7 +98,7 @@ def train(
     _run_steps(trainer, batches, out, resume=begun is not None, progress=progress)
     known_by = {
         "images": sorted({image for case in prepared for image in case.images}),
-        "subjects": sorted({subject_hash(cohort.records[case].subject_id) for case in cases}),
+        "subjects": sorted({subject_hash(record.subject_id) for record in records}),
     }
     card = _card(trainer, run, len(cases), commit=commit, known_by=known_by)
     checkpoint.save_model(out / "model", card, trainer.network.module)
