@@ -9,7 +9,7 @@ from liverleaf.cohort.index import Cohort
 from liverleaf.data.identity import image_hashes, subject_hash
 from liverleaf.data.network_input import InputConfig
 from liverleaf.data.prepared import data_fingerprint
-from liverleaf.evaluate.cases import annotated_cases, refuse_training_data, true_type
+from liverleaf.evaluate.cases import annotated_cases, check_cohort, refuse_training_data, true_type
 from liverleaf.models.checkpoint import ModelCard, load_card
 from liverleaf.models.shipped import find_model
 from liverleaf.phantom.generator import Phantom
@@ -124,11 +124,20 @@ def test_every_case_comes_with_its_annotation_and_progress(ct_cohort: Cohort) ->
     assert told == [("evaluating cases", n, 6) for n in range(1, 7)]
 
 
-def test_a_case_without_annotation_is_refused(ct_cohort: Cohort, tmp_path: Path) -> None:
+def test_a_cohort_that_nothing_can_be_compared_on_is_refused(
+    ct_cohort: Cohort, tmp_path: Path
+) -> None:
+    check_cohort(CARD, ct_cohort)
     study, _ = load_case(ct_cohort.directories[0])
     save_case(tmp_path / "a", study)
-    with pytest.raises(InputError, match="has no truth"):
-        list(annotated_cases(Cohort.open(tmp_path), lambda *_: None))
+    with pytest.raises(InputError, match="case-00 has no truth"):
+        check_cohort(CARD, Cohort.open(tmp_path))
+    of_mr = dataclasses.replace(CARD, input_config=InputConfig(Modality.MR))
+    with pytest.raises(InputError, match="m is for MR, case case-00 is CT: choose another"):
+        check_cohort(of_mr, ct_cohort)
+    late = InputConfig(Modality.CT, channels=("hepatobiliary", "t2w"))
+    with pytest.raises(InputError, match="needs one of hepatobiliary, t2w, of which case case-00"):
+        check_cohort(dataclasses.replace(CARD, input_config=late), ct_cohort)
 
 
 def test_a_lesion_without_a_name_has_no_type(ct_cohort: Cohort) -> None:

@@ -7,12 +7,38 @@ from operator import or_
 
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.identity import image_hashes, subject_hash
+from liverleaf.data.network_input import channel_title
 from liverleaf.data.prepared import data_fingerprint
 from liverleaf.models.checkpoint import ModelCard
 from liverleaf.storage.case_folder import CASE_FILE
 from liverleaf.study import Annotation, InputError, Study
 from liverleaf.system.progress import Progress, silent
 from liverleaf.terminology import LesionType
+
+
+def check_cohort(card: ModelCard, cohort: Cohort) -> None:
+    """Refuse a cohort that a model cannot be measured on, before the first case is predicted.
+
+    Raises:
+        InputError: a case has no annotation, is of another modality, or has none of the channels.
+    """
+    wanted = card.input_config
+    for record in cohort.records:
+        if record.truth is None:
+            raise InputError(
+                f"case {record.case_id} has no truth, so nothing can be compared with it"
+            )
+        if record.modality is not wanted.modality:
+            raise InputError(
+                f"the model {card.name} is for {wanted.modality}, case {record.case_id} is"
+                f" {record.modality}: choose another model"
+            )
+        if {*record.phases, *record.other}.isdisjoint(wanted.channels):
+            raise InputError(
+                f"the model {card.name} needs one of"
+                f" {', '.join(map(channel_title, wanted.channels))}, of which case"
+                f" {record.case_id} has none: leave it out, or choose another model"
+            )
 
 
 def refuse_training_data(card: ModelCard, cohort: Cohort, progress: Progress = silent) -> None:
@@ -58,17 +84,10 @@ def _same_cases(card: ModelCard, cohort: Cohort, progress: Progress) -> list[boo
 
 
 def annotated_cases(cohort: Cohort, progress: Progress) -> Iterator[tuple[int, Study, Annotation]]:
-    """Index, study and annotation of each case.
-
-    Raises:
-        InputError: a case has no annotation.
-    """
+    """Index, study and annotation of each case of a cohort that `check_cohort` has passed."""
     for index in range(len(cohort)):
         study, truth = cohort[index]
-        if truth is None:
-            raise InputError(
-                f"case {study.case_id} has no truth, so nothing can be compared with it"
-            )
+        assert truth is not None, "check_cohort refuses a case without"
         yield index, study, truth
         progress("evaluating cases", index + 1, len(cohort))
 
