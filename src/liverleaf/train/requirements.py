@@ -32,15 +32,16 @@ class Taught(NamedTuple):
 def taught(records: Iterable[CaseRecord], config: InputConfig) -> Taught:
     """What `case.json` tells of the lesions; those of other types teach nothing."""
     listed = [
-        lesion
+        (LesionType.parse(lesion.type), lesion.curve)
         for record in records
         if record.truth is not None
         for lesion in record.truth.lesion_list
-        if LesionType.parse(lesion.type) in config.types
+        if lesion.type
     ]
+    known = [(kind, curve) for kind, curve in listed if kind in config.types]
     return Taught(
-        frozenset(LesionType.parse(lesion.type) for lesion in listed),
-        any(not lesion.curve.keys().isdisjoint(config.channels) for lesion in listed),
+        frozenset(kind for kind, _ in known),
+        any(not curve.keys().isdisjoint(config.channels) for _, curve in known),
     )
 
 
