@@ -122,3 +122,9 @@ def test_training_says_it_once_before_the_first_step_and_writes_nothing_when_it_
             device="cpu",
         )
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_refused(ct_cohort: Cohort, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no name in UTF-8, which TensorBoard's files need"):
+        train(recipe(), ct_cohort, tmp_path / "r\udce9", device="cpu")
+    assert not list(tmp_path.iterdir())

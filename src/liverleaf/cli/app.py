@@ -7,6 +7,7 @@ Exit codes: 0 success; 1 a failure, explained in one line; 2 bad use; 130 stoppe
 # each time, --help included. Everything heavy is imported inside the command that needs it.
 import logging
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -67,6 +68,9 @@ def _start_log(
 
 def main() -> None:
     """Run the command line; a fault of the input is one line on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # names of files may be bytes of no encoding
+            stream.reconfigure(errors="backslashreplace")
     arguments = logs.options_first(sys.argv[1:])
     as_json = "--json" in arguments
     began = perf_counter()
@@ -114,8 +118,12 @@ def _explains_itself(error: Exception) -> bool:
 
 
 def _in_a_line(error: Exception) -> str:
+    from liverleaf.study import InputError
+
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror.lower()}"
+    if isinstance(error, InputError):  # one line, but for the names of files in it
+        return str(error)
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

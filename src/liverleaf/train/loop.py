@@ -80,6 +80,7 @@ def train(
         "fold": fold,
         "cohort": data_fingerprint(cohort, cases),
     }
+    _check_name(out)
     begun = _claim(out, recipe, run, resume=resume)
     if unlearned := what_is_not_learned(recipe, records):
         warn(unlearned)
@@ -114,6 +115,16 @@ def training_steps(recipe: Recipe, batches: BatchStream) -> int:
         return recipe.optimisation.steps
     passes, batch = recipe.optimisation.epochs, int(recipe.sampling.batch)
     return passes * batches.samples_per_epoch // batch
+
+
+def _check_name(out: Path) -> None:
+    """Refuse a folder whose name TensorBoard cannot write to."""
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{out} is no name in UTF-8, which TensorBoard's files need: choose another folder"
+        ) from None
 
 
 def _claim(
