@@ -326,14 +326,14 @@ class LesionAnnotation:
 
     Attributes:
         label: its value in `Annotation.lesions`, from 1.
-        type: its type.
+        type: its type; None where it was outlined without being named, beside lesions that were.
         curve: noise-free mean intensity per phase, in the image's own unit.
         kinetics: parameters of the kinetic model by name with unit, for instance
             {"arterial_fraction": 0.9, "mean_transit_s": 12.0}.
     """
 
     label: int
-    type: LesionType
+    type: LesionType | None
     curve: Mapping[Phase, float]
     kinetics: Mapping[str, float] = field(default_factory=dict)
 

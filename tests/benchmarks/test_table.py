@@ -122,3 +122,14 @@ def test_the_page_and_the_figure_show_every_row_and_what_was_published_apart() -
         "ours",
         "silent",
     ]
+
+
+def test_where_nothing_is_tested_there_are_no_p_values_and_no_verdicts() -> None:
+    rows = [row("low", [0.1] * 8), row("ours", [0.8 + 0.01 * i for i in range(8)])]
+    found = summarise(rows, DSC, ours="ours", seed=0, tested=False)
+    assert all(r["p_value"] is None for r in found)
+    assert all(r["metrics"]["dsc"]["p_value"] is None for r in found)
+    assert not any("ahead" in r["metrics"]["dsc"] for r in found)
+    text = page({"title": "T", "about": "A", "ours": "ours", "rows": found}, DSC)
+    assert "| method | DSC (%) | published DSC (%) |" in text
+    assert "Wilcoxon" not in text and "better than" not in text and "against each" not in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -126,6 +127,26 @@ def test_the_program_exits_as_the_function_does(
     assert done.returncode == code
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", [b"line\nbreak", b"-dash", b"a' \"b%s{0}[x]*?", b"M\xfcller"])
+def test_a_line_names_any_path_whole(tmp_path: Path, name: bytes) -> None:
+    done = subprocess.run(
+        [
+            *(os.fsencode(sys.executable), b"-m", b"liverleaf", b"export"),
+            *(b"./" + name, b"--out", b"./" + name),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    (line,) = done.stderr.decode().splitlines()
+    named = {b"line\nbreak": "line\\nbreak", b"M\xfcller": "M\\udcfcller"}
+    assert done.returncode == 1
+    assert line == (
+        f"liverleaf: {named.get(name) or name.decode()} is not a folder: give a cohort, a folder of"
+        " case folders"
+    )
 
 
 def test_a_stop_from_the_keyboard_is_reported(

@@ -53,6 +53,14 @@ def test_an_error_is_one_line_for_people_and_an_object_for_machines(
     assert json.loads(capsys.readouterr().err) == {"error": '"a" is missing'}
 
 
+def test_names_that_no_line_can_hold_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error("two\nlines: \x1b[31m \udce9 é 肝 'a'", as_json=False)
+    print_warnings(["a\rb"])
+    said = capsys.readouterr()
+    assert said.err == "liverleaf: two\\nlines: \\x1b[31m \\udce9 é 肝 'a'\n"
+    assert said.out == "warning: a\\rb\n"
+
+
 def test_no_bars_are_drawn_into_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     with progress_bars() as progress:
         progress("reading", 0, 0)

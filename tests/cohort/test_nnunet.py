@@ -19,8 +19,8 @@ from liverleaf.cohort.index import Cohort
 from liverleaf.cohort.nnunet import export
 from liverleaf.ingest.collections import cases_of
 from liverleaf.storage.case_folder import load_case, save_case
-from liverleaf.study import InputError, Modality, Phase, PhaseImage
-from liverleaf.terminology import Organ
+from liverleaf.study import Annotation, InputError, Modality, Phase, PhaseImage
+from liverleaf.terminology import LesionType, Organ
 
 OBLIQUE = np.array([[0, -0.4, 3.9, -96.5], [0, 3.9, 0.4, -90.25], [5.0, 0, 0, 12], [0, 0, 0, 1]])
 OBLIQUE[:3, 1] *= 4 / np.linalg.norm(OBLIQUE[:3, 1])
@@ -206,3 +206,66 @@ def test_lesions_of_another_organ_are_no_labels(
     done = export(Cohort.open(tmp_path / "chest"), tmp_path / "Dataset502_Chest")
     assert (done.training, done.test) == (0, 1)
     assert any("1 of 1 cases lack an outlined liver" in warning for warning in done.warnings)
+
+
+@pytest.mark.parametrize("regions", [False, True])
+def test_types_are_classes_on_request_and_come_back(
+    tmp_path: Path, tiny_cohort: Callable[..., Cohort], regions: bool
+) -> None:
+    types = [LesionType.OTHER, LesionType.HCC]
+    cohort = tiny_cohort(tmp_path / "cohort", 2, phases=TWO, types=types)
+    done = export(cohort, out := tmp_path / "Dataset501_Liver", types=True, regions=regions)
+    assert done.training == 2
+    dataset = json.loads((out / "dataset.json").read_text())
+    plain = {"background": 0, "liver": 1, "hcc": 2, "other_lesion": 3}
+    of_regions = {"background": 0, "liver": [1, 2, 3], "hcc": [2], "other_lesion": [3]}
+    assert dataset["labels"] == (of_regions if regions else plain)
+    assert dataset.get("regions_class_order") == ([1, 2, 3] if regions else None)
+    for case, (_, truth) in zip(cases_of("nnunet", out), cohort, strict=True):
+        again = case.read()
+        assert truth is not None and again.truth is not None
+        assert again.study.warnings == ()
+        assert type_map(again.truth) == type_map(truth)
+
+
+def type_map(truth: Annotation) -> dict[LesionType | None, bytes]:
+    """The voxels of each type."""
+    found: dict[LesionType | None, bytes] = {}
+    for kind in {lesion.type for lesion in truth.lesion_list}:
+        labels = [lesion.label for lesion in truth.lesion_list if lesion.type is kind]
+        found[kind] = np.isin(truth.lesions.array, labels).tobytes()
+    return found
+
+
+def test_lesions_of_no_type_have_a_class_where_there_are_any(
+    tmp_path: Path, tiny_cohort: Callable[..., Cohort]
+) -> None:
+    types = [LesionType.CYST, LesionType.FNH]
+    cohort = tiny_cohort(tmp_path / "cohort", 2, phases=TWO, types=types)
+    study, truth = cohort[0]
+    assert truth is not None
+    first, second = truth.lesion_list
+    mixed = replace(truth, lesion_list=(first, replace(second, type=None)))
+    save_case(tmp_path / "mixed/a", study, mixed)
+    save_case(tmp_path / "mixed/b", replace(study, case_id="b"), replace(truth, lesion_list=()))
+    export(Cohort.open(tmp_path / "mixed"), out := tmp_path / "Dataset501_Liver", types=True)
+    labels = json.loads((out / "dataset.json").read_text())["labels"]
+    assert labels == {"background": 0, "liver": 1, "cyst": 2, "lesion": 3}
+    other, one = (case.read() for case in cases_of("nnunet", out))
+    assert one.truth is not None and other.truth is not None
+    assert type_map(one.truth) == type_map(mixed)
+    assert "the collection does not tell the type of 1 of its lesions" in one.study.warnings
+    assert other.truth.lesion_list == ()
+    save_case(tmp_path / "again/a", one.study, one.truth)
+    assert type_map(load_case(tmp_path / "again/a")[1] or mixed) == type_map(mixed)
+
+
+def test_the_command_writes_types(tmp_path: Path, tiny_cohort: Callable[..., Cohort]) -> None:
+    tiny_cohort(tmp_path / "cohort", 2, phases=TWO)
+    out = tmp_path / "Dataset501_Liver"
+    done = CliRunner().invoke(
+        app, ["export", str(tmp_path / "cohort"), "--out", str(out), "--labels", "types"]
+    )
+    assert done.exit_code == 0, done.output
+    labels = json.loads((out / "dataset.json").read_text())["labels"]
+    assert labels == {"background": 0, "liver": 1, "hcc": 2, "icc": 3}

@@ -72,6 +72,14 @@ def test_a_model_comes_back_as_it_was_saved(model: Path) -> None:
     )
 
 
+def test_a_folder_may_have_a_name_that_is_no_utf_8(tmp_path: Path) -> None:
+    save_model(tmp_path / "m\udce9", CARD, network := MTINet(NETWORK))
+    _, again = load_model(tmp_path / "m\udce9")
+    assert all(
+        torch.equal(value, network.state_dict()[name]) for name, value in again.state_dict().items()
+    )
+
+
 def test_the_published_network_comes_back_too(tmp_path: Path) -> None:
     config = MTINetConfig(widths=(2, 2, 2, 2), size=32, head_width=4)
     network = MTINet(config).eval()

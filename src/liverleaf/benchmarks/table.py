@@ -66,7 +66,12 @@ class MethodRow:
 
 
 def summarise(
-    rows: Sequence[MethodRow], metrics: Mapping[str, Metric], *, ours: str, seed: int
+    rows: Sequence[MethodRow],
+    metrics: Mapping[str, Metric],
+    *,
+    ours: str,
+    seed: int,
+    tested: bool = True,
 ) -> list[dict[str, Any]]:
     """The rows of `table.json`.
 
@@ -75,10 +80,15 @@ def summarise(
     method against the row's, over subjects, corrected by Holm for the number of rows tested; our
     own row carries that of its best baseline. A row's own `p_value` is that of the first metric.
     `ahead` is by how much our method is better than the row's, positive where it is, whichever way
-    the metric counts: the mean over subjects that both have, with its bootstrap interval.
+    the metric counts: the mean over subjects that both have, with its bootstrap interval. Where
+    differences are not `tested`, because too little was computed to tell any, `p_value` is None and
+    `ahead` is left out.
     """
-    p_values = {name: _p_values(rows, name, metric, ours) for name, metric in metrics.items()}
-    of_ours = next((row.values for row in rows if row.name == ours), {})
+    p_values = {
+        name: _p_values(rows, name, metric, ours) if tested else {}
+        for name, metric in metrics.items()
+    }
+    of_ours = next((row.values for row in rows if tested and row.name == ours), {})
 
     def measured(row: MethodRow, name: str) -> dict[str, Any]:
         values, metric = row.values[name], metrics[name]
@@ -158,39 +168,54 @@ def _paired(a: Sequence[Value], b: Sequence[Value]) -> tuple[list[float], list[f
 
 
 def page(record: Mapping[str, Any], metrics: Mapping[str, Metric]) -> str:
-    """A table as a page, from the record of `table.json`."""
+    """A table as a page, from the record of `table.json`.
+
+    A record without `reading` is of a table whose differences were not tested: there are no columns
+    of p and no verdicts.
+    """
+    tested = "reading" in record
     lines = [
         f"# {record['title']}",
         "",
         record["about"],
         "",
-        *_methods(record["rows"], metrics),
+        *_methods(record["rows"], metrics, tested=tested),
         "",
-        (
-            "Mean over cases ± standard deviation over folds (95 % bootstrap interval by subject,"
-            f" n subjects). p: {record['ours']} against the row's, Wilcoxon signed-rank over"
-            f" subjects, corrected by Holm; in the row of {record['ours']}, against its best"
-            " baseline. FLOPs: one forward pass of one slice. Memory: one forward and backward pass"
-            " of one slice. Published values were measured on other, private data and by other"
-            " code: they are not comparable with ours."
-        ),
+        _legend(record["ours"], tested=tested),
     ]
     notes = [f"- {row['name']}: {note}" for row in record["rows"] for note in row["notes"]]
     lines += ["", *notes] if notes else []
-    lines += ["", f"## {record['ours']} against each, in words", "", record["reading"], ""]
-    lines += [
-        f"- {metric.title}: {verdict}"
-        for name, metric in metrics.items()
-        if (verdict := _verdict(record["rows"], name))
-    ]
+    if tested:
+        lines += ["", f"## {record['ours']} against each, in words", "", record["reading"], ""]
+        lines += [
+            f"- {metric.title}: {verdict}"
+            for name, metric in metrics.items()
+            if (verdict := _verdict(record["rows"], name))
+        ]
     return "\n".join(lines) + "\n"
 
 
-def _methods(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric]) -> list[str]:
+def _legend(ours: str, *, tested: bool) -> str:
+    p_values = (
+        f" p: {ours} against the row's, Wilcoxon signed-rank over subjects, corrected by Holm; in"
+        f" the row of {ours}, against its best baseline."
+    )
+    return (
+        "Mean over cases ± standard deviation over folds (95 % bootstrap interval by subject, n"
+        f" subjects).{p_values if tested else ''} FLOPs: one forward pass of one slice. Memory: one"
+        " forward and backward pass of one slice. Published values were measured on other, private"
+        " data and by other code: they are not comparable with ours."
+    )
+
+
+def _methods(
+    rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric], *, tested: bool
+) -> list[str]:
     """A line per method: what it reaches, what was published of it, and what it costs."""
+    p_title = ("p",) if tested else ()
     header = [
         "method",
-        *(title for metric in metrics.values() for title in (metric.title, "p")),
+        *(title for metric in metrics.values() for title in (metric.title, *p_title)),
         *(f"published {metric.title}" for metric in metrics.values()),
         *(title for title, _, _ in COSTS.values()),
     ]
@@ -200,7 +225,11 @@ def _methods(rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Metric]) -
         cells.append(
             [
                 row["name"],
-                *(cell for value in measured for cell in (_measured(value), _p(value))),
+                *(
+                    cell
+                    for value in measured
+                    for cell in (_measured(value), *([_p(value)] if tested else []))
+                ),
                 *(_published(row["published"].get(name)) for name in metrics),
                 *(
                     "" if row[name] is None else f"{factor * row[name]:.{digits}f}"

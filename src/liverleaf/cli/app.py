@@ -118,8 +118,12 @@ def _explains_itself(error: Exception) -> bool:
 
 
 def _in_a_line(error: Exception) -> str:
+    from liverleaf.study import InputError
+
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror.lower()}"
+    if isinstance(error, InputError):  # one line, but for the names of files in it
+        return str(error)
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

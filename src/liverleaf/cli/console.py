@@ -96,7 +96,7 @@ def print_json(value: object) -> None:
 def print_warnings(warnings: "tuple[str, ...] | list[str]", *, err: bool = False) -> None:
     """One line per warning, on standard error where standard output holds JSON."""
     for warning in warnings:
-        typer.echo(f"warning: {warning}", err=err)
+        typer.echo(f"warning: {printable(warning)}", err=err)
 
 
 def print_error(message: str, *, as_json: bool) -> None:
@@ -106,4 +106,12 @@ def print_error(message: str, *, as_json: bool) -> None:
 
         typer.echo(json.dumps({"error": message}), err=True)
     else:
-        typer.echo(f"liverleaf: {message}", err=True)
+        typer.echo(f"liverleaf: {printable(message)}", err=True)
+
+
+def printable(text: str) -> str:
+    """The text in one line that every terminal can show.
+
+    File names may hold line breaks, control characters and bytes of no encoding: they are escaped.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -193,6 +193,12 @@ def export(
             ),
         ),
     ] = None,
+    labels: Annotated[
+        Literal["lesion", "types"],
+        typer.Option(
+            help="lesion: one class for all lesions; types: a class for each type of the cohort's."
+        ),
+    ] = "lesion",
     regions: Annotated[
         bool,
         typer.Option(
@@ -220,7 +226,13 @@ def export(
     channels = [Phase.parse(name) for name in phase or ()]
     with progress_bars() as progress:
         result = run(
-            Cohort.open(cohort), out, phases=channels, regions=regions, seed=seed, progress=progress
+            Cohort.open(cohort),
+            out,
+            phases=channels,
+            regions=regions,
+            types=labels == "types",
+            seed=seed,
+            progress=progress,
         )
     typer.echo(
         f"{result.training} cases to train on and {result.test} without annotation in {out};"

@@ -16,6 +16,7 @@ from liverleaf.cli.console import (
     new_table,
     print_json,
     print_table,
+    print_warnings,
     progress_bars,
 )
 from liverleaf.terminology import PhaseName
@@ -60,6 +61,7 @@ def train(
             fold=fold,
             resume=resume,
             device=device,
+            warn=lambda warning: print_warnings([warning], err=True),
             progress=progress,
         )
     typer.echo(f"the model is in {folder}")

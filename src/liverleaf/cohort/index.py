@@ -12,6 +12,7 @@ import numpy as np
 
 from liverleaf.storage.case_folder import CASE_FILE, CaseRecord, load_case, read_case_record
 from liverleaf.study import Annotation, InputError, Study
+from liverleaf.system.files import PARTIAL
 
 FOLDS = 5
 """Of a cross-validation: here, in the splits written for nnU-Net, and in the published tables."""
@@ -51,7 +52,7 @@ class Cohort:
             sorted(
                 path.parent
                 for path in directory.glob(f"*/{CASE_FILE}")
-                if not path.parent.name.startswith(".")
+                if not path.parent.name.startswith(PARTIAL)
             )
         )
         if not folders:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,12 +20,11 @@ from liverleaf.storage.volumes import save_volume
 from liverleaf.study import Annotation, InputError, Modality, Phase
 from liverleaf.system.files import new_directory
 from liverleaf.system.progress import Progress, silent
-from liverleaf.terminology import Organ
+from liverleaf.terminology import LesionType, Organ
 
 SPLITS_FILE = "splits_final.json"
 LIVER, LESION = 1, 2
-PLAIN = {"background": 0, "liver": LIVER, "lesion": LESION}
-REGIONS = {"background": 0, "liver": [LIVER, LESION], "lesion": [LESION]}
+"""Labels of the liver and of lesions; where these have classes by type, that of the first class."""
 
 
 class Exported(NamedTuple):
@@ -50,12 +49,14 @@ def export(
     *,
     phases: Sequence[Phase] = (),
     regions: bool = False,
+    types: bool = False,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Exported:
     """Write a cohort as a raw dataset of nnU-Net.
 
-    It has a channel per phase, the labels 1 (liver) and 2 (lesion), and `splits_final.json`.
+    It has a channel per phase, the labels 1 (liver) and 2 (lesion, or by `types` from 2 on a class
+    for each type of the cohort's lesions and one for those of none), and `splits_final.json`.
     nnU-Net needs every channel of every case: cases without one of the phases are left out and
     named in a warning. Phases that do not lie on one grid are registered first. A case whose
     annotation lacks the liver or the lesions goes to imagesTs. nnU-Net looks for the splits in its
@@ -68,6 +69,7 @@ def export(
         phases: the channels; those that every case has by default.
         regions: describe the labels as regions, liver with its lesions and lesions in it, which
             nnU-Net then predicts independently.
+        types: a class for each type of lesion, by its `LesionType.key`, instead of one for all.
         seed: of the five folds; each subject lies in one of them.
         progress: called with (what, done, total).
 
@@ -82,15 +84,18 @@ def export(
     channels, notes = _channels(cohort, phases)
     chosen, more = _cases_with(channels, cohort)
     notes += more
+    classes = _classes(cohort, chosen) if types else (None,)
+    highest = 0
     with_labels: list[int] = []
     with new_directory(out) as folder:
         for part in ("imagesTr", "labelsTr", "imagesTs"):
             (folder / part).mkdir()
         for done, index in enumerate(chosen):
             progress("writing cases", done, len(chosen))
-            has_labels, more = _write_case(cohort.directories[index], channels, folder)
+            top, more = _write_case(cohort.directories[index], channels, classes, folder)
             notes += more
-            with_labels += [index] if has_labels else []
+            with_labels += [] if top is None else [index]
+            highest = max(highest, top or 0)
         without = len(chosen) - len(with_labels)
         if without:
             notes.append(
@@ -98,9 +103,11 @@ def export(
                 " in imagesTs"
             )
         notes += _write_splits(cohort, with_labels, folder / SPLITS_FILE, seed)
-        (folder / DATASET_FILE).write_text(
-            _dataset(cohort, chosen, channels, len(with_labels), regions) + "\n", encoding="utf-8"
-        )
+        if classes[-1] is None and len(classes) > 1 and highest < LESION + len(classes) - 1:
+            classes = classes[:-1]  # every lesion has a type
+        labels = _label_table(classes, regions=regions)
+        text = _dataset(cohort, chosen, channels, len(with_labels), labels)
+        (folder / DATASET_FILE).write_text(text + "\n", encoding="utf-8")
     return Exported(channels, len(with_labels), without, tuple(notes))
 
 
@@ -135,11 +142,22 @@ def _cases_with(channels: Sequence[Phase], cohort: Cohort) -> tuple[list[int], l
     ]
 
 
-def _write_case(case: Path, channels: Sequence[Phase], folder: Path) -> tuple[bool, list[str]]:
+Classes = Sequence[LesionType | None]
+"""The types of lesion that have a class of their own, from `LESION` on; None for all others."""
+
+
+def _classes(cohort: Cohort, chosen: Sequence[int]) -> Classes:
+    found = frozenset[LesionType]().union(*(cohort.records[i].lesion_types for i in chosen))
+    return (*sorted(found), None)
+
+
+def _write_case(
+    case: Path, channels: Sequence[Phase], classes: Classes, folder: Path
+) -> tuple[int | None, list[str]]:
     """Write a case's images, and its labels where they are known.
 
     Returns:
-        Whether it has labels, and warnings.
+        Its highest label, None where they are not known; and warnings.
     """
     study, annotation = load_case(case)
     before = study.warnings
@@ -149,14 +167,14 @@ def _write_case(case: Path, channels: Sequence[Phase], folder: Path) -> tuple[bo
     )
     if not study.on_one_grid:
         study = register_phases(study).study
-    labels = _label_map(annotation)
+    labels = _label_map(annotation, classes)
     if labels is not None:
         save_volume(folder / f"labelsTr/{study.case_id}.nii.gz", study.grid.with_array(labels))
     images = folder / ("imagesTs" if labels is None else "imagesTr")
     for channel, phase in enumerate(channels):
         array = study.phases[phase].volume.array
         save_volume(images / f"{study.case_id}_{channel:04d}.nii.gz", study.grid.with_array(array))
-    return labels is not None, [
+    return None if labels is None else int(labels.max()), [
         f"{study.case_id}: {note}" for note in study.warnings if note not in before
     ]
 
@@ -186,7 +204,7 @@ def _titles(phases: Sequence[Phase]) -> str:
     return ", ".join(phase.title for phase in phases)
 
 
-def _label_map(annotation: Annotation | None) -> NDArray[np.uint8] | None:
+def _label_map(annotation: Annotation | None, classes: Classes) -> NDArray[np.uint8] | None:
     """Liver and lesions as one map of labels, None where one of them was not outlined.
 
     Lesions of other organs do not count.
@@ -196,8 +214,26 @@ def _label_map(annotation: Annotation | None) -> NDArray[np.uint8] | None:
     liver = annotation.organs.array == Organ.LIVER
     if not liver.any():
         return None
-    lesion = annotation.lesions.array > 0
-    return np.select([lesion, liver], [LESION, LIVER]).astype(np.uint8)
+    lesions = annotation.lesions.array
+    class_of = np.full(int(lesions.max()) + 1, LESION + len(classes) - 1, np.uint8)
+    for lesion in annotation.lesion_list:
+        if lesion.type in classes and lesion.label < len(class_of):
+            class_of[lesion.label] = LESION + classes.index(lesion.type)
+    return np.where(lesions > 0, class_of[lesions], np.where(liver, np.uint8(LIVER), np.uint8(0)))
+
+
+def _label_table(classes: Classes, *, regions: bool) -> dict[str, int | list[int]]:
+    """`labels` of `dataset.json`; the liver as a region has its lesions in it."""
+    lesions = {_class_name(kind): LESION + number for number, kind in enumerate(classes)}
+    if not regions:
+        return {"background": 0, "liver": LIVER, **lesions}
+    in_lesions = {name: [value] for name, value in lesions.items()}
+    return {"background": 0, "liver": [LIVER, *lesions.values()], **in_lesions}
+
+
+def _class_name(kind: LesionType | None) -> str:
+    """What `lesion_name` reads again; "other" alone could be an organ."""
+    return "lesion" if kind is None else kind.key + "_lesion" * (kind is LesionType.OTHER)
 
 
 def _write_splits(cohort: Cohort, with_labels: Sequence[int], file: Path, seed: int) -> list[str]:
@@ -220,7 +256,11 @@ def _write_splits(cohort: Cohort, with_labels: Sequence[int], file: Path, seed: 
 
 
 def _dataset(
-    cohort: Cohort, chosen: Sequence[int], channels: Sequence[Phase], training: int, regions: bool
+    cohort: Cohort,
+    chosen: Sequence[int],
+    channels: Sequence[Phase],
+    training: int,
+    labels: Mapping[str, int | list[int]],
 ) -> str:
     """The text of `dataset.json`.
 
@@ -233,9 +273,9 @@ def _dataset(
     return json.dumps(
         {
             "channel_names": dict.fromkeys(names, "CT") if modality is Modality.CT else names,
-            "labels": REGIONS if regions else PLAIN,
+            "labels": dict(labels),
             # nnU-Net needs the order in which regions are painted, and refuses it without regions
-            **({"regions_class_order": [LIVER, LESION]} if regions else {}),
+            **({"regions_class_order": labels["liver"]} if labels["liver"] != LIVER else {}),
             "numTraining": training,
             "file_ending": ".nii.gz",
             "liverleaf": (

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from liverleaf.cohort.index import Cohort
+from liverleaf.data.identity import image_hashes
 from liverleaf.data.network_input import (
     PHASE_OF_CHANNEL,
     InputConfig,
@@ -29,13 +30,13 @@ from liverleaf.data.network_input import (
     resize_labels,
 )
 from liverleaf.data.normalisation import LiverNormalisation
-from liverleaf.storage.case_folder import CASE_FILE
+from liverleaf.storage.case_folder import CASE_FILE, CaseRecord
 from liverleaf.study import Annotation, InputError, LesionAnnotation, Phase, Study
 from liverleaf.system.files import new_directory, remove_partial
 from liverleaf.system.progress import Progress, silent
 from liverleaf.terminology import LIVER_ORGANS
 
-PREPARED_VERSION = 4
+PREPARED_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class PreparedCase:
         slices: how many slices.
         lesions: those whose type the network knows.
         diagnosis, markers: as in `Annotation`.
+        images: what its images are known by (`identity.image_hashes`).
     """
 
     directory: Path
@@ -82,6 +84,7 @@ class PreparedCase:
     lesions: tuple[PreparedLesion, ...]
     diagnosis: str = ""
     markers: Mapping[str, float | str] = field(default_factory=dict)
+    images: tuple[str, ...] = ()
 
     def slice(self, z: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Images (P, Y, X) and labels (2, Y, X) of one slice."""
@@ -132,6 +135,8 @@ def prepare(
         InputError: a case has no annotation, is of another modality, body part or species, or has
             none of the network's channels; or no case has one of the channels that is no phase.
     """
+    for case in cases:
+        check_record(cohort.records[case], config)
     stamp = json.dumps({"version": PREPARED_VERSION, **asdict(config)}, sort_keys=True, default=str)
     folder = scratch / hashlib.sha256(stamp.encode()).hexdigest()[:12]
     remove_partial(folder)
@@ -172,17 +177,35 @@ def liver_mask(truth: Annotation) -> NDArray[np.bool_]:
     return lesions if truth.organs is None else np.isin(truth.organs.array, LIVER_ORGANS) | lesions
 
 
-def _check_case(study: Study, truth: Annotation, config: InputConfig) -> None:
-    """Refuse a case that cannot be prepared."""
+def check_record(record: CaseRecord, config: InputConfig) -> None:
+    """Refuse a case that cannot be prepared, as far as `case.json` tells; nothing else is read.
+
+    Raises:
+        InputError: it has no annotation, is of another modality, body part or species, or has none
+            of the network's channels.
+    """
+    if record.truth is None:
+        raise InputError(
+            f"case {record.case_id} has no truth: training and evaluation need"
+            " truth/lesions.nii.gz and a lesion list"
+        )
     for has, wanted, of in (
-        (study.modality, config.modality, "modality"),
-        (study.body_part, config.body_part, "body_part"),
-        (study.species, config.species, "species"),
+        (record.modality, config.modality, "modality"),
+        (record.body_part, config.body_part, "body_part"),
+        (record.species, config.species, "species"),
     ):
         if has is not wanted:
             raise InputError(
-                f"case {study.case_id} is {has}, this recipe is for {wanted} (input.{of})"
+                f"case {record.case_id} is {has}, this recipe is for {wanted} (input.{of})"
             )
+    if {*record.phases, *record.other}.isdisjoint(config.channels):
+        raise InputError(
+            f"case {record.case_id} has none of the channels {', '.join(config.channels)}"
+        )
+
+
+def _check_case(study: Study, truth: Annotation, config: InputConfig) -> None:
+    """Refuse a case that cannot be prepared."""
     try:
         check_one_grid(study, config)
     except ValueError:
@@ -199,20 +222,12 @@ def _check_case(study: Study, truth: Annotation, config: InputConfig) -> None:
             f"case {study.case_id} shows no liver in truth/organs.nii.gz, on which intensities are"
             " normalised: leave it out"
         )
-    if all(channel_image(study, channel) is None for channel in config.channels):
-        raise InputError(
-            f"case {study.case_id} has none of the channels {', '.join(config.channels)}"
-        )
 
 
 def _write_prepared(
     directory: Path, study: Study, truth: Annotation | None, config: InputConfig
 ) -> None:
-    if truth is None:
-        raise InputError(
-            f"case {study.case_id} has no truth: training and evaluation need"
-            " truth/lesions.nii.gz and a lesion list"
-        )
+    assert truth is not None, "check_record refuses a case without"
     _check_case(study, truth, config)
     liver = liver_mask(truth)
     scales = normalisations(study, liver & (truth.lesions.array == 0), config)
@@ -239,6 +254,7 @@ def _write_prepared(
         "lesions": lesions,
         "diagnosis": truth.diagnosis,
         "markers": dict(truth.markers),
+        "images": image_hashes(study),
     }
     with new_directory(directory) as part:
         np.save(part / "images.npy", images)
@@ -316,6 +332,7 @@ def _read_prepared(directory: Path) -> PreparedCase:
         lesions=lesions,
         diagnosis=record["diagnosis"],
         markers=record["markers"],
+        images=tuple(record["images"]),
     )
 
 

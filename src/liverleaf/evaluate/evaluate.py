@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.network_input import with_phases
 from liverleaf.data.prepared import data_fingerprint, liver_mask
-from liverleaf.evaluate.cases import annotated_cases, refuse_training_data, true_type
+from liverleaf.evaluate.cases import annotated_cases, check_cohort, refuse_training_data, true_type
 from liverleaf.evaluate.metrics.classification import confusion, mean_auc
 from liverleaf.evaluate.metrics.detection import Detection, detect
 from liverleaf.evaluate.metrics.overlap import dice, iou
@@ -111,7 +111,10 @@ def evaluate(
         InputError: a case has no truth or the wrong modality, or the folder exists.
     """
     predictor = load_predictor(find_model(model), device=device)
-    refuse_training_data(predictor.card, cohort)
+    check_cohort(predictor.card, cohort)
+    for case in cohort.records if phases else ():
+        _check_phases(case.case_id, case.phases, phases)
+    refuse_training_data(predictor.card, cohort, progress)
     commit = provenance.commit()  # of the code that runs, whatever is committed meanwhile
     results = []
     with new_directory(out) as folder:
@@ -120,7 +123,8 @@ def evaluate(
             # reference
             registration = register_phases(study)
             if phases:
-                registration = registration.with_study(_only(registration.study, phases))
+                kept = set(phases) & set(registration.study.phases)
+                registration = registration.with_study(with_phases(registration.study, kept))
             subject_id = cohort.records[index].subject_id
             prediction, _ = predict_from_fit_phases(predictor, registration)
             results.append(compare_case(registration.study, truth, prediction, subject_id))
@@ -276,14 +280,11 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _only(study: Study, phases: Sequence[Phase]) -> Study:
-    kept = set(phases) & set(study.phases)
-    if not kept:
+def _check_phases(case_id: str, has: Collection[str], wanted: Sequence[Phase]) -> None:
+    if not any(phase.key in has for phase in wanted):
         raise InputError(
-            f"case {study.case_id} has none of the phases"
-            f" {', '.join(phase.key for phase in phases)}"
+            f"case {case_id} has none of the phases {', '.join(phase.key for phase in wanted)}"
         )
-    return with_phases(study, kept)
 
 
 def compare_case(

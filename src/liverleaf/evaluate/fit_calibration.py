@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from liverleaf.cohort.index import Cohort
 from liverleaf.data.network_input import canonical, with_phases
-from liverleaf.evaluate.cases import annotated_cases, refuse_training_data, true_type
+from liverleaf.evaluate.cases import annotated_cases, check_cohort, refuse_training_data, true_type
 from liverleaf.evaluate.metrics.detection import detect
 from liverleaf.models.calibration import (
     ProbabilityCalibration,
@@ -84,7 +84,8 @@ def calibrate(
             trained on, or the model gives lesions no types.
     """
     predictor = load_predictor(find_model(model), device=device)
-    refuse_training_data(predictor.card, cohort)
+    check_cohort(predictor.card, cohort)
+    refuse_training_data(predictor.card, cohort, progress)
     predictor.card = replace(predictor.card, calibration=ProbabilityCalibration())
     config = predictor.card.input_config
     rng = np.random.default_rng(SEED)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import nn
 
 from liverleaf.data.network_input import InputConfig
@@ -152,7 +152,8 @@ def load_model(directory: Path) -> tuple[ModelCard, nn.Module]:
 
 def _load_weights(network: nn.Module, directory: Path) -> None:
     try:
-        network.load_state_dict(load_file(directory / "weights.safetensors"))
+        # of its bytes: safetensors opens no file whose name is not UTF-8
+        network.load_state_dict(load((directory / "weights.safetensors").read_bytes()))
     except Exception as error:  # safetensors raises its own types for a damaged file
         raise InputError(
             f"the weights in {directory} are damaged or do not fit model.json"
@@ -168,4 +169,4 @@ def weights_hash(directory: Path) -> str:
 def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     """Write safetensors; a killed process leaves the old file or the new one."""
     with whole_file(path) as part:
-        save_file(dict(tensors), part)
+        part.write_bytes(save(dict(tensors)))

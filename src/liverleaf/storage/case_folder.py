@@ -65,7 +65,7 @@ class LesionRecord(_Record):
     """One annotated lesion in `case.json`: the fields of `LesionAnnotation`, by their keys."""
 
     label: int
-    type: str
+    type: str | None
     curve: dict[str, float]
     kinetics: dict[str, float] = {}
 
@@ -105,7 +105,7 @@ class CaseRecord(_Record):
     def lesion_types(self) -> frozenset[LesionType]:
         """The types of lesion in this case; empty without lesions or without an annotation."""
         lesions = self.truth.lesion_list if self.truth else ()
-        return frozenset(LesionType.parse(lesion.type) for lesion in lesions)
+        return frozenset(LesionType.parse(lesion.type) for lesion in lesions if lesion.type)
 
 
 def save_case(directory: Path, study: Study, truth: Annotation | None = None) -> None:
@@ -188,7 +188,7 @@ def save_annotation(directory: Path, truth: Annotation) -> TruthRecord:
         lesion_list=tuple(
             LesionRecord(
                 label=lesion.label,
-                type=lesion.type.key,
+                type=None if lesion.type is None else lesion.type.key,
                 curve=_by_name(lesion.curve),
                 kinetics=dict(lesion.kinetics),
             )
@@ -286,7 +286,7 @@ def _check_names(file: Path, record: CaseRecord) -> None:
                 f"{file}: {name!r} is no phase; use {', '.join(phase.key for phase in Phase)}"
             )
     for lesion in lesions:
-        if lesion.type.upper() not in LesionType.__members__:
+        if lesion.type and lesion.type.upper() not in LesionType.__members__:
             raise InputError(
                 f"{file}: {lesion.type!r} is no lesion type; use"
                 f" {', '.join(t.key for t in LesionType)}"
@@ -309,7 +309,10 @@ def _load_annotation(directory: Path, record: TruthRecord, grid: hd.Volume) -> A
     }
     lesion_list = tuple(
         LesionAnnotation(
-            entry.label, LesionType.parse(entry.type), _by_phase(entry.curve), entry.kinetics
+            entry.label,
+            LesionType.parse(entry.type) if entry.type else None,
+            _by_phase(entry.curve),
+            entry.kinetics,
         )
         for entry in record.lesion_list
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from liverleaf.cohort.index import FOLDS, Cohort
 from liverleaf.data.batch import BatchStream
+from liverleaf.data.identity import subject_hash
 from liverleaf.data.prepared import data_fingerprint, prepare
 from liverleaf.models import checkpoint, registry
 from liverleaf.models.recipe import Recipe, read_recipe, recipe_record
@@ -21,6 +22,7 @@ from liverleaf.study import InputError
 from liverleaf.system import provenance
 from liverleaf.system.progress import Progress, silent
 from liverleaf.train.log import TrainingLog
+from liverleaf.train.requirements import check_cases, what_is_not_learned
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ def train(
     resume: bool = False,
     device: str = "auto",
     prepared_in: Path | None = None,
+    warn: Callable[[str], None] = logger.warning,
     progress: Progress = silent,
 ) -> Path:
     """Train and write `out/model/`; `out/log.csv` and TensorBoard events tell the story.
@@ -52,14 +55,15 @@ def train(
         device: "auto", "cpu" or "cuda".
         prepared_in: folder for prepared cases that other runs share and that is kept; None for one
             of this run's own.
+        warn: told, before the first step, what the cohort cannot teach.
         progress: called with (what, done, total).
 
     Returns:
         The folder of the model.
 
     Raises:
-        InputError: the folder holds another run, the cohort does not fit the recipe, or there is
-            nothing to resume.
+        InputError: the folder holds another run, the cohort does not fit the recipe
+            (`requirements.check_cases`), or there is nothing to resume.
     """
     if fold is not None and not 0 <= fold < FOLDS:
         raise InputError(f"fold is 0 to {FOLDS - 1}, got {fold}")
@@ -67,6 +71,8 @@ def train(
     cases = (
         tuple(range(len(cohort))) if fold is None else cohort.folds(FOLDS, recipe.seed)[fold].train
     )
+    records = [cohort.records[case] for case in cases]
+    check_cases(recipe, records)
     run = {
         "schema_version": RUN_VERSION,
         "family": recipe.family,
@@ -74,7 +80,10 @@ def train(
         "fold": fold,
         "cohort": data_fingerprint(cohort, cases),
     }
+    _check_name(out)
     begun = _claim(out, recipe, run, resume=resume)
+    if unlearned := what_is_not_learned(recipe, records):
+        warn(unlearned)
     fabric = fabric_for(recipe, device)
     prepared = prepare(
         cohort, cases, recipe.input, prepared_in or out / "prepared", progress=progress
@@ -88,8 +97,11 @@ def train(
     if begun is not None and "schema_version" not in begun:
         trainer.seed_of_step = step_seed_0_1
     _run_steps(trainer, batches, out, resume=begun is not None, progress=progress)
-    case_hashes = [data_fingerprint(cohort, [case])[:16] for case in cases]
-    card = _card(trainer, run, commit=commit, case_hashes=case_hashes)
+    known_by = {
+        "images": sorted({image for case in prepared for image in case.images}),
+        "subjects": sorted({subject_hash(record.subject_id) for record in records}),
+    }
+    card = _card(trainer, run, len(cases), commit=commit, known_by=known_by)
     checkpoint.save_model(out / "model", card, trainer.network.module)
     logger.info("%s: trained to step %d on %s", recipe.name, total, fabric.device.type)
     if prepared_in is None:
@@ -103,6 +115,16 @@ def training_steps(recipe: Recipe, batches: BatchStream) -> int:
         return recipe.optimisation.steps
     passes, batch = recipe.optimisation.epochs, int(recipe.sampling.batch)
     return passes * batches.samples_per_epoch // batch
+
+
+def _check_name(out: Path) -> None:
+    """Refuse a folder whose name TensorBoard cannot write to."""
+    try:
+        str(out).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{out} is no name in UTF-8, which TensorBoard's files need: choose another folder"
+        ) from None
 
 
 def _claim(
@@ -168,8 +190,14 @@ def _run_steps(
 
 
 def _card(
-    trainer: Trainer, run: Mapping[str, Any], *, commit: str | None, case_hashes: Sequence[str]
+    trainer: Trainer,
+    run: Mapping[str, Any],
+    cases: int,
+    *,
+    commit: str | None,
+    known_by: Mapping[str, Sequence[str]],
 ) -> checkpoint.ModelCard:
+    """The card of a new model; `known_by` is what its training cases are recognised by."""
     recipe, fabric = trainer.recipe, trainer.fabric
     return checkpoint.ModelCard(
         name=recipe.name,
@@ -182,9 +210,9 @@ def _card(
             "recipe": run["recipe"],
             "fold": run["fold"],
             "steps": trainer.total,
-            "cases": len(case_hashes),
+            "cases": cases,
             "cohort": run["cohort"],
-            "case_hashes": case_hashes,
+            **known_by,
             "commit": commit,
             "versions": provenance.versions(),
             "precision": str(fabric._precision.precision),

@@ -19,6 +19,7 @@ from liverleaf.benchmarks.mti_net.cross_validation import (
 )
 from liverleaf.benchmarks.mti_net.methods import METHODS, OURS, SCALES, Scale
 from liverleaf.cohort.index import FOLDS, Cohort
+from liverleaf.data.identity import subject_hash
 from liverleaf.data.network_input import InputConfig
 from liverleaf.data.prepared import prepare
 from liverleaf.study import (
@@ -81,7 +82,11 @@ def test_no_training_sees_who_is_tested(
     card = SlicePredictor(tmp_path / "fold-0/model", device="cpu").card
     split = cohort.folds(FOLDS, recipe.seed)[0]
     assert {case.case for case in scores} == {cohort.records[index].case_id for index in split.test}
-    assert len(card.training["case_hashes"]) == len(split.train)
+    assert card.training["cases"] == len(split.train)
+    assert card.training["subjects"] == sorted(
+        subject_hash(cohort.records[index].subject_id) for index in split.train
+    )
+    assert len(card.training["images"]) == 4 * len(split.train)
     assert {cohort.records[i].subject_id for i in split.train}.isdisjoint(
         case.subject for case in scores
     )

@@ -5,6 +5,7 @@ Nobody is tested on what was learned.
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def test_every_table_is_made_at_smoke_scale_and_they_share_their_trainings(
         assert ours["metrics"][table.metrics[0]]["n"] == 4  # two of five folds of ten subjects
         assert all(row["train_seconds"] > 0 for row in rows if row["name"] != TRAINING_MEAN)
         assert "other, private data" in result.markdown
+        says_no_verdict(record, result.markdown)
         wanted = {"table.png", "cases.csv"}
         wanted |= {"examples.png"} if "dsc" in table.metrics else set()
         wanted |= {"confusion.png"} if "accuracy" in table.metrics else set()
@@ -73,6 +75,14 @@ def test_every_table_is_made_at_smoke_scale_and_they_share_their_trainings(
         means_are_those_of_the_cases(ours["metrics"], result.figures["cases.csv"], table.ours)
     trained = sorted(path.name for path in (tmp_path / "runs").iterdir() if path.is_dir())
     assert trained == sorted([*map(slug, METHODS), "prepared"])
+
+
+def says_no_verdict(record: dict[str, Any], markdown: str) -> None:
+    """A few steps tell nothing of a method."""
+    assert all(row["p_value"] is None for row in record["rows"])
+    assert '"ahead"' not in json.dumps(record) and "reading" not in record
+    assert "no difference is tested" in markdown
+    assert not re.search(r"\| p \||better than|worse than|difference shown", markdown)
 
 
 def means_are_those_of_the_cases(metrics: dict[str, Any], table: object, method: str) -> None:

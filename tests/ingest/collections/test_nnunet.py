@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from liverleaf.ingest.collections import cases_of
 from liverleaf.ingest.collections.nnunet import nnunet
-from liverleaf.study import InputError, Modality, Phase
-from liverleaf.terminology import Organ
+from liverleaf.study import InputError, Modality, Phase, Study
+from liverleaf.terminology import LesionType, Organ
 
 TWO = (Phase.ARTERIAL, Phase.PORTAL)
 
@@ -232,3 +232,63 @@ def test_a_case_without_labels_is_refused(write) -> None:
     (root / "Dataset007_Liver/labelsTr/a.nii.gz").unlink()
     (case,) = nnunet(root)
     assert "has no label map" in case.refused
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "said"),
+    [
+        ({"liver": 1, "HCC": 2}, LesionType.HCC, ()),
+        ({"liver": [1, 2], "lesion": 2, "liver_cyst": [2]}, LesionType.CYST, ()),
+        ({"liver": 1, "tumour": 2}, None, ("does not tell the type of its lesions",)),
+        (
+            {"liver": 1, "abscess": 2, "spleen": 3, "kidney tumour": 4},
+            None,
+            (
+                "lesions of a class that names no type of ours have none: abscess",
+                "neither the liver nor a lesion were left out: spleen, kidney tumour",
+                "does not tell the type of its lesions",
+            ),
+        ),
+        (
+            {"liver": 1, "hcc": 2, "fnh": [2]},
+            None,
+            ("a label that is of two types have none: 2", "does not tell the type"),
+        ),
+    ],
+)
+def test_classes_that_name_a_type_give_lesions_of_it(
+    write, tumour: NDArray, labels: dict, kind: LesionType | None, said: tuple[str, ...]
+) -> None:
+    (case,) = nnunet(write(labels={"background": 0, **labels}, channel_names={"0": "portal"}))
+    read = case.read()
+    assert read.truth is not None
+    np.testing.assert_array_equal(read.truth.lesions.array > 0, tumour > 0)
+    types = [lesion.type for lesion in read.truth.lesion_list]
+    assert types == ([] if kind is None else [kind, kind])
+    warnings = of_labels(read.study)
+    assert len(warnings) == len(said)
+    assert all(end in warning for end, warning in zip(said, warnings, strict=True))
+
+
+def test_touching_lesions_of_two_types_stay_two(write, nifti, liver: NDArray) -> None:
+    root = write(
+        labels={"background": 0, "liver": 1, "haemangioma": 2, "met": 3, "lesion": 4},
+        channel_names={"0": "portal"},
+    )
+    labels = liver.copy()
+    labels[2:4, 4:6, 4:6], labels[2:4, 4:6, 6:8], labels[4:6, 9, 9] = 2, 3, 4
+    nifti(root / "Dataset007_Liver/labelsTr/a.nii.gz", labels)
+    (case,) = nnunet(root)
+    read = case.read()
+    assert read.truth is not None
+    found = {
+        lesion.type: int((read.truth.lesions.array == lesion.label).sum())
+        for lesion in read.truth.lesion_list
+    }
+    assert found == {LesionType.HAEMANGIOMA: 8, LesionType.METASTASIS: 8, None: 2}
+    assert of_labels(read.study) == ["the collection does not tell the type of 1 of its lesions"]
+
+
+def of_labels(study: Study) -> list[str]:
+    """The warnings but that of the modality, which these datasets do not tell."""
+    return [warning for warning in study.warnings if "modality" not in warning]

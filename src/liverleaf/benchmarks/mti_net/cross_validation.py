@@ -44,7 +44,8 @@ class CaseScore:
         case, subject: pseudonyms.
         fold: 0 to 4, the fold that the case is tested in.
         dsc, iou: of all lesions together, over the whole volume on the network's grid, in [0, 1].
-        mae: mean absolute error of the lesions' curve over the phases, in image units.
+        mae: mean absolute error of the lesions' curve over the phases, in image units; None where
+            no true curve is known either.
         type, answered: index of the true and of the answered type.
         curve, true_curve: the answered and the true curve of the lesions, per phase in image units.
     """
@@ -257,8 +258,8 @@ def score(answer: Answer, case: PreparedCase, which: CaseScore) -> CaseScore:
     if answer.mask_ZYX is not None:
         truth_ZYX = np.load(case.directory / "labels.npy", mmap_mode="r")[:, 1] > 0
         found |= {"dsc": dice(answer.mask_ZYX, truth_ZYX), "iou": iou(answer.mask_ZYX, truth_ZYX)}
-    if answer.curve_P is not None:
-        truth_P = true_curve(case)
+    truth_P = true_curve(case)
+    if answer.curve_P is not None and np.isfinite(truth_P).any():
         found["mae"] = float(curve_mae(answer.curve_P[None], truth_P[None])[0])
         found |= {"curve": tuple(answer.curve_P.tolist()), "true_curve": tuple(truth_P.tolist())}
     if answer.type is not None:

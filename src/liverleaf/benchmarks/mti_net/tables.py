@@ -22,6 +22,7 @@ from liverleaf.benchmarks.mti_net.cross_validation import (
 from liverleaf.benchmarks.mti_net.definitions import TABLES, Table
 from liverleaf.benchmarks.mti_net.figures import confusion_matrices, outlines
 from liverleaf.benchmarks.mti_net.methods import METHODS, SCALES, Scale
+from liverleaf.benchmarks.mti_net.requirements import check_table, input_of
 from liverleaf.benchmarks.mti_net.rows import (
     METRICS,
     case_table,
@@ -34,7 +35,6 @@ from liverleaf.benchmarks.result import Content, Result, measured_by, origin
 from liverleaf.benchmarks.table import ALPHA, MethodRow, figure, page, summarise
 from liverleaf.benchmarks.training.network_cost import NetworkCost, network_cost
 from liverleaf.cohort.index import FOLDS, Cohort
-from liverleaf.data.network_input import InputConfig
 from liverleaf.data.prepared import PreparedCase, data_fingerprint, prepare
 from liverleaf.models import checkpoint, registry
 from liverleaf.models.recipe import Recipe
@@ -42,8 +42,12 @@ from liverleaf.study import InputError
 from liverleaf.system.files import own_folder, whole_file
 from liverleaf.system.progress import Progress, silent
 from liverleaf.system.workers import workers
-from liverleaf.terminology import LesionType
+from liverleaf.train.requirements import what_is_not_learned
 
+UNTESTED_SCALE = "smoke"
+UNTESTED = (
+    "So few steps show that everything runs, not which method is better: no difference is tested."
+)
 Scores = Mapping[str, Sequence[CaseScore]]
 
 
@@ -115,6 +119,11 @@ class Plan:
         return self.recipes[self.table.ours]
 
     @property
+    def tested(self) -> bool:
+        """Whether differences are tested: what a few steps reach tells nothing of a method."""
+        return self.setting.scale != UNTESTED_SCALE
+
+    @property
     def jobs(self) -> list[Job]:
         """What there is to train."""
         return [Job(name, fold) for fold in range(self.scale.folds) for name in self.recipes]
@@ -147,10 +156,11 @@ def plan_table(
 ) -> Plan:
     """Make the recipes, claim the folder of the trainings, and prepare the cases."""
     table, scale = TABLES[name], replace(SCALES[setting.scale], precision=setting.precision)
-    network_input = _input_of(cohort, scale)
+    network_input = input_of(cohort, scale)
     recipes = {row: METHODS[row].recipe(scale, network_input) for row in table.rows}
     seed = recipes[table.ours].seed
-    cohort.folds(FOLDS, seed)  # refuses too few subjects before anything is written
+    # before anything is written
+    check_table(name, table, cohort, network_input, cohort.folds(FOLDS, seed)[: scale.folds])
     command = f"{name} --cohort COHORT --scale {setting.scale} --precision {setting.precision}"
     source = origin(command, seed)
     _claim_runs(setting, cohort)
@@ -162,25 +172,6 @@ def plan_table(
         progress=progress,
     )
     return Plan(name, table, cohort, prepared, scale, recipes, setting, source)
-
-
-def _input_of(cohort: Cohort, scale: Scale) -> InputConfig:
-    """Whole slices, squeezed to the scale's size as published, and the types of the cohort."""
-    types = sorted(
-        frozenset[LesionType]().union(*(record.lesion_types for record in cohort.records))
-    )
-    if not types:
-        raise InputError("no case of this cohort has a lesion of known type: give one with truth")
-    return InputConfig(
-        cohort.records[0].modality,
-        types=tuple(types),
-        pixel_mm=None,
-        slice_mm=0.0,
-        size=scale.size,
-        normalise_on_liver=False,
-        body_part=cohort.records[0].body_part,
-        species=cohort.records[0].species,
-    )
 
 
 def _claim_runs(setting: TrainingSetting, cohort: Cohort) -> None:
@@ -308,17 +299,22 @@ def tabulate(plan: Plan, costs: Mapping[str, NetworkCost], scores: Scores) -> Re
         },
         "scale": {"name": plan.setting.scale, **vars(plan.scale)},
         "rows": summarise(
-            list(_rows(plan, costs, scores)), metrics, ours=table.ours, seed=plan.recipe.seed
+            list(_rows(plan, costs, scores)),
+            metrics,
+            ours=table.ours,
+            seed=plan.recipe.seed,
+            tested=plan.tested,
         ),
     }
-    record |= {"about": _about(record), "reading": _reading(table)}
+    record |= {"about": _about(record, tested=plan.tested)}
+    record |= {"reading": _reading(table)} if plan.tested else {}
     figures: dict[str, Content] = {
         "table.png": figure(record, metrics),
         "cases.csv": case_table(scores, types),
     }
-    if "dsc" in metrics:
+    if "dsc" in metrics and (masks := _example_masks(plan)):
         cases = {r.case_id: c for r, c in zip(plan.cohort.records, plan.prepared, strict=True)}
-        figures["examples.png"] = outlines(_example_masks(plan), cases)
+        figures["examples.png"] = outlines(masks, cases)
     if "accuracy" in metrics:
         record["confusion"] = confusion
         figures["confusion.png"] = confusion_matrices(record, types)
@@ -339,8 +335,13 @@ def _rows(plan: Plan, costs: Mapping[str, NetworkCost], scores: Scores) -> Itera
             plan.table,
             costs[name],
             train_seconds=sum(training_seconds(plan.setting.run(name, fold)) for fold in folds),
-            notes=notes_on_rates(recipe, plan.scale),
+            notes=[*notes_on_rates(recipe, plan.scale), *_unlearned(plan, recipe)],
         )
+
+
+def _unlearned(plan: Plan, recipe: Recipe) -> list[str]:
+    """The note of a row that could not learn all of its tasks from this cohort."""
+    return [said] if (said := what_is_not_learned(recipe, plan.cohort.records)) else []
 
 
 def _confusion(scores: Scores, types: int) -> dict[str, Any]:
@@ -367,7 +368,7 @@ def slug(name: str) -> str:
     return name.lower().replace(",", "").replace(" + ", "-").replace("++", "pp").replace(" ", "-")
 
 
-def _about(record: Mapping[str, Any]) -> str:
+def _about(record: Mapping[str, Any], *, tested: bool) -> str:
     """What was compared, and how much was computed."""
     scale, cohort = record["scale"], record["cohort"]
     budget = f"{scale['steps']} steps" if scale["steps"] else "100 epochs"
@@ -381,6 +382,7 @@ def _about(record: Mapping[str, Any]) -> str:
         f" {scale['width']:g} of its published channels and the same budget: {budget} of"
         f" {scale['batch']} slices, Adam at {scale['learning_rate']:g} unless said below, in"
         f" {precision}. Research use only."
+        f"{'' if tested else ' ' + UNTESTED}"
     )
 
 

@@ -44,6 +44,7 @@ def annotate(
     lesions: Sequence[hd.Volume] | None,
     organs: Mapping[Organ, hd.Volume] | None = None,
     lesion_type: LesionType | None = None,
+    lesion_types: Sequence[LesionType | None] = (),
     one_mask_each: bool = False,
     notes: Sequence[str] = (),
 ) -> Annotated:
@@ -56,8 +57,9 @@ def annotate(
         organs: masks of organs, the later ones above the earlier ones; lesions lie above all.
         lesion_type: of every lesion, None where the collection does not tell it: such lesions are
             not in the lesion list.
+        lesion_types: of the lesions in each mask, instead; None where it is not told.
         one_mask_each: whether each mask is one lesion; else lesions are the 26-connected components
-            of all of them together.
+            of all of them together, or with `lesion_types` of all that are of one type.
         notes: warnings to add.
 
     Returns:
@@ -80,7 +82,12 @@ def annotate(
         )
     shape = study.grid.spatial_shape
     placed = [onto(mask, study.grid, "lesion", warnings) > 0 for mask in lesions]
-    labels = _one_each(placed, shape, warnings) if one_mask_each else _components(placed, shape)
+    if lesion_types:
+        labels, types = _typed_components(placed, lesion_types, shape)
+    else:
+        one_each = one_mask_each
+        labels = _one_each(placed, shape, warnings) if one_each else _components(placed, shape)
+        types = [lesion_type] * int(labels.max())
     _check_lesions(labels, lesion_type if lesions else None)
     if organ_map is None:
         warnings.append("the liver is not outlined in this collection")
@@ -88,24 +95,22 @@ def annotate(
         if Organ.LIVER in (organs or {}):
             warnings += _outside_liver(labels, organ_map)
         organ_map[labels > 0] = Organ.LIVER
-    if lesion_type is None and labels.any():
-        warnings.append("the collection does not tell the type of its lesions")
+    if untold := types.count(None):
+        of_some = "" if untold == len(types) else f" {untold} of"
+        warnings.append(f"the collection does not tell the type of{of_some} its lesions")
     truth = Annotation(
         study.grid.with_array(labels),
         None if organ_map is None else study.grid.with_array(organ_map),
-        _lesion_list(labels, lesion_type),
+        _lesion_list(types),
     )
     return Annotated(replace(study, warnings=(*study.warnings, *warnings)), truth)
 
 
-def _lesion_list(
-    labels: NDArray[np.uint16], lesion_type: LesionType | None
-) -> tuple[LesionAnnotation, ...]:
-    """One entry per label, none where the type of lesions is not known."""
-    if lesion_type is None:
+def _lesion_list(types: Sequence[LesionType | None]) -> tuple[LesionAnnotation, ...]:
+    """One entry per label from 1 on, none where no type is known."""
+    if all(kind is None for kind in types):
         return ()
-    numbers = range(1, int(labels.max()) + 1)
-    return tuple(LesionAnnotation(label, lesion_type, {}) for label in numbers)
+    return tuple(LesionAnnotation(label, kind, {}) for label, kind in enumerate(types, start=1))
 
 
 def _organ_map(
@@ -205,6 +210,20 @@ def _components(masks: Sequence[NDArray[np.bool_]], shape: tuple[int, ...]) -> N
         union, connectivity=26, binary_image=True
     ).astype(np.uint16)
     return found
+
+
+def _typed_components(
+    masks: Sequence[NDArray[np.bool_]],
+    types: Sequence[LesionType | None],
+    shape: tuple[int, ...],
+) -> tuple[NDArray[np.uint16], list[LesionType | None]]:
+    """Components mask by mask, which do not overlap, and the type of each label from 1 on."""
+    labels, types_of_labels = np.zeros(shape, np.uint16), list[LesionType | None]()
+    for mask, kind in zip(masks, types, strict=True):
+        found = _components([mask], shape)
+        labels[mask] = found[mask] + len(types_of_labels)
+        types_of_labels += [kind] * int(found.max())
+    return labels, types_of_labels
 
 
 def _one_each(

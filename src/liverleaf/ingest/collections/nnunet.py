@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import highdicom as hd
 import numpy as np
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
 from liverleaf.ingest.collections.annotation import annotate
 from liverleaf.ingest.collections.case import Annotated, CollectionCase, case
 from liverleaf.ingest.collections.images import read_labels, study_of
+from liverleaf.ingest.collections.lesion_names import lesion_name
 from liverleaf.ingest.nifti import AIR_HU
 from liverleaf.ingest.phases.descriptions import phase_in_words, plain_words
 from liverleaf.study import InputError, Modality, Phase
-from liverleaf.terminology import Organ
+from liverleaf.terminology import LesionType, Organ
 
 DATASET_FILE = "dataset.json"
 ENDINGS = (".nii.gz", ".nii")
-LESION = r"lesion|tumou?r|cancer|hcc|icc|metastas|carcinoma|haemangioma|hemangioma|cyst"
 
 
 class LiverleafRecord(BaseModel):
@@ -62,16 +63,31 @@ class Dataset(BaseModel):
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the files of one dataset are read: phases by channel, and values of liver and lesion."""
+    """How the files of one dataset are read: phases by channel, and what each label is of."""
 
     phases: Mapping[Phase, int]
     unused: tuple[str, ...]
     guessed: bool
-    liver: frozenset[int]
-    lesion: frozenset[int]
-    labels: frozenset[int]
+    labels: _Labels
     ending: str
     modality: Modality | None
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What the labels of a dataset are of.
+
+    Attributes:
+        all: every value that has a name, and 0.
+        liver: values of the liver, with its lesions.
+        lesions: values of lesions, and the type of each; None where no name tells it.
+        notes: what the names leave open, a plain sentence each.
+    """
+
+    all: frozenset[int]
+    liver: frozenset[int]
+    lesions: Mapping[int, LesionType | None]
+    notes: tuple[str, ...]
 
 
 def nnunet(root: Path) -> Iterator[CollectionCase]:
@@ -80,7 +96,8 @@ def nnunet(root: Path) -> Iterator[CollectionCase]:
     Those of imagesTs have no labels and are refused.
 
     The name of each channel must tell its phase; a lone channel is taken for the portal venous
-    phase. The labels must have a liver, a lesion or both, as classes or as regions.
+    phase. The labels must have a liver, a lesion or both, as classes or as regions; a class that is
+    called as a type of lesion holds lesions of that type.
 
     Raises:
         InputError: a `dataset.json` does not tell phases and labels.
@@ -159,49 +176,61 @@ def _layout(dataset: Dataset, file: Path) -> _Layout:
             f"{file}: channel_names do not tell phases; name them pre, arterial, portal, delayed or"
             " hepatobiliary"
         )
-    liver, lesion = _values(dataset, "liver"), _values(dataset, LESION)
-    if not liver | lesion:
+    labels = _labels(dataset)
+    if not labels.liver:
         raise InputError(
             f"{file}: labels name neither a liver nor a lesion ({', '.join(dataset.labels)}); name"
             " them so"
         )
     names = {name.casefold() for name in channels.values()}
     modality = own.modality if own else Modality.CT if "ct" in names else None
-    return _Layout(
-        phases,
-        unused,
-        guessed,
-        liver | lesion,
-        lesion,
-        _listed(dataset),
-        dataset.file_ending,
-        modality,
-    )
+    return _Layout(phases, unused, guessed, labels, dataset.file_ending, modality)
 
 
-def _values(dataset: Dataset, pattern: str) -> frozenset[int]:
-    """The values of the labels with such a name; a liver tumour is a tumour and no liver."""
-    found: set[int] = set()
+def _classes(dataset: Dataset) -> list[tuple[str, frozenset[int]]]:
+    """The name and the values of each class or region but the background."""
+    found = []
     for name, values in dataset.labels.items():
-        if isinstance(values, str):
-            if not name.isdigit():
-                continue
-            name, values = values, int(name)  # version 1 of the format
-        named = LESION if re.search(LESION, name, re.IGNORECASE) else "liver"
-        if named == pattern and re.search(pattern, name, re.IGNORECASE):
-            found |= {values} if isinstance(values, int) else set(values)
-    return frozenset(found - {0})
+        if not isinstance(values, str):
+            found.append((name, frozenset([values] if isinstance(values, int) else values) - {0}))
+        elif name.isdigit():
+            found.append((values, frozenset({int(name)}) - {0}))  # version 1 of the format
+    return [(name, values) for name, values in found if values]
 
 
-def _listed(dataset: Dataset) -> frozenset[int]:
-    """Every value that the dataset gives a name."""
-    found = {0}
-    for name, values in dataset.labels.items():
-        if isinstance(values, str):
-            found |= {int(name)} if name.isdigit() else set()
+def _labels(dataset: Dataset) -> _Labels:
+    """What the labels are of, by their names; a liver tumour is a tumour and no liver."""
+    liver: set[int] = set()
+    told: dict[int, set[LesionType]] = {}
+    unnamed, strange = [], []
+    classes = _classes(dataset)
+    for name, values in classes:
+        if lesion := lesion_name(name):
+            for value in values:
+                told.setdefault(value, set()).update([] if lesion.type is None else [lesion.type])
+            if lesion.type is None and not lesion.generic:
+                unnamed.append(name)
+        elif re.search("liver", name, re.IGNORECASE):
+            liver |= values
         else:
-            found |= {values} if isinstance(values, int) else set(values)
-    return frozenset(found)
+            strange.append(name)
+    notes = []
+    if twice := [str(value) for value, types in sorted(told.items()) if len(types) > 1]:
+        notes.append(f"lesions of a label that is of two types have none: {', '.join(twice)}")
+    if unnamed:
+        notes.append(
+            f"lesions of a class that names no type of ours have none: {', '.join(unnamed)}"
+        )
+    if strange:
+        notes.append(
+            f"classes that name neither the liver nor a lesion were left out: {', '.join(strange)}"
+        )
+    return _Labels(
+        frozenset({0}).union(*(values for _, values in classes)),
+        frozenset(liver | told.keys()),
+        {value: min(types) if len(types) == 1 else None for value, types in told.items()},
+        tuple(notes),
+    )
 
 
 def _read(layout: _Layout, folder: Path, name: str, labels: Path) -> Annotated:
@@ -212,6 +241,7 @@ def _read(layout: _Layout, folder: Path, name: str, labels: Path) -> Annotated:
     notes = (
         ["the dataset does not name the phase: taken for portal venous"] if layout.guessed else []
     )
+    notes += layout.labels.notes
     if layout.unused:
         notes.append(f"channels that tell no phase were left out: {', '.join(layout.unused)}")
     study = study_of(
@@ -228,13 +258,23 @@ def _read(layout: _Layout, folder: Path, name: str, labels: Path) -> Annotated:
     doubts: list[str] = []
     drawn = read_labels(labels, doubts)
     study = replace(study, warnings=(*study.warnings, *doubts))
-    unknown = sorted({*np.unique(drawn.array).tolist()} - layout.labels)
+    unknown = sorted({*np.unique(drawn.array).tolist()} - layout.labels.all)
     if unknown:
         raise InputError(
             f"its label map holds {', '.join(map(str, unknown[:5]))}, which {DATASET_FILE} does not"
             " list: correct the one or the other"
         )
-    liver = drawn.with_array(np.isin(drawn.array, list(layout.liver)))
-    lesion = drawn.with_array(np.isin(drawn.array, list(layout.lesion)))
-    outlined = {Organ.LIVER: liver} if layout.liver > layout.lesion else {}
-    return annotate(study, lesions=[lesion] if layout.lesion else None, organs=outlined)
+
+    def mask(values: Collection[int]) -> hd.Volume:
+        return drawn.with_array(np.isin(drawn.array, list(values)))
+
+    lesions, liver = layout.labels.lesions, layout.labels.liver
+    # those of unknown type last
+    kinds = sorted(set(lesions.values()), key=lambda kind: (kind is None, kind))
+    masks = [mask([v for v, kind in lesions.items() if kind is each]) for each in kinds]
+    return annotate(
+        study,
+        lesions=masks or None,
+        lesion_types=kinds,
+        organs={Organ.LIVER: mask(liver)} if liver > lesions.keys() else {},
+    )
