@@ -119,13 +119,13 @@ def make_case(
     )
 
 
-def make_cohort(directory: Path, cases: int, **settings: object) -> Cohort:
-    """Cases 0, 1, 2, ... of `make_case`; the last two belong to one subject."""
-    for seed in range(cases):
+def make_cohort(directory: Path, cases: int, *, first: int = 0, **settings: object) -> Cohort:
+    """Cases `first`, `first` + 1, ... of `make_case`; the last two belong to one subject."""
+    for seed in range(first, first + cases):
         study, truth = make_case(seed, **settings)  # type: ignore[arg-type]
         save_case(
             directory / f"case-{seed:02d}",
-            dataclasses.replace(study, subject_id=f"subject-{min(seed, cases - 2)}"),
+            dataclasses.replace(study, subject_id=f"subject-{min(seed, first + cases - 2)}"),
             truth,
         )
     return Cohort.open(directory)
