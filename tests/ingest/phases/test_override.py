@@ -167,7 +167,7 @@ def test_a_faulty_table_is_refused_in_one_line(tmp_path, dicom, lines, message) 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "does not exist"), (b"series,phase\n2,\xff\xfe", "cannot be read: give a CSV file")],
+    [(None, "does not exist"), (b"series,phase\n2,\x81", "cannot be read: give a CSV file")],
 )
 def test_an_unreadable_table_is_refused(tmp_path, content, message) -> None:
     if content is not None:

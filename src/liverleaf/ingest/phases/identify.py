@@ -147,9 +147,11 @@ def _evidence(series: Sequence[Dataset], enhanced: Sequence[bool | None] | None)
 
 def _phase_in_header_words(header: Dataset, late: bool | None, several: bool) -> PhaseGuess | None:
     """The phase by the description, else by the protocol's name where protocols differ."""
-    guess = phase_in_words(_description(header), hepatobiliary=late)
+    named = text(header, "Modality")
+    modality = Modality(named) if named in tuple(Modality) else None
+    guess = phase_in_words(_description(header), hepatobiliary=late, modality=modality)
     if guess is None and several:
-        return phase_in_words(text(header, "ProtocolName"), hepatobiliary=late)
+        return phase_in_words(text(header, "ProtocolName"), hepatobiliary=late, modality=modality)
     return guess
 
 
