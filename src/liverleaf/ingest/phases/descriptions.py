@@ -243,16 +243,16 @@ def phase_in_words(
     for code, pattern in words_for_no_phase(modality).items():
         if found := re.search(pattern, plain):
             return not_a_phase(0.98, code, word=found[0].strip())
-    named = phases_named(plain, hepatobiliary=hepatobiliary)
-    if modality is Modality.CT:
-        named.pop(Phase.HEPATOBILIARY, None)  # the name of the examination or the organ
+    named = phases_named(plain, hepatobiliary=hepatobiliary, modality=modality)
     if len(named) != 1:
         return None
     ((phase, word),) = named.items()
     return PhaseGuess(phase, 0.97, (Reason.of(ReasonCode.PHASE_IN_WORDS, word=word),))
 
 
-def phases_named(plain: str, *, hepatobiliary: bool | None) -> dict[Phase, str]:
+def phases_named(
+    plain: str, *, hepatobiliary: bool | None, modality: Modality | None = None
+) -> dict[Phase, str]:
     """The phases that words leave open, each with its word.
 
     One where the words decide it, none where they name no phase.
@@ -271,6 +271,8 @@ def phases_named(plain: str, *, hepatobiliary: bool | None) -> dict[Phase, str]:
         for phase, pattern in WORDS.items()
         if (found := re.search(pattern, plain))
     }
+    if modality is Modality.CT:
+        named.pop(Phase.HEPATOBILIARY, None)  # the organs that the examination is about
     times = times_in_words(plain)
     # "art, 70 s, 2 min"
     if (
