@@ -260,7 +260,7 @@ def test_words_of_mr_in_the_protocol_of_ct_are_no_reason_to_refuse_it(
     tmp_path, make, stored
 ) -> None:
     """A public collection has CT whose protocol is called so, and a hospital's MR a topogram."""
-    for modality, protocol in (("CT", "T2SPIR"), ("MR", "Topogram portal")):
+    for modality, protocol in (("CT", "T2SPIR portal"), ("MR", "Topogram portal")):
         elements = {"SeriesDescription": None, "ProtocolName": protocol, "Modality": modality}
         folder = make.shuffled(make.series(stored, **elements), tmp_path / modality)
         assert len(read_study(folder).phases) == 1
