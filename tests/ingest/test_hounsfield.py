@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from liverleaf.ingest.hounsfield import (
     doubts_hounsfield,
+    looks_like_ct,
     not_hounsfield,
     offset_to_hounsfield,
 )
+from liverleaf.phantom.generator import Phantom
 
 
 def body(air: float = -1000.0) -> NDArray[np.float32]:
@@ -58,6 +60,30 @@ def test_a_body_is_not_doubted_and_anything_else_is_told_with_its_range() -> Non
     (said,) = doubts_hounsfield(body() + 5000, "series 2")
     assert said.startswith("series 2: hardly any of its values, 397")
     assert "is that of soft tissue in Hounsfield units" in said
+
+
+@pytest.mark.parametrize(
+    ("values", "is_ct"),
+    [
+        (body(), True),
+        (body() + 1024, True),
+        (np.clip(body(), -160, 240), True),
+        (body() * 0 - 1000, True),
+        ((np.clip(body(), -160, 240) + 160) / 400, False),
+        (np.linspace(0, 1400, 1000), False),
+        (np.empty(0), False),
+    ],
+    ids=["HU", "HU + 1024", "cut off", "air alone", "scaled to 0..1", "even greys", "nothing"],
+)
+def test_ct_is_told_from_its_values(values: NDArray[np.float64], is_ct: bool) -> None:
+    assert looks_like_ct(values.astype(np.float32)) is is_ct
+
+
+@pytest.mark.parametrize("gain", [0.5, 1, 2, 3, 4, 5, 7, 10])
+def test_mr_of_any_gain_is_not_taken_for_ct(gain: float) -> None:
+    study, _ = Phantom("mr", 3, shape=(12, 48, 48), spacing_mm=(14.0, 7.0, 7.0))[0]
+    for image in study.phases.values():
+        assert not looks_like_ct(image.volume.array * np.float32(gain))
 
 
 def test_the_refusal_names_the_range() -> None:

@@ -165,8 +165,11 @@ def body(name, change=lambda hu: hu):
 
 
 def test_the_modality_that_a_person_says_counts(tmp_path) -> None:
-    body(tmp_path / "pv.nii.gz", lambda hu: hu + 1024)
+    body(tmp_path / "pv.nii.gz", lambda hu: hu + 1500)
     assert read_study(tmp_path).modality is Modality.MR
+    body(tmp_path / "pv.nii.gz", lambda hu: hu + 1024)
+    assert read_study(tmp_path).modality is Modality.CT
+    assert read_study(tmp_path, modality=Modality.MR).modality is Modality.MR
     study = read_study(tmp_path, modality=Modality.CT)
     assert study.modality is Modality.CT
     assert not any("does not tell the modality" in warning for warning in study.warnings)

@@ -22,6 +22,10 @@ MAX_DENSE_SHARE = 0.15
 """Of the values that may be bone as dense as soft tissue is once 1024 were added; a body has a few
 hundredths."""
 
+BETWEEN_AIR_AND_FAT = 300.0, 700.0
+MAX_BETWEEN = 0.15
+"""In HU + 1024, and how many lie there in CT for each that is soft tissue."""
+
 MAX_VALUES = 2**20
 """More are sampled."""
 
@@ -55,6 +59,22 @@ def offset_to_hounsfield(array: NDArray[np.float32]) -> float | None:
         return -OFFSET if padding_or_air >= MIN_SHARE else None
     dark = _share(values, -np.inf, FAT_HU)
     return 0.0 if dark >= MIN_SHARE and _share(values, *SOFT_HU) >= MIN_SHARE else None
+
+
+def looks_like_ct(array: NDArray[np.float32]) -> bool:
+    """Whether an image of unknown modality is CT: in HU, or 1024 too high.
+
+    Only CT has values as low as air's, or many as low as fat's. If 1024 too high, hardly any lie
+    between air and fat, where MR of any gain has muscle, fluid and shade: their share is at most
+    0.05 of that of tissue in CT, and at least 0.3 in MR.
+    """
+    values = _sample(array)
+    offset = offset_to_hounsfield(values)
+    if offset:
+        low, high = (limit + OFFSET for limit in SOFT_HU)
+        between = _share(values, *BETWEEN_AIR_AND_FAT)
+        return between < MAX_BETWEEN * _share(values, low, high)
+    return offset == 0 or bool(values.size and values.min() < NO_AIR_HU)
 
 
 def doubts_hounsfield(array: NDArray[np.float32], name: str) -> list[str]:

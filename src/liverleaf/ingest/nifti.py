@@ -19,6 +19,7 @@ from liverleaf.ingest.dicom.pixels import MAX_VOXELS
 from liverleaf.ingest.hounsfield import (
     OFFSET,
     doubts_hounsfield,
+    looks_like_ct,
     not_hounsfield,
     offset_to_hounsfield,
 )
@@ -45,8 +46,7 @@ class NiftiImage:
 
     Attributes:
         volume: float32 (Z, Y, X) towards head, back and left of the patient; HU for CT.
-        modality: what a person says, else by its intensities: only CT has values as low as those of
-            fat or air.
+        modality: what a person says, else by its intensities.
         warnings: what was mended.
         file_grid: the grid of the file, its axes in the file's order.
     """
@@ -239,18 +239,11 @@ def _nifti_image(path: Path, said: Modality | None, *, excluded: bool) -> NiftiI
         InputError: it cannot be read, or is CT in no HU.
     """
     volume, notes = read_nifti_volume(path)
-    modality = said or _by_values(volume)
+    modality = said or (Modality.CT if looks_like_ct(volume.array) else Modality.MR)
     if modality is Modality.CT and not excluded:
         volume, more = _in_hounsfield_units(volume, path.name, said=said is not None)
         notes += more
     return NiftiImage(volume, modality, tuple(notes), _file_grid(path))
-
-
-def _by_values(volume: hd.Volume) -> Modality:
-    """CT where values are as low as air's, or reach below 0 as far as fat's do; else MR."""
-    array = volume.array
-    is_ct = float(array.min()) < AIR_HU or offset_to_hounsfield(array) == 0
-    return Modality.CT if is_ct else Modality.MR
 
 
 def _in_hounsfield_units(
