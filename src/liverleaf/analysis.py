@@ -29,7 +29,7 @@ from liverleaf.registration.align import Registration, register_phases
 from liverleaf.registration.quality import assess_alignment
 from liverleaf.segmentation import MANUAL_SOURCE, Segmentation
 from liverleaf.storage.volumes import save_volume
-from liverleaf.study import InputError, Phase, Study
+from liverleaf.study import InputError, Modality, Phase, Study
 from liverleaf.system import provenance
 from liverleaf.system.files import check_writable, new_directory, replaced_directory
 from liverleaf.system.memory import forget_peak, resident_mb
@@ -100,6 +100,7 @@ def analyze(
     device: str = "auto",
     overwrite: bool = False,
     phases: Path | None = None,
+    modality: Modality | None = None,
     progress: Progress = silent,
 ) -> Findings:
     """Let a model find the lesions of one study, and measure them.
@@ -112,6 +113,7 @@ def analyze(
         overwrite: replace a folder that an earlier analysis wrote.
         phases: CSV table in which a person says which series is which phase, see
             `liverleaf.ingest.reader.read_phase_table`.
+        modality: what NIfTI files are, which do not tell; None to go by their intensities.
         progress: called with (what, done, total); a total of 0 means that nobody knows.
 
     Raises:
@@ -124,7 +126,7 @@ def analyze(
 
     replacing = _check_out(out, overwrite=overwrite)
     stages = Stages(progress)
-    study = _read(source, phases, stages)
+    study = _read(source, phases, modality, stages)
     with stages.stage("loading the model"):
         predictor = load_predictor(find_model(model or default_model(study)), device=device)
     with stages.stage("registering"):
@@ -158,6 +160,7 @@ def measure_masks(
     drawn_by: str = MANUAL_SOURCE,
     overwrite: bool = False,
     phases: Path | None = None,
+    modality: Modality | None = None,
     progress: Progress = silent,
 ) -> Findings:
     """Measure masks of one study that a person or another program drew; no model is asked.
@@ -172,6 +175,7 @@ def measure_masks(
         drawn_by: "manual" for a person, else the name of the program.
         overwrite: replace a folder that an earlier analysis wrote.
         phases: as in `analyze`.
+        modality: as in `analyze`.
         progress: called with (what, done, total); a total of 0 means that nobody knows.
 
     Raises:
@@ -180,7 +184,7 @@ def measure_masks(
     """
     replacing = _check_out(out, overwrite=overwrite)
     stages = Stages(progress)
-    study = _read(source, phases, stages)
+    study = _read(source, phases, modality, stages)
     with stages.stage("reading masks"):
         segmentation, warnings = read_segmentation(
             study, lesions=lesions, liver=liver, source=drawn_by
@@ -219,10 +223,10 @@ def _check_out(out: Path, *, overwrite: bool) -> bool:
     return True
 
 
-def _read(source: Path, phases: Path | None, stages: Stages) -> Study:
+def _read(source: Path, phases: Path | None, modality: Modality | None, stages: Stages) -> Study:
     table = read_phase_table(phases) if phases else ()
     with stages.stage("reading"):
-        return read_study(source, table=table)
+        return read_study(source, table=table, modality=modality)
 
 
 def _ask(predictor: Predictor, study: Study, stages: Stages) -> Prediction:

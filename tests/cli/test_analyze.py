@@ -351,6 +351,40 @@ def test_inspect_shows_a_single_slice(liverleaf: Callable[..., Any], study: Path
     assert "- x 9 x 9" in done.out
 
 
+def test_the_modality_of_nifti_is_what_a_person_says(
+    liverleaf: Callable[..., Any], study: Path, tmp_path: Path
+) -> None:
+    folder = nifti(study, portal=CUBE)
+    (shown,) = json.loads(liverleaf("inspect", folder, "--modality", "mr", "--json").out)
+    assert shown["modality"] == "MR"
+    done = liverleaf("ingest", folder, "--modality", "mr", "--out", tmp_path / "cohort")
+    assert (done.code, done.err) == (0, "")
+    assert ",MR," in (tmp_path / "cohort/cohort.csv").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("inspect", "{study}"),
+        ("analyze", "{study}", "--out", "{out}"),
+        ("measure", "{study}", "--lesions", "{study}", "--out", "{out}"),
+        ("ingest", "{study}", "--out", "{out}"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_modality_that_dicom_contradicts_is_refused(
+    liverleaf: Callable[..., Any],
+    study: Path,
+    tmp_path: Path,
+    command: tuple[str, ...],
+) -> None:
+    words = [word.format(study=study, out=tmp_path / "findings") for word in command]
+    done = liverleaf(*words, "--modality", "mr")
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "is CT by its own files and not MR: leave --modality out" in done.err
+
+
 def test_masks_by_hand_are_measured_without_a_model(
     liverleaf: Callable[..., Any], source: Path, tmp_path: Path
 ) -> None:

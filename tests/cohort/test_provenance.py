@@ -19,7 +19,7 @@ from liverleaf.cohort.provenance import (
 from liverleaf.cohort.study_index import FoundStudy, Source
 from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
 from liverleaf.ingest.phases.override import PhaseRow
-from liverleaf.study import InputError, Phase
+from liverleaf.study import InputError, Modality, Phase
 
 PSEUDONYMS = Pseudonyms(bytes(32))
 ONE, TWO = {"image-a": 10}, {"image-a": 10, "image-b": 20}
@@ -63,6 +63,14 @@ def test_the_order_of_a_table_does_not_matter_and_its_content_is_not_kept() -> N
     assert one.table
     assert "Mustermann" not in one.model_dump_json()
     assert Origin.of(study, rows[:1], PSEUDONYMS) != one
+
+
+def test_a_study_of_another_modality_is_read_again() -> None:
+    study = FoundStudy("case-1", "subject-1", ())
+    said = [Origin.of(study, (), PSEUDONYMS, modality) for modality in (None, *Modality)]
+    assert len({origin.table for origin in said}) == 3
+    assert said[0].table == ""
+    assert refresh(said[0], said[1]) is Refresh.REREAD
 
 
 def test_an_origin_is_read_back_and_a_damaged_one_is_unknown(tmp_path: Path) -> None:

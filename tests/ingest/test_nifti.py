@@ -152,3 +152,85 @@ def test_a_trailing_axis_is_dropped_and_nan_is_told(tmp_path) -> None:
     study = read_study(tmp_path)
     assert study.phases[Phase.PORTAL].volume.array[1, 3, 2] == 0
     assert any("not numbers" in warning for warning in study.warnings)
+
+
+def body(name, change=lambda hu: hu):
+    """A disc of soft tissue and fat in air, changed by a function of its HU."""
+    z, y, x = np.indices((6, 24, 24)) - 11.5
+    radius = np.hypot(y, x)
+    hu = np.where(radius < 8, 60 + np.rint(z + x), np.where(radius < 10, -100, -1000))
+    name.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(change(hu).astype(np.float32), RAS), name)
+    return hu.transpose(2, 1, 0)
+
+
+def test_the_modality_that_a_person_says_counts(tmp_path) -> None:
+    body(tmp_path / "pv.nii.gz", lambda hu: hu + 1500)
+    assert read_study(tmp_path).modality is Modality.MR
+    body(tmp_path / "pv.nii.gz", lambda hu: hu + 1024)
+    assert read_study(tmp_path).modality is Modality.CT
+    assert read_study(tmp_path, modality=Modality.MR).modality is Modality.MR
+    study = read_study(tmp_path, modality=Modality.CT)
+    assert study.modality is Modality.CT
+    assert not any("does not tell the modality" in warning for warning in study.warnings)
+    body(tmp_path / "pv.nii.gz")
+    assert read_study(tmp_path).modality is Modality.CT
+    study = read_study(tmp_path, modality=Modality.MR)
+    assert (study.modality, study.warnings) == (Modality.MR, ())
+    assert [report.modality for report in inspect(tmp_path, modality=Modality.MR)] == ["MR"]
+
+
+def test_ct_that_is_1024_too_high_is_mended_and_told(tmp_path) -> None:
+    hu = body(tmp_path / "pv.nii.gz", lambda hu: hu + 1024)
+    study = read_study(tmp_path, modality=Modality.CT)
+    np.testing.assert_array_equal(study.phases[Phase.PORTAL].volume.array, hu)
+    assert study.warnings == (
+        "pv.nii.gz: its tissue has values near 1024, so 1024 was subtracted to make HU",
+    )
+
+
+def test_ct_in_hounsfield_units_is_left_alone(tmp_path) -> None:
+    hu = body(tmp_path / "pv.nii.gz")
+    study = read_study(tmp_path, modality=Modality.CT)
+    np.testing.assert_array_equal(study.phases[Phase.PORTAL].volume.array, hu)
+    assert study.warnings == ()
+
+
+def test_ct_cut_off_at_a_window_is_ct_and_told(tmp_path) -> None:
+    hu = body(tmp_path / "pv.nii.gz", lambda hu: np.clip(hu, -160, 240))
+    for modality in (None, Modality.CT):
+        study = read_study(tmp_path, modality=modality)
+        assert study.modality is Modality.CT
+        np.testing.assert_array_equal(
+            study.phases[Phase.PORTAL].volume.array, np.clip(hu, -160, 240)
+        )
+        assert "pv.nii.gz: no value is below -160" in study.warnings[0]
+
+
+def test_ct_on_another_scale_is_refused(tmp_path) -> None:
+    body(tmp_path / "pv.nii.gz", lambda hu: (np.clip(hu, -160, 240) + 160) / 400)
+    assert read_study(tmp_path).modality is Modality.MR
+    said = (
+        r"pv.nii.gz: nothing tells how to make Hounsfield units \(HU\) of its values, 0 to 0\.\d+"
+    )
+    with pytest.raises(InputError, match=said):
+        read_study(tmp_path, modality=Modality.CT)
+    (report,) = (inspected := inspect(tmp_path, modality=Modality.CT))
+    assert (report.used, report.warnings) == (False, (inspected.refused,))
+
+
+def test_words_of_mr_in_the_name_of_what_a_person_calls_ct_are_no_reason(tmp_path) -> None:
+    body(tmp_path / "t2spir_pv.nii.gz")
+    body(tmp_path / "art.nii.gz")
+    assert list(read_study(tmp_path).phases) == [Phase.ARTERIAL]
+    both = read_study(tmp_path, modality=Modality.CT).phases
+    assert list(both) == [Phase.ARTERIAL, Phase.PORTAL]
+
+
+def test_a_mask_that_cannot_be_read_stops_nothing(tmp_path) -> None:
+    write(tmp_path / "pv.nii.gz")
+    (tmp_path / "liver_seg.nii.gz").write_text("no image")
+    assert list(read_study(tmp_path).phases) == [Phase.PORTAL]
+    mask, image = inspect(tmp_path).series
+    assert (mask.slices, mask.shape, mask.used, image.used) == (0, (), False, True)
+    assert "cannot be read as NIfTI" in mask.warnings[0]

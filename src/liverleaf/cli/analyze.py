@@ -10,7 +10,9 @@ import typer
 from liverleaf.cli.console import (
     AsJson,
     Device,
+    ModalityOption,
     add_row,
+    modality_of,
     new_table,
     print_json,
     print_table,
@@ -62,6 +64,7 @@ def analyze(
     device: Device = "auto",
     overwrite: Overwrite = False,
     phases: Phases = None,
+    modality: ModalityOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Find, type and measure the lesions of one study.
@@ -81,6 +84,7 @@ def analyze(
             device=device,
             overwrite=overwrite,
             phases=phases,
+            modality=modality_of(modality),
             progress=progress,
         )
     _report(findings, out, as_json=as_json)
@@ -112,6 +116,7 @@ def measure(
     ] = "manual",
     overwrite: Overwrite = False,
     phases: Phases = None,
+    modality: ModalityOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure lesions that a person or another program outlined; no model is used.
@@ -129,6 +134,7 @@ def measure(
             drawn_by=drawn_by,
             overwrite=overwrite,
             phases=phases,
+            modality=modality_of(modality),
             progress=progress,
         )
     _report(findings, out, as_json=as_json)
@@ -142,14 +148,19 @@ def inspect(
         Path | None,
         typer.Option(
             metavar="FILE.csv",
-            help="Also write the phases as a new table for --phases, to be corrected.",
+            help=(
+                "Also write the phases as a new table for --phases, to be corrected; of a refused"
+                " study too."
+            ),
         ),
     ] = None,
+    modality: ModalityOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the phase of every series of a study, with confidence and evidence.
 
-    Series and files that were left out are shown too.
+    Series and files that were left out are shown too. A study that `analyze` would refuse is shown,
+    and ends with the reason and exit code 1.
 
     Example: liverleaf inspect study/
     """
@@ -157,10 +168,12 @@ def inspect(
 
     from liverleaf.ingest.reader import inspect as run
     from liverleaf.ingest.reader import read_phase_table, write_phase_table
+    from liverleaf.study import InputError
 
     with progress_bars() as progress:
         progress("reading", 0, 0)
-        inspected = run(source, table=read_phase_table(phases) if phases else ())
+        table = read_phase_table(phases) if phases else ()
+        inspected = run(source, table=table, modality=modality_of(modality))
     if phases_out is not None:
         write_phase_table(inspected.series, phases_out)
     if as_json:
@@ -173,6 +186,8 @@ def inspect(
     else:
         _print_series(inspected.series)
     print_warnings(inspected.warnings, err=as_json)
+    if inspected.refused:
+        raise InputError(inspected.refused)
 
 
 def _report(findings: "Findings", out: Path, *, as_json: bool) -> None:
@@ -205,13 +220,19 @@ def _print_series(reports: "tuple[SeriesReport, ...]") -> None:
             table,
             _series_name(series),
             series.description,
-            series.phase.title if series.phase is not None else "not used",
+            _phase_cell(series),
             f"{series.confidence:.2f}",
             str(series.slices),
             " x ".join("-" if mm is None else f"{mm:.3g}" for mm in series.spacing_mm),
             "\n".join([*series.evidence, *(f"! {warning}" for warning in series.warnings)]),
         )
     print_table(table)
+
+
+def _phase_cell(series: "SeriesReport") -> str:
+    if series.phase is None:
+        return "not used"
+    return series.phase.title if series.used else f"not used ({series.phase.title})"
 
 
 def _series_name(series: "SeriesReport") -> str:

@@ -11,6 +11,7 @@ import typer
 from liverleaf.cli import logs
 
 if TYPE_CHECKING:
+    from liverleaf.study import Modality
     from liverleaf.system.progress import Progress
 
 AsJson = Annotated[
@@ -21,6 +22,21 @@ AsJson = Annotated[
     ),
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+ModalityName = Literal["ct", "mr"]
+ModalityOption = Annotated[
+    ModalityName | None,
+    typer.Option(
+        "--modality",
+        help="What NIfTI files are, which do not tell; by their intensities if left out.",
+    ),
+]
+
+
+def modality_of(name: ModalityName | None) -> "Modality | None":
+    """The value of that option."""
+    from liverleaf.study import Modality
+
+    return None if name is None else Modality(name.upper())
 
 
 @contextmanager

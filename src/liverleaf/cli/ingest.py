@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from liverleaf.cli.console import AsJson, print_json, print_warnings, progress_bars
+from liverleaf.cli.console import (
+    AsJson,
+    ModalityOption,
+    modality_of,
+    print_json,
+    print_warnings,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
     from liverleaf.cohort.build import IngestSummary
@@ -69,6 +76,7 @@ def ingest(
             ),
         ),
     ] = None,
+    modality: ModalityOption = None,
     jobs: Jobs = 1,
     scheduler: Scheduler = None,
     _collection: Annotated[
@@ -94,6 +102,7 @@ def ingest(
             key=key,
             with_dicom=deidentify,
             phases=phases,
+            modality=modality_of(modality),
             jobs=jobs,
             scheduler=scheduler,
             progress=progress,

@@ -25,7 +25,7 @@ from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.collections import cases_of
 from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms, new_key, read_key, write_key
 from liverleaf.ingest.reader import PhaseRow, read_phase_table
-from liverleaf.study import InputError
+from liverleaf.study import InputError, Modality
 from liverleaf.system.progress import Progress, silent
 from liverleaf.system.workers import workers
 
@@ -90,6 +90,7 @@ def build_cohort(
     key: Path | None = None,
     with_dicom: bool = False,
     phases: Path | None = None,
+    modality: Modality | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
     progress: Progress = silent,
@@ -110,6 +111,8 @@ def build_cohort(
         phases: CSV table of the phases of series as a person names them, see
             `liverleaf.ingest.reader.read_phase_table`; a study is named by its StudyInstanceUID,
             the folder of its NIfTI files, or its pseudonym.
+        modality: what the NIfTI files are, which do not tell; None to go by their intensities. A
+            DICOM study of another modality is refused.
         jobs: number of processes.
         scheduler: address of a Dask scheduler whose workers see the same files; used instead of
             processes here. The key goes to them.
@@ -150,7 +153,14 @@ def build_cohort(
         note_unused_files(index.ignored_files(), key.with_suffix(FILES_SUFFIX))
         claim_folder(out, settings)
         tasks = (
-            StudyTask(study, out.resolve(), pseudonyms, with_dicom, tables.get(study.case_id, ()))
+            StudyTask(
+                study,
+                out.resolve(),
+                pseudonyms,
+                with_dicom,
+                tables.get(study.case_id, ()),
+                modality,
+            )
             for study in index
         )
         summary = _read_all(tasks, len(index), out, run, progress)

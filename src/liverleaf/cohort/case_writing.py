@@ -107,7 +107,7 @@ def _write_own_case(found: FoundStudy, task: StudyTask, case: Path) -> tuple[Stu
     dicom = case.with_name("dicom")
     with ExitStack() as stack:
         files = _files(found, stack)
-        original = read_study(files, table=task.table)
+        original = read_study(files, table=task.table, modality=task.modality)
         notes, copies = _copy_dicom(found, task, files, dicom) if task.with_dicom else ((), 0)
     messages = (*found.notes, *original.warnings, *notes)
     original = replace(

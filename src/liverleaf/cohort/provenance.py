@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from liverleaf.cohort.study_index import FoundStudy
 from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
 from liverleaf.ingest.phases.override import PhaseRow
-from liverleaf.study import InputError
+from liverleaf.study import InputError, Modality
 
 ORIGIN_FILE = "origin.json"
 LOCATION_COLUMNS = "case", "folder or zip"
@@ -37,7 +37,8 @@ class Origin(BaseModel):
 
     Attributes:
         images: size in bytes of the file of each image.
-        table: keyed hash of the user's table of its phases, "" without one.
+        table: keyed hash of the user's table of its phases, and of the modality that the user says;
+            "" without any.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,7 +46,13 @@ class Origin(BaseModel):
     table: str = ""
 
     @classmethod
-    def of(cls, study: FoundStudy, table: Sequence[PhaseRow], pseudonyms: Pseudonyms) -> Origin:
+    def of(
+        cls,
+        study: FoundStudy,
+        table: Sequence[PhaseRow],
+        pseudonyms: Pseudonyms,
+        modality: Modality | None = None,
+    ) -> Origin:
         """That of a study as it was found; of several copies of an image the largest counts."""
         images: dict[str, int] = {}
         for source in study.sources:
@@ -53,6 +60,8 @@ class Origin(BaseModel):
         lines = sorted(
             {f"{row.series}={'none' if row.phase is None else row.phase.name}" for row in table}
         )
+        if modality is not None:
+            lines.append(f"modality={modality}")
         return cls(images=images, table=pseudonyms.table("\n".join(lines)) if lines else "")
 
 

@@ -10,6 +10,7 @@ from liverleaf.cohort.study_index import FoundStudy
 from liverleaf.ingest.collections import CollectionCase
 from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
 from liverleaf.ingest.reader import PhaseRow
+from liverleaf.study import Modality
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class StudyTask:
         pseudonyms: the key, None where `study` is of a public collection.
         with_dicom: whether to write its DICOM, de-identified, too.
         table: what the user's table says of the phases of its series.
+        modality: what the user says NIfTI files are.
     """
 
     study: FoundStudy | CollectionCase
@@ -29,6 +31,7 @@ class StudyTask:
     pseudonyms: Pseudonyms | None = None
     with_dicom: bool = False
     table: tuple[PhaseRow, ...] = ()
+    modality: Modality | None = None
 
     @property
     def case(self) -> Path:
@@ -47,4 +50,4 @@ class StudyTask:
     def origin(self, found: FoundStudy) -> Origin:
         """What a case is read from."""
         assert self.pseudonyms is not None  # None is for public collections only
-        return Origin.of(found, self.table, self.pseudonyms)
+        return Origin.of(found, self.table, self.pseudonyms, self.modality)

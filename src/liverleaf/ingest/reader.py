@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from liverleaf.ingest.archive import MAX_FILES, unpacked
-from liverleaf.ingest.dicom.reader import inspect_dicom, read_dicom
+from liverleaf.ingest.dicom.reader import examine_dicom
+from liverleaf.ingest.dicom.survey import check_modality
 from liverleaf.ingest.folders import HIDDEN, folders_below
-from liverleaf.ingest.inspection import Inspection, SeriesReport
-from liverleaf.ingest.nifti import inspect_nifti, is_nifti, read_nifti
+from liverleaf.ingest.inspection import Examination, Inspection, SeriesReport
+from liverleaf.ingest.nifti import examine_nifti, is_nifti
 from liverleaf.ingest.phases.override import PhaseRow, read_phase_table, write_phase_table
 from liverleaf.storage.case_folder import CASE_FILE, load_case
-from liverleaf.study import InputError, Study
+from liverleaf.study import InputError, Modality, Study
 
 __all__ = [
     "Inspection",
@@ -27,11 +26,13 @@ __all__ = [
     "write_phase_table",
 ]
 
-T = TypeVar("T")
-
 
 def read_study(
-    path: Path | Sequence[Path], *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()
+    path: Path | Sequence[Path],
+    *,
+    scratch: Path | None = None,
+    table: Sequence[PhaseRow] = (),
+    modality: Modality | None = None,
 ) -> Study:
     """Read the contrast phases of one study of one patient.
 
@@ -41,75 +42,79 @@ def read_study(
             one DICOM or NIfTI file; or a list of such files that make one study.
         scratch: folder for the temporary files of a zip, the system's own by default.
         table: what a person says of its series, see `read_phase_table`.
+        modality: what a person says the images are, where they are NIfTI files, which do not tell;
+            None to go by their intensities.
 
     Returns:
         The study. What was left out, mended or guessed is in its warnings and in the evidence of
             its phases.
 
     Raises:
-        InputError: nothing can be read, images of several patients or studies are mixed, or the
-            table does not fit the study.
+        InputError: nothing can be read, images of several patients or studies are mixed, the table
+            does not fit the study, or it is of another modality by its own files.
     """
-    readers = (
-        partial(_read_case, table=table),
-        partial(read_dicom, table=table),
-        partial(read_nifti, table=table),
-    )
-    return (
-        _dispatch(path, scratch, *readers) if isinstance(path, Path) else _by_kind(path, *readers)
-    )
+    return _examine(path, scratch, table, modality).study_or_refusal()
 
 
 def inspect(
-    path: Path, *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()
+    path: Path,
+    *,
+    scratch: Path | None = None,
+    table: Sequence[PhaseRow] = (),
+    modality: Modality | None = None,
 ) -> Inspection:
     """Tell what `read_study` takes each series under `path` for, those that it leaves out included.
 
+    The study is read as `read_study` does it, pixels too, so that both always agree. A study that
+    `read_study` refuses because of its series is reported on, with the reason in `refused`.
+
     Raises:
-        InputError: as `read_study`.
+        InputError: there is no series to report on, or as for `read_study` where images of several
+            patients, studies or modalities are mixed or what a person says does not fit.
     """
-    return _dispatch(
-        path,
-        scratch,
-        lambda folder: _report_case(_read_case(folder, table)),
-        partial(inspect_dicom, table=table),
-        partial(inspect_nifti, table=table),
-    )
+    return _examine(path, scratch, table, modality).inspection
 
 
-def _dispatch(
-    path: Path,
+def _examine(
+    path: Path | Sequence[Path],
     scratch: Path | None,
-    case: Callable[[Path], T],
-    dicom: Callable[[Sequence[Path]], T],
-    nifti: Callable[[Sequence[Path]], T],
-) -> T:
+    table: Sequence[PhaseRow],
+    modality: Modality | None,
+) -> Examination:
+    """Read whatever lies there; the one way by which `read_study` and `inspect` go."""
+    if not isinstance(path, Path):
+        return _by_kind(path, table, modality)
     if not _exists(path):
         raise InputError(f"{path} does not exist; give a folder, a zip or a file")
     if path.is_file() and zipfile.is_zipfile(path):
         with unpacked(path, scratch) as folder:
-            return _dispatch(folder, scratch, case, dicom, nifti)
+            return _by_kind(
+                _files(folder), table, modality, lambda file: path / file.relative_to(folder)
+            )
     if path.suffix.lower() == ".zip" and path.is_file():
         raise InputError(f"{path.name} is damaged or no zip file; pack it again")
-    return _by_kind([path] if path.is_file() else _files(path), case, dicom, nifti)
+    return _by_kind([path] if path.is_file() else _files(path), table, modality)
 
 
 def _by_kind(
     files: Sequence[Path],
-    case: Callable[[Path], T],
-    dicom: Callable[[Sequence[Path]], T],
-    nifti: Callable[[Sequence[Path]], T],
-) -> T:
+    table: Sequence[PhaseRow],
+    modality: Modality | None,
+    shown: Callable[[Path], Path] = lambda path: path,
+) -> Examination:
+    """The examination of files: a case folder, NIfTI, or DICOM where there is any."""
     if not files:
         raise InputError("the folder is empty; give the folder of one CT or MR study")
     cases = [file for file in files if file.name == CASE_FILE]
     if len(cases) > 1:
         raise InputError(f"the folder holds {len(cases)} case folders; give one of them")
     if cases:
-        return case(cases[0].parent)
+        return _examine_case(cases[0].parent, table, modality)
     images = [file for file in files if is_nifti(file)]
     others = [file for file in files if not is_nifti(file)]
-    return nifti(images) if images and not any(_is_dicom(file) for file in others) else dicom(files)
+    if images and not any(_is_dicom(file) for file in others):
+        return examine_nifti(images, table, modality, shown)
+    return examine_dicom(files, table, modality)
 
 
 def _exists(path: Path) -> bool:
@@ -150,13 +155,17 @@ def _is_dicom(file: Path) -> bool:
         return False
 
 
-def _read_case(folder: Path, table: Sequence[PhaseRow]) -> Study:
+def _examine_case(
+    folder: Path, table: Sequence[PhaseRow], modality: Modality | None
+) -> Examination:
     if table:
         raise InputError(
             "this is a case folder, whose case.json names the phases: correct it there, and leave"
             " --phases out"
         )
-    return load_case(folder)[0]
+    study = load_case(folder)[0]
+    check_modality(study.modality, modality)
+    return Examination(study, _report_case(study))
 
 
 def _report_case(study: Study) -> Inspection:

@@ -393,3 +393,23 @@ def test_an_image_without_preamble_and_with_a_damaged_attribute_is_copied_too(
     assert said is None
     copy = pydicom.dcmread(next((tmp_path / "out").rglob("*.dcm")))
     assert np.array_equal(copy.pixel_array, stored[0])
+
+
+def test_a_modality_lut_survives(tmp_path: Path, make: Any) -> None:
+    """Without its table a CT has no scale."""
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [40, 0, 16])
+    item.LUTExplanation = "table of Mrs Mustermann"
+    item.ModalityLUTType = "HU"
+    item.add_new("LUTData", "OW", (np.arange(40) * 10 - 200).astype("<i2").tobytes())
+    stored = (np.arange(56) % 40).reshape(8, 7).astype(np.uint16)
+    dataset = make.slice(
+        stored,
+        (0, 0, 0),
+        ModalityLUTSequence=[item],
+        RescaleSlope=None,
+        RescaleIntercept=None,
+    )
+    (image,) = read_dicom([copy_of(dataset, tmp_path, make)]).phases.values()
+    np.testing.assert_array_equal(image.volume.array[0], stored * 10.0 - 200)
+    assert "LUTExplanation" not in image.headers[0].ModalityLUTSequence[0]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from liverleaf.ingest.reader import inspect, read_study
-from liverleaf.study import Modality, Phase
+from liverleaf.study import InputError, Modality, Phase
 
 
 def four_phase_study(make, stored, folder, **elements):
@@ -254,3 +254,44 @@ def test_a_lone_ct_of_unknown_phase_is_guessed_by_its_pixels_and_told(tmp_path, 
         )
     )
     assert list(native.phases) == [Phase.PRE]
+
+
+def test_words_of_mr_in_the_protocol_of_ct_are_no_reason_to_refuse_it(
+    tmp_path, make, stored
+) -> None:
+    """A public collection has CT whose protocol is called so, and a hospital's MR a topogram."""
+    for modality, protocol in (("CT", "T2SPIR portal"), ("MR", "Topogram portal")):
+        elements = {"SeriesDescription": None, "ProtocolName": protocol, "Modality": modality}
+        folder = make.shuffled(make.series(stored, **elements), tmp_path / modality)
+        assert len(read_study(folder).phases) == 1
+        other = elements | {"Modality": "MR" if modality == "CT" else "CT"}
+        inspected = inspect(make.shuffled(make.series(stored, **other), tmp_path / protocol))
+        assert inspected.refused
+
+
+def test_a_modality_other_than_the_headers_say_is_refused(tmp_path, make, stored) -> None:
+    folder = make.shuffled(make.series(stored), tmp_path)
+    assert read_study(folder, modality=Modality.CT).modality is Modality.CT
+    for ask in (read_study, inspect):
+        with pytest.raises(
+            InputError, match="the study is CT by its own files and not MR: leave --modality out"
+        ):
+            ask(folder, modality=Modality.MR)
+
+
+def test_the_next_series_stands_for_a_phase_whose_best_cannot_be_decoded_in_both(
+    tmp_path, make, stored
+) -> None:
+    """`inspect` reads pixels too, so that it does not promise what `read_study` cannot read."""
+    for number, count in ((3, 6), (4, 5)):
+        series = make.series(stored[:count], SeriesNumber=number, SeriesInstanceUID=f"1.2.{number}")
+        for dataset in series:
+            if number == 3:
+                dataset.PixelData = dataset.PixelData[:-40]
+        make.shuffled(series, tmp_path / str(number))
+    study = read_study(tmp_path)
+    assert study.phases[Phase.PORTAL].source.series_instance_uid == "1.2.4"
+    inspected = inspect(tmp_path)
+    assert [(report.number, report.used) for report in inspected] == [(3, False), (4, True)]
+    assert "none of its 6 slices can be decoded" in inspected.series[0].warnings[0]
+    assert set(inspected.series[0].warnings) <= set(study.warnings)

@@ -8,7 +8,8 @@ from liverleaf.ingest.phases.descriptions import (
     plain_words,
     seconds_in_words,
 )
-from liverleaf.study import Phase
+from liverleaf.ingest.phases.reasons import ReasonCode
+from liverleaf.study import Modality, Phase
 
 WORDS = {
     Phase.PRE: [
@@ -192,3 +193,60 @@ def test_seconds(words, seconds) -> None:
 )
 def test_phases_that_words_leave_open(words, agent, phases) -> None:
     assert phases_named(words, hepatobiliary=agent).keys() == phases
+
+
+ONLY_MR = (
+    "T2SPIR",
+    "t2_haste",
+    "DWI b800",
+    "ADC",
+    "InPhase: LAVA-Flex",
+    "ax FSE",
+    "MRCP",
+    "TRUFISP",
+)
+ONLY_CT = ("Topogram", "BONE 2.0 B70f", "LUNG 5.0mm")
+
+
+@pytest.mark.parametrize("words", ONLY_MR)
+def test_words_of_mr_do_not_exclude_ct(words) -> None:
+    assert phase_in_words(words, modality=Modality.CT) is None
+    guess = phase_in_words(f"portal {words}", modality=Modality.CT)
+    assert guess is not None
+    assert guess.phase is Phase.PORTAL
+    for modality in (Modality.MR, None):
+        excluded = phase_in_words(words, modality=modality)
+        assert excluded is not None
+        assert excluded.phase is None
+
+
+@pytest.mark.parametrize("words", ONLY_CT)
+def test_words_of_ct_name_no_reconstruction_of_mr(words) -> None:
+    for modality in (Modality.CT, None):
+        excluded = phase_in_words(words, modality=modality)
+        assert excluded is not None
+        assert excluded.phase is None
+    guess = phase_in_words(words, modality=Modality.MR)
+    assert guess is None or guess.code is ReasonCode.OTHER_BODY_PART
+
+
+def test_dual_energy_excludes_neither() -> None:
+    for modality in Modality:
+        guess = phase_in_words("portal dual energy", modality=modality)
+        assert guess is not None
+        assert guess.phase is Phase.PORTAL
+
+
+def test_the_hepatobiliary_system_is_no_phase_of_ct() -> None:
+    assert phase_in_words("CT HEPATOBILIARY", modality=Modality.CT) is None
+    guess = phase_in_words("CT HEPATOBILIARY portal", modality=Modality.CT)
+    assert guess is not None
+    assert guess.phase is Phase.PORTAL
+
+
+@pytest.mark.parametrize("words", ["minus", "SUB art-pre", "MIP axial", "Dose Report", "localizer"])
+def test_words_of_both_exclude_both(words) -> None:
+    for modality in Modality:
+        guess = phase_in_words(words, modality=modality)
+        assert guess is not None
+        assert guess.phase is None

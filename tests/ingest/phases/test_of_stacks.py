@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from liverleaf.ingest.dicom.frames import read_frames
-from liverleaf.ingest.dicom.reader import inspect_dicom
+from liverleaf.ingest.dicom.reader import examine_dicom
 from liverleaf.ingest.dicom.series import Stack, stacks_of
 from liverleaf.ingest.dicom.survey import survey
 from liverleaf.ingest.phases import of_stacks, reasons
@@ -81,7 +81,7 @@ def test_pixels_are_not_read_where_headers_are_sure(tmp_path, monkeypatch) -> No
     monkeypatch.setattr(of_stacks, "coarse_images", forbidden)
     monkeypatch.setattr(of_stacks, "sample_pixels", forbidden)
     truth = silent_study(tmp_path / "study", "ct", 940010, keep=("SeriesDescription", *TIMES))
-    reports = inspect_dicom(sorted((tmp_path / "study").iterdir()))
+    reports = examine_dicom(sorted((tmp_path / "study").iterdir())).inspection
     assert {report.series: report.phase for report in reports} == truth
 
 

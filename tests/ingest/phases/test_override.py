@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import zipfile
 from pathlib import Path
 
 import nibabel as nib
@@ -167,7 +168,7 @@ def test_a_faulty_table_is_refused_in_one_line(tmp_path, dicom, lines, message) 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "does not exist"), (b"series,phase\n2,\xff\xfe", "cannot be read: give a CSV file")],
+    [(None, "does not exist"), (b"series,phase\n2,\x81", "cannot be read: give a CSV file")],
 )
 def test_an_unreadable_table_is_refused(tmp_path, content, message) -> None:
     if content is not None:
@@ -340,3 +341,124 @@ def test_the_command_line(tmp_path, dicom, monkeypatch, capsys) -> None:
     assert "has no column study" in liverleaf(
         "ingest", dicom, "--out", tmp_path / "cohort", "--phases", wrong
     )
+
+
+GOOD = ("2:1,pre", "2:2,arterial", "2:3,portal")
+SPREADSHEETS = {
+    "minutes": b"series;phase\r\n02:01;pre\r\n02:02;arterial\r\n02:03;portal\r\n",
+    "seconds": b"series;phase\r\n02:01:00;pre\r\n02:02:00;arterial\r\n02:03:00;portal\r\n",
+    "UTF-16 with tabs": (
+        "series\tphase\r\n" + "\r\n".join(GOOD).replace(",", "\t") + "\r\n"
+    ).encode("utf-16"),
+    "blank lines": ("series,phase\n" + "\n".join(GOOD) + "\n,\n,\n\n").encode(),
+    "sep=;": ("sep=;\r\nseries;phase\r\n" + "\r\n".join(GOOD).replace(",", ";")).encode(),
+    "Windows-1252": (
+        "series,phase,note\n" + "\n".join(f"{row},sp\u00e4ter" for row in GOOD)
+    ).encode("cp1252"),
+    "titles": b"Series,Phase\n2:1,Pre-contrast\n2:2,ARTERIAL\n2:3,Portal venous\n",
+}
+
+
+@pytest.mark.parametrize("content", SPREADSHEETS.values(), ids=SPREADSHEETS)
+def test_what_spreadsheets_make_of_a_table_is_read_as_it_was_meant(tmp_path, content) -> None:
+    (tmp_path / "phases.csv").write_bytes(content)
+    rows = read_phase_table(tmp_path / "phases.csv")
+    assert [(row.series, row.phase) for row in rows] == [
+        ("2:1", Phase.PRE),
+        ("2:2", A),
+        ("2:3", V),
+    ]
+
+
+def test_a_whole_number_that_became_a_measurement_is_a_series_number(tmp_path, dicom) -> None:
+    rows = read_phase_table(table(tmp_path, "series,phase", "3.0,arterial"))
+    assert A in read_study(dicom, table=rows).phases
+
+
+def test_lines_are_counted_as_the_file_has_them(tmp_path) -> None:
+    for first in ((), ("sep=,",)):
+        file = table(tmp_path, *first, "series,phase", "2,pre", "3,venus")
+        with pytest.raises(InputError, match=f"line {3 + len(first)} of phases.csv names no known"):
+            read_phase_table(file)
+
+
+def test_rows_without_a_phase_say_nothing(tmp_path, dicom) -> None:
+    rows = read_phase_table(table(tmp_path, "series,phase", "2,", "3,arterial"))
+    assert [row.series for row in rows] == ["3"]
+    with pytest.raises(InputError, match="has no row with a phase: say the phase of at least one"):
+        read_phase_table(table(tmp_path, "series,phase", "2,", "3, "))
+
+
+def test_a_refused_study_is_overruled_by_its_own_table(tmp_path, make, stored) -> None:
+    """Every series is refused with its reason; a person fills one in, and it is read."""
+    for series, name in ((2, "t2 haste"), (3, "adc")):
+        elements = {"SeriesInstanceUID": f"1.2.{series}", "SeriesNumber": series, "Modality": "MR"}
+        folder = tmp_path / f"study/{series}"
+        make.shuffled(make.series(stored, SeriesDescription=name, **elements), folder)
+    inspected = inspect(tmp_path / "study")
+    assert inspected.refused.startswith("none of the 2 series is a contrast phase")
+    with pytest.raises(InputError) as refused:
+        read_study(tmp_path / "study")
+    assert str(refused.value) == inspected.refused
+    file = tmp_path / "found.csv"
+    write_phase_table(inspected.series, file)
+    rows = list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+    assert [(row["series"], row["phase"], row["reason"]) for row in rows] == [
+        ("1.2.2", "", "T2-weighted: description says 't2'"),
+        ("1.2.3", "", "diffusion-weighted: description says 'adc'"),
+    ]
+    corrected = file.read_text(encoding="utf-8").replace("t2 haste,,", "t2 haste,portal,")
+    file.write_text(corrected, encoding="utf-8")
+    assert list(read_study(tmp_path / "study", table=read_phase_table(file)).phases) == [V]
+
+
+def test_two_files_of_one_phase_are_left_to_the_person(tmp_path, nifti) -> None:
+    (nifti / "a.nii.gz").rename(nifti / "venous.nii.gz")
+    (nifti / "b.nii.gz").rename(nifti / "art.nii.gz")
+    inspected = inspect(nifti)
+    assert "two files are of the portal venous phase" in inspected.refused
+    write_phase_table(inspected.series, tmp_path / "found.csv")
+    text = (tmp_path / "found.csv").read_text(encoding="utf-8")
+    rows = {row["series"]: row["phase"] for row in csv.DictReader(text.splitlines())}
+    assert rows == {"art.nii.gz": "arterial", "portal.nii.gz": "", "venous.nii.gz": ""}
+
+
+def test_the_table_of_a_refused_study_is_written_by_the_command(
+    tmp_path, nifti, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(
+        sys, "argv", ["liverleaf", "inspect", str(nifti), "--phases-out", str(tmp_path / "t.csv")]
+    )
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capsys.readouterr()
+    assert end.value.code == 1
+    assert said.err.count("\n") == 1
+    assert "file names do not tell the phase of a.nii.gz, b.nii.gz" in said.err
+    assert "portal venous" in said.out
+    assert (tmp_path / "t.csv").read_text(encoding="utf-8").count("\n") == 4
+
+
+def test_a_table_about_a_zip_fits_it_again(tmp_path) -> None:
+    """Its files lie elsewhere each time that it is unpacked, and two have one name."""
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        for turn, folder in enumerate(("one", "two")):
+            values = np.full((4, 5, 6 + turn), 50, np.float32)
+            nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "scan.nii.gz")
+            archive.write(tmp_path / "scan.nii.gz", f"{folder}/scan.nii.gz")
+    inspected = inspect(tmp_path / "study.zip")
+    assert "do not tell the phase" in inspected.refused
+    names = [str(tmp_path / f"study.zip/{folder}/scan.nii.gz") for folder in ("one", "two")]
+    assert [report.series for report in inspected] == names
+    rows = (f"{Path(name).parent},{name}" for name in names)
+    lines = [f"{row},{phase}" for row, phase in zip(rows, ("pre", "portal"), strict=True)]
+    said = read_phase_table(table(tmp_path, "study,series,phase", *lines))
+    phases = read_study(tmp_path / "study.zip", table=said).phases
+    assert {phase: image.volume.shape[2] for phase, image in phases.items()} == {
+        Phase.PRE: 4,
+        V: 4,
+    }
+    assert {phase: image.volume.shape[0] for phase, image in phases.items()} == {
+        Phase.PRE: 6,
+        V: 7,
+    }

@@ -85,6 +85,8 @@ def _read(files: Sequence[Path], segmentations: Sequence[Path]) -> Annotated:
                 f"its segmentation cannot be read as a volume ({type(error).__name__})"
             ) from error
         found = survey(files)
+    if found.refused:
+        raise InputError(found.refused)
     grid = next(iter(masks.values()))
     index, notes = _drawn_on(grid, _referenced(segmentation), found)
     study = read_dicom(_without_other_candidates(files, found, index))

@@ -77,7 +77,8 @@ _KEPT = """
     NumberOfFrames Rows Columns PixelSpacing BitsAllocated BitsStored HighBit PixelRepresentation
     SmallestImagePixelValue LargestImagePixelValue PixelPaddingValue PixelPaddingRangeLimit
     BurnedInAnnotation RecognizableVisualFeatures WindowCenter WindowWidth RescaleIntercept
-    RescaleSlope RescaleType VOILUTFunction PresentationLUTShape LossyImageCompression
+    RescaleSlope RescaleType LUTDescriptor LUTData ModalityLUTType VOILUTFunction
+    PresentationLUTShape LossyImageCompression
     LossyImageCompressionRatio LossyImageCompressionMethod PixelData CodeValue
     CodingSchemeDesignator InConcatenationNumber InConcatenationTotalNumber
     ConcatenationFrameOffsetNumber
@@ -102,7 +103,7 @@ _ITEMS = """
     CTAcquisitionTypeSequence CTExposureSequence CTXRayDetailsSequence CTReconstructionSequence
     CTGeometrySequence TemporalPositionSequence DimensionOrganizationSequence DimensionIndexSequence
     ContrastBolusAgentSequence ContrastAdministrationProfileSequence ContrastBolusUsageSequence
-    FrameAnatomySequence AnatomicRegionSequence PatientSpeciesCodeSequence
+    FrameAnatomySequence AnatomicRegionSequence PatientSpeciesCodeSequence ModalityLUTSequence
 """
 _EMPTIED = (
     "AccessionNumber ReferringPhysicianName PatientBirthDate PatientSex StudyID"

@@ -58,9 +58,13 @@ class Frame:
         position_mm: centre of the first voxel, LPS, shape (3,).
         orientation: direction cosines along a row, then down a column, shape (6,).
         spacing_mm: distance between rows, then between columns.
-        slope: of the rescaling from stored values; Real World Value Mappings are not used.
-        intercept: of the rescaling from stored values.
-        rescaled: whether the header names both; what it does not name is 1 or 0.
+        slope: of the rescaling from stored values, or from what a Modality LUT makes of them; Real
+            World Value Mappings are not used.
+        intercept: of the rescaling likewise.
+        rescaled: whether the header names both, or a table in their place; what it does not name is
+            1 or 0.
+        unit: what the header calls the rescaled values ("HU", "US" for none, "Z_EFF", ...), in
+            upper case; "" where it says nothing.
         image_type: the words of (Frame) Image Type, "LOCALIZER" among them.
         echo_time_ms: None when not given.
         moments: by the names in `TIME_KEYS`, as far as they are known.
@@ -78,6 +82,7 @@ class Frame:
     slope: float
     intercept: float
     rescaled: bool
+    unit: str
     image_type: tuple[str, ...]
     echo_time_ms: float | None
     moments: Mapping[str, float]
@@ -226,6 +231,8 @@ def _frame(path: Path, header: Dataset, index: int, scale_slope: float | None) -
     ):
         raise InputError("with an impossible position, orientation or pixel spacing")
     scale = _group(header, index, "PixelValueTransformationSequence")
+    table = modality_lut(header)
+    unit = text(scale, "RescaleType") if table is None else text(table, "ModalityLUTType")
     slope, intercept = number(scale, "RescaleSlope") or None, number(scale, "RescaleIntercept")
     own = header.get("PerFrameFunctionalGroupsSequence", ())[index : index + 1]
     kind = _group(header, index, f"{header.Modality}ImageFrameTypeSequence")
@@ -236,9 +243,10 @@ def _frame(path: Path, header: Dataset, index: int, scale_slope: float | None) -
         position,
         orientation,
         (float(spacing[0]), float(spacing[1])),
-        1.0 if slope is None else slope,
-        intercept or 0.0,
-        slope is not None and intercept is not None,
+        1.0 if slope is None or table is not None else slope,
+        0.0 if table is not None else intercept or 0.0,
+        table is not None or (slope is not None and intercept is not None),
+        unit.upper(),
         words(kind, "FrameType") or words(header, "ImageType"),
         number(_group(header, index, "MREchoSequence"), "EffectiveEchoTime")
         or number(header, "EchoTime"),
@@ -261,6 +269,14 @@ def _group(header: Dataset, index: int, sequence: str) -> Dataset:
             item: Dataset = groups[sequence][0]
             return item
     return header
+
+
+def modality_lut(header: Dataset) -> Dataset | None:
+    """The item with the table that maps stored values to those of the modality; mostly None.
+
+    It takes the place of slope and intercept (DICOM PS3.3, C.11.1).
+    """
+    return next(iter(header.get("ModalityLUTSequence") or ()), None)
 
 
 def _moments(header: Dataset, index: int) -> dict[str, float]:

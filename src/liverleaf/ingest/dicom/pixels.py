@@ -34,7 +34,7 @@ from pydicom.uid import (
 )
 from scipy.ndimage import label
 
-from liverleaf.ingest.dicom.frames import Frame, number, text
+from liverleaf.ingest.dicom.frames import Frame, modality_lut, number, text
 from liverleaf.ingest.dicom.series import Stack
 from liverleaf.study import Modality
 
@@ -91,7 +91,12 @@ def decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[int
             for frame, stored, index in zip(wanted, pixels, indices, strict=True):
                 if stored.shape != frame.shape:
                     raise ValueError(f"decoded as {stored.shape}")
-                np.multiply(stored, np.float32(frame.slope), out=array[index], casting="unsafe")
+                np.multiply(
+                    _looked_up(frame, stored),
+                    np.float32(frame.slope),
+                    out=array[index],
+                    casting="unsafe",
+                )
                 array[index] += np.float32(frame.intercept)
                 if not np.isfinite(array[index]).all():
                     raise ValueError("not finite")
@@ -180,6 +185,37 @@ def _ends(path: Path) -> bool:
         return file.read().rstrip(b"\x00").endswith(b"\xff\xd9")
 
 
+def _looked_up(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Stored values, or what the Modality LUT of their header maps them to, where there is one.
+
+    Its entries are unsigned by the standard. In HU, those of 16 bits that would be above all tissue
+    are read as negative.
+    """
+    table = modality_lut(frame.header)
+    if table is None:
+        return stored
+    count, first, _ = (int(value) for value in table.LUTDescriptor)
+    entries = _entries(table.LUTData, count or 2**16, frame.header)
+    if frame.unit == "HU":
+        entries = np.where(entries > np.iinfo(np.int16).max, entries - 2**16, entries)
+    if stored.dtype.kind == "i" and first > np.iinfo(np.int16).max:
+        first -= 2**16
+    mapped: NDArray[np.integer] = entries[
+        np.clip(stored.astype(np.int64) - first, 0, len(entries) - 1)
+    ]
+    return mapped
+
+
+def _entries(data: bytes | Sequence[int], count: int, header: Dataset) -> NDArray[np.int64]:
+    """The entries of a lookup table: one or two bytes each, or numbers already."""
+    if not isinstance(data, bytes):
+        return np.atleast_1d(np.asarray(data, np.int64))[:count] & 0xFFFF
+    _, little_endian = header.original_encoding
+    order = "<" if little_endian is not False else ">"
+    kind = "u1" if len(data) < 2 * count else f"{order}u2"
+    return np.frombuffer(data, kind, count).astype(np.int64)
+
+
 def _padded(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Where a slice holds its padding value, shape (rows, columns).
 
@@ -199,8 +235,9 @@ def _padded(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
     if not held.any() or held.all():
         return np.zeros(stored.shape, bool)
     if frame.header.Modality == Modality.CT:
-        beyond = max(frame.slope * end + frame.intercept for end in (low, high)) < TISSUE_HU[0]
-        beyond |= min(frame.slope * end + frame.intercept for end in (low, high)) > TISSUE_HU[1]
+        mapped = _looked_up(frame, np.array([low, high], stored.dtype))
+        values = frame.slope * mapped.astype(np.float64) + frame.intercept
+        beyond = bool(values.max() < TISSUE_HU[0] or values.min() > TISSUE_HU[1])
     else:
         others = stored[~held]
         beyond = bool(others.min() > high or others.max() < low)

@@ -6,7 +6,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +16,13 @@ from liverleaf.ingest.dicom.frames import counted, number, text
 from liverleaf.ingest.dicom.series import Stack
 from liverleaf.ingest.dicom.subject import body_part, species
 from liverleaf.ingest.dicom.survey import Survey, survey
-from liverleaf.ingest.dicom.volume import irregularities, read_volume
-from liverleaf.ingest.inspection import Inspection, SeriesReport
+from liverleaf.ingest.dicom.volume import read_volume
+from liverleaf.ingest.inspection import Examination, Inspection, SeriesReport
 from liverleaf.ingest.phases.descriptions import plain_words
 from liverleaf.ingest.phases.identify import DOUBTFUL
 from liverleaf.ingest.phases.override import PhaseRow
 from liverleaf.ingest.phases.sequences import UNKNOWN_AGENT, agent_of
-from liverleaf.study import InputError, Phase, PhaseImage, SourceIds, Study
+from liverleaf.study import InputError, Modality, Phase, PhaseImage, SourceIds, Study
 
 
 def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
@@ -36,31 +36,44 @@ def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
         InputError: there is no CT or MR image, more than one patient or study, or no series that
             can be read.
     """
+    return examine_dicom(files, table).study_or_refusal()
+
+
+def examine_dicom(
+    files: Sequence[Path], table: Sequence[PhaseRow] = (), modality: Modality | None = None
+) -> Examination:
+    """Read the contrast phases of one study, and tell of each of its series what became of it.
+
+    Args:
+        files: of the study.
+        table: what a person says of its series.
+        modality: what a person says the images are.
+
+    Raises:
+        InputError: there is no CT or MR image, more than one patient or study, another modality, or
+            the table does not fit the study.
+    """
     with warnings.catch_warnings():
         # pydicom, on values outside the standard: it may quote the patient's name
         warnings.simplefilter("ignore")
-        found = survey(files, table)
-    notes = list(found.warnings)
-    images: dict[Phase, PhaseImage] = {}
-    for phase, candidates in found.candidates.items():
-        image, more = _phase_image(found, phase, candidates)
-        notes += more
-        if image is not None:
-            images[phase] = image
-    if not images:
-        raise InputError(f"no series could be read: {notes[-1]}")
-    others = [
-        f"{stack.name} ({guess.evidence[0]})"
-        for stack, guess in zip(found.stacks, found.guesses, strict=True)
-        if guess.phase is None
-    ]
-    if others:
-        notes.append(f"not used as a contrast phase: {', '.join(others)}")
+        found = survey(files, table, modality)
+        read = [_phase(found, *chosen) for chosen in found.candidates.items()]
+    images = {one.phase: one.image for one in read if one.image is not None}
+    refused = found.refused
+    if not images and not refused:
+        refused = f"no series could be read: {read[-1].warnings[-1]}"
+    general = []
     if len({image.volume.frame_of_reference_uid for image in images.values()}) > 1:
-        notes.append(
+        general.append(
             "the phases have different frames of reference: the patient may have been moved between"
             " them"
         )
+    notes = [note for one in read for note in one.warnings]
+    study = None if refused else _study(found, images, (*notes, *_others(found), *general))
+    return Examination(study, Inspection(_reports(found, read), (*found.notes, *general), refused))
+
+
+def _study(found: Survey, images: dict[Phase, PhaseImage], notes: Sequence[str]) -> Study:
     agents = (agent_of(header) for header in found.headers)
     used = [image.headers[0] for image in images.values()]
     return Study(
@@ -68,56 +81,63 @@ def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
         images,
         _case_id(found.headers[0]),
         next((name for name in agents if name not in (None, UNKNOWN_AGENT)), None),
-        tuple(notes),
+        (*found.warnings, *notes),
         body_part=body_part(used),
         species=species(used),
     )
 
 
-def inspect_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Inspection:
-    """Tell of each series what it is and whether `read_dicom` uses it.
-
-    Args:
-        files: as for `read_dicom`.
-        table: as for `read_dicom`.
-
-    Raises:
-        InputError: as `read_dicom` does before it reads pixels.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as in read_dicom
-        found = survey(files, table)
-    reports = [(stack, _report(found, index)) for index, stack in enumerate(found.stacks)]
-    reports += [
-        (stack, replace(_unused(stack, stack.header), evidence=(stack.left_out,)))
-        for stack in found.left_out
+def _others(found: Survey) -> list[str]:
+    """A warning that lists the series that are no phase, with the reason of each."""
+    others = [
+        f"{stack.name} ({guess.evidence[0]})"
+        for stack, guess in zip(found.stacks, found.guesses, strict=True)
+        if guess.phase is None
     ]
-    reports.sort(key=lambda pair: (pair[1].number or 0, pair[0].part or 0))
-    return Inspection(tuple(report for _, report in reports), found.notes)
+    return [f"not used as a contrast phase: {', '.join(others)}"] if others else []
 
 
-def _phase_image(
-    found: Survey, phase: Phase, candidates: Sequence[int]
-) -> tuple[PhaseImage | None, list[str]]:
-    """The best of a phase's stacks that can be read, None when there is none, and warnings."""
-    notes: list[str] = []
+@dataclass(frozen=True)
+class _ReadPhase:
+    """What became of the stacks that were taken for one phase.
+
+    Attributes:
+        phase: which one.
+        image: of the best stack that can be read, None when there is none.
+        used: the index of that stack.
+        told: warnings by the index of the stack that they are about.
+    """
+
+    phase: Phase
+    image: PhaseImage | None
+    used: int | None
+    told: dict[int, tuple[str, ...]]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Those about all stacks, in their order of preference."""
+        return [note for notes in self.told.values() for note in notes]
+
+
+def _phase(found: Survey, phase: Phase, candidates: Sequence[int]) -> _ReadPhase:
+    """The best of a phase's stacks that can be read, and what is to be told of each."""
+    told: dict[int, tuple[str, ...]] = {}
     for rank, index in enumerate(candidates):
         stack, guess = found.stacks[index], found.guesses[index]
         try:
-            volume, headers, more = read_volume(stack)
+            volume, headers, notes = read_volume(stack)
         except InputError as error:
-            notes.append(str(error))
+            told[index] = (str(error),)
             continue
-        notes += more
         if guess.confidence < DOUBTFUL:
             notes.append(
                 f"{stack.name}: taken for the {phase.title} phase without proof"
                 f" ({'; '.join(guess.evidence)})"
             )
-        notes += [
-            f"{found.stacks[other].name}: not used, {_preferred(stack, phase)}"
-            for other in candidates[rank + 1 :]
-        ]
+        told[index] = tuple(notes)
+        for other in candidates[rank + 1 :]:
+            name = found.stacks[other].name
+            told[other] = (f"{name}: not used, {_preferred(stack, phase)}",)
         image = PhaseImage(
             volume,
             found.times_s[index],
@@ -128,8 +148,8 @@ def _phase_image(
             source=_source_ids(headers),
             frame_numbers=_frame_numbers(stack, headers),
         )
-        return image, notes
-    return None, notes
+        return _ReadPhase(phase, image, index, told)
+    return _ReadPhase(phase, None, None, told)
 
 
 def _preferred(stack: Stack, phase: Phase) -> str:
@@ -191,23 +211,33 @@ def _case_id(header: Dataset) -> str:
     return f"case-{hashlib.sha256(uid.encode()).hexdigest()[:8]}" if uid else "case"
 
 
-def _report(found: Survey, index: int) -> SeriesReport:
+def _reports(found: Survey, read: Sequence[_ReadPhase]) -> tuple[SeriesReport, ...]:
+    """A report on every stack, in the order of the series' numbers."""
+    used = {one.used for one in read}
+    told = {index: notes for one in read for index, notes in one.told.items()}
+    reports = [
+        (stack, _report(found, index, told.get(index, stack.warnings), used=index in used))
+        for index, stack in enumerate(found.stacks)
+    ]
+    reports += [
+        (stack, replace(_unused(stack, stack.header), evidence=(stack.left_out,)))
+        for stack in found.left_out
+    ]
+    reports.sort(key=lambda pair: (pair[1].number or 0, pair[0].part or 0))
+    return tuple(report for _, report in reports)
+
+
+def _report(found: Survey, index: int, told: Sequence[str], *, used: bool) -> SeriesReport:
     """The report on a stack that is used, or may be in place of another."""
-    stack, guess = found.stacks[index], found.guesses[index]
-    best = None if guess.phase is None else found.candidates[guess.phase][0]
-    notes = list(stack.warnings)
-    if guess.phase is not None:
-        notes += irregularities(stack)
-    if guess.phase is not None and best is not None and best != index:
-        notes.append(f"not used: {_preferred(found.stacks[best], guess.phase)}")
+    guess = found.guesses[index]
     return replace(
-        _unused(stack, found.headers[index]),
+        _unused(found.stacks[index], found.headers[index]),
         phase=guess.phase,
-        used=best == index,
+        used=used,
         confidence=guess.confidence,
         evidence=guess.evidence,
         time_s=found.times_s[index],
-        warnings=tuple(notes),
+        warnings=tuple(told),
     )
 
 

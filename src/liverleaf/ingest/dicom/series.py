@@ -133,7 +133,8 @@ def stacks_of(frames: Iterable[Frame]) -> tuple[list[Stack], list[Stack]]:
         except InputError as error:
             stacks.append(replace(_stack(part, _slots(_along_mm(part))), left_out=str(error)))
     warning = (
-        "scaled by Philips' private scale slope, because the DICOM rescaling differs between slices"
+        "scaled by Philips' private scale slope, because DICOM's rescaling puts its slices on"
+        " different scales"
     )
     stacks = [
         (

@@ -18,6 +18,7 @@ from liverleaf.ingest.dicom.frames import (
     read_frames,
     text,
 )
+from liverleaf.ingest.dicom.scaling import on_one_scale
 from liverleaf.ingest.dicom.series import Stack, stacks_of
 from liverleaf.ingest.dicom.torn import SharedKey, joined, shared_keys, torn_warning
 from liverleaf.ingest.phases.descriptions import phase_at, plain_words, seconds_in_words
@@ -47,6 +48,7 @@ class Survey:
         candidates: indices of the stacks that were taken for each phase, the best one first.
         left_out: parts of series that are no volume, each with the reason.
         notes: files that were left out.
+        refused: why no study can be made of the stacks, "" where one can.
     """
 
     modality: Modality
@@ -57,6 +59,7 @@ class Survey:
     candidates: dict[Phase, tuple[int, ...]]
     left_out: tuple[Stack, ...]
     notes: tuple[str, ...]
+    refused: str = ""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -64,39 +67,43 @@ class Survey:
         return (*self.notes, *(stack.left_out for stack in self.left_out))
 
 
-def survey(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Survey:
+def survey(
+    files: Sequence[Path], table: Sequence[PhaseRow] = (), modality: Modality | None = None
+) -> Survey:
     """Group the images of one study into stacks, tell their phases, and rank the stacks of each.
 
     Args:
         files: of the study.
         table: what a person says of its series, which counts for more than headers and pixels.
+        modality: what a person says the images are, which must be what their headers say.
 
     Raises:
-        InputError: there is no CT or MR image, more than one patient or study, no contrast phase,
-            or the table does not fit the study.
+        InputError: there is no CT or MR image, more than one patient or study, another modality, or
+            the table does not fit the study.
     """
     frames, notes = _frames_of(files)
     names = [text(frame.header, "StudyInstanceUID") for frame in frames]
     notes += _put_together(frames)
-    modality = _check_one_study(frames)
+    found = _check_one_study(frames)
+    check_modality(found, modality)
     stacks, left_out = stacks_of(frames)
-    if not stacks:
-        raise InputError(f"no series can be read: {left_out[0].left_out}")
+    stacks = [_scaled(stack) for stack in stacks]
     headers = _headers(stacks)
-    guesses = phases_of_stacks(stacks, headers, modality)
+    guesses = phases_of_stacks(stacks, headers, found) if stacks else []
     rows = rows_of_study(table, names)
     unusable = [(stack.keys, stack.left_out) for stack in left_out]
     for index, guess in decisions(rows, [stack.keys for stack in stacks], unusable).items():
         guesses[index] = guess
     stacks, times_s = _times(stacks, headers, guesses)
     candidates = _candidates(stacks, guesses)
-    if not candidates:
+    refused = ""
+    if not stacks:
+        refused = f"no series can be read: {left_out[0].left_out}"
+    elif not candidates:
         reasons = "; ".join(sorted({guess.evidence[0] for guess in guesses}))
-        raise InputError(
-            f"none of the {len(stacks)} series is a contrast phase of the liver ({reasons})"
-        )
+        refused = f"none of the {len(stacks)} series is a contrast phase of the liver ({reasons})"
     return Survey(
-        modality,
+        found,
         tuple(stacks),
         tuple(headers),
         tuple(guesses),
@@ -104,7 +111,29 @@ def survey(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Survey:
         candidates,
         tuple(left_out),
         tuple(notes),
+        refused,
     )
+
+
+def check_modality(found: Modality, said: Modality | None) -> None:
+    """Refuse what a person says of the modality where the files say otherwise.
+
+    Raises:
+        InputError: they do.
+    """
+    if said not in (None, found):
+        raise InputError(
+            f"the study is {found} by its own files and not {said}: leave --modality out, it is for"
+            " NIfTI files, which do not tell"
+        )
+
+
+def _scaled(stack: Stack) -> Stack:
+    """The stack on one scale, or as it is where there is none: reading it will say why."""
+    try:
+        return on_one_scale(stack)
+    except InputError:
+        return stack
 
 
 def _frames_of(files: Sequence[Path]) -> tuple[list[Frame], list[str]]:

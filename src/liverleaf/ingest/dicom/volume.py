@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import highdicom as hd
 import numpy as np
@@ -14,16 +15,18 @@ from scipy.ndimage import shift
 
 from liverleaf.ingest.dicom.frames import MAX_SPACING_MM, MIN_SPACING_MM, number, text
 from liverleaf.ingest.dicom.pixels import MAX_VOXELS, decode, fill, transfer_syntax, voxels
+from liverleaf.ingest.dicom.scaling import on_one_scale
 from liverleaf.ingest.dicom.series import Stack
+from liverleaf.ingest.hounsfield import doubts_hounsfield
 from liverleaf.study import InputError, Modality
 
 MAX_GAP_MM = 20.0
 """Distance of neighbouring slices above which a gap is not interpolated, whatever their step: a
 lesion would be lost in it."""
 MAX_MISSING_SHARE = 0.1
+BODY_HU = -500.0
 OFF_GRID_STEPS = 0.05
 OFF_GRID_PIXELS = 0.1
-MIN_SLOPE, MAX_SLOPE, MAX_INTERCEPT = 1e-9, 1e9, 1e9
 MIN_TILT_DEG = 1.0
 MAX_PIXEL_RATIO = 5.0
 STORAGE = "BitsAllocated", "BitsStored", "PixelRepresentation"
@@ -53,10 +56,12 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
             f"{stack.name}: {len(stack.frames)} slices of {rows} x {columns} are too large to read;"
             " crop or resample them first"
         )
-    stack, notes = _scaled(stack)
-    stack, array, undecoded = _decoded(stack)
-    notes += undecoded
-    notes += _oddities(stack)
+    stack = on_one_scale(stack)
+    stack, array, notes = _decoded(stack)
+    if stack.frames[0].header.Modality == Modality.CT:
+        notes += doubts_hounsfield(array, stack.name)
+    notes += _kind_of_values(stack)
+    notes += _oddities(stack, array)
     array, inverted = _upright_greys(stack, array)
     array, origin, askew = _straighten(stack, array)
     array, step_mm, gaps = _even_out(stack, array)
@@ -99,47 +104,13 @@ def _decoded(stack: Stack) -> tuple[Stack, NDArray[np.float32], list[str]]:
     return replace(stack, frames=frames), array[kept], [warning]
 
 
-def _scaled(stack: Stack) -> tuple[Stack, list[str]]:
-    """The stack with one way of scaling for all slices, and what is odd about its values."""
+def _kind_of_values(stack: Stack) -> list[str]:
+    """Warnings about values that the header calls no HU, or that compression has changed."""
     notes: list[str] = []
-    header = stack.frames[0].header
-    unit = text(header, "RescaleType")
-    if header.Modality == Modality.CT and unit not in ("", "HU", "US"):
-        notes.append(
-            f"{stack.name}: its values are no Hounsfield units (rescale type"
-            f" {unit if unit.isascii() else 'unknown'})"
-        )
-    named = {(frame.slope, frame.intercept) for frame in stack.frames if frame.rescaled}
-    unnamed = sum(not frame.rescaled for frame in stack.frames)
-    if any(
-        not MIN_SLOPE <= abs(slope) <= MAX_SLOPE or abs(intercept) > MAX_INTERCEPT
-        for slope, intercept in named
-    ):
-        raise InputError(
-            f"{stack.name}: its header names an impossible rescaling of pixel values; export it"
-            " again"
-        )
-    if unnamed and len(named) > 1:
-        raise InputError(
-            f"{stack.name}: {unnamed} of {len(stack.frames)} slices name no rescaling and the"
-            " others differ; export it again"
-        )
-    if unnamed and named:
-        ((slope, intercept),) = named
-        stack = replace(
-            stack,
-            frames=tuple(
-                replace(frame, slope=slope, intercept=intercept) for frame in stack.frames
-            ),
-        )
-        notes.append(
-            f"{stack.name}: {unnamed} of {len(stack.frames)} slices name no rescaling, that of the"
-            " others was used"
-        )
-    elif unnamed and header.Modality == Modality.CT:
-        notes.append(
-            f"{stack.name}: the header names no rescaling, stored values were taken for HU"
-        )
+    units = {frame.unit for frame in stack.frames} - {"", "HU", "US"}
+    if stack.frames[0].header.Modality == Modality.CT and units:
+        named = "another unit" if len(units) > 1 or not min(units).isascii() else min(units)
+        notes.append(f"{stack.name}: its header calls its values {named} and not HU")
     if any(
         text(frame.header, "LossyImageCompression") == "01" or transfer_syntax(frame) in LOSSY
         for frame in stack.frames
@@ -147,10 +118,10 @@ def _scaled(stack: Stack) -> tuple[Stack, list[str]]:
         notes.append(
             f"{stack.name}: lossily compressed before it came here, its finest detail is lost"
         )
-    return stack, notes
+    return notes
 
 
-def _oddities(stack: Stack) -> list[str]:
+def _oddities(stack: Stack, array: NDArray[np.float32]) -> list[str]:
     """Warnings about what no scanner changes within a series, and about very long pixels."""
     notes: list[str] = []
     rows_mm, columns_mm = stack.frames[0].spacing_mm
@@ -159,13 +130,13 @@ def _oddities(stack: Stack) -> list[str]:
             f"{stack.name}: its pixels are {rows_mm:.3g} x {columns_mm:.3g} mm; diameters and"
             " volumes are wrong unless they are so long"
         )
-    scales = {(frame.slope, frame.intercept) for frame in stack.frames}
     # enhanced images may scale each frame in its own way
     single_frames = len({frame.path for frame in stack.frames}) == len(stack.frames)
-    if stack.frames[0].header.Modality == Modality.CT and single_frames and len(scales) > 1:
+    is_ct = stack.frames[0].header.Modality == Modality.CT
+    if is_ct and single_frames and _rescaled_apart(stack, array):
         notes.append(
-            f"{stack.name}: the rescaling to HU differs between its slices, some may be too bright"
-            " or too dark"
+            f"{stack.name}: the rescaling to HU differs between its slices, and these match better"
+            " without that: some may be too bright or too dark"
         )
     storage = {
         tuple(number(frame.header, keyword) for keyword in STORAGE) for frame in stack.frames
@@ -176,6 +147,18 @@ def _oddities(stack: Stack) -> list[str]:
             " some may be read wrongly"
         )
     return notes
+
+
+def _rescaled_apart(stack: Stack, array: NDArray[np.float32]) -> bool:
+    """Whether neighbours of different rescaling would be more alike if it were the same."""
+    for (one, first), (two, second) in pairwise(zip(array, stack.frames, strict=True)):
+        if (first.slope, first.intercept) == (second.slope, second.intercept):
+            continue
+        alike = (two - second.intercept) / second.slope * first.slope + first.intercept
+        body = one > BODY_HU
+        if body.any() and np.median(np.abs(two - one)[body]) > np.median(np.abs(alike - one)[body]):
+            return True
+    return False
 
 
 def _upright_greys(
@@ -282,14 +265,6 @@ def _even_out(
     """
     positions, count, step_mm, notes = _slice_steps(stack)
     return _interpolated(array, positions, count) if notes else array, step_mm, notes
-
-
-def irregularities(stack: Stack) -> list[str]:
-    """Warnings of `read_volume` about slice positions: gaps, or why the stack cannot be read."""
-    try:
-        return _slice_steps(stack)[-1]
-    except InputError as error:
-        return [str(error)]
 
 
 def _slice_steps(stack: Stack) -> tuple[NDArray[np.float64], int, float, list[str]]:

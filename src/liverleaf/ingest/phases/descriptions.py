@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode, not_a_phase
-from liverleaf.study import Phase
+from liverleaf.study import Modality, Phase
 
 AGENTS = {
     "gadoxetate": r"gadoxet|primovist|eovist|\beob\b|普美显",
@@ -94,6 +94,30 @@ NOT_A_PHASE: dict[ReasonCode, str] = {
 }
 """Words for what is no contrast phase of the liver."""
 
+OF_MR = {
+    ReasonCode.T2_WEIGHTED: None,
+    ReasonCode.SPIN_ECHO: None,
+    ReasonCode.BALANCED_GRADIENT_ECHO: None,
+    ReasonCode.BLOOD_OR_FLOW: None,
+    ReasonCode.DIFFUSION_WEIGHTED: None,
+    ReasonCode.IN_OR_OPPOSED_PHASE: None,
+    ReasonCode.FAT_IMAGE: None,
+    ReasonCode.CALIBRATION: r"calib|kalib|\bcal\b",
+    ReasonCode.CHOLANGIOGRAPHY: r"chola?ng|colang|(thick|thin).?slab",
+    ReasonCode.ANGIOGRAPHY: r"angio(?!m|\w* ?(phase|fase))|\buro(gra)",
+    ReasonCode.PARAMETER_MAP: r"\bmap|maps?\b|perfusi|\bwash|\bttp\b",
+}
+"""What CT is searched for in place of words that only MR can mean; None for nothing."""
+
+OF_CT = {
+    ReasonCode.LOCALIZER: (
+        r"lo[ck]ali[sz]|\blocator|\bloc\b|scout|survey|3.?pl(ane)?\b|reperage|ubersicht|"
+        "uebersicht|pilot|定位"
+    ),
+    ReasonCode.LUNG_OR_BONE: None,
+}
+"""What MR is searched for in place of words that only CT can mean; None for nothing."""
+
 WORDS = {
     Phase.HEPATOBILIARY: (
         r"h?epato.?bil|\bhbp?\b|\bhpb\b|h?epato.?(spec|spez|cyt|zell)|\bepato\b|\bhepato\b|"
@@ -162,6 +186,9 @@ a late hepatobiliary phase."""
 OTHER_BODY_PART = (
     r"\bchest|\bthora|\bpelvis|\bneck\b|\bbrain|\bhead|spine|lumb|prostat|cardiac|\bbreast"
 )
+LUNG = r"|\blung|pulm"
+"""What names the body part in MR; in CT it may name a reconstruction."""
+
 ABDOMEN = r"abd|\bab\b|adrenal|liver|foie|leber|hepat|body|\bcap\b|\bap\b|brzuch"
 
 EAST_ASIAN = "\u3040-\u9fff\uac00-\ud7af"
@@ -171,13 +198,35 @@ SHORTEST_DELAY_S = 13.0
 """Shorter times in words are those of a breath-hold."""
 
 
-def phase_in_words(description: str, *, hepatobiliary: bool | None = True) -> PhaseGuess | None:
+def words_for_no_phase(modality: Modality | None) -> dict[ReasonCode, str]:
+    """`NOT_A_PHASE` without the words that only the other modality can mean.
+
+    >>> ReasonCode.T2_WEIGHTED in words_for_no_phase(Modality.CT)
+    False
+    """
+    other: dict[ReasonCode, str | None] = {}
+    if modality is not None:
+        other = OF_MR if modality is Modality.CT else OF_CT
+    return {
+        code: pattern
+        for code, usual in NOT_A_PHASE.items()
+        if (pattern := other.get(code, usual)) is not None
+    }
+
+
+def phase_in_words(
+    description: str,
+    *,
+    hepatobiliary: bool | None = True,
+    modality: Modality | None = None,
+) -> PhaseGuess | None:
     """The phase that a description or a file name tells.
 
     Args:
         description: words in any of several languages and their abbreviations.
         hepatobiliary: whether "20 min" may mean the hepatobiliary phase; otherwise it is delayed.
             None where the agent is not known.
+        modality: of the image, whose words alone count; None where it is not known.
 
     Returns:
         The phase, or that it is none; None when no phase is named or several are left open.
@@ -188,19 +237,22 @@ def phase_in_words(description: str, *, hepatobiliary: bool | None = True) -> Ph
     True
     """
     plain = searchable(description)
-    if (found := re.search(OTHER_BODY_PART, plain)) and not re.search(ABDOMEN, plain):
+    elsewhere = OTHER_BODY_PART + (LUNG if modality is Modality.MR else "")
+    if (found := re.search(elsewhere, plain)) and not re.search(ABDOMEN, plain):
         return not_a_phase(0.8, ReasonCode.OTHER_BODY_PART, word=found[0])
-    for code, pattern in NOT_A_PHASE.items():
+    for code, pattern in words_for_no_phase(modality).items():
         if found := re.search(pattern, plain):
             return not_a_phase(0.98, code, word=found[0].strip())
-    named = phases_named(plain, hepatobiliary=hepatobiliary)
+    named = phases_named(plain, hepatobiliary=hepatobiliary, modality=modality)
     if len(named) != 1:
         return None
     ((phase, word),) = named.items()
     return PhaseGuess(phase, 0.97, (Reason.of(ReasonCode.PHASE_IN_WORDS, word=word),))
 
 
-def phases_named(plain: str, *, hepatobiliary: bool | None) -> dict[Phase, str]:
+def phases_named(
+    plain: str, *, hepatobiliary: bool | None, modality: Modality | None = None
+) -> dict[Phase, str]:
     """The phases that words leave open, each with its word.
 
     One where the words decide it, none where they name no phase.
@@ -219,6 +271,8 @@ def phases_named(plain: str, *, hepatobiliary: bool | None) -> dict[Phase, str]:
         for phase, pattern in WORDS.items()
         if (found := re.search(pattern, plain))
     }
+    if modality is Modality.CT:
+        named.pop(Phase.HEPATOBILIARY, None)  # the organs that the examination is about
     times = times_in_words(plain)
     # "art, 70 s, 2 min"
     if (

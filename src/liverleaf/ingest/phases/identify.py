@@ -147,10 +147,16 @@ def _evidence(series: Sequence[Dataset], enhanced: Sequence[bool | None] | None)
 
 def _phase_in_header_words(header: Dataset, late: bool | None, several: bool) -> PhaseGuess | None:
     """The phase by the description, else by the protocol's name where protocols differ."""
-    guess = phase_in_words(_description(header), hepatobiliary=late)
+    modality = _modality(header)
+    guess = phase_in_words(_description(header), hepatobiliary=late, modality=modality)
     if guess is None and several:
-        return phase_in_words(text(header, "ProtocolName"), hepatobiliary=late)
+        return phase_in_words(text(header, "ProtocolName"), hepatobiliary=late, modality=modality)
     return guess
+
+
+def _modality(header: Dataset) -> Modality | None:
+    named = text(header, "Modality")
+    return Modality(named) if named in tuple(Modality) else None
 
 
 def _description(header: Dataset) -> str:
@@ -183,7 +189,7 @@ def _decide(
         return replace(one, decision=excluded)
     if seconds is None or (in_words is not None and in_words.phase is None):
         if in_words is None or in_words.phase is Phase.DELAYED:
-            return _by_open_words(one, searchable(_description(header)), late)
+            return _by_open_words(one, header, late)
         return replace(one, decision=in_words)
     timed = phase_at(seconds, hepatobiliary=late is True)
     if in_words is None:
@@ -196,12 +202,13 @@ def _decide(
     return replace(one, decision=replace(in_words, confidence=confidence, reasons=reasons))
 
 
-def _by_open_words(one: Evidence, plain: str, late: bool | None) -> Evidence:
+def _by_open_words(one: Evidence, header: Dataset, late: bool | None) -> Evidence:
     """Give log odds to the phases that words leave open.
 
     "Late" is one of them, where there may be a hepatobiliary phase.
     """
-    named = phases_named(plain, hepatobiliary=late)
+    plain = searchable(_description(header))
+    named = phases_named(plain, hepatobiliary=late, modality=_modality(header))
     if not named:
         return one
     reasons = tuple(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -16,7 +19,16 @@ NONE = "none"
 """What the table calls a series that is no contrast phase."""
 
 COLUMNS = ("study", "series", "phase")
-PHASES: dict[str, Phase | None] = {**{phase.key: phase for phase in Phase}, NONE: None}
+PHASES: dict[str, Phase | None] = {
+    **{name: phase for phase in Phase for name in (phase.key, phase.title)},
+    NONE: None,
+}
+PHASE_NAMES = (*(phase.key for phase in Phase), NONE)
+
+TIME_OF_DAY = re.compile(r"(\d+):(\d\d)(:00)?")
+"""What spreadsheets make of time point 2 of series 14: 14:02, or 14:02:00."""
+
+WHOLE_NUMBER = re.compile(r"(\d+)\.0")
 
 
 @dataclass(frozen=True)
@@ -40,10 +52,11 @@ class PhaseRow:
 def read_phase_table(file: Path, *, studies: bool = False) -> tuple[PhaseRow, ...]:
     """Read a table with the columns `series` and `phase`, and `study` where it is about several.
 
-    Other columns are ignored.
+    Other columns are ignored, and so are rows without a phase, of which nothing is said. What
+    spreadsheets make of such a table is read as it was meant.
 
     Args:
-        file: CSV in UTF-8, with commas or semicolons.
+        file: CSV in UTF-8, UTF-16 or Windows-1252, with commas, semicolons or tabs.
         studies: whether the column `study` must be there.
 
     Raises:
@@ -52,13 +65,9 @@ def read_phase_table(file: Path, *, studies: bool = False) -> tuple[PhaseRow, ..
     if not file.exists():
         raise InputError(f"the table of phases {file} does not exist")
     try:
-        content = file.read_text(encoding="utf-8-sig")
-        first = content.partition("\n")[0]
-        table = csv.DictReader(
-            StringIO(content), delimiter=";" if ";" in first and "," not in first else ","
-        )
+        table, above = _table(_content(file))
         columns = {(name or "").strip().lower(): name for name in table.fieldnames or ()}
-        found = [(table.line_num, row) for row in table]
+        found = [(above + table.line_num, row) for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"the table of phases {file.name} cannot be read: give a CSV file in UTF-8"
@@ -70,21 +79,48 @@ def read_phase_table(file: Path, *, studies: bool = False) -> tuple[PhaseRow, ..
             f"the table of phases {file.name} has no column {' and no column '.join(missing)}: its"
             " first line names the columns"
         )
-    rows = tuple(
-        _phase_row(
-            file,
-            line,
-            {name: (row.get(columns.get(name, "")) or "").strip() for name in COLUMNS},
-            studies=studies,
-        )
+    cells = [
+        (line, {name: (row.get(columns.get(name, "")) or "").strip() for name in COLUMNS})
         for line, row in found
-    )
+    ]
+    rows = tuple(_phase_row(file, *row, studies=studies) for row in cells if row[1]["phase"])
     if not rows:
         raise InputError(
-            f"the table of phases {file.name} has no row: say the phase of at least one series, or"
-            " leave --phases out"
+            f"the table of phases {file.name} has no row with a phase: say the phase of at least"
+            " one series, or leave --phases out"
         )
     return rows
+
+
+def _content(file: Path) -> str:
+    """The text of a table, whichever of the three codings a spreadsheet gave it."""
+    data = file.read_bytes()
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252")
+
+
+def _table(content: str) -> tuple[csv.DictReader[str], int]:
+    """The rows of a table, and how many lines stand above its first one."""
+    first, _, rest = content.partition("\n")
+    if named := re.fullmatch(r"sep=(.)\s*", first):
+        return csv.DictReader(StringIO(rest), delimiter=named[1]), 1
+    return csv.DictReader(StringIO(content), delimiter=max(",;\t", key=first.count)), 0
+
+
+def _as_meant(series: str) -> str:
+    """The name of a series that a spreadsheet took for a time of day or a measurement.
+
+    >>> _as_meant("14:02:00"), _as_meant("5.0"), _as_meant("14:2"), _as_meant("1.2.3")
+    ('14:2', '5', '14:2', '1.2.3')
+    """
+    if found := TIME_OF_DAY.fullmatch(series):
+        return f"{int(found[1])}:{int(found[2])}"
+    found = WHOLE_NUMBER.fullmatch(series)
+    return found[1] if found else series
 
 
 def _phase_row(file: Path, line: int, cells: Mapping[str, str], *, studies: bool) -> PhaseRow:
@@ -92,14 +128,14 @@ def _phase_row(file: Path, line: int, cells: Mapping[str, str], *, studies: bool
     study, series, phase = (cells[name] for name in COLUMNS)
     if phase.lower() not in PHASES:
         raise InputError(
-            f"line {line} of {file.name} names no known phase: use {', '.join(PHASES)}"
+            f"line {line} of {file.name} names no known phase: use {', '.join(PHASE_NAMES)}"
         )
     if not series or (studies and not study):
         raise InputError(
             f"line {line} of {file.name} does not say which"
             f" {'series' if study or not studies else 'study'} it is about"
         )
-    return PhaseRow(line, study, series, PHASES[phase.lower()])
+    return PhaseRow(line, study, _as_meant(series), PHASES[phase.lower()])
 
 
 def rows_of_study(rows: Sequence[PhaseRow], names: Collection[str]) -> tuple[PhaseRow, ...]:
@@ -185,27 +221,35 @@ def _check_phases_differ(rows: Sequence[PhaseRow]) -> None:
 
 
 def write_phase_table(reports: Sequence[SeriesReport], file: Path) -> None:
-    """Write what each series was taken for, as a table that `read_phase_table` reads.
+    """Write what each series was taken for and why, as a table that `read_phase_table` reads.
 
-    A series that is not used is no phase.
+    A series that is not used is no phase. Where the study is refused, so that none is used, the
+    guess stands there, or nothing where there is none, for a person to fill in.
 
     Raises:
         InputError: the file exists.
     """
+    refused = not any(report.used for report in reports)
+    guesses = Counter(report.phase for report in reports)
+    columns = (*COLUMNS[:2], "number", "description", COLUMNS[2], "confidence", "reason")
     try:
         with file.open("x", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             table = csv.writer(stream)
-            table.writerow(("study", "series", "number", "description", "phase", "confidence"))
+            table.writerow(columns)
             for report in reports:
-                phase = report.phase.key if report.used and report.phase is not None else NONE
+                phase = report.phase if report.used or refused else None
+                if refused and guesses[phase] > 1:  # two of one phase are not read again
+                    phase = None
+                nothing = "" if refused else NONE
                 table.writerow(
                     (
                         report.study,
                         report.series,
                         report.number,
                         report.description,
-                        phase,
+                        nothing if phase is None else phase.key,
                         f"{report.confidence:.2f}",
+                        "; ".join((*report.evidence, *report.warnings)),
                     )
                 )
     except FileExistsError as error:

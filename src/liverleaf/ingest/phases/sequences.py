@@ -53,6 +53,9 @@ OTHER_CONTRASTS = {
 }
 """Words of Image Type for images other than T1-weighted ones with their water."""
 
+OTHER_CONTRASTS_OF_CT = {"FAT", "FAT_FRACTION", "PERFUSION"}
+"""The same in CT, whose dual energies tell fat from water; the others mean something in MR only."""
+
 OTHER_SEQUENCES = ("tfi", "ep", "h2d", "tse", "spc", "tir", "re_", "spcir", "b_")
 """How Siemens' names of sequences begin, after "*" or "_", which are not T1-weighted gradient
 echoes."""
@@ -75,7 +78,8 @@ def excluded_by_technique(header: Dataset) -> PhaseGuess | None:
         return not_a_phase(0.98, ReasonCode.SUBTRACTION_BY_IMAGE_TYPE)
     if image_type & {"MIP", "MAX_IP", "MPR_THICK"} or "PROJECTION" in " ".join(image_type):
         return not_a_phase(0.98, ReasonCode.PROJECTION_BY_IMAGE_TYPE)
-    if image_type & OTHER_CONTRASTS:
+    ct = text(header, "Modality") == Modality.CT
+    if image_type & (OTHER_CONTRASTS_OF_CT if ct else OTHER_CONTRASTS):
         return not_a_phase(0.98, ReasonCode.OTHER_CONTRAST_BY_IMAGE_TYPE)
     return _not_t1_weighted(header) if text(header, "Modality") == Modality.MR else None
 
