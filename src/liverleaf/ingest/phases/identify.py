@@ -64,6 +64,9 @@ SHARPENING_EXPONENT = 1.3
 LOG_ODDS_OF_NAMED_PHASES = 6.0
 """Log odds of the phases that words leave open, against those that they exclude."""
 
+LOG_ODDS_OF_DECIDED_PHASES = 12.0
+"""The same of what words or time decide."""
+
 SLOW_BY_NAME = {
     ReasonCode.T2_WEIGHTED,
     ReasonCode.DIFFUSION_WEIGHTED,
@@ -199,7 +202,7 @@ def _decide(
 def _by_open_words(one: Evidence, plain: str, late: bool | None) -> Evidence:
     """Give log odds to the phases that words leave open.
 
-    "Late" is one of them, where there may be a hepatobiliary phase.
+    "Late" is one of them, unless the agent has no hepatobiliary phase.
     """
     named = phases_named(plain, hepatobiliary=late)
     if not named:
@@ -208,10 +211,11 @@ def _by_open_words(one: Evidence, plain: str, late: bool | None) -> Evidence:
         Reason.of(ReasonCode.PHASE_IN_WORDS, word=word) for word in dict.fromkeys(named.values())
     )
     if named.keys() == {Phase.DELAYED}:
-        if late is not True or seconds_in_words(plain) is not None or not re.search(LATE, plain):
+        if late is False or seconds_in_words(plain) is not None or not re.search(LATE, plain):
             return replace(one, decision=PhaseGuess(Phase.DELAYED, 0.97, reasons))
-        named |= {Phase.HEPATOBILIARY: ""}
-    log_odds = dict.fromkeys(named, LOG_ODDS_OF_NAMED_PHASES)
+        log_odds = dict.fromkeys((*named, Phase.HEPATOBILIARY), LOG_ODDS_OF_DECIDED_PHASES)
+    else:
+        log_odds = dict.fromkeys(named, LOG_ODDS_OF_NAMED_PHASES)
     # with an agent for it one mostly waits for longer
     if late is None and Phase.HEPATOBILIARY in log_odds:
         log_odds[Phase.HEPATOBILIARY] -= 2.0
@@ -365,7 +369,8 @@ def _log_weights(series: Sequence[Dataset], evidence: Sequence[Evidence]) -> NDA
         if volumetric and flip is not None and flip >= 18 and flip >= 1.5 * usual:
             row[Phase.HEPATOBILIARY] += 3.0
         if one.decision is not None and one.decision.phase is not None:
-            row[[phase for phase in Phase if phase is not one.decision.phase]] -= 12.0
+            others = [phase for phase in Phase if phase is not one.decision.phase]
+            row[others] -= LOG_ODDS_OF_DECIDED_PHASES
             row[one.decision.phase] = max(row[one.decision.phase], 0.0)
     return log_weights_NP
 

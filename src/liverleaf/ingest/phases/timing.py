@@ -41,6 +41,9 @@ OUTLIER_LOG_ODDS = 4.0
 PRE_WINDOW_S = 300.0
 """How long before the injection pre-contrast images are taken; their density is even over it."""
 
+PRE_TAIL_S = 900.0
+"""Decay constant of that density for earlier times: T2 and diffusion may lie between."""
+
 INITIAL_PROBABILITIES = (0.86, 0.11, 0.02, 0.01, 0.002)
 """Probability of each phase for the first series of a study."""
 
@@ -222,5 +225,6 @@ def _negative_log_density(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
         costs[..., phase] = np.where(
             seconds > 0, np.minimum(usual, unusual + OUTLIER_LOG_ODDS), IMPOSSIBLE
         )
-    costs[..., Phase.PRE] = np.where(seconds <= 0, np.log(PRE_WINDOW_S), IMPOSSIBLE)
+    earlier = np.maximum(-seconds - PRE_WINDOW_S, 0) / PRE_TAIL_S
+    costs[..., Phase.PRE] = np.where(seconds <= 0, np.log(PRE_WINDOW_S) + earlier, IMPOSSIBLE)
     return costs
