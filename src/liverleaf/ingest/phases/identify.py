@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from liverleaf.ingest.dicom.frames import number, text
 from liverleaf.ingest.phases.context import Evidence, acquisition_key, compare_series
 from liverleaf.ingest.phases.descriptions import (
     ENHANCED,
+    HOUR_S,
     LATE,
     RAPID,
     REPEATED,
@@ -33,7 +34,9 @@ from liverleaf.ingest.phases.descriptions import (
 )
 from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode
 from liverleaf.ingest.phases.sequences import (
+    TECHNIQUE,
     acquisition_times,
+    alike,
     axial,
     drop_shared_times,
     excluded_by_technique,
@@ -253,14 +256,17 @@ def _by_order(
     if times_s is None:
         keys = [series_sort_key(header, small_numbers=False) for header in headers]
         probabilities_NP = _average_ties(keys, probabilities_NP)
+    if injection_s is not None and times_s is not None:
+        _hepatobiliary_after_an_hour(probabilities_NP, times_s - injection_s)
     anchored = any(one.decision is not None for one in known)
+    repeated = any(alike(one, two, TECHNIQUE) for one, two in combinations(headers, 2))
     breath_holds = 1 + sum(transition.rapid < 0.5 for transition in transitions)
     found = {}
     for n, (index, one) in enumerate(zip(members, known, strict=True)):
         row_P = probabilities_NP[n]
         confidence = min(MAX_CONFIDENCE_FROM_ORDER, float(row_P.max()))
-        # too few to tell which of the phases these are
-        if not anchored and breath_holds < 3:
+        # too few to tell which of the phases these are, or images that differ by their technique
+        if not anchored and (breath_holds < 3 or (mr and not repeated)):
             confidence = min(confidence, 0.45)
         if not mr:
             confidence = 0.6 if anchored or one.enhanced is not None else 0.45
@@ -270,6 +276,15 @@ def _by_order(
         guess = PhaseGuess(Phase(int(row_P.argmax())), confidence, (reason, *one.reasons))
         found[index] = (guess, row_P)
     return found
+
+
+def _hepatobiliary_after_an_hour(
+    probabilities_NP: NDArray[np.float64], seconds_N: NDArray[np.float64]
+) -> None:
+    """Take what is delayed by more than an hour for hepatobiliary, whatever the agent, in place."""
+    late = seconds_N >= HOUR_S
+    probabilities_NP[late, Phase.HEPATOBILIARY] += probabilities_NP[late, Phase.DELAYED]
+    probabilities_NP[late, Phase.DELAYED] = 0.0
 
 
 def _time_by_order(seconds: float) -> Reason:
@@ -324,7 +339,8 @@ def _in_order(
             Transition(
                 pause=any(keys[one] < key < keys[two] for key in slow),
                 rapid=max(runs.get(n, 0.0), _rapid(times_s, [series[one], series[two]])),
-                new_plane=axial(series[one]) is not axial(series[two]),
+                new_protocol=axial(series[one]) is not axial(series[two])
+                or not alike(series[one], series[two], ("FlipAngle",)),
                 repeated=again is not None or (times_s is not None and times_s[0] == times_s[1]),
             )
         )
@@ -379,6 +395,10 @@ def _without_order(one: Evidence, header: Dataset) -> PhaseGuess:
     """The guess for a series that neither words nor time nor other series explain."""
     if one.enhanced is False:
         return PhaseGuess(Phase.PRE, 0.6, one.reasons)
+    likely = max(one.log_odds, key=one.log_odds.__getitem__, default=None)
+    if likely is not None and one.log_odds[likely] > 0:
+        odds = np.exp(np.array(list(one.log_odds.values())) - one.log_odds[likely])
+        return PhaseGuess(likely, min(MAX_CONFIDENCE_FROM_ORDER, 1 / odds.sum()), one.reasons)
     if one.enhanced:
         reasons = (*one.reasons, Reason.of(ReasonCode.COMMONEST_PHASE))
         return PhaseGuess(Phase.PORTAL, 0.4, reasons)

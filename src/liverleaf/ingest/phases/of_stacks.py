@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from liverleaf.ingest.phases.ct_enhancement import SAMPLED_SLICES, shows_contras
 from liverleaf.ingest.phases.identify import PhaseAssignment, identify
 from liverleaf.ingest.phases.images import appearance, combine_with_pixels
 from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode
+from liverleaf.ingest.phases.sequences import TECHNIQUE, alike
 from liverleaf.ingest.phases.tissue import (
     MAX_SERIES,
     Tissue,
@@ -30,6 +32,10 @@ SURE = 0.8
 MAX_CONFIDENCE_FROM_PIXELS = 0.95
 MAX_CONFIDENCE_OF_ONE_IMAGE = {Modality.CT: 0.75, Modality.MR: 0.45}
 """The same for a series without others to compare it with."""
+
+MAX_CONFIDENCE_OF_A_REPEATED_PHASE = 0.75
+"""Nor that of two acquisitions of one CT study told for one phase: one of them may be another phase
+at an unusual moment. Two arterial phases are usual."""
 
 LATE_ARTERIAL_HU = 6.0
 """By how much the liver is brighter in the later of two images of the arterial phase."""
@@ -123,6 +129,8 @@ def _by_pixels(
     members = [
         index for index, guess in enumerate(guesses) if guess.phase is not None or _doubtful(guess)
     ]
+    if modality is Modality.MR:
+        members = _of_one_technique([stacks[index].header for index in members], members)
     doubtful = [
         index
         for index in members
@@ -141,10 +149,41 @@ def _by_pixels(
     for index, row, pixels in zip(members, rows_NP, appearance(tissue), strict=True):
         if index in doubtful:
             guesses[index] = _reconsidered(guesses[index], row, pixels, limit)
+    acquisition_N = first_of_acquisition(tissue)
+    for one, two in permutations(range(len(members)), 2):
+        guess, other = guesses[members[one]], guesses[members[two]]
+        repeated = acquisition_N[one] != acquisition_N[two] and guess.phase is other.phase
+        if modality is Modality.CT and repeated and guess.phase is not Phase.ARTERIAL:
+            guesses[members[one]] = _not_sure(guess)
     for index, reason in _arterial_pair([guesses[index] for index in members], tissue).items():
         guess = guesses[members[index]]
         guesses[members[index]] = replace(guess, reasons=(*guess.reasons, reason))
     return guesses
+
+
+def _not_sure(guess: PhaseGuess) -> PhaseGuess:
+    """A guess by pixels, less sure as another acquisition got the same phase."""
+    if guess.code is not ReasonCode.MOST_LIKE:
+        return guess
+    confidence = min(guess.confidence, MAX_CONFIDENCE_OF_A_REPEATED_PHASE)
+    return replace(guess, confidence=confidence)
+
+
+def _of_one_technique(headers: Sequence[Dataset], members: Sequence[int]) -> list[int]:
+    """The most members alike in echo time, repetition time and flip angle.
+
+    Images that differ in these differ without contrast agent too, so that comparing them tells
+    nothing of it.
+    """
+    groups = [
+        [
+            index
+            for index, other in zip(members, headers, strict=True)
+            if alike(one, other, TECHNIQUE)
+        ]
+        for one in headers
+    ]
+    return max(groups, key=len, default=[])
 
 
 def _arterial_pair(guesses: Sequence[PhaseGuess], tissue: Tissue) -> dict[int, Reason]:

@@ -55,6 +55,8 @@ class ReasonCode(StrEnum):
 
     # what is no contrast phase beside the other series
     ECHO_TIME_PAIR = auto()
+    SEVERAL_FLIP_ANGLES = auto()
+    SMALL_FLIP_ANGLE = auto()
     TWO_DIMENSIONAL_BESIDE_3D = auto()
     DERIVED = auto()
     WITHOUT_TECHNIQUE = auto()
@@ -137,6 +139,8 @@ SENTENCES: Mapping[ReasonCode, str] = {
     ReasonCode.ONE_THICK_SLICE: "one thick slice: bolus tracking or a projection",
     ReasonCode.MULTI_ECHO: "a multi-echo measurement of fat or iron",
     ReasonCode.ECHO_TIME_PAIR: "one of a pair of echo times: in- or opposed-phase",
+    ReasonCode.SEVERAL_FLIP_ANGLES: "one of several flip angles: a measurement of T1",
+    ReasonCode.SMALL_FLIP_ANGLE: "flip angle {degrees:.0f} degrees: not T1-weighted",
     ReasonCode.TWO_DIMENSIONAL_BESIDE_3D: (
         "a two-dimensional gradient echo beside three-dimensional ones"
     ),
