@@ -273,8 +273,10 @@ def _by_order(
         reason = Reason.of(ReasonCode.ORDER_OF_SERIES, number=n + 1, count=len(members))
         if injection_s is not None and times_s is not None:
             reason = _time_by_order(float(times_s[n] - injection_s))
-        guess = PhaseGuess(Phase(int(row_P.argmax())), confidence, (reason, *one.reasons))
-        found[index] = (guess, row_P)
+        reasons = (reason, *one.reasons)
+        if one.reasons and one.reasons[0].code is ReasonCode.PHASE_IN_WORDS:
+            reasons = (*one.reasons, reason)
+        found[index] = (PhaseGuess(Phase(int(row_P.argmax())), confidence, reasons), row_P)
     return found
 
 

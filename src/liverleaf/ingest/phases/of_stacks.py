@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import permutations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,24 +148,31 @@ def _by_pixels(
     for index, row, pixels in zip(members, rows_NP, appearance(tissue), strict=True):
         if index in doubtful:
             guesses[index] = _reconsidered(guesses[index], row, pixels, limit)
-    acquisition_N = first_of_acquisition(tissue)
-    for one, two in permutations(range(len(members)), 2):
-        guess, other = guesses[members[one]], guesses[members[two]]
-        repeated = acquisition_N[one] != acquisition_N[two] and guess.phase is other.phase
-        if modality is Modality.CT and repeated and guess.phase is not Phase.ARTERIAL:
-            guesses[members[one]] = _not_sure(guess)
-    for index, reason in _arterial_pair([guesses[index] for index in members], tissue).items():
-        guess = guesses[members[index]]
-        guesses[members[index]] = replace(guess, reasons=(*guess.reasons, reason))
+    compared = _repeated([guesses[index] for index in members], tissue)
+    for index, guess in zip(members, compared, strict=True):
+        guesses[index] = guess
     return guesses
 
 
-def _not_sure(guess: PhaseGuess) -> PhaseGuess:
-    """A guess by pixels, less sure as another acquisition got the same phase."""
-    if guess.code is not ReasonCode.MOST_LIKE:
-        return guess
-    confidence = min(guess.confidence, MAX_CONFIDENCE_OF_A_REPEATED_PHASE)
-    return replace(guess, confidence=confidence)
+def _repeated(guesses: Sequence[PhaseGuess], tissue: Tissue) -> list[PhaseGuess]:
+    """The guesses, less sure or told early from late where two CT acquisitions got one phase."""
+    if tissue.organs is None:
+        return list(guesses)
+    acquisition_N = first_of_acquisition(tissue)
+    reasons = _arterial_pair(guesses, tissue)
+    out = []
+    for n, guess in enumerate(guesses):
+        twice = any(
+            acquisition_N[n] != acquisition_N[other] and guess.phase is guesses[other].phase
+            for other in range(len(guesses))
+        )
+        if n in reasons:
+            guess = replace(guess, reasons=(*guess.reasons, reasons[n]))
+        elif twice and guess.code is ReasonCode.MOST_LIKE and guess.phase is not Phase.ARTERIAL:
+            confidence = min(guess.confidence, MAX_CONFIDENCE_OF_A_REPEATED_PHASE)
+            guess = replace(guess, confidence=confidence)
+        out.append(guess)
+    return out
 
 
 def _of_one_technique(headers: Sequence[Dataset], members: Sequence[int]) -> list[int]:

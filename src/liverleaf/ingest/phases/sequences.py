@@ -189,20 +189,23 @@ def excluded_by_parameters(
 def _other_echoes(series: Sequence[Dataset], index: int, beside: Sequence[int]) -> bool:
     """Whether a series is one echo of an acquisition that has others.
 
-    They are of one moment, or of one series without times, or three or more of one echo time each.
+    They are of one moment, or without times have numbers side by side, or are three or more of one
+    echo time each. What has its echo time more than twice is a dynamic acquisition.
     """
-    same = [other for other in beside if alike(series[index], series[other], TECHNIQUE[1:])]
-    others = [other for other in same if not alike(series[index], series[other], ("EchoTime",))]
-    moment, place = acquired_s(series[index]), number(series[index], "SeriesNumber")
+    header = series[index]
+    same = [series[other] for other in beside if alike(header, series[other], TECHNIQUE[1:])]
+    others = [other for other in same if not alike(header, other, ("EchoTime",))]
+    if len(same) - len(others) > 2:
+        return False
+    moment, place = acquired_s(header), number(header, "SeriesNumber")
     for other in others:
-        other_moment = acquired_s(series[other])
-        if moment is not None and other_moment == moment:
-            return True
-        if moment is None and other_moment is None and place is not None:
-            other_place = number(series[other], "SeriesNumber")
-            if other_place is not None and abs(other_place - place) <= 1:
+        other_moment, other_place = acquired_s(other), number(other, "SeriesNumber")
+        if None not in (moment, other_moment):
+            if moment == other_moment:
                 return True
-    echoes = [number(series[other], "EchoTime") for other in same]
+        elif place is not None and other_place is not None and abs(place - other_place) <= 1:
+            return True
+    echoes = [number(one, "EchoTime") for one in same]
     return len(others) >= 2 and len(others) == len(same) - 1 and len(set(echoes)) == len(echoes)
 
 
