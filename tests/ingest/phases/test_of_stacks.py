@@ -22,6 +22,7 @@ from liverleaf.phantom.dicom_series import write_dicom
 from liverleaf.phantom.generator import Phantom
 from liverleaf.study import InputError, Modality, Phase
 
+REAL = Path(__file__).parents[3] / "../shared/data/hcc-tace-seg-multiphase-ct"
 TELLING = (
     "SeriesDescription",
     "ProtocolName",
@@ -201,3 +202,25 @@ def test_images_that_differ_by_a_parameter_alone_are_no_phases_for_sure(
         assert "is a contrast phase" in str(error)  # none is used
         return
     assert all(guess.phase is None or guess.confidence < 0.5 for guess in guesses)
+
+
+@pytest.mark.parametrize(
+    ("folder", "phases"),
+    [
+        ("HCC_005/visit-1", {2: Phase.PRE, 4: Phase.ARTERIAL, 103: Phase.PORTAL}),
+        ("HCC_005/visit-2", {4: Phase.ARTERIAL, 5: Phase.ARTERIAL, 103: Phase.PORTAL}),
+    ],
+)
+def test_real_ct_without_times_is_told_by_aorta_and_liver(folder, phases) -> None:
+    if not (REAL / folder).is_dir():
+        pytest.skip("../shared/data is not on this machine")
+    files = sorted(path for path in (REAL / folder).rglob("*") if path.is_file())
+    reports = inspect_dicom(files)
+    assert {report.number: report.phase for report in reports} == phases
+    used = {report.number for report in reports if report.used}
+    # of two arterial series the late one shows lesions best; the other is kept and named
+    assert used == set(phases) - ({4} if folder.endswith("2") else set())
+    for report in reports:
+        if not report.used:
+            assert "series 5" in report.warnings[-1]
+            assert any(said.startswith("early arterial") for said in report.evidence)
