@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from liverleaf.ingest.dicom.survey import survey
+from liverleaf.ingest.dicom.survey import _candidates, survey
 from liverleaf.ingest.phases.override import PhaseRow
-from liverleaf.ingest.phases.reasons import ReasonCode
+from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode
 from liverleaf.ingest.reader import inspect, read_study
 from liverleaf.study import InputError, Modality, Phase
 
@@ -25,6 +25,23 @@ def test_candidates_of_a_phase_are_ranked_by_confidence_then_by_slices(
     assert [len(stack.frames) for stack in found.stacks] == [4, 6, 6]
     assert found.candidates == {Phase.ARTERIAL: (2,), Phase.PORTAL: (1, 0)}
     assert found.warnings == ()
+
+
+def test_a_late_arterial_series_comes_before_a_surer_early_one(tmp_path, make, stored) -> None:
+    series = [
+        part
+        for number in (2, 3)
+        for part in make.series(stored, SeriesNumber=number, SeriesInstanceUID=f"1.{number}")
+    ]
+    folder = make.shuffled(series, tmp_path)
+    stacks = survey(sorted(folder.iterdir())).stacks
+    early = Reason.of(ReasonCode.EARLY_ARTERIAL, hu=20.0)
+    late = Reason.of(ReasonCode.LATE_ARTERIAL)
+    guesses = [
+        PhaseGuess(Phase.ARTERIAL, confidence, (reason,))
+        for confidence, reason in ((0.9, early), (0.6, late))
+    ]
+    assert _candidates(stacks, guesses) == {Phase.ARTERIAL: (1, 0)}
 
 
 def test_the_users_table_counts_for_more_than_words(tmp_path, make, stored) -> None:

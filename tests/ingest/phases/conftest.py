@@ -1,13 +1,16 @@
-"""Headers of series made up by hand."""
+"""Headers of series and abdomens on CT, made up by hand."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 MakeHeader = Callable[..., Dataset]
+MakeAbdomen = Callable[..., NDArray[np.float32]]
 
 
 @pytest.fixture
@@ -47,3 +50,22 @@ def _header(
     for keyword, value in elements.items():
         setattr(dataset, keyword, value)
     return dataset
+
+
+@pytest.fixture
+def abdomen() -> MakeAbdomen:
+    """Draws a CT image, shape (8, 70, 80), pixels of 4 mm, by the HU of its organs and vessels."""
+    return _abdomen
+
+
+def _abdomen(organs_hu: float, vessels_hu: float, seed: int = 0) -> NDArray[np.float32]:
+    """Liver on the patient's right, spleen, vertebrae, aorta and kidneys in fat, with noise."""
+    slices = np.full((8, 70, 80), -1000.0)
+    slices[:, 5:65, 5:75] = -90
+    slices[:, 15:44, 12:36] = organs_hu
+    slices[:, 30:50, 60:68] = organs_hu
+    slices[:, 44:52, 36:44] = slices[:, 55:58, 36:44] = 210
+    slices[:, 52:55, 36:44] = 30  # the spinal canal
+    slices[:, 38:43, 41:46] = vessels_hu
+    slices[:, 48:56, 24:30] = slices[:, 48:56, 50:56] = vessels_hu
+    return (slices + np.random.default_rng(seed).normal(0, 8, slices.shape)).astype(np.float32)

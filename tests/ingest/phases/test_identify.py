@@ -31,7 +31,8 @@ def test_a_time_that_different_phases_share_tells_nothing(header) -> None:
         assert (
             guess.phase is phase
             and guess.confidence > 0.9
-            and [reason.code for reason in guess.reasons] == [ReasonCode.PHASE_IN_WORDS]
+            and guess.code is ReasonCode.PHASE_IN_WORDS
+            and ReasonCode.TIME_AFTER_INJECTION not in [reason.code for reason in guess.reasons]
         )
 
 
@@ -368,3 +369,46 @@ def test_pictures_of_screens_and_reports(header, t1) -> None:
         header("", modality="PR"),
     ]
     assert names(study) == ["PRE", "ARTERIAL", "PORTAL", "DELAYED", None, None]
+
+
+def test_delayed_of_an_unknown_agent_is_what_the_clock_says(t1) -> None:
+    """Five minutes after the dynamic series, or twenty."""
+    moments = {"10:00:00": 1, "10:01:20": 2, "10:02:02": 3, "10:04:00": 4}
+    for late, phase in (("10:06:00", Phase.DELAYED), ("10:21:30", Phase.HEPATOBILIARY)):
+        series = [
+            t1("AX 3D DYN", number, AcquisitionTime=clock.replace(":", ""))
+            for clock, number in moments.items()
+        ]
+        series.append(t1("AX 3D DELAYED", 9, AcquisitionTime=late.replace(":", "")))
+        found = guesses(series)
+        assert [guess.phase for guess in found] == [
+            Phase.PRE,
+            Phase.ARTERIAL,
+            Phase.PORTAL,
+            Phase.DELAYED,
+            phase,
+        ]
+        assert found[-1].code is ReasonCode.PHASE_IN_WORDS
+        assert found[-1].confidence > 0.8
+
+
+def test_a_lone_delayed_series_is_delayed_and_less_sure_where_the_agent_is_unknown(t1) -> None:
+    (unknown,) = guesses([t1("ax delayed")])
+    (known,) = guesses([t1("ax delayed", ContrastBolusAgent="Dotarem")])
+    assert (unknown.phase, known.phase) == (Phase.DELAYED, Phase.DELAYED)
+    assert 0.8 < unknown.confidence < known.confidence
+
+
+def test_more_than_an_hour_later_the_phase_is_hepatobiliary_whatever_the_agent(t1) -> None:
+    clocks = ("100000", "100120", "100202", "100400", "111000")
+    series = [
+        t1("", number, AcquisitionTime=clock, ContrastBolusAgent="MultiHance" * (number > 1))
+        for number, clock in enumerate(clocks, 1)
+    ]
+    assert guesses(series)[-1].phase is Phase.HEPATOBILIARY
+
+
+def test_images_of_different_techniques_are_not_put_in_order_for_sure(t1) -> None:
+    """Nothing repeats, as it would in a dynamic acquisition."""
+    series = [t1("vibe", number, RepetitionTime=ms) for number, ms in ((1, 4), (2, 8), (3, 12))]
+    assert max(guess.confidence for guess in guesses(series)) < DOUBTFUL

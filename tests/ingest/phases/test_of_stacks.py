@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from liverleaf.ingest.dicom.frames import read_frames
@@ -11,13 +13,16 @@ from liverleaf.ingest.dicom.reader import examine_dicom
 from liverleaf.ingest.dicom.series import Stack, stacks_of
 from liverleaf.ingest.dicom.survey import survey
 from liverleaf.ingest.phases import of_stacks, reasons
+from liverleaf.ingest.phases.ct_organs import OrganHU
 from liverleaf.ingest.phases.identify import identify
 from liverleaf.ingest.phases.of_stacks import SURE, phases_of_stacks
-from liverleaf.ingest.phases.reasons import ReasonCode
+from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode
+from liverleaf.ingest.phases.tissue import Tissue
 from liverleaf.phantom.dicom_series import write_dicom
 from liverleaf.phantom.generator import Phantom
-from liverleaf.study import Modality, Phase
+from liverleaf.study import InputError, Modality, Phase
 
+REAL = Path(__file__).parents[3] / "../shared/data/hcc-tace-seg-multiphase-ct"
 TELLING = (
     "SeriesDescription",
     "ProtocolName",
@@ -134,3 +139,88 @@ def test_a_stack_of_few_slices_beside_long_ones_is_no_phase(stacks) -> None:
     kept, fragment = phases_of_stacks([long, short], headers, Modality.CT)
     assert kept.phase is Phase.PORTAL
     assert (fragment.phase, fragment.code) == (None, ReasonCode.TOO_FEW_SLICES)
+
+
+def measured(*phases: Phase, liver_hu: tuple[float, ...]) -> list[PhaseGuess]:
+    """The guesses by pixels of distinct acquisitions, after these are compared."""
+    seen = Reason.of(ReasonCode.CT_PIXELS, organs="liver 60 HU")
+    guesses = [
+        PhaseGuess(phase, 0.9, (Reason.of(ReasonCode.MOST_LIKE, seen=seen, phase=phase),))
+        for phase in phases
+    ]
+    liver = np.array(liver_hu)
+    values = np.random.default_rng(0).normal(1, 0.5, (len(phases), 500))
+    return of_stacks._repeated(
+        guesses, Tissue(values, np.ones(500, bool), OrganHU(3 * liver, liver, liver))
+    )
+
+
+def test_the_earlier_of_two_arterial_acquisitions_is_named() -> None:
+    """As in a real study: livers of 44, 63 and 91 HU."""
+    early, late, portal = measured(
+        Phase.ARTERIAL, Phase.ARTERIAL, Phase.PORTAL, liver_hu=(44, 63, 91)
+    )
+    assert [one.reasons[-1].code for one in (early, late, portal)] == [
+        ReasonCode.EARLY_ARTERIAL,
+        ReasonCode.LATE_ARTERIAL,
+        ReasonCode.MOST_LIKE,
+    ]
+    assert (early.phase, early.confidence) == (Phase.ARTERIAL, 0.9)
+    assert "19 HU brighter" in early.evidence[-1]
+
+
+def test_one_phase_told_twice_by_pixels_is_not_sure() -> None:
+    """An arterial image before the bolus arrived looks like the pre-contrast one."""
+    found = measured(Phase.PRE, Phase.PRE, Phase.PORTAL, liver_hu=(48, 50, 100))
+    assert [one.confidence for one in found] == [0.75, 0.75, 0.9]
+    assert all(one.confidence < SURE for one in found[:2])
+
+
+@pytest.mark.parametrize(
+    "parameter", [("EchoTime", (1.2, 2.4, 3.6, 4.8)), ("FlipAngle", (4, 8, 12, 20))]
+)
+@pytest.mark.parametrize("keep", [(), ("SeriesNumber",)])
+def test_images_that_differ_by_a_parameter_alone_are_no_phases_for_sure(
+    tmp_path, parameter, keep
+) -> None:
+    """Bright and dark vessels, as of a dynamic study, but of other echo times or flip angles."""
+    keyword, values = parameter
+    study, _ = Phantom("mr", 940030, shape=(12, 64, 64), spacing_mm=(18.0, 5.5, 5.5), headers=True)[
+        0
+    ]
+    for value, image in zip(values, list(study.phases.values())[:4], strict=True):
+        for header in image.headers:
+            for name in (*TELLING, *TIMES):
+                if name in header and name not in keep:
+                    delattr(header, name)
+            setattr(header, keyword, value)
+    few = dict(list(study.phases.items())[:4])
+    write_dicom(replace(study, phases=few, other={}), tmp_path)
+    try:
+        guesses = survey(sorted(tmp_path.iterdir())).guesses
+    except InputError as error:
+        assert "is a contrast phase" in str(error)  # none is used
+        return
+    assert all(guess.phase is None or guess.confidence < 0.5 for guess in guesses)
+
+
+@pytest.mark.parametrize(
+    ("folder", "phases"),
+    [
+        ("HCC_005/visit-1", {2: Phase.PRE, 4: Phase.ARTERIAL, 103: Phase.PORTAL}),
+        ("HCC_005/visit-2", {4: Phase.ARTERIAL, 5: Phase.ARTERIAL, 103: Phase.PORTAL}),
+    ],
+)
+def test_real_ct_without_times_is_told_by_aorta_and_liver(folder, phases) -> None:
+    if not (REAL / folder).is_dir():
+        pytest.skip("../shared/data is not on this machine")
+    files = sorted(path for path in (REAL / folder).rglob("*") if path.is_file())
+    reports = inspect_dicom(files)
+    assert {report.number: report.phase for report in reports} == phases
+    used = {report.number for report in reports if report.used}
+    # of two arterial series the late one shows lesions best; the other is kept and named
+    assert used == set(phases) - ({4} if folder.endswith("2") else set())
+    for report in reports:
+        if not report.used:
+            assert "series 5" in report.warnings[-1]
+            assert any(said.startswith("early arterial") for said in report.evidence)

@@ -7,10 +7,12 @@ from liverleaf.ingest.phases.sequences import (
     acquisition_order,
     acquisition_times,
     agent_of,
+    alike,
     axial,
     derived_series,
     drop_shared_times,
     excluded_by_comparison,
+    excluded_by_parameters,
     excluded_by_technique,
     hepatobiliary_agent,
     rapid_runs,
@@ -79,6 +81,43 @@ def test_a_pair_of_echo_times_is_excluded_and_a_frequent_one_is_not(t1) -> None:
     assert list(found) == [0]
     other_flip = [pair[0], t1("", 2, **(FLAT | {"EchoTime": 4.6, "FlipAngle": 30}))]
     assert excluded_by_comparison(other_flip, [0, 1]) == {}
+
+
+@pytest.mark.parametrize(
+    ("elements", "codes"),
+    [
+        ([{"EchoTime": 1.2}, {"EchoTime": 3.6}], [ReasonCode.MULTI_ECHO] * 2),
+        ([{"EchoTime": 1.2 * n} for n in (1, 2, 3, 4)], [ReasonCode.MULTI_ECHO] * 4),
+        ([{"FlipAngle": flip} for flip in (5, 10, 15)], [ReasonCode.SEVERAL_FLIP_ANGLES] * 3),
+        ([{"FlipAngle": 3}, {"FlipAngle": 15}], [ReasonCode.SMALL_FLIP_ANGLE, None]),
+        # a hepatobiliary pair, a dynamic series and one opposed-phase image before it
+        ([{"FlipAngle": 12}, {"FlipAngle": 30}], [None, None]),
+        ([{"EchoTime": 1.2}, *[{"EchoTime": 2.4}] * 3], [ReasonCode.MULTI_ECHO, None, None, None]),
+        ([{"EchoTime": 1.8}, {"EchoTime": 1.9}], [None, None]),
+    ],
+)
+def test_series_that_differ_by_one_parameter_are_no_phases(t1, elements, codes) -> None:
+    series = [t1("vibe", number, **one) for number, one in enumerate(elements)]
+    found = excluded_by_parameters(series, range(len(series)))
+    assert [found[index].code if index in found else None for index in range(len(series))] == codes
+
+
+def test_other_echo_times_of_another_moment_may_be_phases(t1) -> None:
+    clocks = ("100000", "100100")
+    series = [
+        t1("vibe", 1, EchoTime=echo, AcquisitionTime=clock)
+        for echo, clock in zip((1.2, 3.6), clocks, strict=True)
+    ]
+    assert excluded_by_parameters(series, [0, 1]) == {}
+    series[1].AcquisitionTime = clocks[0]
+    assert set(excluded_by_parameters(series, [0, 1])) == {0, 1}
+
+
+def test_headers_are_alike_within_a_fifth_and_where_nothing_is_known(t1, header) -> None:
+    one, two = t1(FlipAngle=12), t1(FlipAngle=14)
+    assert alike(one, two, ("FlipAngle", "EchoTime"))
+    assert not alike(one, t1(FlipAngle=30), ("FlipAngle", "EchoTime"))
+    assert alike(one, header(""), ("FlipAngle",))
 
 
 def test_a_two_dimensional_series_counts_only_after_three_dimensional_ones(t1) -> None:

@@ -11,14 +11,14 @@ from liverleaf.ingest.phases.timing import (
     TRANSITIONS,
     TRANSITIONS_AFTER_A_PAUSE,
     TRANSITIONS_OF_A_RAPID_SERIES,
-    TRANSITIONS_WITH_A_NEW_PLANE,
+    TRANSITIONS_WITH_A_NEW_PROTOCOL,
     TYPICAL_S,
     Transition,
     phases_by_order,
 )
 from liverleaf.study import Phase
 
-TABLES = (TRANSITIONS, TRANSITIONS_AFTER_A_PAUSE, TRANSITIONS_WITH_A_NEW_PLANE)
+TABLES = (TRANSITIONS, TRANSITIONS_AFTER_A_PAUSE, TRANSITIONS_WITH_A_NEW_PROTOCOL)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -101,3 +101,24 @@ def test_ct_follows_the_typical_times_in_whatever_order_phases_are_left_out() ->
         anchor[0, phases[0]] = 8.0
         found, _ = phases_by_order(anchor, [Transition()], times_s, mr=False, hepatobiliary=1e-9)
         assert found.argmax(axis=1).tolist() == list(phases)
+
+
+def test_what_is_late_with_an_agent_that_hepatocytes_take_up_is_hepatobiliary() -> None:
+    """Ten minutes: delayed where the agent is unknown, hepatobiliary where it is known."""
+    times_s = np.array([0.0, 80.0, 122.0, 240.0, 670.0])
+    weights = np.zeros((5, len(Phase)))
+    phases = {
+        probability: phases_by_order(
+            weights, [Transition()] * 4, times_s, hepatobiliary=probability
+        )[0][-1]
+        for probability in (0.2, 0.98)
+    }
+    assert phases[0.2].argmax() == Phase.DELAYED
+    assert phases[0.2].max() < 0.95
+    assert phases[0.98].argmax() == Phase.HEPATOBILIARY
+
+
+def test_three_series_an_hour_before_a_fourth_are_not_all_pre_contrast() -> None:
+    times_s = np.array([0.0, 42.0, 160.0, 3900.0])
+    found, _ = phases_by_order(np.zeros((4, len(Phase))), [Transition()] * 3, times_s)
+    assert found[:3].argmax(axis=1).tolist() == [Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED]

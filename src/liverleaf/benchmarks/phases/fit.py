@@ -14,25 +14,22 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from liverleaf.ingest.phases.images import (
-    GRID_MM,
-    LEVELS,
-    MAX_Z_SCORE,
-    brightness_features,
-    difference_features,
-    soft_tissue,
-)
+from liverleaf.ingest.phases.ct_organs import OrganHU
+from liverleaf.ingest.phases.images import MAX_Z_SCORE, brightness_features, difference_features
+from liverleaf.ingest.phases.tissue import GRID_MM, LEVELS, Tissue, soft_tissue
 from liverleaf.phantom.generator import Phantom
 from liverleaf.study import Modality, Phase
 from liverleaf.system.progress import Progress, silent
 
-SHAPE = LEVELS, 90, 90
-SLICES_MM = {Modality.CT: (16.0, 20.0, 26.0, 32.0), Modality.MR: (15.0, 17.0, 19.0, 21.0)}
+SHAPE = 90, 90
+SLICES_MM = {Modality.CT: (8.0, 10.0, 13.0, 16.0), Modality.MR: (15.0, 17.0, 19.0, 21.0)}
 """From slice to slice, in turn. Slices are `GRID_MM` fine, so that a phantom's images are as
 `coarse_images` would make them."""
 
 INVERSE_PENALTY = {"alone": 0.3, "pair": 0.1}
-GAIN_DRAWS = {Modality.CT: 1, Modality.MR: 2}
+DRAWS = {Modality.CT: 4, Modality.MR: 2}
+"""How often each study is made to another scanner's."""
+
 GAIN_SD = 0.04
 """Standard deviation of the logarithm of MR gain where a scanner scales series alike."""
 
@@ -41,6 +38,13 @@ OWN_GAIN_SD = 0.25
 
 OWN_GAIN_SHARE = 0.2
 """Share of studies where it does."""
+
+ENHANCEMENT_SD, LIVER_SD_HU = 0.2, 8.0
+"""Standard deviations of the logarithm of CT's enhancement and of the liver without it: doses, tube
+voltages and circulations differ, and livers hold fat or iron."""
+
+NATIVE_HU = OrganHU(*map(np.array, (40.0, 50.0, 45.0)))
+"""HU without contrast agent where a phantom has no such phase."""
 
 DECIMALS = 3
 SEED = 3
@@ -75,7 +79,7 @@ def fit_phase_pixels(
     *,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Fit logistic regressions of the phases of one series and of two on the features of images.
+    """Fit logistic regressions of a series' phase, and in MR of two series', on image features.
 
     The phases' shares among the phantoms are taken out of the biases, as they say nothing of a real
     study.
@@ -85,16 +89,17 @@ def fit_phase_pixels(
         progress: called with (what, done, total).
 
     Returns:
-        JSON-able: what `images.json` holds, with the groups and the seed of the chance in MR signal
-            scales.
+        JSON-able: what `images.json` holds, with the groups and the seed of what differs between
+            scanners.
     """
-    rng = np.random.default_rng(SEED)
+    rngs = {modality: np.random.default_rng(SEED) for modality in Modality}
     examples: dict[Modality, list[tuple[_Examples, _Examples]]] = {}
     done, total = 0, sum(group.cases for group in groups)
     for group in groups:
         grids = [(slice_mm, GRID_MM, GRID_MM) for slice_mm in SLICES_MM[group.modality]]
+        shape = (LEVELS[group.modality], *SHAPE)
         phantoms = [
-            Phantom(group.preset, group.seed, group.modality, shape=SHAPE, spacing_mm=grid)
+            Phantom(group.preset, group.seed, group.modality, shape=shape, spacing_mm=grid)
             for grid in grids
         ]
         for index in range(group.cases):
@@ -102,7 +107,7 @@ def fit_phase_pixels(
             study, _ = phantoms[index % len(phantoms)][index]
             images = np.stack([image.volume.array for image in study.phases.values()])
             examples.setdefault(group.modality, []).extend(
-                _examples(images, list(study.phases), group.modality, rng)
+                _examples(images, list(study.phases), group.modality, rngs[group.modality])
             )
             done += 1
     return {
@@ -120,19 +125,17 @@ class _Examples(NamedTuple):
 def _examples(
     images: NDArray[np.float32], phases: list[Phase], modality: Modality, rng: np.random.Generator
 ) -> Iterator[tuple[_Examples, _Examples]]:
-    """Features of the series and of the ordered pairs of one study, once per draw of MR gains."""
+    """Features of the series and of the ordered pairs of one study, once per drawn scanner."""
     tissue = soft_tissue(images, modality)
     if tissue is None:
         raise ValueError(
             f"a phantom of shape {images.shape} has no soft tissue: show more of the body"
         )
-    values_NV, right_V = tissue
-    for _ in range(GAIN_DRAWS[modality]):
-        if modality is Modality.MR:
-            gain_sd = OWN_GAIN_SD if rng.random() < OWN_GAIN_SHARE else GAIN_SD
-            values_NV = tissue[0] + rng.normal(0, gain_sd, (len(phases), 1))
-        alone_NF = brightness_features(values_NV, right_V, modality)
-        pairs = list(permutations(range(len(phases)), 2))
+    for _ in range(DRAWS[modality]):
+        drawn = _other_scanner(tissue, phases, rng)
+        values_NV, alone_NF = drawn.values_NV, brightness_features(drawn)
+        # what pairs of CT images tell is not fitted
+        pairs = list(permutations(range(len(phases)), 2)) if drawn.organs is None else []
         pair_MF = [
             np.concatenate(
                 [alone_NF[i], alone_NF[j], difference_features(values_NV[i], values_NV[j])]
@@ -146,9 +149,30 @@ def _examples(
         )
 
 
+def _other_scanner(tissue: Tissue, phases: list[Phase], rng: np.random.Generator) -> Tissue:
+    """The same study as of another scanner and patient.
+
+    MR signals are scaled anew; CT is enhanced more or less, and has another liver.
+    """
+    if tissue.organs is None:
+        gain_sd = OWN_GAIN_SD if rng.random() < OWN_GAIN_SHARE else GAIN_SD
+        gains = rng.normal(0, gain_sd, (len(phases), 1))
+        return tissue._replace(values_NV=tissue.values_NV + gains)
+    native = NATIVE_HU
+    if Phase.PRE in phases:
+        native = OrganHU(*(hu_N[phases.index(Phase.PRE)] for hu_N in tissue.organs))
+    factor = np.exp(rng.normal(0, ENHANCEMENT_SD))
+    organs = OrganHU(
+        *(low + factor * (hu_N - low) for low, hu_N in zip(native, tissue.organs, strict=True))
+    )
+    return tissue._replace(organs=organs._replace(liver=organs.liver + rng.normal(0, LIVER_SD_HU)))
+
+
 def _fitted(examples: list[tuple[_Examples, _Examples]]) -> dict[str, Any]:
     fitted: dict[str, Any] = {}
     for kind, found in zip(("alone", "pair"), zip(*examples, strict=True), strict=True):
+        if not any(each.classes_M for each in found):
+            continue
         features_MF = np.concatenate([each.features_MF for each in found])
         classes_M = np.concatenate([each.classes_M for each in found])
         classes_C, coefficients = _regression(features_MF, classes_M, INVERSE_PENALTY[kind])
@@ -173,7 +197,8 @@ def _regression(
         The classes; means, standard deviations, weights and biases by name.
     """
     scaler = StandardScaler().fit(features_MF)
-    standard_MF = np.clip(scaler.transform(features_MF), -MAX_Z_SCORE, MAX_Z_SCORE)
+    z_MF = np.clip(scaler.transform(features_MF), -MAX_Z_SCORE, MAX_Z_SCORE)
+    standard_MF = np.nan_to_num(z_MF)
     model = LogisticRegression(C=inverse_penalty, max_iter=5000).fit(standard_MF, classes_M)
     shares_C = np.unique(classes_M, return_counts=True)[1] / len(classes_M)
     bias_C = model.intercept_ - np.log(shares_C)

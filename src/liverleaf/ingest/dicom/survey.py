@@ -24,7 +24,7 @@ from liverleaf.ingest.dicom.torn import SharedKey, joined, shared_keys, torn_war
 from liverleaf.ingest.phases.descriptions import phase_at, plain_words, seconds_in_words
 from liverleaf.ingest.phases.of_stacks import phases_of_stacks
 from liverleaf.ingest.phases.override import PhaseRow, decisions, rows_of_study
-from liverleaf.ingest.phases.reasons import PhaseGuess
+from liverleaf.ingest.phases.reasons import PhaseGuess, ReasonCode
 from liverleaf.ingest.phases.sequences import drop_shared_times, seconds_after_injection
 from liverleaf.study import InputError, Modality, Phase
 
@@ -295,10 +295,14 @@ def _contradiction(phase: Phase | None, seconds: float | None) -> str:
 def _candidates(
     stacks: Sequence[Stack], guesses: Sequence[PhaseGuess]
 ) -> dict[Phase, tuple[int, ...]]:
-    """The stacks of each phase, the best first: surer, then axial, then with more slices."""
+    """The stacks of each phase, the best first: surer, then axial, then with more slices.
 
-    def rank(index: int) -> tuple[float, bool, int]:
+    Of two arterial phases the late one shows lesions best and comes before the early one.
+    """
+
+    def rank(index: int) -> tuple[bool, float, bool, int]:
         return (
+            all(one.code is not ReasonCode.EARLY_ARTERIAL for one in guesses[index].reasons),
             round(guesses[index].confidence, 1),
             abs(stacks[index].normal[2]) > 0.7,
             len(stacks[index].frames),

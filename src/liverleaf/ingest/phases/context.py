@@ -20,6 +20,7 @@ from liverleaf.ingest.phases.sequences import (
     axial,
     derived_series,
     excluded_by_comparison,
+    excluded_by_parameters,
     series_sort_key,
 )
 from liverleaf.study import Modality, Phase
@@ -92,8 +93,11 @@ def compare_series(series: Sequence[Dataset], evidence: Sequence[Evidence]) -> l
         if known[index].decision is None and known[index].enhanced is not True:
             out[index] = replace(out[index], decision=excluded)
     late = {Phase.DELAYED: LOG_ODDS_LATE_2D, Phase.HEPATOBILIARY: LOG_ODDS_LATE_2D}
+    whatever_agent = excluded_by_parameters(series, _possible(out))
     for index, decision in excluded_by_comparison(series, _possible(out)).items():
-        if out[index].decision is not None or out[index].enhanced is True:
+        if out[index].decision is not None:
+            continue
+        if out[index].enhanced is True and index not in whatever_agent:
             continue
         if decision is None:
             out[index] = out[index].leaning(late, ReasonCode.LAST_AND_2D)

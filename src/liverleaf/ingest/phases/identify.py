@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from liverleaf.ingest.dicom.frames import number, text
 from liverleaf.ingest.phases.context import Evidence, acquisition_key, compare_series
 from liverleaf.ingest.phases.descriptions import (
     ENHANCED,
+    HOUR_S,
     LATE,
     RAPID,
     REPEATED,
@@ -33,7 +34,9 @@ from liverleaf.ingest.phases.descriptions import (
 )
 from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode
 from liverleaf.ingest.phases.sequences import (
+    TECHNIQUE,
     acquisition_times,
+    alike,
     axial,
     drop_shared_times,
     excluded_by_technique,
@@ -63,6 +66,9 @@ SHARPENING_EXPONENT = 1.3
 
 LOG_ODDS_OF_NAMED_PHASES = 6.0
 """Log odds of the phases that words leave open, against those that they exclude."""
+
+LOG_ODDS_OF_DECIDED_PHASES = 12.0
+"""The same of what words or time decide."""
 
 SLOW_BY_NAME = {
     ReasonCode.T2_WEIGHTED,
@@ -205,7 +211,7 @@ def _decide(
 def _by_open_words(one: Evidence, header: Dataset, late: bool | None) -> Evidence:
     """Give log odds to the phases that words leave open.
 
-    "Late" is one of them, where there may be a hepatobiliary phase.
+    "Late" is one of them, unless the agent has no hepatobiliary phase.
     """
     plain = searchable(_description(header))
     named = phases_named(plain, hepatobiliary=late, modality=_modality(header))
@@ -215,10 +221,11 @@ def _by_open_words(one: Evidence, header: Dataset, late: bool | None) -> Evidenc
         Reason.of(ReasonCode.PHASE_IN_WORDS, word=word) for word in dict.fromkeys(named.values())
     )
     if named.keys() == {Phase.DELAYED}:
-        if late is not True or seconds_in_words(plain) is not None or not re.search(LATE, plain):
+        if late is False or seconds_in_words(plain) is not None or not re.search(LATE, plain):
             return replace(one, decision=PhaseGuess(Phase.DELAYED, 0.97, reasons))
-        named |= {Phase.HEPATOBILIARY: ""}
-    log_odds = dict.fromkeys(named, LOG_ODDS_OF_NAMED_PHASES)
+        log_odds = dict.fromkeys((*named, Phase.HEPATOBILIARY), LOG_ODDS_OF_DECIDED_PHASES)
+    else:
+        log_odds = dict.fromkeys(named, LOG_ODDS_OF_NAMED_PHASES)
     # with an agent for it one mostly waits for longer
     if late is None and Phase.HEPATOBILIARY in log_odds:
         log_odds[Phase.HEPATOBILIARY] -= 2.0
@@ -256,23 +263,37 @@ def _by_order(
     if times_s is None:
         keys = [series_sort_key(header, small_numbers=False) for header in headers]
         probabilities_NP = _average_ties(keys, probabilities_NP)
+    if injection_s is not None and times_s is not None:
+        _hepatobiliary_after_an_hour(probabilities_NP, times_s - injection_s)
     anchored = any(one.decision is not None for one in known)
+    repeated = any(alike(one, two, TECHNIQUE) for one, two in combinations(headers, 2))
     breath_holds = 1 + sum(transition.rapid < 0.5 for transition in transitions)
     found = {}
     for n, (index, one) in enumerate(zip(members, known, strict=True)):
         row_P = probabilities_NP[n]
         confidence = min(MAX_CONFIDENCE_FROM_ORDER, float(row_P.max()))
-        # too few to tell which of the phases these are
-        if not anchored and breath_holds < 3:
+        # too few to tell which of the phases these are, or images that differ by their technique
+        if not anchored and (breath_holds < 3 or (mr and not repeated)):
             confidence = min(confidence, 0.45)
         if not mr:
             confidence = 0.6 if anchored or one.enhanced is not None else 0.45
         reason = Reason.of(ReasonCode.ORDER_OF_SERIES, number=n + 1, count=len(members))
         if injection_s is not None and times_s is not None:
             reason = _time_by_order(float(times_s[n] - injection_s))
-        guess = PhaseGuess(Phase(int(row_P.argmax())), confidence, (reason, *one.reasons))
-        found[index] = (guess, row_P)
+        reasons = (reason, *one.reasons)
+        if one.reasons and one.reasons[0].code is ReasonCode.PHASE_IN_WORDS:
+            reasons = (*one.reasons, reason)
+        found[index] = (PhaseGuess(Phase(int(row_P.argmax())), confidence, reasons), row_P)
     return found
+
+
+def _hepatobiliary_after_an_hour(
+    probabilities_NP: NDArray[np.float64], seconds_N: NDArray[np.float64]
+) -> None:
+    """Take what is delayed by more than an hour for hepatobiliary, whatever the agent, in place."""
+    late = seconds_N >= HOUR_S
+    probabilities_NP[late, Phase.HEPATOBILIARY] += probabilities_NP[late, Phase.DELAYED]
+    probabilities_NP[late, Phase.DELAYED] = 0.0
 
 
 def _time_by_order(seconds: float) -> Reason:
@@ -327,7 +348,8 @@ def _in_order(
             Transition(
                 pause=any(keys[one] < key < keys[two] for key in slow),
                 rapid=max(runs.get(n, 0.0), _rapid(times_s, [series[one], series[two]])),
-                new_plane=axial(series[one]) is not axial(series[two]),
+                new_protocol=axial(series[one]) is not axial(series[two])
+                or not alike(series[one], series[two], ("FlipAngle",)),
                 repeated=again is not None or (times_s is not None and times_s[0] == times_s[1]),
             )
         )
@@ -372,7 +394,8 @@ def _log_weights(series: Sequence[Dataset], evidence: Sequence[Evidence]) -> NDA
         if volumetric and flip is not None and flip >= 18 and flip >= 1.5 * usual:
             row[Phase.HEPATOBILIARY] += 3.0
         if one.decision is not None and one.decision.phase is not None:
-            row[[phase for phase in Phase if phase is not one.decision.phase]] -= 12.0
+            others = [phase for phase in Phase if phase is not one.decision.phase]
+            row[others] -= LOG_ODDS_OF_DECIDED_PHASES
             row[one.decision.phase] = max(row[one.decision.phase], 0.0)
     return log_weights_NP
 
@@ -381,6 +404,10 @@ def _without_order(one: Evidence, header: Dataset) -> PhaseGuess:
     """The guess for a series that neither words nor time nor other series explain."""
     if one.enhanced is False:
         return PhaseGuess(Phase.PRE, 0.6, one.reasons)
+    likely = max(one.log_odds, key=one.log_odds.__getitem__, default=None)
+    if likely is not None and one.log_odds[likely] > 0:
+        odds = np.exp(np.array(list(one.log_odds.values())) - one.log_odds[likely])
+        return PhaseGuess(likely, min(MAX_CONFIDENCE_FROM_ORDER, 1 / odds.sum()), one.reasons)
     if one.enhanced:
         reasons = (*one.reasons, Reason.of(ReasonCode.COMMONEST_PHASE))
         return PhaseGuess(Phase.PORTAL, 0.4, reasons)

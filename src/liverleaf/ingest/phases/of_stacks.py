@@ -13,22 +13,31 @@ from liverleaf.ingest.dicom.pixels import sample_pixels
 from liverleaf.ingest.dicom.series import Stack
 from liverleaf.ingest.phases.ct_enhancement import SAMPLED_SLICES, shows_contrast
 from liverleaf.ingest.phases.identify import PhaseAssignment, identify
-from liverleaf.ingest.phases.images import (
+from liverleaf.ingest.phases.images import appearance, combine_with_pixels
+from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode
+from liverleaf.ingest.phases.sequences import TECHNIQUE, alike
+from liverleaf.ingest.phases.tissue import (
     MAX_SERIES,
-    appearance,
+    Tissue,
     coarse_images,
-    combine_with_pixels,
+    first_of_acquisition,
     soft_tissue,
 )
-from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode
 from liverleaf.study import Modality, Phase
 
 SURE = 0.8
 """From this confidence on, no pixels are read to tell a phase."""
 
 MAX_CONFIDENCE_FROM_PIXELS = 0.95
-MAX_CONFIDENCE_OF_ONE_IMAGE = 0.45
+MAX_CONFIDENCE_OF_ONE_IMAGE = {Modality.CT: 0.75, Modality.MR: 0.45}
 """The same for a series without others to compare it with."""
+
+MAX_CONFIDENCE_OF_A_REPEATED_PHASE = 0.75
+"""Nor that of two acquisitions of one CT study told for one phase: one of them may be another phase
+at an unusual moment. Two arterial phases are usual."""
+
+LATE_ARTERIAL_HU = 6.0
+"""By how much the liver is brighter in the later of two images of the arterial phase."""
 
 
 def phases_of_stacks(
@@ -119,6 +128,8 @@ def _by_pixels(
     members = [
         index for index, guess in enumerate(guesses) if guess.phase is not None or _doubtful(guess)
     ]
+    if modality is Modality.MR:
+        members = _of_one_technique([stacks[index].header for index in members], members)
     doubtful = [
         index
         for index in members
@@ -130,16 +141,77 @@ def _by_pixels(
     tissue = None if images is None else soft_tissue(images, modality)
     if tissue is None:
         return guesses
-    rows_NP = combine_with_pixels(found.probabilities_NP[members], *tissue, modality)
-    seen = appearance(*tissue, modality)
-    for index, row, pixels in zip(members, rows_NP, seen, strict=True):
+    rows_NP = combine_with_pixels(found.probabilities_NP[members], tissue)
+    limit = (
+        MAX_CONFIDENCE_OF_ONE_IMAGE[modality] if len(members) == 1 else MAX_CONFIDENCE_FROM_PIXELS
+    )
+    for index, row, pixels in zip(members, rows_NP, appearance(tissue), strict=True):
         if index in doubtful:
-            guesses[index] = _reconsidered(guesses[index], row, pixels, alone=len(members) == 1)
+            guesses[index] = _reconsidered(guesses[index], row, pixels, limit)
+    compared = _repeated([guesses[index] for index in members], tissue)
+    for index, guess in zip(members, compared, strict=True):
+        guesses[index] = guess
     return guesses
 
 
+def _repeated(guesses: Sequence[PhaseGuess], tissue: Tissue) -> list[PhaseGuess]:
+    """The guesses, less sure or told early from late where two CT acquisitions got one phase."""
+    if tissue.organs is None:
+        return list(guesses)
+    acquisition_N = first_of_acquisition(tissue)
+    reasons = _arterial_pair(guesses, tissue)
+    out = []
+    for n, guess in enumerate(guesses):
+        twice = any(
+            acquisition_N[n] != acquisition_N[other] and guess.phase is guesses[other].phase
+            for other in range(len(guesses))
+        )
+        if n in reasons:
+            guess = replace(guess, reasons=(*guess.reasons, reasons[n]))
+        elif twice and guess.code is ReasonCode.MOST_LIKE and guess.phase is not Phase.ARTERIAL:
+            confidence = min(guess.confidence, MAX_CONFIDENCE_OF_A_REPEATED_PHASE)
+            guess = replace(guess, confidence=confidence)
+        out.append(guess)
+    return out
+
+
+def _of_one_technique(headers: Sequence[Dataset], members: Sequence[int]) -> list[int]:
+    """The most members alike in echo time, repetition time and flip angle.
+
+    Images that differ in these differ without contrast agent too, so that comparing them tells
+    nothing of it.
+    """
+    groups = [
+        [
+            index
+            for index, other in zip(members, headers, strict=True)
+            if alike(one, other, TECHNIQUE)
+        ]
+        for one in headers
+    ]
+    return max(groups, key=len, default=[])
+
+
+def _arterial_pair(guesses: Sequence[PhaseGuess], tissue: Tissue) -> dict[int, Reason]:
+    """Why arterial images of one CT study are early or late: the liver brightens between them."""
+    arterial = [n for n, guess in enumerate(guesses) if guess.phase is Phase.ARTERIAL]
+    acquisition_N = first_of_acquisition(tissue)
+    if tissue.organs is None or len({acquisition_N[n] for n in arterial}) < 2:
+        return {}
+    brightest_hu = max(tissue.organs.liver[n] for n in arterial)
+    found = {}
+    for n in arterial:
+        rise_hu = float(brightest_hu - tissue.organs.liver[n])
+        if rise_hu > LATE_ARTERIAL_HU:
+            found[n] = Reason.of(ReasonCode.EARLY_ARTERIAL, hu=rise_hu)
+    if not found:
+        return {}
+    late = (n for n in arterial if tissue.organs.liver[n] == brightest_hu)
+    return found | dict.fromkeys(late, Reason.of(ReasonCode.LATE_ARTERIAL))
+
+
 def _reconsidered(
-    guess: PhaseGuess, row: NDArray[np.float64], pixels: Reason, *, alone: bool
+    guess: PhaseGuess, row: NDArray[np.float64], pixels: Reason, limit: float
 ) -> PhaseGuess:
     """The most probable phase after pixels, with what the headers said."""
     phase = Phase(int(row[:-1].argmax()))
@@ -147,10 +219,8 @@ def _reconsidered(
     if guess.phase not in (None, phase):
         disagreeing = Reason.of(ReasonCode.HEADERS_ALONE, phase=guess.phase, evidence=guess.reasons)
         reasons = (disagreeing,)
-    limit = MAX_CONFIDENCE_FROM_PIXELS
-    if alone:
-        agreed = guess.confidence if guess.phase is phase else 0.0
-        limit = max(MAX_CONFIDENCE_OF_ONE_IMAGE, agreed)
+    if limit < MAX_CONFIDENCE_FROM_PIXELS and guess.phase is phase:
+        limit = max(limit, guess.confidence)
     most_like = Reason.of(ReasonCode.MOST_LIKE, seen=pixels, phase=phase)
     return PhaseGuess(phase, min(limit, float(row[phase])), (most_like, *reasons))
 

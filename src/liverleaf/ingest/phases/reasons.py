@@ -55,6 +55,8 @@ class ReasonCode(StrEnum):
 
     # what is no contrast phase beside the other series
     ECHO_TIME_PAIR = auto()
+    SEVERAL_FLIP_ANGLES = auto()
+    SMALL_FLIP_ANGLE = auto()
     TWO_DIMENSIONAL_BESIDE_3D = auto()
     DERIVED = auto()
     WITHOUT_TECHNIQUE = auto()
@@ -89,6 +91,8 @@ class ReasonCode(StrEnum):
     CT_PIXELS = auto()
     MR_PIXELS = auto()
     MOST_LIKE = auto()
+    EARLY_ARTERIAL = auto()
+    LATE_ARTERIAL = auto()
     HEADERS_ALONE = auto()
 
     # a phase without proof
@@ -135,6 +139,8 @@ SENTENCES: Mapping[ReasonCode, str] = {
     ReasonCode.ONE_THICK_SLICE: "one thick slice: bolus tracking or a projection",
     ReasonCode.MULTI_ECHO: "a multi-echo measurement of fat or iron",
     ReasonCode.ECHO_TIME_PAIR: "one of a pair of echo times: in- or opposed-phase",
+    ReasonCode.SEVERAL_FLIP_ANGLES: "one of several flip angles: a measurement of T1",
+    ReasonCode.SMALL_FLIP_ANGLE: "flip angle {degrees:.0f} degrees: not T1-weighted",
     ReasonCode.TWO_DIMENSIONAL_BESIDE_3D: (
         "a two-dimensional gradient echo beside three-dimensional ones"
     ),
@@ -166,12 +172,13 @@ SENTENCES: Mapping[ReasonCode, str] = {
         "order of acquisition: about {seconds:.0f} s after the presumed injection"
     ),
     ReasonCode.TAKEN_FIRST: "taken first, before the others",
-    ReasonCode.CT_PIXELS: (
-        "its pixels: the brightest 3 % above {bright_hu:.0f} HU, the liver's side about"
-        " {right_hu:.0f} HU"
-    ),
+    ReasonCode.CT_PIXELS: "its pixels: {organs}",
     ReasonCode.MR_PIXELS: "its pixels: the brightest 3 % above {ratio:.1f} times the liver's side",
     ReasonCode.MOST_LIKE: "{seen}, most like the {phase} phase",
+    ReasonCode.EARLY_ARTERIAL: (
+        "early arterial: another series shows this phase later, the liver {hu:.0f} HU brighter"
+    ),
+    ReasonCode.LATE_ARTERIAL: "late arterial: another series shows this phase earlier",
     ReasonCode.HEADERS_ALONE: "by its headers alone it would be the {phase} phase ({evidence})",
     ReasonCode.COMMONEST_PHASE: "portal venous is the commonest single phase",
     ReasonCode.NOTHING_IN_HEADERS: "nothing in its headers tells the phase",

@@ -43,6 +43,15 @@ NAMES_2D = (
 
 FAT_SUPPRESSED = r"\bfs\b|fat.?sat|spair"
 
+TECHNIQUE = ("EchoTime", "RepetitionTime", "FlipAngle")
+"""Elements that change the contrast of a gradient echo."""
+
+TECHNIQUE_TOLERANCE = 0.2
+"""Share by which they may differ between the series of one dynamic acquisition."""
+
+SMALL_FLIP_DEG, USUAL_FLIP_DEG = 5.0, 8.0
+"""Below the one a gradient echo is hardly T1-weighted, from the other on it is."""
+
 LONG_TR_MS = 80.0
 LONGEST_TE_MS = 12.0
 
@@ -121,8 +130,8 @@ def excluded_by_comparison(
     """Which series of a study are no contrast phases when seen beside the others, and why.
 
     These are pairs with echo times of one to two (in- and opposed-phase images), two-dimensional
-    gradient echoes without fat suppression beside three-dimensional ones, and series without
-    technical elements.
+    gradient echoes without fat suppression beside three-dimensional ones, series without technical
+    elements, and those of `excluded_by_parameters`.
 
     Args:
         series: all headers of the study.
@@ -135,8 +144,73 @@ def excluded_by_comparison(
     return {
         **_two_dimensional_beside_3d(series, possible),
         **_without_technique(series),
+        **excluded_by_parameters(series, possible),
         **_echo_time_pairs(series),
     }
+
+
+def alike(one: Dataset, two: Dataset, keywords: Sequence[str]) -> bool:
+    """Whether elements of two headers are alike, or unknown in one of them."""
+    pairs = [(number(one, keyword), number(two, keyword)) for keyword in keywords]
+    return all(
+        a is None or b is None or abs(a - b) <= TECHNIQUE_TOLERANCE * max(abs(a), abs(b))
+        for a, b in pairs
+    )
+
+
+def excluded_by_parameters(
+    series: Sequence[Dataset], possible: Sequence[int]
+) -> dict[int, PhaseGuess]:
+    """Which MR series differ from others by their echo time or flip angle alone, and why.
+
+    These are the echoes of one acquisition, series of three or more flip angles, one each, and
+    series whose flip angle is too small for T1 weighting. They are no contrast phases, with
+    contrast agent or without.
+
+    Args:
+        series: all headers of the study.
+        possible: indices of those that may be phases by themselves.
+    """
+    found: dict[int, PhaseGuess] = {}
+    mr = [index for index in possible if text(series[index], "Modality") == Modality.MR]
+    for index in mr:
+        beside = [other for other in mr if axial(series[other]) is axial(series[index])]
+        flip = number(series[index], "FlipAngle") or 0.0
+        angles = [
+            number(series[other], "FlipAngle") or 0.0
+            for other in beside
+            if alike(series[index], series[other], ("EchoTime", "RepetitionTime"))
+        ]
+        if flip and len(angles) >= 3 and len(set(angles)) == len(angles):
+            found[index] = not_a_phase(0.92, ReasonCode.SEVERAL_FLIP_ANGLES)
+        elif 0 < flip <= SMALL_FLIP_DEG and max(angles) >= USUAL_FLIP_DEG:
+            found[index] = not_a_phase(0.92, ReasonCode.SMALL_FLIP_ANGLE, degrees=flip)
+        elif _other_echoes(series, index, beside):
+            found[index] = not_a_phase(0.92, ReasonCode.MULTI_ECHO)
+    return found
+
+
+def _other_echoes(series: Sequence[Dataset], index: int, beside: Sequence[int]) -> bool:
+    """Whether a series is one echo of an acquisition that has others.
+
+    They are of one moment, or without times have numbers side by side, or are three or more of one
+    echo time each. What has its echo time more than twice is a dynamic acquisition.
+    """
+    header = series[index]
+    same = [series[other] for other in beside if alike(header, series[other], TECHNIQUE[1:])]
+    others = [other for other in same if not alike(header, other, ("EchoTime",))]
+    if len(same) - len(others) > 2:
+        return False
+    moment, place = acquired_s(header), number(header, "SeriesNumber")
+    for other in others:
+        other_moment, other_place = acquired_s(other), number(other, "SeriesNumber")
+        if None not in (moment, other_moment):
+            if moment == other_moment:
+                return True
+        elif place is not None and other_place is not None and abs(place - other_place) <= 1:
+            return True
+    echoes = [number(one, "EchoTime") for one in same]
+    return len(others) >= 2 and len(others) == len(same) - 1 and len(set(echoes)) == len(echoes)
 
 
 def _echo_time_pairs(series: Sequence[Dataset]) -> dict[int, PhaseGuess | None]:

@@ -29,8 +29,14 @@ TYPICAL_S = {
 }
 """Typical seconds after injection, for liver protocols in CT and MR."""
 
-SPREAD = {Phase.ARTERIAL: 0.35, Phase.PORTAL: 0.25, Phase.DELAYED: 0.45, Phase.HEPATOBILIARY: 0.3}
+SPREAD = {Phase.ARTERIAL: 0.35, Phase.PORTAL: 0.25, Phase.DELAYED: 0.5, Phase.HEPATOBILIARY: 0.3}
 """Standard deviation of the logarithm of that time."""
+
+HEPATOBILIARY_FROM_S = 540.0
+"""With an agent for it, images from then on are hepatobiliary, hardly delayed."""
+
+LOG_ODDS_AGAINST_LATE_DELAYED = 4.0
+"""How hardly, as a logarithm."""
 
 OUTLIER_WIDTH = 3.0
 """Factor by which that standard deviation is larger for unusual protocols."""
@@ -40,6 +46,9 @@ OUTLIER_LOG_ODDS = 4.0
 
 PRE_WINDOW_S = 300.0
 """How long before the injection pre-contrast images are taken; their density is even over it."""
+
+PRE_TAIL_S = 900.0
+"""Decay constant of that density for earlier times: T2 and diffusion may lie between."""
 
 INITIAL_PROBABILITIES = (0.86, 0.11, 0.02, 0.01, 0.002)
 """Probability of each phase for the first series of a study."""
@@ -66,7 +75,7 @@ TRANSITIONS_AFTER_A_PAUSE = np.array(
 )
 """The same where other sequences, which take minutes, lie between."""
 
-TRANSITIONS_WITH_A_NEW_PLANE = np.array(
+TRANSITIONS_WITH_A_NEW_PROTOCOL = np.array(
     [
         [0.75, 0.2, 0.02, 0.03, 0.0005],
         [0.0, 0.1, 0.7, 0.2, 0.0005],
@@ -75,7 +84,7 @@ TRANSITIONS_WITH_A_NEW_PLANE = np.array(
         [0.0, 0.0, 0.0, 0.0, 1.0],
     ]
 )
-"""The same from a coronal or sagittal series to an axial one, or back."""
+"""The same from a coronal or sagittal series to an axial one, or back, or to another flip angle."""
 
 TRANSITIONS_OF_A_RAPID_SERIES = np.array(
     [
@@ -105,13 +114,14 @@ class Transition:
     Attributes:
         pause: whether sequences that take minutes lie between the two.
         rapid: probability that both are of one time-resolved acquisition.
-        new_plane: whether one is axial and the other is not.
+        new_protocol: whether one is axial and the other is not, or their flip angles differ: the
+            series of a dynamic acquisition are alike.
         repeated: whether the second repeats the first, or both are of one acquisition.
     """
 
     pause: bool = False
     rapid: float = 0.0
-    new_plane: bool = False
+    new_protocol: bool = False
     repeated: bool = False
 
 
@@ -157,8 +167,12 @@ def phases_by_order(
     never_P = np.where(np.arange(len(Phase)) == Phase.HEPATOBILIARY, IMPOSSIBLE, 0.0)
     log_agent_2 = np.log([hepatobiliary, 1 - hepatobiliary])
     start_JP = start_P + np.repeat(log_agent_2, len(injections_J))[:, None]
+    with_agent_JNP = scores_JNP.copy()
+    if times_s is not None:
+        late_JN = times_s[None] - injections_J[:, None] >= HEPATOBILIARY_FROM_S
+        with_agent_JNP[..., Phase.DELAYED] -= LOG_ODDS_AGAINST_LATE_DELAYED * late_JN
+    scores_JNP = np.concatenate([with_agent_JNP, scores_JNP - never_P])
     injections_J = np.tile(injections_J, 2)
-    scores_JNP = np.concatenate([scores_JNP, scores_JNP - never_P])
     forward_JNP, backward_JNP = _forward_backward(scores_JNP, start_JP, log_transitions_NPP)
     total_NP = logsumexp(forward_JNP + backward_JNP, axis=0)
     probabilities_NP = np.exp(total_NP - logsumexp(total_NP, axis=1, keepdims=True))
@@ -191,8 +205,8 @@ def _table(transition: Transition) -> NDArray[np.float64]:
     usual = TRANSITIONS
     if transition.pause:
         usual = TRANSITIONS_AFTER_A_PAUSE
-    elif transition.new_plane:
-        usual = TRANSITIONS_WITH_A_NEW_PLANE
+    elif transition.new_protocol:
+        usual = TRANSITIONS_WITH_A_NEW_PROTOCOL
     return transition.rapid * TRANSITIONS_OF_A_RAPID_SERIES + (1 - transition.rapid) * usual
 
 
@@ -222,5 +236,6 @@ def _negative_log_density(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
         costs[..., phase] = np.where(
             seconds > 0, np.minimum(usual, unusual + OUTLIER_LOG_ODDS), IMPOSSIBLE
         )
-    costs[..., Phase.PRE] = np.where(seconds <= 0, np.log(PRE_WINDOW_S), IMPOSSIBLE)
+    earlier = np.maximum(-seconds - PRE_WINDOW_S, 0) / PRE_TAIL_S
+    costs[..., Phase.PRE] = np.where(seconds <= 0, np.log(PRE_WINDOW_S) + earlier, IMPOSSIBLE)
     return costs
