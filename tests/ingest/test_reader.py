@@ -182,7 +182,7 @@ def test_the_real_carcinoma() -> None:
     assert study.agent == "iodine"
     image = study.phases[Phase.PORTAL]
     assert len(study.phases) == 1
-    assert image.confidence < 0.5
+    assert image.confidence < 0.8  # the pixels of one series alone are never sure
     assert any("without proof" in warning for warning in study.warnings)
     assert image.volume.shape == (60, 512, 512)
     assert image.volume.spacing == pytest.approx((8, 0.6953125, 0.6953125))

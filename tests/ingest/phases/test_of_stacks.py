@@ -215,7 +215,7 @@ def test_real_ct_without_times_is_told_by_aorta_and_liver(folder, phases) -> Non
     if not (REAL / folder).is_dir():
         pytest.skip("../shared/data is not on this machine")
     files = sorted(path for path in (REAL / folder).rglob("*") if path.is_file())
-    reports = inspect_dicom(files)
+    reports = examine_dicom(files).inspection
     assert {report.number: report.phase for report in reports} == phases
     used = {report.number for report in reports if report.used}
     # of two arterial series the late one shows lesions best; the other is kept and named
