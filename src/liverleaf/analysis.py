@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,6 +119,42 @@ def analyze(
     Raises:
         InputError: the input cannot be read, or the folder exists.
     """
+    table = read_phase_table(phases) if phases else ()
+    return analyze_study(
+        lambda: read_study(source, table=table, modality=modality),
+        out,
+        model=model,
+        device=device,
+        overwrite=overwrite,
+        progress=progress,
+    )
+
+
+def analyze_study(
+    read: Callable[[], Study],
+    out: Path,
+    *,
+    model: str | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
+    load: Callable[[Path, str], Predictor] | None = None,
+    progress: Progress = silent,
+) -> Findings:
+    """As `analyze`, of a study from anywhere.
+
+    Args:
+        read: reads it.
+        out: as in `analyze`.
+        model: as in `analyze`.
+        device: as in `analyze`.
+        overwrite: as in `analyze`.
+        load: gives the ready model of a folder on a device, for instance one that it keeps for the
+            next study; it is loaded anew by default.
+        progress: as in `analyze`.
+
+    Raises:
+        InputError: as `analyze`.
+    """
     # here, because measuring masks needs no torch, which takes a second to import
     from liverleaf.models.checkpoint import weights_hash
     from liverleaf.models.predictor import load_predictor, predict_from_fit_phases
@@ -126,9 +162,11 @@ def analyze(
 
     replacing = _check_out(out, overwrite=overwrite)
     stages = Stages(progress)
-    study = _read(source, phases, modality, stages)
+    with stages.stage("reading"):
+        study = read()
     with stages.stage("loading the model"):
-        predictor = load_predictor(find_model(model or default_model(study)), device=device)
+        folder = find_model(model or default_model(study))
+        predictor = load(folder, device) if load else load_predictor(folder, device=device)
     with stages.stage("registering"):
         registration = register_phases(study)
 

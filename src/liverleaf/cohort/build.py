@@ -15,28 +15,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from liverleaf.cohort.case_writing import ingest_study, refused_row
-from liverleaf.cohort.discovery import discover
 from liverleaf.cohort.folder import COLLECTION, INGEST, check_folder, claim_folder
 from liverleaf.cohort.overview import warn, write_summary
+from liverleaf.cohort.own_studies import Naming, find_studies
 from liverleaf.cohort.page import CaseRow
-from liverleaf.cohort.provenance import Refresh, note_locations, note_unused_files
-from liverleaf.cohort.study_index import StudyIndex, counts_in_words
+from liverleaf.cohort.provenance import Refresh
+from liverleaf.cohort.study_index import StudyIndex
 from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.collections import cases_of
-from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms, new_key, read_key, write_key
-from liverleaf.ingest.reader import PhaseRow, read_phase_table
 from liverleaf.study import InputError, Modality
 from liverleaf.system.progress import Progress, silent
 from liverleaf.system.workers import workers
 
 logger = logging.getLogger(__name__)
-
-KEY_FILE = "pseudonyms.key"
-FILES_SUFFIX = ".files.csv"
-"""Of the file beside the key that lists the files that are not used, each with the reason."""
-
-LOCATIONS_SUFFIX = ".places.csv"
-"""Of the file beside the key that lists the folder or zip of each study."""
 
 OTHER_IMAGES = (
     "other images of this study, or another table of its phases, were given after it was read,"
@@ -123,49 +114,30 @@ def build_cohort(
             holds other things or was begun with another key, the key or the table cannot be read or
             does not fit the studies, or Dask is not installed or does not answer.
     """
-    key = key or out.resolve().parent / KEY_FILE
-    if key.resolve().is_relative_to(out.resolve()):
-        raise InputError(
-            f"{key} would lie inside the cohort: whoever gets both can undo the pseudonyms; choose"
-            " another folder"
-        )
-    pseudonyms = read_key(key) if key.exists() else new_key()
-    settings = {"made_by": INGEST, "with_dicom": with_dicom, "key": pseudonyms.check}
+    naming = Naming.beside(out, key)
+    settings = {"made_by": INGEST, "with_dicom": with_dicom, "key": naming.pseudonyms.check}
     check_folder(out, settings)
-    rows = read_phase_table(phases, studies=True) if phases else ()
     with (
         TemporaryDirectory() as scratch,
         workers(ingest_study, refused_row, jobs=jobs, scheduler=scheduler) as run,
         closing(StudyIndex(Path(scratch) / "index.sqlite")) as index,
     ):
-        discover(inputs, index, pseudonyms, skip=out, progress=progress)
-        _log_discovery(index)
-        if not len(index):
-            raise InputError(
-                f"no studies found (files: {counts_in_words(index.ignored)}): give folders or zips"
-                " with DICOM or NIfTI images"
-            )
-        tables = _tables_by_case(rows, index, pseudonyms)
-        if not key.exists():
-            write_key(pseudonyms, key)
-        locations = key.with_suffix(LOCATIONS_SUFFIX)
-        note_locations(index.locations(), locations)
-        note_unused_files(index.ignored_files(), key.with_suffix(FILES_SUFFIX))
+        table = find_studies(inputs, index, naming, phases=phases, skip=out, progress=progress)
         claim_folder(out, settings)
         tasks = (
             StudyTask(
                 study,
                 out.resolve(),
-                pseudonyms,
+                naming.pseudonyms,
                 with_dicom,
-                tables.get(study.case_id, ()),
+                table.of(study.case_id),
                 modality,
             )
             for study in index
         )
         summary = _read_all(tasks, len(index), out, run, progress)
         return _check_any_read(
-            replace(summary, ignored=dict(index.ignored), key=key, places=locations)
+            replace(summary, ignored=dict(index.ignored), key=naming.key, places=naming.places)
         )
 
 
@@ -210,27 +182,6 @@ def build_cohort_from_collection(
         claim_folder(out, settings)
         tasks = (StudyTask(case, out.resolve()) for case in cases)
         return _check_any_read(_read_all(tasks, len(cases), out, run, progress))
-
-
-def _tables_by_case(
-    rows: Sequence[PhaseRow], index: StudyIndex, pseudonyms: Pseudonyms
-) -> dict[str, tuple[PhaseRow, ...]]:
-    """The rows of a table of phases by the pseudonym of their study."""
-    by_case: dict[str, tuple[PhaseRow, ...]] = {}
-    known = {study.case_id for study in index} if rows else set()
-    for row in rows:
-        folder = Path(row.study).resolve()
-        identities = (f"uid {row.study}", f"nifti path {folder}", f"path {folder}")
-        named = (row.study, *(pseudonyms.case_id(identity) for identity in identities))
-        names = tuple(map(index.whole, named))
-        case_id = next((name for name in names if name in known), None)
-        if case_id is None:
-            raise InputError(
-                f"line {row.line} of the table of phases names a study that was not found:"
-                " `liverleaf inspect --json` names it"
-            )
-        by_case[case_id] = (*by_case.get(case_id, ()), replace(row, study=case_id))
-    return by_case
 
 
 def _read_all(
@@ -282,7 +233,3 @@ def _check_any_read(summary: IngestSummary) -> IngestSummary:
     )
     where = f"; {summary.places} lists their folders" if summary.places else ""
     raise InputError(f"no study could be read ({reasons}){where}")
-
-
-def _log_discovery(index: StudyIndex) -> None:
-    logger.info("%d studies found; other files: %s", len(index), counts_in_words(index.ignored))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
@@ -37,26 +37,43 @@ def ingest_study(task: StudyTask) -> CaseRow:
 
     Raises nothing: why a study could not be read is in its row.
     """
-    logging.getLogger("pydicom").disabled = True  # its messages quote header values
     study = task.study
     try:
-        if study.refused:
-            raise InputError(study.refused)
-        if task.refresh is not Refresh.REREAD:
-            return kept_row(task.out, study.case_id)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they may quote header values
+        with quiet_about_headers():
+            if study.refused:
+                raise InputError(study.refused)
+            if task.refresh is not Refresh.REREAD:
+                return kept_row(task.out, study.case_id)
             return _write(task)
-    except InputError as error:
-        reason = _without_file_names(str(error), study)
-    except OSError as error:
-        reason = f"a file could not be read or written ({error.strerror or type(error).__name__})"
-    except MemoryError:
-        reason = "too large for the memory of this machine"
-    # one study must not stop the others, and the message may quote the patient
-    except Exception as error:
-        reason = f"reading it failed unexpectedly ({type(error).__name__})"
-    return refused_row(task, reason)
+    except Exception as error:  # one study must not stop the others
+        return refused_row(task, reason_of(error, study, "reading it"))
+
+
+@contextmanager
+def quiet_about_headers() -> Iterator[None]:
+    """Without the messages and warnings of pydicom, which quote the values of headers."""
+    logging.getLogger("pydicom").disabled = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def reason_of(error: Exception, study: FoundStudy | CollectionCase | None, work: str) -> str:
+    """Why something failed with a study, in words that name neither its files nor the patient.
+
+    Args:
+        error: what was raised.
+        study: the study, None where its files name nobody.
+        work: what was done with it, as "reading it".
+    """
+    if isinstance(error, InputError):
+        return str(error) if study is None else _without_file_names(str(error), study)
+    if isinstance(error, OSError):
+        return f"a file could not be read or written ({error.strerror or type(error).__name__})"
+    if isinstance(error, MemoryError):
+        return "too large for the memory of this machine"
+    # the message may quote the patient
+    return f"{work} failed unexpectedly ({type(error).__name__})"
 
 
 def refused_row(task: StudyTask, reason: str) -> CaseRow:
@@ -106,7 +123,7 @@ def _write_own_case(found: FoundStudy, task: StudyTask, case: Path) -> tuple[Stu
     assert task.pseudonyms is not None  # None is for public collections only
     dicom = case.with_name("dicom")
     with ExitStack() as stack:
-        files = _files(found, stack)
+        files = files_of(found, stack)
         original = read_study(files, table=task.table, modality=task.modality)
         notes, copies = _copy_dicom(found, task, files, dicom) if task.with_dicom else ((), 0)
     messages = (*found.notes, *original.warnings, *notes)
@@ -133,7 +150,7 @@ def _write_collection_case(found: CollectionCase, case: Path) -> Study:
     return study
 
 
-def _files(study: FoundStudy, stack: ExitStack) -> list[Path]:
+def files_of(study: FoundStudy, stack: ExitStack) -> list[Path]:
     """The study's files, those in zips unpacked for as long as the stack lasts."""
     folders = {
         archive: stack.enter_context(

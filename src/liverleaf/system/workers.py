@@ -40,6 +40,7 @@ def workers(
     lost: Callable[[T, str], R] = refuse_lost,
     *,
     jobs: int = 1,
+    apart: bool = False,
     scheduler: str | None = None,
     start_method: StartMethod | None = None,
     begin: Begin | None = None,
@@ -53,13 +54,14 @@ def workers(
             and is raised here; on a Dask cluster it must raise nothing.
         lost: makes the result of a task that took its process or worker along, from the task and
             the reason, or raises.
-        jobs: number of processes; 1 for this one alone.
+        jobs: number of processes; 1 for this one alone, or one apart from it.
+        apart: leave nothing to this process, so that no task takes it along.
         scheduler: address of a Dask scheduler whose workers see the same files; used instead of
             processes here.
         start_method: of the processes; "spawn" where the function uses torch, whose threads do not
             survive a fork. The system's usual one by default.
         begin: called in each process before its first task with the process's number from 0, to
-            set threads or choose a GPU; not called when `jobs` is 1.
+            set threads or choose a GPU; not called in this process.
 
     Raises:
         InputError: Dask is not installed or does not answer.
@@ -68,7 +70,7 @@ def workers(
         processes = _Processes(start_method, begin)
         yield (
             partial(map, function)
-            if jobs == 1
+            if jobs == 1 and not apart
             else partial(
                 _in_processes, function=function, lost=lost, processes=processes, jobs=jobs
             )
