@@ -11,6 +11,7 @@ from liverleaf.cli.console import (
     AsJson,
     Device,
     ModalityOption,
+    Scheduler,
     add_row,
     modality_of,
     new_table,
@@ -34,6 +35,13 @@ Source = Annotated[
         metavar="INPUT", help="DICOM folder or zip, NIfTI folder or file, or case folder."
     ),
 ]
+OneOrMany = Annotated[
+    Path,
+    typer.Argument(
+        metavar="INPUT",
+        help="DICOM folder or zip, NIfTI folder or file, case folder, or cohort of case folders.",
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -54,26 +62,53 @@ Phases = Annotated[
         ),
     ),
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="INPUT is a cohort, or a folder of studies; so many processes analyse them."
+    ),
+]
 
 
 @analyze_commands.command()
 def analyze(
-    source: Source,
+    source: OneOrMany,
     out: Out,
     model: Model = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
     phases: Phases = None,
     modality: ModalityOption = None,
+    jobs: Jobs = None,
+    scheduler: Scheduler = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find, type and measure the lesions of one study.
+    """Find, type and measure the lesions of one study, or of every study of a cohort.
 
     The DICOM SEG carries the patient's name and number as its source does, to lie beside it in an
     archive; nothing else does.
 
+    A cohort of case folders, or with --jobs a folder of studies, is analysed into a folder per case
+    with tables and pages about them all. Run it again to continue after a stop.
+
     Example: liverleaf analyze study.zip --out findings
     """
+    from liverleaf.cli.cohort_analysis import analyze_cohort, is_cohort
+
+    if is_cohort(source, jobs, scheduler):
+        analyze_cohort(
+            source,
+            out,
+            model=model,
+            device=device,
+            overwrite=overwrite,
+            phases=phases,
+            modality=modality_of(modality),
+            jobs=jobs or 1,
+            scheduler=scheduler,
+            as_json=as_json,
+        )
+        return
     from liverleaf.analysis import analyze as run
 
     with progress_bars() as progress:

@@ -22,6 +22,16 @@ AsJson = Annotated[
     ),
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help=(
+            "Dask scheduler whose workers do it instead, as tcp://host:8786; they see the same"
+            " files."
+        ),
+    ),
+]
 ModalityName = Literal["ct", "mr"]
 ModalityOption = Annotated[
     ModalityName | None,

@@ -9,6 +9,7 @@ import typer
 from liverleaf.cli.console import (
     AsJson,
     ModalityOption,
+    Scheduler,
     modality_of,
     print_json,
     print_warnings,
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 ingest_commands = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
-Scheduler = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ADDRESS",
-        help=(
-            "Dask scheduler whose workers read instead, as tcp://host:8786; they see the same"
-            " files."
-        ),
-    ),
-]
 
 
 def _moved(name: str | None) -> None:

@@ -27,7 +27,7 @@ from liverleaf.ingest.collections.case import save_annotations
 from liverleaf.ingest.deidentify.dicom import deidentify, without_identity
 from liverleaf.ingest.reader import read_study
 from liverleaf.registration.align import register_phases
-from liverleaf.storage.case_folder import save_case
+from liverleaf.storage.case_folder import DICOM_FOLDER, save_case
 from liverleaf.study import InputError, Study
 from liverleaf.system.files import PARTIAL, printable
 
@@ -67,7 +67,7 @@ def reason_of(error: Exception, study: FoundStudy | CollectionCase | None, work:
         work: what was done with it, as "reading it".
     """
     if isinstance(error, InputError):
-        return str(error) if study is None else _without_file_names(str(error), study)
+        return str(error) if study is None else without_file_names(str(error), study)
     if isinstance(error, OSError):
         return f"a file could not be read or written ({error.strerror or type(error).__name__})"
     if isinstance(error, MemoryError):
@@ -128,13 +128,13 @@ def _write_own_case(found: FoundStudy, task: StudyTask, case: Path) -> tuple[Stu
         notes, copies = _copy_dicom(found, task, files, dicom) if task.with_dicom else ((), 0)
     messages = (*found.notes, *original.warnings, *notes)
     original = replace(
-        original, warnings=tuple(printable(_without_file_names(m, found)) for m in messages)
+        original, warnings=tuple(printable(without_file_names(m, found)) for m in messages)
     )
     study = without_identity(original, found.case_id, found.subject_id, task.pseudonyms)
     save_case(case, study)
     write_origin(case, task.origin(found))
     if copies:
-        dicom.rename(case / "dicom")
+        dicom.rename(case / DICOM_FOLDER)
     return study, copies
 
 
@@ -187,7 +187,7 @@ def _copy_dicom(
     return (warning,), copies
 
 
-def _without_file_names(message: str, study: FoundStudy | CollectionCase) -> str:
+def without_file_names(message: str, study: FoundStudy | CollectionCase) -> str:
     """A message without the names of the study's files, which may name the patient.
 
     File names of public collections name nobody and stay.

@@ -48,13 +48,7 @@ class Cohort:
             raise InputError(
                 f"{directory} is not a folder: give a cohort, a folder of case folders"
             )
-        folders = tuple(
-            sorted(
-                path.parent
-                for path in directory.glob(f"*/{CASE_FILE}")
-                if not path.parent.name.startswith(PARTIAL)
-            )
-        )
+        folders = tuple(case_folders(directory))
         if not folders:
             raise InputError(
                 f"{directory} holds no case folder (a folder with {CASE_FILE}): is it a cohort?"
@@ -119,6 +113,15 @@ class Cohort:
             ]
             folds[filled.index(min(filled))].append(subject)
         return folds
+
+
+def case_folders(folder: Path) -> list[Path]:
+    """The case folders directly inside a folder, by name; none where it is no cohort."""
+    return sorted(
+        path.parent
+        for path in folder.glob(f"*/{CASE_FILE}")
+        if not path.parent.name.startswith(PARTIAL)
+    )
 
 
 def _check_case_ids(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from liverleaf.cohort.page import CaseRow, thumbnail, write_page, write_table
-from liverleaf.storage.case_folder import load_case
+from liverleaf.storage.case_folder import DICOM_FOLDER, load_case
 from liverleaf.system.files import whole_file
 
 ROWS = ".ingest"
@@ -30,7 +30,9 @@ def kept_row(out: Path, case_id: str) -> CaseRow:
     if file.is_file():
         return CaseRow.model_validate_json(file.read_text(encoding="utf-8"))
     study, _ = load_case(out / case_id)
-    row = CaseRow.of(study, dicom_files=sum(1 for path in (out / case_id / "dicom").rglob("*.dcm")))
+    row = CaseRow.of(
+        study, dicom_files=sum(1 for path in (out / case_id / DICOM_FOLDER).rglob("*.dcm"))
+    )
     thumbnail(study).save(file.with_suffix(".jpg"), quality=80)
     save_row(out, row)
     return row
@@ -59,3 +61,11 @@ def write_summary(out: Path) -> None:
     ):
         with whole_file(out / name) as part:
             write(rows, part)
+
+
+def refused_rows(out: Path) -> Iterator[CaseRow]:
+    """The rows of the studies that were refused, by pseudonym; none where nothing tells of any."""
+    for file in sorted((out / ROWS).glob("case-*.json")):
+        row = CaseRow.model_validate_json(file.read_text(encoding="utf-8"))
+        if row.status == "refused" and not (out / row.case).exists():
+            yield row

@@ -11,9 +11,10 @@ from liverleaf.ingest.dicom.reader import examine_dicom
 from liverleaf.ingest.dicom.survey import check_modality
 from liverleaf.ingest.folders import HIDDEN, folders_below
 from liverleaf.ingest.inspection import Examination, Inspection, SeriesReport
+from liverleaf.ingest.kept_dicom import with_kept_headers
 from liverleaf.ingest.nifti import examine_nifti, is_nifti
 from liverleaf.ingest.phases.override import PhaseRow, read_phase_table, write_phase_table
-from liverleaf.storage.case_folder import CASE_FILE, load_case
+from liverleaf.storage.case_folder import CASE_FILE, DICOM_FOLDER, load_case
 from liverleaf.study import InputError, Modality, Study
 
 __all__ = [
@@ -165,6 +166,8 @@ def _examine_case(
         )
     study = load_case(folder)[0]
     check_modality(study.modality, modality)
+    if (folder / DICOM_FOLDER).is_dir():
+        study = with_kept_headers(study, folder / DICOM_FOLDER)
     return Examination(study, _report_case(study))
 
 

@@ -41,6 +41,9 @@ from liverleaf.system.files import new_directory
 from liverleaf.terminology import LesionType, Organ
 
 CASE_FILE = "case.json"
+DICOM_FOLDER = "dicom"
+"""Inside a case folder: the DICOM that it was read from, de-identified, where that is kept."""
+
 COHORT_FILE = "cohort.json"
 """Beside the case folders: what made them, so that a cohort is only continued as it was begun."""
 

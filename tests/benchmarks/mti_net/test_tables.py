@@ -4,7 +4,6 @@ Nobody is tested on what was learned.
 """
 
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +20,9 @@ from liverleaf.benchmarks.mti_net.rows import METRICS
 from liverleaf.benchmarks.mti_net.tables import (
     Job,
     TrainingSetting,
-    begin_worker,
     one_slice,
     run,
     slug,
-    visible_gpus,
 )
 from liverleaf.benchmarks.training.network_cost import NetworkCost, forward_flops
 from liverleaf.cohort.index import Cohort
@@ -116,22 +113,6 @@ def test_a_stopped_table_goes_on_and_ends_the_same(cohort: Cohort, tmp_path: Pat
     continued = run(name, cohort, setting(first, resume=True)).record["rows"]
     at_once = run(name, cohort, setting(second)).record["rows"]
     assert [row["metrics"] for row in continued] == [row["metrics"] for row in at_once]
-
-
-def test_processes_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert visible_gpus() == ["0", "1"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert visible_gpus() == ["3", "5"]
-    seen = []
-    for number in range(3):
-        begin_worker(number, threads=1, gpus=["3", "5"])
-        seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
-    assert seen == ["3", "5", "3"]
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    begin_worker(0, threads=1, gpus=())
-    assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
 def test_a_dead_process_is_named_with_what_to_do() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,11 +36,11 @@ from liverleaf.benchmarks.training.network_cost import NetworkCost, network_cost
 from liverleaf.cohort.index import FOLDS, Cohort
 from liverleaf.data.prepared import PreparedCase, data_fingerprint, prepare
 from liverleaf.models import checkpoint, registry
+from liverleaf.models.processes import network_workers
 from liverleaf.models.recipe import Recipe
 from liverleaf.study import InputError
 from liverleaf.system.files import own_folder, whole_file
 from liverleaf.system.progress import Progress, silent
-from liverleaf.system.workers import workers
 from liverleaf.train.requirements import what_is_not_learned
 
 UNTESTED_SCALE = "smoke"
@@ -230,14 +229,11 @@ def train_and_test(plan: Plan, *, progress: Progress = silent) -> Scores:
     """
     found: dict[Job, list[CaseScore]] = {}
     progress("training and testing", 0, len(plan.jobs))
-    gpus = () if plan.setting.device == "cpu" else tuple(visible_gpus())
-    threads = max(1, (os.cpu_count() or 1) // plan.setting.jobs)
-    with workers(
+    with network_workers(
         partial(_train_and_test_one, plan.recipes, plan.cohort, plan.setting),
         _lost,
         jobs=plan.setting.jobs,
-        start_method="spawn",  # torch's threads do not survive a fork
-        begin=partial(begin_worker, threads=threads, gpus=gpus),
+        device=plan.setting.device,
     ) as run_all:
         for job, scores in run_all(plan.jobs):
             found[job] = scores
@@ -266,20 +262,6 @@ def _lost(job: Job, reason: str) -> NoReturn:
         f"{job.method}, fold {job.fold} was not trained: {reason}; go on with --resume and fewer"
         " --jobs"
     )
-
-
-def begin_worker(number: int, *, threads: int, gpus: Sequence[str]) -> None:
-    """Set a process's threads and, where there are any, the one GPU that it sees."""
-    torch.set_num_threads(threads)
-    if gpus:
-        # read when CUDA is first used, which is later
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[number % len(gpus)]
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, by the names that CUDA_VISIBLE_DEVICES takes."""
-    count, named = torch.cuda.device_count(), os.environ.get("CUDA_VISIBLE_DEVICES")
-    return named.split(",")[:count] if named else [str(number) for number in range(count)]
 
 
 def tabulate(plan: Plan, costs: Mapping[str, NetworkCost], scores: Scores) -> Result:
