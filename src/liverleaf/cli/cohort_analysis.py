@@ -74,9 +74,28 @@ def _print_summary(summary: "ResultsSummary", out: Path, *, as_json: bool) -> No
     for case, reason in summary.failed.items():
         typer.echo(f"failed {case}: {reason}")
     typer.echo(f"page: {out / PAGE_FILE}")
+    typer.echo(_seg_line(summary, out))
     if summary.places is not None:
         typer.echo(
             f"folder of each study: {summary.places} (its paths may name patients: keep it with the"
             " key)"
         )
     typer.echo(RESEARCH_USE_ONLY)
+
+
+def _seg_line(summary: "ResultsSummary", out: Path) -> str:
+    """Which cases have a DICOM SEG, and whose name it holds."""
+    from liverleaf.analysis import SEG_FILE
+
+    line = f"{SEG_FILE} for {summary.with_seg} of {summary.analysed} cases"
+    if summary.places is not None and summary.with_seg:
+        return (
+            f"{line}; it holds the patient's name and number as its source does; nothing else in"
+            f" {out} does"
+        )
+    if summary.places is None and summary.with_seg < summary.analysed:
+        return (
+            f"{line}: where a case folder keeps its DICOM (liverleaf ingest --deidentify); or"
+            " analyse the folder of the DICOM itself, with --jobs"
+        )
+    return line

@@ -28,6 +28,7 @@ class Flow:
         analysed: studies with results.
         by_modality: the same by modality.
         with_lesions: analysed studies with a lesion.
+        with_seg: analysed studies with a DICOM SEG.
         doubted: analysed studies where a doubt stands against the model's probabilities.
     """
 
@@ -37,6 +38,7 @@ class Flow:
     analysed: int = 0
     by_modality: Counter[str] = field(default_factory=Counter)
     with_lesions: int = 0
+    with_seg: int = 0
     doubted: int = 0
 
     @property
@@ -54,6 +56,7 @@ class Flow:
         self.analysed += 1
         self.by_modality[result.findings.study.modality] += 1
         self.with_lesions += bool(result.findings.lesions)
+        self.with_seg += result.has_seg
         self.doubted += bool(result.findings.doubts)
 
     def add_unfinished(self, record: CaseRecord) -> None:

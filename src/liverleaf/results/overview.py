@@ -25,12 +25,15 @@ FAILURE_COLUMNS = "case", "subject", "failed_at", "reason"
 Failure = tuple[str, str, str, str]
 
 
-def write_overview(out: Path, *, cohort: Path) -> None:
+def write_overview(out: Path, *, cohort: Path) -> Flow:
     """Write them; cases are read one by one, so that memory does not grow with their number.
 
     Args:
         out: the results.
         cohort: what they are of; a cohort that `liverleaf ingest` built says what it refused.
+
+    Returns:
+        How many studies came how far.
     """
     flow, distributions, methods = Flow(), Distributions(), Methods()
     with tables_in(out) as add:
@@ -55,6 +58,7 @@ def write_overview(out: Path, *, cohort: Path) -> None:
         write_results_page(
             out, finished_cases(out), _failures(out, cohort), flow, distributions, part
         )
+    return flow
 
 
 def _failures(out: Path, cohort: Path) -> Iterator[Failure]:

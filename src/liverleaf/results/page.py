@@ -24,12 +24,11 @@ STRIP_HEIGHT, CAPTION_SHARE = 72, 0.095
 
 
 COLUMNS = (
-    "subject",
     "modality",
     "phases",
     "liver (ml)",
     "lesions",
-    "together (ml)",
+    "all lesions (ml)",
     "largest (mm)",
     "most probable types",
     "malignant",
@@ -53,11 +52,13 @@ class PageRow:
 
     Attributes:
         case: its pseudonym and the name of its folder.
+        subject: pseudonym of the patient.
         thumbnail: its overview as JPEG in a data URI, "" where there is none.
         cells: by the name of the column.
     """
 
     case: str
+    subject: str
     thumbnail: str
     cells: dict[str, Cell]
 
@@ -115,7 +116,8 @@ def _environment() -> jinja2.Environment:
 
 
 def _row(result: CaseResult, out: Path) -> PageRow:
-    return PageRow(result.case, _thumbnail(out / result.case / OVERVIEW_PICTURE), _cells(result))
+    thumbnail = _thumbnail(out / result.case / OVERVIEW_PICTURE)
+    return PageRow(result.case, result.subject, thumbnail, _cells(result))
 
 
 def _cells(result: CaseResult) -> dict[str, Cell]:
@@ -127,12 +129,11 @@ def _cells(result: CaseResult) -> dict[str, Cell]:
     malignant = None if findings.patient is None else findings.patient.malignant_probability
     warnings = len({*study.warnings, *findings.warnings})
     return {
-        "subject": Cell(result.subject, result.subject),
         "modality": Cell(study.modality, study.modality),
         "phases": _number(float(len(study.phases))),
         "liver (ml)": _number(findings.liver.volume_ml if findings.liver else None),
         "lesions": _number(float(len(findings.lesions))),
-        "together (ml)": _number(volume_ml, 1),
+        "all lesions (ml)": _number(volume_ml, 1),
         "largest (mm)": _number(largest_mm),
         "most probable types": Cell(", ".join(types), ", ".join(types)),
         "malignant": Cell(

@@ -58,6 +58,7 @@ class ResultsSummary:
         analysed: how many of them have their folder now.
         kept: how many of those an earlier run had analysed.
         failed: pseudonym and reason of each other.
+        with_seg: number of cases in the folder with a DICOM SEG.
         places: the private list of the folder of each study; None where case folders were given.
     """
 
@@ -65,6 +66,7 @@ class ResultsSummary:
     analysed: int
     kept: int
     failed: dict[str, str] = field(default_factory=dict)
+    with_seg: int = 0
     places: Path | None = None
 
 
@@ -123,8 +125,9 @@ def analyze_cohort(
             summary = _do_all(tasks, total, run, progress)
         finally:
             progress("writing tables and pages", 0, 0)
-            write_overview(out, cohort=source)
-    return _check_any_analysed(replace(summary, places=naming.places if naming else None))
+            flow = write_overview(out, cohort=source)
+    places = naming.places if naming else None
+    return _check_any_analysed(replace(summary, with_seg=flow.with_seg, places=places))
 
 
 @dataclass(frozen=True)
