@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from liverleaf.cohort.index import Cohort
+from liverleaf.cohort.index import Cohort, case_folders
 from liverleaf.storage.case_folder import (
     CaseRecord,
     LesionRecord,
@@ -86,3 +86,13 @@ def test_a_rare_type_reaches_every_fold() -> None:
 def test_impossible_folds_are_refused(k: int) -> None:
     with pytest.raises(InputError, match=rf"^{k} folds? cannot be made of 3 subjects"):
         cohort_of([("a", ()), ("b", ()), ("b", ()), ("c", ())]).folds(k, seed=0)
+
+
+def test_case_folders_are_those_directly_inside_that_are_whole(
+    tmp_path: Path, tiny_case: Callable
+) -> None:
+    for name in ("b", "a", ".partial-c", "deep/d"):
+        save_case(tmp_path / name, tiny_case()[0])
+    (tmp_path / "e").mkdir()
+    assert case_folders(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert case_folders(tmp_path / "a") == case_folders(tmp_path / "missing") == []

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from liverleaf.cohort.overview import ROWS, kept_row, save_row, warn, write_summary
+from liverleaf.cohort.overview import (
+    ROWS,
+    kept_row,
+    refused_rows,
+    save_row,
+    warn,
+    write_summary,
+)
 from liverleaf.cohort.page import CaseRow
 from liverleaf.storage.case_folder import save_case
 
@@ -41,3 +48,12 @@ def test_the_summary_holds_cases_and_refusals_but_no_case_that_was_removed(out: 
     table = (out / "cohort.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in table] == ["case", "case-00", "case-01"]
     assert "no images" in (out / "cohort.html").read_text(encoding="utf-8")
+
+
+def test_refused_rows_are_those_without_a_case(out: Path) -> None:
+    for number in (0, 3, 1):
+        name = f"case-0{number}"
+        save_row(out, CaseRow(case=name, subject="s", status="refused", reason="no images"))
+    save_row(out, CaseRow(case="case-02", subject="s", status="read", modality="CT"))
+    assert [row.case for row in refused_rows(out)] == ["case-01", "case-03"]
+    assert list(refused_rows(out / "case-00")) == []

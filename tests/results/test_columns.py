@@ -1,4 +1,4 @@
-"""Columns: what they read from findings, and that they hold what they say."""
+"""Columns: they hold what they say, and tell what they may hold."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from liverleaf.findings import DoubtRecord
-from liverleaf.results.columns import CURVES, LESIONS, STUDIES, CaseResult, Column
+from liverleaf.results.columns import CaseResult, Column
+from liverleaf.results.lesion_columns import CURVES, LESIONS
+from liverleaf.results.study_columns import STUDIES
 from liverleaf.results.tables import TABLES
-from liverleaf.study import Modality, Phase
+from liverleaf.study import Modality
 from liverleaf.terminology import LesionType
 
 TWO = [LesionType.HCC, LesionType.FNH]
@@ -33,67 +34,6 @@ def test_names_of_columns_are_told_apart_and_units_are_units_or_columns(table) -
     assert len(set(names)) == len(names)
     units = {column.unit for column in table.columns} - {"", "s", "ml", "mm", "%", "MB"}
     assert units <= set(names)
-
-
-def test_a_study_is_read_from_its_findings(result_of: Callable[..., CaseResult]) -> None:
-    result = result_of(1, types=TWO, phases=[Phase.ARTERIAL, Phase.PORTAL])
-    (row,) = TABLES[0].rows(result)
-    lesions = result.findings.lesions
-    assert row["case"] == "case-1" and row["subject"] == "subject-1"
-    assert row["phases"] == 2 and row["arterial_measured"] is True and row["pre_measured"] is None
-    assert row["lesions"] == 2
-    assert row["lesions_volume_ml"] == pytest.approx(lesions[0].volume_ml + lesions[1].volume_ml)
-    assert row["largest_long_axis_mm"] == max(lesion.long_axis_mm for lesion in lesions)
-    assert row["seconds"] == 3.25 and row["peak_memory_mb"] == 500
-    assert row["dicom_seg"] is False and row["liverleaf_version"] == "9.8.7"
-
-
-def test_a_study_without_lesions_has_no_largest_one(result_of: Callable[..., CaseResult]) -> None:
-    result = result_of(1, types=[])
-    (row,) = TABLES[0].rows(result)
-    assert row["lesions"] == 0 and row["largest_long_axis_mm"] is None
-    assert row["lesions_volume_ml"] == 0 and row["lesions_percent_of_liver"] == 0
-    assert not list(TABLES[1].rows(result)) and not list(TABLES[2].rows(result))
-
-
-def test_a_lesion_has_its_type_and_probabilities(result_of: Callable[..., CaseResult]) -> None:
-    findings = result_of(1).findings
-    (lesion,) = findings.lesions
-    narrow = lesion.model_copy(update={"type_set": ("hcc",)})
-    findings = findings.model_copy(update={"lesions": (narrow,)})
-    (row,) = TABLES[1].rows(CaseResult("case-1", "", findings))
-    assert row["type"] == "hcc" and row["hcc_probability"] == 0.75
-    assert row["hcc_in_set"] is True and row["cyst_in_set"] is False
-    assert row["wash_in_unit"] == "HU"
-
-
-def test_a_doubt_about_one_lesion_or_the_whole_study_counts_for_it(
-    result_of: Callable[..., CaseResult],
-) -> None:
-    result = result_of(1, types=TWO)
-
-    def doubted(lesion: int | None) -> list[object]:
-        doubt = DoubtRecord(code="may_be_gallbladder", lesion=lesion, text="It may be.")
-        findings = result.findings.model_copy(update={"doubts": (doubt,)})
-        return [row["doubted"] for row in TABLES[1].rows(CaseResult("case", "", findings))]
-
-    assert doubted(2) == [False, True]
-    assert doubted(None) == [True, True]
-
-
-def test_a_curve_has_a_row_for_each_phase_that_was_measured(
-    result_of: Callable[..., CaseResult],
-) -> None:
-    result = result_of(1, types=TWO, phases=[Phase.ARTERIAL, Phase.PORTAL])
-    rows = list(TABLES[2].rows(result))
-    assert [(row["lesion"], row["phase"]) for row in rows] == [
-        (1, "arterial"),
-        (1, "portal"),
-        (2, "arterial"),
-        (2, "portal"),
-    ]
-    for row in rows:
-        assert row["contrast"] == pytest.approx(row["intensity"] - row["liver_intensity"], abs=0.02)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,13 @@ def test_each_process_begins_with_a_number_of_its_own() -> None:
     assert "LIVERLEAF_TEST_NUMBER" not in os.environ
 
 
+def test_one_job_stays_in_this_process_unless_it_is_to_be_apart() -> None:
+    with workers(process_of) as here, workers(process_of, apart=True) as apart:
+        assert set(here(range(2))) == {os.getpid()}
+        (other,) = set(apart(range(2)))
+    assert other != os.getpid()
+
+
 def test_a_new_process_is_another_one_each_time() -> None:
     assert len({process_of(0), *(in_new_process(process_of, 0) for _ in range(2))}) == 3
 

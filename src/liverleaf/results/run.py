@@ -21,6 +21,7 @@ from liverleaf.cohort.index import case_folders
 from liverleaf.cohort.own_studies import Naming, PhaseTable, find_studies
 from liverleaf.cohort.study_index import StudyIndex
 from liverleaf.models.checkpoint import load_card, weights_hash
+from liverleaf.models.predictor import chosen_device
 from liverleaf.models.processes import network_workers
 from liverleaf.models.shipped import DEFAULT_MODELS, find_model
 from liverleaf.results.case import (
@@ -106,6 +107,8 @@ def analyze_cohort(
     naming = None if folders else Naming.beside(out)
     settings = _settings(source, naming, _models(model), modality)
     _check(out, settings)
+    if scheduler is None:  # Dask's workers have devices of their own
+        chosen_device(device)
     with ExitStack() as stack:
         run = stack.enter_context(
             network_workers(

@@ -13,17 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from liverleaf.findings import RESEARCH_USE_ONLY
-from liverleaf.results.columns import (
-    CURVES,
-    LESIONS,
-    STUDIES,
-    CaseResult,
-    Cell,
-    Column,
-    Kind,
-    lesions_of,
-    phases_of,
-)
+from liverleaf.results.columns import CaseResult, Cell, Column, Kind
+from liverleaf.results.lesion_columns import CURVES, LESIONS, lesions_of, phases_of
+from liverleaf.results.study_columns import STUDIES
 from liverleaf.system.files import whole_file
 
 DICTIONARY_FILE = "data-dictionary.md"
