@@ -19,11 +19,11 @@ def test_every_study_is_counted_once(result_of: Callable[..., CaseResult]) -> No
     flow = Flow()
     flow.add_result(replace(result_of(0), has_seg=True))
     flow.add_result(result_of(1, types=[]))
-    flow.add_unfinished(record(failed_at="reading", reason="no slices"))
-    flow.add_unfinished(record(failed_at="analysis", reason="no liver"))
-    flow.add_unfinished(record())
+    flow.add_failure(record(failed_at="reading", reason="no slices"))
+    flow.add_failure(record(failed_at="analysis", reason="no liver"))
+    flow.waiting = 1
     flow.add_refused(["no slices", "burned in"])
-    assert (flow.found, flow.read, flow.analysed, flow.stopped) == (7, 4, 2, 1)
+    assert (flow.found, flow.read, flow.analysed, flow.waiting) == (7, 4, 2, 1)
     assert flow.refused == {"no slices": 2, "burned in": 1}
     assert flow.failed == {"no liver": 1}
     assert (flow.with_lesions, flow.with_seg) == (1, 1)

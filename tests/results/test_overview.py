@@ -44,7 +44,7 @@ def done(tiny_case: Callable, work: Callable, tmp_path: Path) -> tuple[Path, Pat
 
 def test_all_of_it_is_written(done: tuple[Path, Path]) -> None:
     cohort, out = done
-    flow = write_overview(out, cohort=cohort)
+    flow = write_overview(out, cohort=cohort, total=3)
     assert {path.name for path in out.iterdir()} == {*OVERVIEW_FILES, RECORDS, "case-0", "case-2"}
     assert (flow.found, flow.read, flow.analysed) == (4, 2, 2)
     assert list(pd.read_csv(out / "studies.csv")["case"]) == ["case-0", "case-2"]
@@ -52,7 +52,7 @@ def test_all_of_it_is_written(done: tuple[Path, Path]) -> None:
 
 def test_failures_have_case_stage_and_reason_in_a_line(done: tuple[Path, Path]) -> None:
     cohort, out = done
-    write_overview(out, cohort=cohort)
+    write_overview(out, cohort=cohort, total=3)
     with (out / "failures.csv").open(newline="") as stream:
         rows = list(csv.reader(stream))
     assert rows == [
@@ -63,11 +63,18 @@ def test_failures_have_case_stage_and_reason_in_a_line(done: tuple[Path, Path]) 
     assert str(cohort) not in (out / "failures.csv").read_text()
 
 
+def test_studies_that_a_stopped_run_did_not_reach_are_waiting(done: tuple[Path, Path]) -> None:
+    cohort, out = done
+    flow = write_overview(out, cohort=cohort, total=10)
+    assert (flow.found, flow.waiting, flow.analysed) == (11, 7, 2)
+    assert "Not done yet (n = 7)" in (out / "flow.html").read_text()
+
+
 def test_the_same_folder_makes_the_same_files(done: tuple[Path, Path]) -> None:
     cohort, out = done
-    write_overview(out, cohort=cohort)
+    write_overview(out, cohort=cohort, total=3)
     texts = {name: (out / name).read_bytes() for name in OVERVIEW_FILES}
-    write_overview(out, cohort=cohort)
+    write_overview(out, cohort=cohort, total=3)
     assert texts == {name: (out / name).read_bytes() for name in OVERVIEW_FILES}
 
 
@@ -89,7 +96,7 @@ def test_no_more_than_two_cases_are_in_memory_at_once(
             alive.append(sum(one() is not None for one in made))
 
     monkeypatch.setattr(overview, "finished_cases", watched)
-    flow = write_overview(out, cohort=cohort)
-    assert flow.analysed == 32
+    flow = write_overview(out, cohort=cohort, total=3)
+    assert (flow.analysed, flow.waiting) == (32, 0)
     assert len(made) == 64, "the tables and the page read them once each"
     assert max(alive) <= 2

@@ -105,7 +105,7 @@ def test_the_flow_chart_says_how_many_were_lost_where(
     result_of: Callable[..., CaseResult], tmp_path: Path
 ) -> None:
     flow = Flow(
-        refused=Counter({"no slices": 3}), failed=Counter({"<i>no</i> liver": 2}), stopped=1
+        refused=Counter({"no slices": 3}), failed=Counter({"<i>no</i> liver": 2}), waiting=1
     )
     flow.add_result(replace(result_of(0), has_seg=True))
     write_flow_page(flow, tmp_path / "flow.html")
@@ -116,7 +116,8 @@ def test_the_flow_chart_says_how_many_were_lost_where(
         "Refused (n = 3) 3 no slices",
         "Studies read n = 4",
         "Analysis failed (n = 2) 2 &lt;i&gt;no&lt;/i&gt; liver",
-        "Stopped from outside (n = 1)",
+        "Not failed n = 2",
+        "Not done yet (n = 1)",
         "Studies analysed n = 1 CT: 1",
         "with a DICOM SEG: 1",
         "Research use only",

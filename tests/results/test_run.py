@@ -110,6 +110,19 @@ def test_bad_cases_do_not_stop_the_rest(cohort: Path, tiny_case: Callable, tmp_p
     assert all("\n" not in reason for reason in summary.failed.values())
 
 
+def test_a_failure_that_is_mended_is_forgotten(
+    cohort: Path, tiny_case: Callable, tmp_path: Path
+) -> None:
+    text = (cohort / "folder-0/case.json").read_text()
+    (cohort / "folder-0/case.json").write_text("{")
+    assert list(analyze_cohort(cohort, tmp_path / "out").failed) == ["case-folder-1"]
+    (cohort / "folder-0/case.json").write_text(text)
+    assert analyze_cohort(cohort, tmp_path / "out").failed == {}
+    assert (tmp_path / "out/failures.csv").read_text().count("\n") == 1
+    assert "n = 3" in (tmp_path / "out/flow.html").read_text()
+    assert "Refused" not in (tmp_path / "out/flow.html").read_text()
+
+
 def test_a_cohort_that_has_grown_is_continued(
     cohort: Path, tiny_case: Callable, tmp_path: Path, without_network: list[str]
 ) -> None:

@@ -223,6 +223,13 @@ def records(out: Path) -> Iterator[CaseRecord]:
     return (record for name in names if (record := read_record(out, name)) is not None)
 
 
+def forget_unfinished(out: Path) -> None:
+    """Remove the records of cases without results: they are tried again, or no longer there."""
+    for record in records(out):
+        if not (out / record.case / FINDINGS_FILE).is_file():
+            (out / RECORDS / f"{record.case}.json").unlink()
+
+
 def finished_cases(out: Path) -> Iterator[CaseResult]:
     """The findings of each finished case, one by one in the order of their names."""
     for record in records(out):

@@ -24,7 +24,7 @@ class Flow:
     Attributes:
         refused: number of studies that could not be read, by reason.
         failed: number of studies that were read and not analysed, by reason.
-        stopped: studies whose analysis was begun and stopped from outside.
+        waiting: studies that are not done, because the run was stopped.
         analysed: studies with results.
         by_modality: the same by modality.
         with_lesions: analysed studies with a lesion.
@@ -34,7 +34,7 @@ class Flow:
 
     refused: Counter[str] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
-    stopped: int = 0
+    waiting: int = 0
     analysed: int = 0
     by_modality: Counter[str] = field(default_factory=Counter)
     with_lesions: int = 0
@@ -49,7 +49,7 @@ class Flow:
     @property
     def read(self) -> int:
         """Studies that could be read, for all that is known."""
-        return self.failed.total() + self.stopped + self.analysed
+        return self.failed.total() + self.waiting + self.analysed
 
     def add_result(self, result: CaseResult) -> None:
         """Count a study that was analysed."""
@@ -59,14 +59,10 @@ class Flow:
         self.with_seg += result.has_seg
         self.doubted += bool(result.findings.doubts)
 
-    def add_unfinished(self, record: CaseRecord) -> None:
-        """Count a study without results."""
-        if record.failed_at == "reading":
-            self.refused[record.reason] += 1
-        elif record.failed_at == "analysis":
-            self.failed[record.reason] += 1
-        else:
-            self.stopped += 1
+    def add_failure(self, record: CaseRecord) -> None:
+        """Count a study that failed."""
+        counts = self.refused if record.failed_at == "reading" else self.failed
+        counts[record.reason] += 1
 
     def add_refused(self, reasons: Iterable[str]) -> None:
         """Count studies that were refused when the cohort was built."""

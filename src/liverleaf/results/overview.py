@@ -25,12 +25,13 @@ FAILURE_COLUMNS = "case", "subject", "failed_at", "reason"
 Failure = tuple[str, str, str, str]
 
 
-def write_overview(out: Path, *, cohort: Path) -> Flow:
+def write_overview(out: Path, *, cohort: Path, total: int) -> Flow:
     """Write them; cases are read one by one, so that memory does not grow with their number.
 
     Args:
         out: the results.
         cohort: what they are of; a cohort that `liverleaf ingest` built says what it refused.
+        total: number of studies that were to be analysed; a run may be stopped before all are.
 
     Returns:
         How many studies came how far.
@@ -43,8 +44,9 @@ def write_overview(out: Path, *, cohort: Path) -> Flow:
                 summary.add(result)
             flow.add_result(result)
     for record in records(out):
-        if record.failed_at is not None or not (out / record.case).exists():
-            flow.add_unfinished(record)
+        if record.failed_at is not None:
+            flow.add_failure(record)
+    flow.waiting = max(0, total - flow.found)
     flow.add_refused(row.reason for row in refused_rows(cohort))
     with whole_file(out / FAILURES_FILE) as part:
         _write_failures(_failures(out, cohort), part)

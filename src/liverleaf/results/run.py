@@ -33,6 +33,7 @@ from liverleaf.results.case import (
     do_case,
     fingerprint_of_case,
     fingerprint_of_study,
+    forget_unfinished,
     lost_case,
 )
 from liverleaf.results.overview import OVERVIEW_FILES, write_overview
@@ -124,11 +125,12 @@ def analyze_cohort(
             tasks, total = make.of_studies(index, table), len(index)
         own_folder(out, settings, file=RESULTS_FILE, contents=_is_ours)
         (out / RECORDS).mkdir(exist_ok=True)
+        forget_unfinished(out)
         try:
             summary = _do_all(tasks, total, run, progress)
         finally:
             progress("writing tables and pages", 0, 0)
-            flow = write_overview(out, cohort=source)
+            flow = write_overview(out, cohort=source, total=total)
     places = naming.places if naming else None
     return _check_any_analysed(replace(summary, with_seg=flow.with_seg, places=places))
 
