@@ -67,7 +67,12 @@ def is_mask(path: Path) -> bool:
     )
 
 
-def read_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
+def read_nifti(
+    files: Sequence[Path],
+    table: Sequence[PhaseRow] = (),
+    *,
+    unused: dict[Path, str] | None = None,
+) -> Study:
     """Read the phases of one study, one file each.
 
     The phase is told by the file name (pre, native, nc, art, portal, pv, ven, del, late, 3min, hbp,
@@ -78,6 +83,7 @@ def read_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
         files: of the study.
         table: what a person says of them by their names, which counts for more than the names
             themselves.
+        unused: gets the reason for each file that is not used.
 
     Raises:
         InputError: a file cannot be read, two files are of one phase, or several names do not tell
@@ -110,6 +116,8 @@ def read_nifti(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
     notes.append(
         f"NIfTI does not tell the modality: taken for {read[0].modality} by the intensities"
     )
+    if unused is not None:
+        unused |= {path: guess.evidence[0] for path, guess in left_out.items()}
     if left_out:
         notes.append(
             f"{len(left_out)} of {len(files)} files were left out: by their names they are masks or"

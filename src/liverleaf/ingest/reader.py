@@ -31,7 +31,11 @@ T = TypeVar("T")
 
 
 def read_study(
-    path: Path | Sequence[Path], *, scratch: Path | None = None, table: Sequence[PhaseRow] = ()
+    path: Path | Sequence[Path],
+    *,
+    scratch: Path | None = None,
+    table: Sequence[PhaseRow] = (),
+    unused: dict[Path, str] | None = None,
 ) -> Study:
     """Read the contrast phases of one study of one patient.
 
@@ -41,6 +45,9 @@ def read_study(
             one DICOM or NIfTI file; or a list of such files that make one study.
         scratch: folder for the temporary files of a zip, the system's own by default.
         table: what a person says of its series, see `read_phase_table`.
+        unused: a dict that gets the reason for each DICOM or NIfTI file that is not used: those
+            that cannot be read, copies, series that are no phase or not the best of one. Paths may
+            name the patient.
 
     Returns:
         The study. What was left out, mended or guessed is in its warnings and in the evidence of
@@ -52,8 +59,8 @@ def read_study(
     """
     readers = (
         partial(_read_case, table=table),
-        partial(read_dicom, table=table),
-        partial(read_nifti, table=table),
+        partial(read_dicom, table=table, unused=unused),
+        partial(read_nifti, table=table, unused=unused),
     )
     return (
         _dispatch(path, scratch, *readers) if isinstance(path, Path) else _by_kind(path, *readers)

@@ -16,6 +16,7 @@ from liverleaf.ingest.dicom.frames import counted, number, text
 from liverleaf.ingest.dicom.series import Stack
 from liverleaf.ingest.dicom.subject import body_part, species
 from liverleaf.ingest.dicom.survey import Survey, survey
+from liverleaf.ingest.dicom.unused import unused_files
 from liverleaf.ingest.dicom.volume import irregularities, read_volume
 from liverleaf.ingest.inspection import Inspection, SeriesReport
 from liverleaf.ingest.phases.descriptions import plain_words
@@ -25,12 +26,18 @@ from liverleaf.ingest.phases.sequences import UNKNOWN_AGENT, agent_of
 from liverleaf.study import InputError, Phase, PhaseImage, SourceIds, Study
 
 
-def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
+def read_dicom(
+    files: Sequence[Path],
+    table: Sequence[PhaseRow] = (),
+    *,
+    unused: dict[Path, str] | None = None,
+) -> Study:
     """Read the contrast phases of one study.
 
     Args:
         files: of the study.
         table: what a person says of its series.
+        unused: gets the reason for each file that is not used.
 
     Raises:
         InputError: there is no CT or MR image, more than one patient or study, or no series that
@@ -49,6 +56,9 @@ def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
             images[phase] = image
     if not images:
         raise InputError(f"no series could be read: {notes[-1]}")
+    if unused is not None:
+        used = [header for image in images.values() for header in image.headers]
+        unused |= unused_files(found, used)
     others = [
         f"{stack.name} ({guess.evidence[0]})"
         for stack, guess in zip(found.stacks, found.guesses, strict=True)
