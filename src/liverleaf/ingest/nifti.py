@@ -21,7 +21,7 @@ from liverleaf.ingest.phases.ct_enhancement import SAMPLED_SLICES, shows_contras
 from liverleaf.ingest.phases.descriptions import phase_in_words, plain_words
 from liverleaf.ingest.phases.override import PhaseRow, decisions, rows_of_study
 from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode, not_a_phase
-from liverleaf.storage.volumes import affine_mm, placement_warnings, unit_of_length
+from liverleaf.storage.volumes import affine_mm, check_sums, placement_warnings, unit_of_length
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 from liverleaf.system.files import printable
 
@@ -218,6 +218,7 @@ def read_nifti_volume(path: Path) -> tuple[hd.Volume, list[str]]:
                 f"{path.name} has shape {image.shape}, too large to read; crop or resample it first"
             )
         array = np.asarray(image.dataobj, dtype=np.float32)
+        check_sums(path)
         affine = affine_mm(image)
         notes += placement_warnings(image)
     except InputError:

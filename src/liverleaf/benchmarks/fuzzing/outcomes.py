@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import highdicom as hd
 import numpy as np
 from threadpoolctl import threadpool_limits
 
@@ -39,8 +40,34 @@ LIMIT_BYTES = 2**30
 SPREADS, SHARES = ("one file", "one series", "all files"), (0.6, 0.2, 0.2)
 """How much of a study is damaged, in the same way, and how often."""
 VERDICTS = ("right", "told", "silent", "refused", "crashed")
-DETAILS = ("values", "geometry", "phases")
+DETAILS = ("values", "place", "geometry", "phases")
+DIFFERENCES = {
+    "values": "other values in place",
+    "place": "a whole image that lies elsewhere, its size and shape unchanged",
+    "geometry": "another size or shape",
+    "phases": "other phases",
+}
 LIBRARIES = ("highdicom", "nibabel", "numpy", "pydicom", "pyjpegls", "pylibjpeg-openjpeg", "scipy")
+
+
+UNNOTICEABLE = """\
+What nobody can notice, because what is left is another valid study:
+
+- A stored pixel of another value that tissue may have, in files without a checksum: uncompressed
+  DICOM and NIfTI, and DICOM compressed by RLE, JPEG-LS or JPEG 2000, whose decoders turn most
+  damaged bits into other pixels. Told are values above 3100 HU, runs and streams that end early or
+  late, and every damage inside a sound gzip or zip, which have checksums.
+- A series that lies elsewhere as a whole, by a position that is the same amount off in all its
+  slices. Nothing says twice where a patient lay. Told are images outside any scanner's bore and
+  slices that are no longer even; sizes, volumes and curves do not depend on the place.
+- Pixels of another size along both axes alike, or in images with more rows than columns. Told are
+  pixels that are not square, distances of slices that contradict the header's spacing, thickness or
+  slice locations, two sizes in one NIfTI header, and images that are mirrored or seen from the
+  head.
+- A time, an agent or a description that is as plausible as the true one. Phases that rest on
+  little say so.
+
+`ingest-fuzz.json` lists each silent case."""
 
 
 class Case(NamedTuple):
@@ -69,7 +96,7 @@ class Outcome:
             "told", they differ and a warning that the undamaged study has not says that something
             is wrong; "silent", they differ without one; "refused", by an `InputError` of one line;
             "crashed", anything else.
-        detail: what differs ("phases", "geometry" or "values"), or the kind of exception.
+        detail: what differs, one of `DETAILS`, or the kind of exception.
         leaked: whether a message, a warning or a name in the result holds words of the patient.
         digest: SHA-256 of the damaged files.
     """
@@ -261,8 +288,15 @@ def _difference(study: Study, truth: Study) -> str:
         return "phases"
     pairs = [(study.phases[phase].volume, image.volume) for phase, image in truth.phases.items()]
     if not all(same_grid(found, true) for found, true in pairs):
-        return "geometry"
+        return "place" if all(_moved(found, true) for found, true in pairs) else "geometry"
     return "" if all(np.array_equal(found.array, true.array) for found, true in pairs) else "values"
+
+
+def _moved(found: hd.Volume, true: hd.Volume) -> bool:
+    """Whether a grid is another one shifted as a whole."""
+    return found.spatial_shape == true.spatial_shape and np.allclose(
+        found.affine[:3, :3], true.affine[:3, :3], rtol=1e-3, atol=1e-6
+    )
 
 
 def _digest(files: Mapping[str, bytes]) -> str:
@@ -334,13 +368,11 @@ def _page(record: Mapping[str, Any]) -> str:
         "",
         *_table("damage", record["by_mutation"], everything),
         "",
-        (
-            f"Of the silent ones {silent_ones['values']} have other values in place,"
-            f" {silent_ones['geometry']} another geometry and {silent_ones['phases']} other phases."
-            " A flipped bit in stored pixels is another valid pixel: formats without a checksum"
-            " cannot show it. A change that is the same in all files of a series, of the pixel"
-            " spacing for instance, leaves a valid series. `ingest-fuzz.json` lists each."
-        ),
+        "The silent ones have",
+        "",
+        *(f"- {DIFFERENCES[detail]}: {silent_ones[detail]}" for detail in DETAILS),
+        "",
+        *UNNOTICEABLE.splitlines(),
         "",
     ]
     return "\n".join([*lines, *_crashed(record)])

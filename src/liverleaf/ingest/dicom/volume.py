@@ -12,7 +12,14 @@ from pydicom.config import IGNORE
 from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 from scipy.ndimage import shift
 
-from liverleaf.ingest.dicom.frames import MAX_SPACING_MM, MIN_SPACING_MM, number, text
+from liverleaf.ingest.dicom.contradictions import contradictions
+from liverleaf.ingest.dicom.frames import (
+    MAX_SPACING_MM,
+    MIN_SPACING_MM,
+    counted,
+    number,
+    text,
+)
 from liverleaf.ingest.dicom.pixels import MAX_VOXELS, decode, fill, transfer_syntax, voxels
 from liverleaf.ingest.dicom.series import Stack
 from liverleaf.study import InputError, Modality
@@ -25,7 +32,8 @@ OFF_GRID_STEPS = 0.05
 OFF_GRID_PIXELS = 0.1
 MIN_SLOPE, MAX_SLOPE, MAX_INTERCEPT = 1e-9, 1e9, 1e9
 MIN_TILT_DEG = 1.0
-MAX_PIXEL_RATIO = 5.0
+MAX_HU = 3100.0
+"""Above the scale of 12 bits there is metal at most."""
 STORAGE = "BitsAllocated", "BitsStored", "PixelRepresentation"
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 """Transfer syntaxes that lose detail; others may, and then the header says so."""
@@ -56,7 +64,7 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
     stack, notes = _scaled(stack)
     stack, array, undecoded = _decoded(stack)
     notes += undecoded
-    notes += _oddities(stack)
+    notes += [*_oddities(stack), *contradictions(stack), *_beyond_scale(stack, array)]
     array, inverted = _upright_greys(stack, array)
     array, origin, askew = _straighten(stack, array)
     array, step_mm, gaps = _even_out(stack, array)
@@ -151,14 +159,8 @@ def _scaled(stack: Stack) -> tuple[Stack, list[str]]:
 
 
 def _oddities(stack: Stack) -> list[str]:
-    """Warnings about what no scanner changes within a series, and about very long pixels."""
+    """Warnings about what no scanner changes within a series."""
     notes: list[str] = []
-    rows_mm, columns_mm = stack.frames[0].spacing_mm
-    if max(rows_mm, columns_mm) > MAX_PIXEL_RATIO * min(rows_mm, columns_mm):
-        notes.append(
-            f"{stack.name}: its pixels are {rows_mm:.3g} x {columns_mm:.3g} mm; diameters and"
-            " volumes are wrong unless they are so long"
-        )
     scales = {(frame.slope, frame.intercept) for frame in stack.frames}
     # enhanced images may scale each frame in its own way
     single_frames = len({frame.path for frame in stack.frames}) == len(stack.frames)
@@ -176,6 +178,14 @@ def _oddities(stack: Stack) -> list[str]:
             " some may be read wrongly"
         )
     return notes
+
+
+def _beyond_scale(stack: Stack, array: NDArray[np.float32]) -> list[str]:
+    """A warning about CT values that no tissue has."""
+    if stack.frames[0].header.Modality != Modality.CT or not np.nanmax(array) > MAX_HU:
+        return []
+    beyond = counted(int(np.count_nonzero(array > MAX_HU)), "voxel")
+    return [f"{stack.name}: {beyond} of up to {np.nanmax(array):.0f} HU: metal, or damaged pixels"]
 
 
 def _upright_greys(
@@ -285,11 +295,12 @@ def _even_out(
 
 
 def irregularities(stack: Stack) -> list[str]:
-    """Warnings of `read_volume` about slice positions: gaps, or why the stack cannot be read."""
+    """Warnings of `read_volume` about geometry: gaps, or why the stack cannot be read."""
+    told = contradictions(stack)
     try:
-        return _slice_steps(stack)[-1]
+        return [*told, *_slice_steps(stack)[-1]]
     except InputError as error:
-        return [str(error)]
+        return [*told, str(error)]
 
 
 def _slice_steps(stack: Stack) -> tuple[NDArray[np.float64], int, float, list[str]]:
