@@ -122,7 +122,7 @@ def _write_own_case(
     unused = {places[file]: f"not de-identified: {reason}" for file, reason in refused.items()}
     unused |= {places[file]: reason for file, reason in unread.items()}
     notes = _refusals(refused.values())
-    messages = (*found.notes, *original.warnings, *notes)
+    messages = dict.fromkeys((*found.notes, *original.warnings, *notes))
     original = replace(
         original, warnings=tuple(printable(_without_file_names(m, found)) for m in messages)
     )

@@ -455,3 +455,11 @@ def test_values_that_no_tissue_has_are_told(tmp_path: Path, make: Any) -> None:
     _, told = only(make.shuffled(make.series(stored), tmp_path))
     assert "1 voxel of up to 18976 HU: metal, or damaged pixels" in told
     assert "HU" not in only(make.shuffled(make.series(smooth(make)), tmp_path))[1]
+
+
+def test_a_padding_value_beyond_the_stored_bits_is_still_padding(tmp_path: Path, make: Any) -> None:
+    inside, hu = disc()
+    stored = np.where(inside, hu + 1024, 63536).astype(np.uint16)
+    datasets = make.series(stored, BitsStored=12, HighBit=11, PixelPaddingValue=63536)
+    array, _ = only(make.shuffled(datasets, tmp_path))
+    np.testing.assert_array_equal(array, np.where(inside, hu, -1024))

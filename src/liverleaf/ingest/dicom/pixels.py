@@ -235,8 +235,9 @@ def _padded(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
     limit = number(frame.header, "PixelPaddingRangeLimit")
     if padding is None:
         return np.zeros(stored.shape, bool)
+    bits = int(number(frame.header, "BitsStored") or 8 * stored.itemsize)
     ends = [
-        int(np.int64(end).astype(stored.dtype))
+        _within(int(np.int64(end).astype(stored.dtype)), bits, signed=stored.dtype.kind == "i")
         for end in (padding, padding if limit is None else limit)
     ]  # -2000 may be written as 63536
     low, high = sorted(ends)
@@ -255,6 +256,16 @@ def _padded(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
     corners = pieces[[0, 0, -1, -1], [0, -1, 0, -1]]
     outside: NDArray[np.bool_] = np.isin(pieces, corners[corners > 0])
     return outside
+
+
+def _within(value: int, bits: int, *, signed: bool) -> int:
+    """A value as its stored bits hold it.
+
+    >>> _within(63536, 12, signed=False), _within(-2000, 12, signed=True)
+    (2096, -2000)
+    """
+    below = 1 << bits - 1 if signed else 0
+    return (value + below) % (1 << bits) - below
 
 
 def _reason(error: Exception) -> str:
