@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -65,6 +66,8 @@ class IngestSummary:
             public collection.
         left_out: by the pseudonym of each case that was read, which of its files or series were
             left out, or that it was put together of several.
+        files: the file beside the key that lists every file that is not used, with the reason; None
+            for a public collection.
     """
 
     found: int
@@ -77,6 +80,7 @@ class IngestSummary:
     key: Path | None = None
     places: Path | None = None
     left_out: dict[str, str] = field(default_factory=dict)
+    files: Path | None = None
 
 
 Run = Callable[[Iterator[StudyTask]], Iterator[CaseRow]]
@@ -150,7 +154,6 @@ def build_cohort(
             write_key(pseudonyms, key)
         locations = key.with_suffix(LOCATIONS_SUFFIX)
         note_locations(index.locations(), locations)
-        note_unused_files(index.ignored_files(), key.with_suffix(FILES_SUFFIX))
         claim_folder(out, settings)
         tasks = (
             StudyTask(
@@ -163,9 +166,24 @@ def build_cohort(
             )
             for study in index
         )
-        summary = _read_all(tasks, len(index), out, run, progress)
+        read_now: list[CaseRow] = []
+        try:
+            summary = _read_all(tasks, len(index), out, run, progress, read_now)
+        finally:
+            unused = ((row.case, *file) for row in read_now for file in row.unused)
+            note_unused_files(
+                chain(index.ignored_files(), unused),
+                key.with_suffix(FILES_SUFFIX),
+                anew={row.case for row in read_now if row.status == "read"},
+            )
         return _check_any_read(
-            replace(summary, ignored=dict(index.ignored), key=key, places=locations)
+            replace(
+                summary,
+                ignored=dict(index.ignored),
+                key=key,
+                places=locations,
+                files=key.with_suffix(FILES_SUFFIX),
+            )
         )
 
 
@@ -234,9 +252,17 @@ def _tables_by_case(
 
 
 def _read_all(
-    tasks: Iterable[StudyTask], total: int, out: Path, run: Run, progress: Progress
+    tasks: Iterable[StudyTask],
+    total: int,
+    out: Path,
+    run: Run,
+    progress: Progress,
+    rows: list[CaseRow] | None = None,
 ) -> IngestSummary:
-    """Read what is to be read; the table and the page are written even when that is stopped."""
+    """Read what is to be read; the table and the page are written even when that is stopped.
+
+    `rows` gets those that were read or refused now.
+    """
     kept, replaced, warned = 0, set[str](), dict[str, str]()
 
     def to_read() -> Iterator[StudyTask]:
@@ -257,6 +283,8 @@ def _read_all(
     progress("reading studies", 0, total)
     try:
         for row in run(to_read()):
+            if rows is not None:
+                rows.append(row)
             if row.status == "read":
                 read += 1
                 if lost := [w for w in row.warnings if "left out" in w or "put together" in w]:

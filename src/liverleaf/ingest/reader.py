@@ -33,6 +33,7 @@ def read_study(
     scratch: Path | None = None,
     table: Sequence[PhaseRow] = (),
     modality: Modality | None = None,
+    unused: dict[Path, str] | None = None,
 ) -> Study:
     """Read the contrast phases of one study of one patient.
 
@@ -44,6 +45,9 @@ def read_study(
         table: what a person says of its series, see `read_phase_table`.
         modality: what a person says the images are, where they are NIfTI files, which do not tell;
             None to go by their intensities.
+        unused: a dict that gets the reason for each DICOM or NIfTI file that is not used: those
+            that cannot be read, copies, series that are no phase or not the best of one. Paths may
+            name the patient.
 
     Returns:
         The study. What was left out, mended or guessed is in its warnings and in the evidence of
@@ -53,7 +57,10 @@ def read_study(
         InputError: nothing can be read, images of several patients or studies are mixed, the table
             does not fit the study, or it is of another modality by its own files.
     """
-    return _examine(path, scratch, table, modality).study_or_refusal()
+    examined = _examine(path, scratch, table, modality)
+    if unused is not None:
+        unused |= examined.unused
+    return examined.study_or_refusal()
 
 
 def inspect(
