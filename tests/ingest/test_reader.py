@@ -275,3 +275,17 @@ def test_a_folder_of_nothing_but_links_is_no_empty_folder(tmp_path, make, stored
     (tmp_path / "link").symlink_to(tmp_path / "study")
     assert list(read_study(tmp_path / "link").phases) == [Phase.PORTAL]
     assert [report.phase for report in inspect(tmp_path / "study")] == [Phase.PORTAL]
+
+
+def test_damaged_dicom_beside_nifti_is_told_and_other_files_are_listed(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.full((6, 6, 6), 40, np.float32), np.eye(4))
+    for phase in ("arterial", "portal"):
+        nib.save(image, tmp_path / f"{phase}.nii.gz")
+    (tmp_path / "IM0.dcm").write_bytes(b"torn")
+    (tmp_path / "portal.json").write_text("{}")
+    unused: dict[Path, str] = {}
+    study = read_study(tmp_path, unused=unused)
+    told = [warning for warning in study.warnings if "DICOM" in warning]
+    assert told == ["left out: 1 file called like DICOM that cannot be read as DICOM"]
+    assert told[0] in inspect(tmp_path).warnings
+    assert {path.name for path in unused} == {"IM0.dcm", "portal.json"}

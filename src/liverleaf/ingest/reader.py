@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from liverleaf.ingest.archive import MAX_FILES, unpacked
+from liverleaf.ingest.dicom.frames import counted
 from liverleaf.ingest.dicom.reader import examine_dicom
 from liverleaf.ingest.dicom.survey import check_modality
 from liverleaf.ingest.folders import HIDDEN, folders_below
@@ -25,6 +27,8 @@ __all__ = [
     "read_study",
     "write_phase_table",
 ]
+
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
 
 
 def read_study(
@@ -120,8 +124,23 @@ def _by_kind(
     images = [file for file in files if is_nifti(file)]
     others = [file for file in files if not is_nifti(file)]
     if images and not any(_is_dicom(file) for file in others):
-        return examine_nifti(images, table, modality, shown)
+        return _without(others, examine_nifti(images, table, modality, shown))
     return examine_dicom(files, table, modality)
+
+
+def _without(others: Sequence[Path], examined: Examination) -> Examination:
+    """NIfTI images from a folder that holds other files, of which damaged DICOM is told."""
+    damaged = [file for file in others if file.suffix.lower() in DICOM_ENDINGS]
+    told: tuple[str, ...] = ()
+    if damaged:
+        files = counted(len(damaged), "file")
+        told = (f"left out: {files} called like DICOM that cannot be read as DICOM",)
+    study, inspection = examined.study, examined.inspection
+    return Examination(
+        None if study is None else replace(study, warnings=(*study.warnings, *told)),
+        replace(inspection, warnings=(*inspection.warnings, *told)),
+        {**examined.unused, **dict.fromkeys(others, "neither NIfTI nor DICOM")},
+    )
 
 
 def _exists(path: Path) -> bool:
