@@ -89,6 +89,20 @@ class PreparedCase:
         labels = np.load(self.directory / "labels.npy", mmap_mode="r")[z]
         return images.astype(np.float32), np.array(labels)
 
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Rows and columns of a slice."""
+        rows, columns = np.load(self.directory / "labels.npy", mmap_mode="r").shape[2:]
+        return rows, columns
+
+    def block(
+        self, slices: slice, rows: slice, columns: slice
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Images (Z, P, Y, X) and labels (Z, 2, Y, X) of a part of the volume."""
+        images = np.load(self.directory / "images.npy", mmap_mode="r")[slices, :, rows, columns]
+        labels = np.load(self.directory / "labels.npy", mmap_mode="r")[slices, :, rows, columns]
+        return images.astype(np.float32), np.array(labels)
+
 
 class CurveStatistics(NamedTuple):
     """Mean and standard deviation of the lesions' curves per channel, normalised, float32."""
