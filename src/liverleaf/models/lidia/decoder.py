@@ -20,12 +20,13 @@ class QueryOutput(NamedTuple):
 
     Attributes:
         class_logits_BQC: logits of the classes, the last of which is "nothing".
-        mask_logits_BQZYX: logits of each query's mask, on the grid of the finest features.
+        masks_BQD: each query's mask as a vector: its product with the finest features is the mask's
+            logits.
         queries_BQD: the queries themselves, normalised.
     """
 
     class_logits_BQC: Tensor
-    mask_logits_BQZYX: Tensor
+    masks_BQD: Tensor
     queries_BQD: Tensor
 
 
@@ -87,18 +88,61 @@ class MaskTransformer(nn.Module):
             (level.flatten(2).transpose(1, 2) + self.level_embeddings[index], sine_positions(level))
             for index, level in enumerate(levels)
         ]
-        said = [self._say(queries_BQD, finest_BDZYX)]
+        # the product with features is linear, so features are shrunk instead of masks
+        shrunk = [
+            F.interpolate(
+                finest_BDZYX.detach(),
+                size=level.shape[2:],
+                mode="trilinear",
+                align_corners=False,
+            ).flatten(2)
+            for level in levels
+        ]
+        said = [self._say(queries_BQD)]
         for index, layer in enumerate(self.layers):
             turn = index % len(levels)
-            hidden_BQN = hidden_voxels(said[-1].mask_logits_BQZYX, levels[turn].shape[2:])
+            hidden_BQN = hidden_voxels(said[-1].masks_BQD, shrunk[turn])
             queries_BQD = layer(queries_BQD, positions_BQD, *flat[turn], hidden_BQN)
-            said.append(self._say(queries_BQD, finest_BDZYX))
+            said.append(self._say(queries_BQD))
         return said
 
-    def _say(self, queries_BQD: Tensor, finest_BDZYX: Tensor) -> QueryOutput:
+    def _say(self, queries_BQD: Tensor) -> QueryOutput:
         normed_BQD = self.norm(queries_BQD)
-        masks = torch.einsum("bqd,bdzyx->bqzyx", self.to_mask(normed_BQD), finest_BDZYX)
-        return QueryOutput(self.to_class(normed_BQD), masks, normed_BQD)
+        return QueryOutput(self.to_class(normed_BQD), self.to_mask(normed_BQD), normed_BQD)
+
+
+class Attention(nn.Module):
+    """Attention of several heads, in which some keys may be hidden from some queries.
+
+    Reference: Vaswani et al., Attention is all you need, NeurIPS 2017.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.to_query, self.to_key, self.to_value, self.out = (
+            nn.Linear(width, width) for _ in range(4)
+        )
+
+    def forward(
+        self,
+        queries_BQD: Tensor,
+        keys_BND: Tensor,
+        values_BND: Tensor,
+        hidden_BQN: Tensor | None = None,
+    ) -> Tensor:
+        """What each query gathers, (B, Q, D); no row of `hidden_BQN` may be True throughout."""
+
+        def of_heads(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        gathered = F.scaled_dot_product_attention(
+            of_heads(self.to_query(queries_BQD)),
+            of_heads(self.to_key(keys_BND)),
+            of_heads(self.to_value(values_BND)),
+            attn_mask=None if hidden_BQN is None else ~hidden_BQN[:, None],
+        )
+        return self.out(gathered.transpose(1, 2).flatten(2))
 
 
 class DecoderLayer(nn.Module):
@@ -106,13 +150,12 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, width: int, heads: int, feedforward: int) -> None:
         super().__init__()
-        self.cross = nn.MultiheadAttention(width, heads, batch_first=True)
-        self.mutual = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.cross = Attention(width, heads)
+        self.mutual = Attention(width, heads)
         self.feedforward = nn.Sequential(
             nn.Linear(width, feedforward), nn.ReLU(), nn.Linear(feedforward, width)
         )
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
-        self.heads = heads
 
     def forward(
         self,
@@ -131,31 +174,35 @@ class DecoderLayer(nn.Module):
             feature_positions_ND: positions of its voxels.
             hidden_BQN: bool, voxels that a query does not see; it must see at least one.
         """
-        hidden_BhQN = hidden_BQN.repeat_interleave(self.heads, dim=0)
-        seen, _ = self.cross(
+        seen = self.cross(
             queries_BQD + positions_BQD,
             features_BND + feature_positions_ND,
             features_BND,
-            attn_mask=hidden_BhQN,
-            need_weights=False,
+            hidden_BQN,
         )
         queries_BQD = self.norms[0](queries_BQD + seen)
         with_positions = queries_BQD + positions_BQD
-        told, _ = self.mutual(with_positions, with_positions, queries_BQD, need_weights=False)
+        told = self.mutual(with_positions, with_positions, queries_BQD)
         queries_BQD = self.norms[1](queries_BQD + told)
         return self.norms[2](queries_BQD + self.feedforward(queries_BQD))
 
 
-def hidden_voxels(mask_logits_BQZYX: Tensor, size: Sequence[int]) -> Tensor:
+def hidden_voxels(masks_BQD: Tensor, features_BDN: Tensor) -> Tensor:
     """The voxels (B, Q, N) of a level that lie outside each query's mask, sigmoid under .5.
 
     A query whose mask is empty there sees everything. No gradient flows back.
+
+    Args:
+        masks_BQD: the queries' masks as vectors.
+        features_BDN: what masks are made of, on the level's grid.
     """
-    smaller = F.interpolate(
-        mask_logits_BQZYX.detach().float(), size=tuple(size), mode="trilinear", align_corners=False
-    )
-    hidden_BQN = smaller.flatten(2) < 0
+    hidden_BQN = (masks_BQD.detach() @ features_BDN.to(masks_BQD.dtype)) < 0
     return hidden_BQN & ~hidden_BQN.all(-1, keepdim=True)
+
+
+def mask_logits(masks_KD: Tensor, features_DZYX: Tensor) -> Tensor:
+    """Logits (K, Z, Y, X) of masks that are given as vectors, float32."""
+    return torch.einsum("kd,dzyx->kzyx", masks_KD, features_DZYX.to(masks_KD.dtype)).float()
 
 
 def sine_positions(features_BDZYX: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """LIDIA's network: phases in; a class and a mask from each query out, and a semantic map.
 
-Shape suffixes: B samples, P phases, Q queries, S = background, liver and types, E width of an
+Shape suffixes: B samples, P phases, Q queries, D width of features, S = background, liver and types, E width of an
 embedding, Z slices, Y rows, X columns.
 """
 
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from liverleaf.models.lidia.convolutions import channels_last_3d
-from liverleaf.models.lidia.decoder import MaskTransformer, QueryOutput
+from liverleaf.models.lidia.decoder import MaskTransformer, QueryOutput, mask_logits
 from liverleaf.models.lidia.encoder import Encoder, FeaturePyramid
 from liverleaf.models.lidia.fusion import FUSIONS
 
@@ -81,12 +81,14 @@ class LidiaOutput(NamedTuple):
     """What the network says of patches.
 
     Attributes:
+        finest_BDZYX: the features that masks are made of, see `decoder.mask_logits`.
         layers: what the queries say, before the first layer and after each; empty without queries.
         embeddings_BQE: the last layer's queries as unit vectors; None without queries.
         semantic_logits_BSZYX: voxel by voxel, background, liver and types, on the grid of the
             finest features; None without that head.
     """
 
+    finest_BDZYX: Tensor
     layers: Sequence[QueryOutput]
     embeddings_BQE: Tensor | None
     semantic_logits_BSZYX: Tensor | None
@@ -144,7 +146,7 @@ class Lidia(nn.Module):
             layers = self.decoder(pyramid[0], coarsest)
             embeddings = F.normalize(self.project(layers[-1].queries_BQD).float(), dim=-1)
         semantic = None if self.classify is None else self.classify(pyramid[0])
-        return LidiaOutput(layers, embeddings, semantic)
+        return LidiaOutput(pyramid[0], layers, embeddings, semantic)
 
     def features(self, images_BPZYX: Tensor, present_BP: Tensor) -> list[Tensor]:
         """The levels of the pyramid, the finest first.
@@ -170,9 +172,13 @@ def semantic_map(output: LidiaOutput) -> Tensor:
         return output.semantic_logits_BSZYX.float().softmax(1)
     last = output.layers[-1]
     class_BQC = last.class_logits_BQC.float().softmax(-1)[..., :-1]
-    return normalised_map(
-        torch.einsum("bqc,bqzyx->bczyx", class_BQC, last.mask_logits_BQZYX.float().sigmoid())
-    )
+    evidence = [
+        torch.einsum("qc,qzyx->czyx", class_QC, mask_logits(masks_QD, finest_DZYX).sigmoid())
+        for class_QC, masks_QD, finest_DZYX in zip(
+            class_BQC, last.masks_BQD, output.finest_BDZYX, strict=True
+        )
+    ]
+    return normalised_map(torch.stack(evidence))
 
 
 def normalised_map(evidence_BCZYX: Tensor) -> Tensor:

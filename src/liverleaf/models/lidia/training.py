@@ -18,7 +18,7 @@ from liverleaf.data.patches import PatchBatch
 from liverleaf.data.prepared import PreparedCase
 from liverleaf.models.lidia import losses
 from liverleaf.models.lidia.contrast import MemoryBank, asymmetric_contrast
-from liverleaf.models.lidia.decoder import QueryOutput
+from liverleaf.models.lidia.decoder import QueryOutput, mask_logits
 from liverleaf.models.lidia.matching import MatchingCost, cost_matrix, match
 from liverleaf.models.lidia.network import LIVER, LidiaOutput
 from liverleaf.models.lidia.points import PointSampling, anywhere, draw_points, sample
@@ -166,7 +166,7 @@ class LidiaTrainer(Trainer):
         types_L = torch.zeros(0, dtype=torch.int64, device=device)
         if output.layers:
             truths = [true_masks(batch, index) for index in range(len(batch.images_BPZYX))]
-            terms, pairs = self._query_terms(output.layers, truths)
+            terms, pairs = self._query_terms(output, truths)
             if weights.contrast:
                 embeddings_LE, types_L = _matched_lesions(output, truths, pairs)
                 terms["contrast"] = asymmetric_contrast(
@@ -186,29 +186,33 @@ class LidiaTrainer(Trainer):
         return ForwardPass(loss, terms, embeddings_LE, types_L)
 
     def _query_terms(
-        self, layers: Sequence[QueryOutput], truths: Sequence[TrueMasks]
+        self, output: LidiaOutput, truths: Sequence[TrueMasks]
     ) -> tuple[dict[str, Tensor], list[tuple[Tensor, Tensor]]]:
         """Mask and type terms summed over the layers, and the pairs of the last."""
-        mask = torch.zeros((), device=layers[0].class_logits_BQC.device)
+        mask = torch.zeros((), device=output.finest_BDZYX.device)
         kind = torch.zeros_like(mask)
         pairs: list[tuple[Tensor, Tensor]] = []
-        for layer in layers:
+        for layer in output.layers:
             pairs = [
-                self._pairs(layer, index, truth) for index, truth in enumerate(truths)
+                self._pairs(layer, output.finest_BDZYX, index, truth)
+                for index, truth in enumerate(truths)
             ]
-            mask = mask + self._mask_loss(layer, truths, pairs)
+            mask = mask + self._mask_loss(layer, output.finest_BDZYX, truths, pairs)
             kind = kind + self._type_loss(layer, truths, pairs)
         return {"mask": mask, "type": kind}, pairs
 
-    def _pairs(self, layer: QueryOutput, index: int, truth: TrueMasks) -> tuple[Tensor, Tensor]:
+    def _pairs(
+        self, layer: QueryOutput, finest_BDZYX: Tensor, index: int, truth: TrueMasks
+    ) -> tuple[Tensor, Tensor]:
         """Queries and the true masks that they answer for, in one sample."""
         if not len(truth.classes_K):
             return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
-        logits_QZYX = layer.mask_logits_BQZYX[index].detach().float()
-        points = anywhere(1, self.recipe.loss.points).to(logits_QZYX.device)
+        points = anywhere(1, self.recipe.loss.points).to(finest_BDZYX.device)
+        # linear both: features at points make the masks at points
+        features_DN = sample(finest_BDZYX[index].detach().float(), points)
         cost = cost_matrix(
             layer.class_logits_BQC[index],
-            sample(logits_QZYX, points),
+            layer.masks_BQD[index].detach().float() @ features_DN,
             truth.classes_K,
             sample(truth.masks_KZYX, points),
             self.recipe.loss.matching,
@@ -218,6 +222,7 @@ class LidiaTrainer(Trainer):
     def _mask_loss(
         self,
         layer: QueryOutput,
+        finest_BDZYX: Tensor,
         truths: Sequence[TrueMasks],
         pairs: Sequence[tuple[Tensor, Tensor]],
     ) -> Tensor:
@@ -225,13 +230,13 @@ class LidiaTrainer(Trainer):
         for index, (queries, masks) in enumerate(pairs):
             if not len(queries):
                 continue
-            logits_KZYX = layer.mask_logits_BQZYX[index][queries].float()
+            logits_KZYX = mask_logits(layer.masks_BQD[index][queries], finest_BDZYX[index])
             truth_KZYX = truths[index].masks_KZYX[masks]
             points = draw_points(logits_KZYX, truth_KZYX, self.recipe.loss.point_sampling)
             logits.append(sample(logits_KZYX, points))
             truth.append(sample(truth_KZYX, points))
         if not logits:
-            return layer.mask_logits_BQZYX.sum() * 0
+            return layer.masks_BQD.sum() * 0
         logits_KN, truth_KN = torch.cat(logits), torch.cat(truth)
         return losses.point_cross_entropy(logits_KN, truth_KN) + losses.point_dice(
             logits_KN, truth_KN
