@@ -105,8 +105,9 @@ def test_findings_of_version_0_1_are_read() -> None:
     new = json.loads(found.to_json())
     # all that it said is said still
     assert {key: new["lesions"][0][key] for key in old["lesions"][0]} == old["lesions"][0]
-    for key in ("liver", "patient", "warnings", "provenance"):
+    for key in ("liver", "warnings", "provenance"):
         assert new[key] == old[key]
+    assert new["patient"] == {**old["patient"], "rule": "lesions"}
     # what it did not say is not made up
     assert (new["case"], new["li_rads"], new["follow_up"]) == (None, None, None)
     assert (new["study"]["species"], new["study"]["study_instance_uid"]) == (None, None)

@@ -62,6 +62,15 @@ def analyze(
     device: Device = "auto",
     overwrite: Overwrite = False,
     phases: Phases = None,
+    keep_maps: Annotated[
+        bool,
+        typer.Option(
+            help=(
+                "Also write maps/TYPE.nii.gz, the probability of each lesion type at each voxel;"
+                " for models that make such maps."
+            )
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find, type and measure the lesions of one study.
@@ -81,6 +90,7 @@ def analyze(
             device=device,
             overwrite=overwrite,
             phases=phases,
+            keep_maps=keep_maps,
             progress=progress,
         )
     _report(findings, out, as_json=as_json)

@@ -200,20 +200,14 @@ def _pad(array_ZCYX: NDArray, slices: int, size: int, fill: float) -> NDArray:
     """Padded about its middle to at least so many slices, rows and columns."""
     missing = [
         max(wanted - length, 0)
-        for wanted, length in zip(
-            (slices, 0, size, size), array_ZCYX.shape, strict=True
-        )
+        for wanted, length in zip((slices, 0, size, size), array_ZCYX.shape, strict=True)
     ]
     if not any(missing):
         return array_ZCYX
-    return np.pad(
-        array_ZCYX, [(n // 2, n - n // 2) for n in missing], constant_values=fill
-    )
+    return np.pad(array_ZCYX, [(n // 2, n - n // 2) for n in missing], constant_values=fill)
 
 
-def _asked_for(
-    case: PreparedCase, lesions_ZYX: NDArray[np.uint8]
-) -> tuple[list[int], list[int]]:
+def _asked_for(case: PreparedCase, lesions_ZYX: NDArray[np.uint8]) -> tuple[list[int], list[int]]:
     """Labels and types of the lesions that a patch shows enough of."""
     voxels = np.bincount(lesions_ZYX.ravel())
     labels = [int(n) for n in np.flatnonzero(voxels >= SMALLEST_VOXELS) if n > 0]

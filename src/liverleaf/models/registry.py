@@ -19,7 +19,7 @@ FAMILIES = {
     "md-ff": "liverleaf.models.baselines.md_ff:FAMILY",
     "classifier": "liverleaf.models.baselines.classifiers:FAMILY",
 }
-"""Module and variable, imported when asked for: LIDIA and the baselines need MONAI, which takes seconds."""
+"""Module and variable, imported when asked for: some need MONAI, which takes seconds."""
 
 
 def family(name: str) -> ModelFamily:

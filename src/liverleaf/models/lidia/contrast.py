@@ -20,7 +20,7 @@ def asymmetric_contrast(
     rare: int | None,
     temperature: float,
 ) -> Tensor:
-    """The mean over the anchors of
+    """Mean contrastive loss of the anchors, by another rule for the rare type.
 
         common x:  1/|P(x)| sum_p -log( exp(z(x) z(p) / tau) / sum_a exp(z(x) z(a) / tau) )
         rare x:    log sum_c exp(z(x) z(c) / tau)

@@ -62,6 +62,4 @@ class TwoConvolutions(nn.Sequential):
     """nnU-Net's block: two convolutions, the first with the stride."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: Size = (1, 1, 1)) -> None:
-        super().__init__(
-            Convolution(inputs, outputs, stride=stride), Convolution(outputs, outputs)
-        )
+        super().__init__(Convolution(inputs, outputs, stride=stride), Convolution(outputs, outputs))

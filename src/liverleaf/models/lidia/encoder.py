@@ -6,6 +6,7 @@ Shape suffixes: C channels, Z slices, Y rows, X columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,8 +26,7 @@ class Encoder(nn.Module):
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            TwoConvolutions(finer, coarser, stride=(2, 2, 2))
-            for finer, coarser in zip(widths[:-1], widths[1:], strict=True)
+            TwoConvolutions(finer, coarser, stride=(2, 2, 2)) for finer, coarser in pairwise(widths)
         )
 
     def forward(self, fused_1CZYX: Tensor) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """LIDIA's network: phases in; a class and a mask from each query out, and a semantic map.
 
-Shape suffixes: B samples, P phases, Q queries, D width of features, S = background, liver and types, E width of an
-embedding, Z slices, Y rows, X columns.
+Shape suffixes: B samples, P phases, Q queries, D width of features, C liver and types, S =
+background, liver and types, E width of an embedding, Z slices, Y rows, X columns.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ class Lidia(nn.Module):
     def __init__(self, config: LidiaConfig) -> None:
         super().__init__()
         self.config = config
-        self.fusion = FUSIONS[config.fusion](
-            config.phases, config.widths[0], stride=config.stride
-        )
+        self.fusion = FUSIONS[config.fusion](config.phases, config.widths[0], stride=config.stride)
         self.encoder = Encoder(config.widths)
         self.pyramid = FeaturePyramid(config.widths, config.pyramid)
         self.decoder: MaskTransformer | None = None

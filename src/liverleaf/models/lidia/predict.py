@@ -24,7 +24,6 @@ from scipy.special import softmax
 from torch import Tensor
 
 from liverleaf.data.network_input import (
-    InputConfig,
     ModelInput,
     air,
     model_input,
@@ -121,7 +120,6 @@ class LidiaPredictor(Predictor):
         raw = self.infer(study, progress=progress)
         config = self.card.input_config
         types_TZYX = raw.map_SZYX[2:]
-        patient, malignant = {}, 0.0
         liver_ZYX = liver_on_network_grid(raw)
         patient, malignant = liver_max(types_TZYX, liver_ZYX, config.types)
         assert raw.masks.liver_ZYX is not None
@@ -130,11 +128,10 @@ class LidiaPredictor(Predictor):
         return Prediction(
             model=self.card.name,
             segmentation=Segmentation(lesions, organs, source=self.card.name),
-            lesions=tuple(
-                self._lesion(raw, label) for label in range(1, len(raw.masks.score) + 1)
-            ),
+            lesions=tuple(self._lesion(raw, label) for label in range(1, len(raw.masks.score) + 1)),
             patient=patient,
             malignant=malignant,
+            patient_rule="liver-max",
             type_maps=TypeMaps(types_TZYX, config.types, raw.given, study.grid),
             warnings=(*raw.warnings, *input_warnings(study, raw.given, config)),
         )
@@ -245,18 +242,14 @@ class LidiaPredictor(Predictor):
         )
 
 
-def window_map(
-    patch_BPZYX: Tensor, present_P: NDArray[np.bool_], network: TimedNetwork
-) -> Tensor:
+def window_map(patch_BPZYX: Tensor, present_P: NDArray[np.bool_], network: TimedNetwork) -> Tensor:
     """Probabilities (B, S, Z, Y, X) of a window, on its own grid."""
     present_BP = torch.from_numpy(present_P).expand(len(patch_BPZYX), -1).to(network.device)
     half = precision_for("auto", network.device.type) == "bf16-mixed"
     with network.timed(), torch.autocast(network.device.type, torch.bfloat16, enabled=half):
         output = network.module(patch_BPZYX, present_BP)
     smaller = semantic_map(output)
-    return F.interpolate(
-        smaller, size=patch_BPZYX.shape[2:], mode="trilinear", align_corners=False
-    )
+    return F.interpolate(smaller, size=patch_BPZYX.shape[2:], mode="trilinear", align_corners=False)
 
 
 def around_the_liver(map_SZYX: NDArray[np.float32], given: ModelInput) -> Box | None:
@@ -265,9 +258,7 @@ def around_the_liver(map_SZYX: NDArray[np.float32], given: ModelInput) -> Box | 
     box = bounding_box(clean_liver(1 - map_SZYX[0], spacing))
     if box is None:
         return None
-    z, y, x = (
-        slice(max(axis.start - MARGIN_VOXELS, 0), axis.stop + MARGIN_VOXELS) for axis in box
-    )
+    z, y, x = (slice(max(axis.start - MARGIN_VOXELS, 0), axis.stop + MARGIN_VOXELS) for axis in box)
     return z, y, x
 
 

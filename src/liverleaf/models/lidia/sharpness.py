@@ -1,6 +1,6 @@
 """Sharpness-aware minimisation, around any optimiser.
 
-    e = rho g / |g|,  g = gradient at w;   w <- optimiser step from w with the gradient at w + e
+e = rho g / |g|,  g = gradient at w;   w <- optimiser step from w with the gradient at w + e
 """
 
 from __future__ import annotations

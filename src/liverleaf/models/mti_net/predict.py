@@ -13,7 +13,7 @@ types, R regions, B slices of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,15 +28,11 @@ from liverleaf.data.batch import Regions
 from liverleaf.data.network_input import (
     InputConfig,
     ModelInput,
-    centres,
     lesion_regions,
     model_input,
-    normalisations,
     normalised,
     on_study_grid,
-    resize_labels,
 )
-from liverleaf.data.normalisation import LiverNormalisation, first_guess, liver_level
 from liverleaf.models.blocks import channels_last
 from liverleaf.models.calibration import fitted_threshold, type_set
 from liverleaf.models.checkpoint import ModelCard
@@ -60,14 +56,13 @@ from liverleaf.models.predictor import (
 )
 from liverleaf.prediction import LesionPrediction, Prediction
 from liverleaf.segmentation import Segmentation
-from liverleaf.study import Modality, Study
+from liverleaf.study import Study
 from liverleaf.system.progress import Progress, silent
 from liverleaf.terminology import Organ
 
 NORMALISATION_SLICES = 16
 HEAD_SLICES = 16
 """A lesion's type is read from at most this many of its slices, the largest."""
-
 
 
 class EncodedSlices(NamedTuple):
