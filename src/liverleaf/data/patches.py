@@ -57,12 +57,13 @@ class PatchBatch:
     def to(self, device: torch.device) -> PatchBatch:
         """The same on another device."""
         return PatchBatch(
-            **{
-                name: tuple(one.to(device) for one in value)
-                if isinstance(value, tuple)
-                else value.to(device)
-                for name, value in vars(self).items()
-            }
+            self.images_BPZYX.to(device),
+            self.present_BP.to(device),
+            self.liver_BZYX.to(device),
+            self.lesions_BZYX.to(device),
+            tuple(labels.to(device) for labels in self.labels),
+            tuple(types.to(device) for types in self.types),
+            self.normalised_B.to(device),
         )
 
 
@@ -137,7 +138,7 @@ class PatchSampler(BatchStream):
             _window(at, size + margin, length)
             for at, length in zip(middle, (rows, columns), strict=True)
         ]
-        images_ZPYX, labels_Z2YX = case.block(box[0], box[1], box[2])
+        images_ZPYX, labels_Z2YX = case.block((box[0], box[1], box[2]))
         return (
             _pad(images_ZPYX, slices, size, air(self.config.modality)),
             _pad(labels_Z2YX, slices, size, 0),
@@ -216,10 +217,12 @@ def _asked_for(case: PreparedCase, lesions_ZYX: NDArray[np.uint8]) -> tuple[list
 
 
 def _join(patches: Sequence[PatchBatch]) -> PatchBatch:
-    joined = {
-        name: sum((getattr(patch, name) for patch in patches), start=())
-        if name in ("labels", "types")
-        else torch.cat([getattr(patch, name) for patch in patches])
-        for name in PatchBatch.__dataclass_fields__
-    }
-    return PatchBatch(**joined)
+    return PatchBatch(
+        torch.cat([patch.images_BPZYX for patch in patches]),
+        torch.cat([patch.present_BP for patch in patches]),
+        torch.cat([patch.liver_BZYX for patch in patches]),
+        torch.cat([patch.lesions_BZYX for patch in patches]),
+        tuple(labels for patch in patches for labels in patch.labels),
+        tuple(types for patch in patches for types in patch.types),
+        torch.cat([patch.normalised_B for patch in patches]),
+    )

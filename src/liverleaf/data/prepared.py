@@ -37,6 +37,8 @@ from liverleaf.terminology import LIVER_ORGANS
 
 PREPARED_VERSION = 4
 
+Box = tuple[slice, slice, slice]
+
 
 @dataclass(frozen=True)
 class PreparedLesion:
@@ -95,10 +97,9 @@ class PreparedCase:
         rows, columns = np.load(self.directory / "labels.npy", mmap_mode="r").shape[2:]
         return rows, columns
 
-    def block(
-        self, slices: slice, rows: slice, columns: slice
-    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    def block(self, box: Box) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Images (Z, P, Y, X) and labels (Z, 2, Y, X) of a part of the volume."""
+        slices, rows, columns = box
         images = np.load(self.directory / "images.npy", mmap_mode="r")[slices, :, rows, columns]
         labels = np.load(self.directory / "labels.npy", mmap_mode="r")[slices, :, rows, columns]
         return images.astype(np.float32), np.array(labels)

@@ -46,33 +46,30 @@ class FeaturePyramid(nn.Module):
     Args:
         widths: channels of the encoder's levels, the finest first.
         width: channels of each level of the pyramid.
+        read: the levels that somebody reads, 0 for the finest, in rising order.
 
     Reference: Lin et al., Feature pyramid networks, CVPR 2017. Norm and ReLU are those of the
     published code of PLAN (Yan et al., MICCAI 2023).
     """
 
-    def __init__(self, widths: Sequence[int], width: int) -> None:
+    def __init__(self, widths: Sequence[int], width: int, *, read: Sequence[int]) -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv3d(channels, width, 1) for channels in widths)
-        self.smooth = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv3d(width, width, 3, padding=1, bias=False),
-                InstanceNorm(width),
-                nn.ReLU(inplace=True),
-            )
-            for _ in widths
+        self.smooth = nn.ModuleDict(
+            {
+                str(level): nn.Sequential(
+                    nn.Conv3d(width, width, 3, padding=1, bias=False),
+                    InstanceNorm(width),
+                    nn.ReLU(inplace=True),
+                )
+                for level in read
+            }
         )
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """The pyramid's levels, the finest first; each has the size of the encoder's."""
-        levels: list[Tensor] = []
-        coarser: Tensor | None = None
-        for lateral, smooth, given in reversed(
-            list(zip(self.lateral, self.smooth, features, strict=True))
-        ):
+        """The levels that are read, the finest first; each has the size of the encoder's."""
+        merged = [self.lateral[-1](features[-1])]
+        for lateral, given in zip(self.lateral[-2::-1], features[-2::-1], strict=True):
             here = lateral(given)
-            if coarser is not None:
-                here = here + F.interpolate(coarser, size=here.shape[2:], mode="nearest")
-            coarser = here
-            levels.append(smooth(here))
-        return levels[::-1]
+            merged.insert(0, here + F.interpolate(merged[0], size=here.shape[2:], mode="nearest"))
+        return [smooth(merged[int(level)]) for level, smooth in self.smooth.items()]

@@ -105,7 +105,9 @@ class Lidia(nn.Module):
         self.config = config
         self.fusion = FUSIONS[config.fusion](config.phases, config.widths[0], stride=config.stride)
         self.encoder = Encoder(config.widths)
-        self.pyramid = FeaturePyramid(config.widths, config.pyramid)
+        count = len(config.widths)
+        attended = range(count - config.levels, count) if config.queries else ()
+        self.pyramid = FeaturePyramid(config.widths, config.pyramid, read=sorted({0, *attended}))
         self.decoder: MaskTransformer | None = None
         self.project: nn.Module | None = None
         if config.queries:
@@ -147,7 +149,7 @@ class Lidia(nn.Module):
         return LidiaOutput(pyramid[0], layers, embeddings, semantic)
 
     def features(self, images_BPZYX: Tensor, present_BP: Tensor) -> list[Tensor]:
-        """The levels of the pyramid, the finest first.
+        """The levels of the pyramid that are read, the finest first.
 
         Samples have different phases, so each goes its own way.
         """

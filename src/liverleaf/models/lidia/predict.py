@@ -18,7 +18,7 @@ import highdicom as hd
 import numpy as np
 import torch
 import torch.nn.functional as F
-from monai.inferers import sliding_window_inference
+from monai.inferers.utils import sliding_window_inference
 from numpy.typing import NDArray
 from scipy.special import softmax
 from torch import Tensor
@@ -281,4 +281,4 @@ def type_logits(
 def liver_on_network_grid(raw: RawPrediction) -> NDArray[np.bool_]:
     """The liver with its lesions, (Z, Y, X)."""
     assert raw.masks.liver_ZYX is not None
-    return resize_labels(raw.masks.liver_ZYX, raw.map_SZYX.shape[1:]) > 0
+    return resize_labels(raw.masks.liver_ZYX.view(np.uint8), raw.map_SZYX.shape[1:]) > 0

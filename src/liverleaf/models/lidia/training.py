@@ -102,6 +102,14 @@ class LidiaOptimisation(Optimisation):
     rho: float = 0.05
     rho_from: float = 0.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.rho < 0 or not 0 <= self.rho_from <= 1 or self.clip <= 0:
+            raise ValueError(
+                "rho is at least 0, rho_from lies in [0, 1] and clip is above 0, got"
+                f" {self.rho}, {self.rho_from} and {self.clip}"
+            )
+
 
 class TrueMasks(NamedTuple):
     """What is to be found in one patch.
@@ -148,10 +156,16 @@ class LidiaTrainer(Trainer):
         types = recipe.input.types
         self.rare = types.index(LesionType.OTHER) if LesionType.OTHER in types else None
 
-    def build_optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-        """RAdam."""
+    @property
+    def rates(self) -> LidiaOptimisation:
+        """How weights are stepped."""
         rates = self.recipe.optimisation
         assert isinstance(rates, LidiaOptimisation)
+        return rates
+
+    def build_optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """RAdam."""
+        rates = self.rates
         return torch.optim.RAdam(
             groups, lr=rates.learning_rate, weight_decay=rates.weight_decay, foreach=True
         )
@@ -278,8 +292,7 @@ class LidiaTrainer(Trainer):
         return terms | {"loss": passed.loss.detach()}
 
     def _descend_by(self, backward: Callable[[], ForwardPass]) -> ForwardPass:
-        rates = self.recipe.optimisation
-        assert isinstance(rates, LidiaOptimisation)
+        rates = self.rates
         if rates.rho and self.progress >= rates.rho_from:
             return SharpnessAware(self.optimiser, rates.rho).step(
                 backward, loss_scale=self._loss_scale(), before_descent=self._clip
@@ -291,9 +304,7 @@ class LidiaTrainer(Trainer):
         return passed
 
     def _clip(self) -> None:
-        self.fabric.clip_gradients(
-            self.network, self.optimiser, max_norm=self.recipe.optimisation.clip
-        )
+        self.fabric.clip_gradients(self.network, self.optimiser, max_norm=self.rates.clip)
 
     def _loss_scale(self) -> float:
         """What gradients are multiplied by in mixed precision; 1 but in float16."""
@@ -301,8 +312,7 @@ class LidiaTrainer(Trainer):
         return 1.0 if scaler is None else float(scaler.get_scale())
 
     def _share_of_peak(self, step: int) -> float:
-        rates = self.recipe.optimisation
-        assert isinstance(rates, LidiaOptimisation)
+        rates = self.rates
         if rates.cosine:
             return super()._share_of_peak(step)
         if step < rates.warmup:
