@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from liverleaf.models.lidia.losses import (
     UNKNOWN,
     focal,
+    focal_posterior,
     point_cross_entropy,
     point_dice,
     semantic_loss,
@@ -74,3 +75,29 @@ def test_semantic_logits_may_be_coarser_than_the_truth() -> None:
     truth[..., 4:] = 1
     assert float(semantic_loss(logits, truth)) < 0.1
     assert float(semantic_loss(logits, 1 - truth)) > 5
+
+
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, 3.0])
+def test_the_posterior_is_what_focal_loss_was_trained_on(gamma: float) -> None:
+    # the softmax that is best for classes that occur so often, found by descent
+    true = torch.tensor([0.75, 0.2, 0.05], dtype=torch.float64)
+    logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([logits], max_iter=200, tolerance_grad=1e-12)
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        v = logits.softmax(0)
+        loss = (true * (1 - v) ** gamma * -v.log()).sum()
+        loss.backward()
+        return loss
+
+    for _ in range(5):
+        optimiser.step(closure)
+    learned = logits.detach().softmax(0)
+    torch.testing.assert_close(focal_posterior(learned, gamma), true, rtol=1e-3, atol=1e-4)
+    assert (learned[0] < true[0] - 0.05) == (gamma > 0)
+
+
+def test_the_posterior_of_certainty_is_certainty() -> None:
+    found = focal_posterior(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), 2.0)
+    torch.testing.assert_close(found, torch.tensor([[1.0, 0.0], [0.5, 0.5]]), atol=1e-4, rtol=0)

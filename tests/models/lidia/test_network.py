@@ -54,7 +54,7 @@ def test_shapes_are_those_that_are_promised() -> None:
     assert output.semantic_logits_BSZYX is not None and output.embeddings_BQE is not None
     assert output.semantic_logits_BSZYX.shape == (2, 4, 4, 8, 8)
     torch.testing.assert_close(output.embeddings_BQE.norm(dim=-1), torch.ones(2, 5))
-    assert semantic_map(output).shape == (2, 4, 4, 8, 8)
+    assert semantic_map(output, gamma=2.0).shape == (2, 4, 4, 8, 8)
 
 
 def test_an_answer_does_not_depend_on_its_batch() -> None:
@@ -63,7 +63,10 @@ def test_an_answer_does_not_depend_on_its_batch() -> None:
     for index in range(2):
         alone = net(images[index : index + 1], present[index : index + 1])
         torch.testing.assert_close(
-            semantic_map(together)[index], semantic_map(alone)[0], rtol=1e-4, atol=1e-5
+            semantic_map(together, gamma=2.0)[index],
+            semantic_map(alone, gamma=2.0)[0],
+            rtol=1e-4,
+            atol=1e-5,
         )
         torch.testing.assert_close(
             together.layers[-1].class_logits_BQC[index],
@@ -87,7 +90,7 @@ def test_the_semantic_map_is_the_sum_over_queries_and_sums_to_one() -> None:
     masks = torch.tensor([[[4.0], [2.0]]])
     finest = torch.tensor([1.0, -1.0]).reshape(1, 1, 1, 1, 2)
     layer = QueryOutput(classes, masks, masks)
-    found = semantic_map(LidiaOutput(finest, [layer], None, None))
+    found = semantic_map(LidiaOutput(finest, [layer], None, None), gamma=0.0)
     for voxel, sign in enumerate((1.0, -1.0)):
         m1, m2 = (torch.sigmoid(torch.tensor(sign * m)) for m in (4.0, 2.0))
         liver, kind = 0.8 * m1 + 0.2 * m2, 0.1 * m1 + 0.7 * m2
@@ -107,7 +110,9 @@ def test_without_queries_the_map_is_the_softmax_of_the_voxels() -> None:
     output = tiny(queries=0)(*batch())
     assert output.layers == [] and output.embeddings_BQE is None
     assert output.semantic_logits_BSZYX is not None
-    torch.testing.assert_close(semantic_map(output), output.semantic_logits_BSZYX.softmax(1))
+    torch.testing.assert_close(
+        semantic_map(output, gamma=2.0), output.semantic_logits_BSZYX.softmax(1)
+    )
 
 
 @pytest.mark.parametrize(

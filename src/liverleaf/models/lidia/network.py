@@ -18,6 +18,7 @@ from liverleaf.models.lidia.convolutions import channels_last_3d
 from liverleaf.models.lidia.decoder import MaskTransformer, QueryOutput, mask_logits
 from liverleaf.models.lidia.encoder import Encoder, FeaturePyramid
 from liverleaf.models.lidia.fusion import FUSIONS
+from liverleaf.models.lidia.losses import focal_posterior
 
 LIVER = 0
 """The class of the liver outside its lesions; type t is class t + 1, "nothing" is the last."""
@@ -160,18 +161,22 @@ class Lidia(nn.Module):
         return [torch.cat(level) for level in zip(*of_samples, strict=True)]
 
 
-def semantic_map(output: LidiaOutput) -> Tensor:
+def semantic_map(output: LidiaOutput, *, gamma: float) -> Tensor:
     """Probabilities (B, S, Z, Y, X) of background, liver and types; they sum to 1 at each voxel.
 
     With queries it is the sum over them of p(class) x sigmoid(mask), as Mask2Former has it, which
     may exceed 1 where queries overlap: there it is divided by its sum; where it is less, the rest
     is background. Without queries it is the softmax of the head that classifies voxels.
+
+    Args:
+        output: of the network.
+        gamma: of the focal loss that the classes of queries were learned by.
     """
     if not output.layers:
         assert output.semantic_logits_BSZYX is not None
         return output.semantic_logits_BSZYX.float().softmax(1)
     last = output.layers[-1]
-    class_BQC = last.class_logits_BQC.float().softmax(-1)[..., :-1]
+    class_BQC = focal_posterior(last.class_logits_BQC.float().softmax(-1), gamma)[..., :-1]
     evidence = [
         torch.einsum("qc,qzyx->czyx", class_QC, mask_logits(masks_QD, finest_DZYX).sigmoid())
         for class_QC, masks_QD, finest_DZYX in zip(

@@ -37,6 +37,7 @@ from liverleaf.models.calibration import fitted_threshold, type_set
 from liverleaf.models.lesion_masks import LesionMasks, lesions_on_network_grid, separate_lesions
 from liverleaf.models.lidia.liver_max import liver_max
 from liverleaf.models.lidia.network import semantic_map
+from liverleaf.models.lidia.training import LidiaLoss
 from liverleaf.models.liver_scales import Scales, liver_scales, parenchyma
 from liverleaf.models.predictor import (
     Predictor,
@@ -114,6 +115,11 @@ class TypeMaps(Mapping[LesionType, hd.Volume]):
 
 class LidiaPredictor(Predictor):
     """A trained LIDIA that is ready for studies."""
+
+    @property
+    def gamma(self) -> float:
+        """Of the focal loss that it was trained by."""
+        return LidiaLoss(**self.card.training.get("recipe", {}).get("loss", {})).gamma
 
     def predict(self, study: Study, *, progress: Progress = silent) -> Prediction:
         """As `__call__`."""
@@ -209,7 +215,7 @@ class LidiaPredictor(Predictor):
             nonlocal done
             done += 1
             progress("running the network", done, 0)
-            return window_map(patch_BPZYX, given.present_P, self.network)
+            return window_map(patch_BPZYX, given.present_P, self.network, gamma=self.gamma)
 
         map_1SZYX = sliding_window_inference(
             images,
@@ -242,13 +248,15 @@ class LidiaPredictor(Predictor):
         )
 
 
-def window_map(patch_BPZYX: Tensor, present_P: NDArray[np.bool_], network: TimedNetwork) -> Tensor:
-    """Probabilities (B, S, Z, Y, X) of a window, on its own grid."""
+def window_map(
+    patch_BPZYX: Tensor, present_P: NDArray[np.bool_], network: TimedNetwork, *, gamma: float
+) -> Tensor:
+    """Probabilities (B, S, Z, Y, X) of a window, on its own grid; `gamma` as of `semantic_map`."""
     present_BP = torch.from_numpy(present_P).expand(len(patch_BPZYX), -1).to(network.device)
     half = precision_for("auto", network.device.type) == "bf16-mixed"
     with network.timed(), torch.autocast(network.device.type, torch.bfloat16, enabled=half):
         output = network.module(patch_BPZYX, present_BP)
-    smaller = semantic_map(output)
+    smaller = semantic_map(output, gamma=gamma)
     return F.interpolate(smaller, size=patch_BPZYX.shape[2:], mode="trilinear", align_corners=False)
 
 
