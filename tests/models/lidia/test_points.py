@@ -17,7 +17,7 @@ def share_inside(how: PointSampling) -> float:
     torch.manual_seed(0)
     truth = lesion()
     points = draw_points(torch.zeros(1, 16, 32, 32), truth, how)
-    assert points.shape == (1, how.points, 3) and 0 <= points.min() and points.max() <= 1
+    assert points.shape == (1, how.points, 3) and points.min() >= 0 and points.max() <= 1
     voxels = (points[0] * torch.tensor([16, 32, 32])).long()
     return float(truth[0][voxels[:, 0], voxels[:, 1], voxels[:, 2]].mean())
 
