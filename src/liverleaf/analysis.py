@@ -116,6 +116,7 @@ def analyze(
     """
     # here, because measuring masks needs no torch, which takes a second to import
     from liverleaf.models.checkpoint import weights_hash
+    from liverleaf.models.family import Output
     from liverleaf.models.predictor import load_predictor
     from liverleaf.models.shipped import default_model, find_model
 
@@ -124,15 +125,15 @@ def analyze(
     study = _read(source, phases, stages)
     with stages.stage("loading the model"):
         predictor = load_predictor(find_model(model or default_model(study)), device=device)
+        if keep_maps and Output.TYPE_MAP not in predictor.card.outputs:
+            raise InputError(
+                f"the model {predictor.card.name} makes no maps of types: leave out --keep-maps, or"
+                " choose another model"
+            )
     with stages.stage("registering"):
         registration = register_phases(study)
     with stages.stage("predicting"):
         prediction = predictor(registration.study, progress=progress)
-    if keep_maps and prediction.type_maps is None:
-        raise InputError(
-            f"the model {prediction.model} makes no maps of types: leave out --keep-maps, or choose"
-            " another model"
-        )
     stages.seconds["network"] = predictor.network_seconds
     stages.seconds["predicting"] -= predictor.network_seconds
     measured = _measure(registration, prediction.segmentation, prediction, stages)

@@ -117,6 +117,24 @@ def test_a_body_without_liver_says_so(predictor: LidiaPredictor, tiny_case: Call
     assert prediction.lesions == () and prediction.malignant == 0.0
 
 
+def test_a_liver_that_reaches_the_edge_of_the_images_is_looked_at_up_to_there(
+    predictor: LidiaPredictor, tiny_case: Callable
+) -> None:
+    # 41 rows and columns become 48 with padding, which is not part of the map
+    study, _ = tiny_case(0, noise=0.0)
+    config = dataclasses.replace(INPUT, pixel_mm=4.7)
+    predictor.card = dataclasses.replace(predictor.card, input_config=config)
+    level = {
+        phase: dataclasses.replace(
+            image, volume=image.volume.with_array(np.full_like(image.volume.array, 100.0))
+        )
+        for phase, image in study.phases.items()
+    }
+    raw = predictor.infer(dataclasses.replace(study, phases=level))
+    assert raw.map_SZYX.shape == (4, 6, 41, 41)
+    assert raw.masks.liver_ZYX is not None and raw.masks.liver_ZYX.all()
+
+
 def test_type_logits_are_of_the_mean_over_the_lesion(tiny_case: Callable) -> None:
     given = model_input(tiny_case(0)[0], INPUT)
     maps = np.zeros((2, 6, 48, 48), np.float32)
@@ -133,7 +151,7 @@ def test_what_is_looked_at_closely_is_the_liver_and_a_margin(tiny_case: Callable
     background = np.ones((4, 6, 48, 48), np.float32)
     assert around_the_liver(background, given) is None
     background[0, 1:4, 10:30, 15:40] = 0.0
-    assert around_the_liver(background, given) == (slice(0, 9), slice(5, 35), slice(10, 45))
+    assert around_the_liver(background, given) == (slice(0, 6), slice(5, 35), slice(10, 45))
 
 
 def test_a_map_is_resampled_only_when_it_is_asked_for(

@@ -80,7 +80,7 @@ FAMILY = ModelFamily(
     trainer=LidiaTrainer,
     predictor=LidiaPredictor,
     outputs=lambda _config, _loss: frozenset(
-        {Output.ORGAN_MASK, Output.LESION_MASK, Output.LESION_TYPE}
+        {Output.ORGAN_MASK, Output.LESION_MASK, Output.LESION_TYPE, Output.TYPE_MAP}
     ),
     loss=LidiaLoss,
     optimisation=LidiaOptimisation,

@@ -266,7 +266,10 @@ def around_the_liver(map_SZYX: NDArray[np.float32], given: ModelInput) -> Box | 
     box = bounding_box(clean_liver(1 - map_SZYX[0], spacing))
     if box is None:
         return None
-    z, y, x = (slice(max(axis.start - MARGIN_VOXELS, 0), axis.stop + MARGIN_VOXELS) for axis in box)
+    z, y, x = (
+        slice(max(axis.start - MARGIN_VOXELS, 0), min(axis.stop + MARGIN_VOXELS, length))
+        for axis, length in zip(box, map_SZYX.shape[1:], strict=True)
+    )
     return z, y, x
 
 
