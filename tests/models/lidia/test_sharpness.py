@@ -18,7 +18,7 @@ def backward_of(weight: torch.Tensor, scale: float = 1.0) -> Callable[[], float]
     def backward() -> float:
         loss = weight[0] ** 2 + 3 * weight[1] ** 2
         (scale * loss).backward()
-        return float(loss)
+        return float(loss.detach())
 
     return backward
 
@@ -63,7 +63,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
                 (((weight * part - 1) ** 2).mean() / parts).backward()
 
         SharpnessAware(torch.optim.SGD([weight], lr=0.01), rho=0.1).step(backward)
-        ends.append(float(weight))
+        ends.append(float(weight.detach()))
     assert ends[0] == pytest.approx(ends[1], rel=1e-12)
 
 
