@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from liverleaf.models.lidia.fusion import FUSIONS, EarlyFusion, IterativeFusion
+from liverleaf.models.lidia.fusion import FUSIONS, EarlyFusion, IterativeFusion, MomentFusion
 
 SUBSETS = [subset for subset in product([False, True], repeat=4) if any(subset)]
 
@@ -46,6 +46,16 @@ def test_the_order_of_phases_matters() -> None:
     ifm.of_phase[1].load_state_dict(ifm.of_phase[0].state_dict())
     both = torch.tensor([True, True])
     assert not torch.allclose(ifm(images, both), ifm(images.flip(0), both), atol=1e-3)
+
+
+def test_hemis_joins_mean_and_variance_of_the_phases_that_are_there() -> None:
+    torch.manual_seed(0)
+    hemis, images = MomentFusion(3, 8), torch.randn(3, 3, 6, 6)
+    first, last = (hemis.of_phase[p](images[None, p : p + 1]) for p in (0, 2))
+    mean, variance = (first + last) / 2, ((first - last) / 2) ** 2
+    expected = hemis.join(torch.cat([mean, variance], 1))
+    found = hemis(images, torch.tensor([True, False, True]))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_early_fusion_shows_zeros_for_what_is_missing() -> None:

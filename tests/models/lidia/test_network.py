@@ -29,7 +29,9 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(2, 3, 4, 16, 16), present
 
 
-@pytest.mark.parametrize("changed", [{}, {"fusion": "early"}, {"queries": 0}, {"semantic": False}])
+@pytest.mark.parametrize(
+    "changed", [{}, {"fusion": "early"}, {"fusion": "hemis"}, {"queries": 0}, {"semantic": False}]
+)
 def test_every_parameter_learns(changed: dict[str, object]) -> None:
     net = tiny(**changed)
     output = net(*batch())

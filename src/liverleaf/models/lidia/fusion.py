@@ -67,9 +67,38 @@ class EarlyFusion(nn.Module):
         return self.blocks(shown[None])
 
 
-FUSIONS: Mapping[str, type[IterativeFusion | EarlyFusion]] = {
+class MomentFusion(nn.Module):
+    """HeMIS: mean and variance of the features of the phases that are there, and one block on them.
+
+    The variance is that of a population: zero for a single phase. Arguments as of
+    `IterativeFusion`.
+
+    Reference: Havaei et al., HeMIS: hetero-modal image segmentation, MICCAI 2016.
+    """
+
+    def __init__(self, phases: int, width: int, *, stride: Size = (1, 1, 1)) -> None:
+        super().__init__()
+        self.of_phase = nn.ModuleList(
+            TwoConvolutions(1, width, stride=stride) for _ in range(phases)
+        )
+        self.join = Convolution(2 * width, width)
+
+    def forward(self, images_PZYX: Tensor, present_P: Tensor) -> Tensor:
+        """As of `IterativeFusion`."""
+        features = torch.stack(
+            [
+                self.of_phase[phase](images_PZYX[None, phase : phase + 1])
+                for phase in _present(present_P)
+            ]
+        )
+        moments = [features.mean(0), features.var(0, unbiased=False)]
+        return self.join(torch.cat(moments, dim=1))
+
+
+FUSIONS: Mapping[str, type[IterativeFusion | EarlyFusion | MomentFusion]] = {
     "ifm": IterativeFusion,
     "early": EarlyFusion,
+    "hemis": MomentFusion,
 }
 """By the name that a recipe has for them, `network.fusion`."""
 
