@@ -40,6 +40,17 @@ OURS = (
     "sampling.batch=3",
 )
 PUBLISHED = (*SMALL, "input.size=128")
+IN_3D = (
+    *SMALL,
+    "input.size=32",
+    "input.pixel_mm=4.0",
+    "network.slices=4",
+    "network.pyramid=8",
+    "network.heads=2",
+    "network.queries=4",
+    "network.feedforward=8",
+    "loss.points=16",
+)
 
 
 def recipe(*overrides: str) -> Recipe:
@@ -73,9 +84,8 @@ def test_every_shipped_recipe_trains(
 ) -> None:
     plain = load_recipe(RECIPES / f"{name}.toml")
     assert plain.name == name
-    small = load_recipe(
-        RECIPES / f"{name}.toml", PUBLISHED if plain.network.heads == "slice" else OURS
-    )
+    published = PUBLISHED if plain.network.heads == "slice" else OURS
+    small = load_recipe(RECIPES / f"{name}.toml", IN_3D if plain.family == "lidia" else published)
     cohort = ct_cohort if small.input.modality is Modality.CT else mr_cohort
     card, network = load_model(train(small, cohort, tmp_path / "run", device="cpu"))
     assert (card.name, card.input_config, card.network_config) == (name, small.input, small.network)

@@ -65,6 +65,15 @@ def analyze(
     overwrite: Overwrite = False,
     phases: Phases = None,
     modality: ModalityOption = None,
+    keep_maps: Annotated[
+        bool,
+        typer.Option(
+            help=(
+                "Also write maps/TYPE.nii.gz, the probability of each lesion type at each voxel;"
+                " for models that make such maps."
+            )
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find, type and measure the lesions of one study.
@@ -85,6 +94,7 @@ def analyze(
             overwrite=overwrite,
             phases=phases,
             modality=modality_of(modality),
+            keep_maps=keep_maps,
             progress=progress,
         )
     _report(findings, out, as_json=as_json)
