@@ -29,6 +29,7 @@ from liverleaf import analysis
 from liverleaf.analysis import analyze, measure_masks
 from liverleaf.findings import Findings
 from liverleaf.models import predictor
+from liverleaf.models.family import Output
 from liverleaf.phantom.generator import Phantom, write_cohort
 from liverleaf.prediction import LesionPrediction, Prediction
 from liverleaf.registration.align import Registration
@@ -199,6 +200,31 @@ def test_masks_of_nifti_images_match_them_index_by_index(
         boxed = nib.affines.apply_affine(source.affine * [[-1], [-1], [1], [1]], voxels)
         nearest = np.linalg.norm(boxed - corner[:3], axis=1).min()
         assert nearest < 15  # mm; a ball of 9 mm from the corner of its box
+
+
+def test_maps_of_types_lie_beside_the_masks_on_request(
+    case: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def with_maps(study: Study, *, progress: object = None) -> Prediction:
+        level = (study.grid.array / 1000).clip(0, 1).astype(np.float32)
+        maps = {LesionType.HCC: study.grid.with_array(level)}
+        return replace(look(study), type_maps=maps)
+
+    with_maps.network_seconds, with_maps.directory = 0.01, Path("bright")
+    with_maps.card = SimpleNamespace(**vars(look.card), outputs={Output.TYPE_MAP})
+    monkeypatch.setattr("liverleaf.models.predictor.load_predictor", lambda *_, **__: with_maps)
+    analyze(case, tmp_path / "out", keep_maps=True)
+    written = nib.load(tmp_path / "out/maps/hcc.nii.gz")
+    lesions = nib.load(tmp_path / "out/lesions.nii.gz")
+    assert np.allclose(written.affine, lesions.affine)
+    image = nib.load(case / "portal.nii.gz").get_fdata()
+    assert np.allclose(written.get_fdata(), (image / 1000).clip(0, 1), atol=6e-4)
+    analyze(case, tmp_path / "without")
+    assert not (tmp_path / "without/maps").exists()
+    with_maps.card.outputs = {Output.LESION_MASK}
+    with pytest.raises(InputError, match="the model bright makes no maps of types"):
+        analyze(case, tmp_path / "refused", keep_maps=True)
+    assert not (tmp_path / "refused").exists()
 
 
 def test_masks_are_in_mm_where_the_image_is_in_metres(case: Path, tmp_path: Path) -> None:

@@ -112,8 +112,9 @@ def test_findings_of_version_0_1_are_read() -> None:
     new = json.loads(found.to_json())
     # all that it said is said still
     assert _as_in(old["lesions"][0], new["lesions"][0]) == old["lesions"][0]
-    for key in ("liver", "patient", "warnings", "provenance"):
+    for key in ("liver", "warnings", "provenance"):
         assert new[key] == old[key]
+    assert new["patient"] == {**old["patient"], "rule": "lesions"}
     # what it did not say is not made up
     assert new["doubts"] == [] and new["lesions"][0]["contrast"] is None
     assert new["lesions"][0]["wash_out"]["status"] is None

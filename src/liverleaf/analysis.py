@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,14 +34,16 @@ from liverleaf.system import provenance
 from liverleaf.system.files import check_writable, new_directory, replaced_directory
 from liverleaf.system.memory import forget_peak, resident_mb
 from liverleaf.system.progress import Progress, silent
+from liverleaf.terminology import LesionType
 
 if TYPE_CHECKING:
     from liverleaf.models.predictor import Predictor
 
 FINDINGS_FILE, REPORT_FILE, SEG_FILE = "findings.json", "report.html", "seg.dcm"
-LESIONS_FILE, LIVER_FILE, FIGURES_FOLDER = "lesions.nii.gz", "liver.nii.gz", "figures"
+LESIONS_FILE, LIVER_FILE = "lesions.nii.gz", "liver.nii.gz"
+FIGURES_FOLDER, MAPS_FOLDER = "figures", "maps"
 OUTPUT_NAMES = frozenset(
-    {FINDINGS_FILE, REPORT_FILE, SEG_FILE, LESIONS_FILE, LIVER_FILE, FIGURES_FOLDER}
+    {FINDINGS_FILE, REPORT_FILE, SEG_FILE, LESIONS_FILE, LIVER_FILE, FIGURES_FOLDER, MAPS_FOLDER}
 )
 """All that a finished folder may hold."""
 
@@ -101,6 +103,7 @@ def analyze(
     overwrite: bool = False,
     phases: Path | None = None,
     modality: Modality | None = None,
+    keep_maps: bool = False,
     progress: Progress = silent,
 ) -> Findings:
     """Let a model find the lesions of one study, and measure them.
@@ -114,10 +117,11 @@ def analyze(
         phases: CSV table in which a person says which series is which phase, see
             `liverleaf.ingest.reader.read_phase_table`.
         modality: what NIfTI files are, which do not tell; None to go by their intensities.
+        keep_maps: also write `maps/TYPE.nii.gz`, the probability of each type at each voxel.
         progress: called with (what, done, total); a total of 0 means that nobody knows.
 
     Raises:
-        InputError: the input cannot be read, or the folder exists.
+        InputError: the input cannot be read, the folder exists, or the model has no maps to keep.
     """
     table = read_phase_table(phases) if phases else ()
     return analyze_study(
@@ -126,6 +130,7 @@ def analyze(
         model=model,
         device=device,
         overwrite=overwrite,
+        keep_maps=keep_maps,
         progress=progress,
     )
 
@@ -137,6 +142,7 @@ def analyze_study(
     model: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    keep_maps: bool = False,
     load: Callable[[Path, str], Predictor] | None = None,
     progress: Progress = silent,
 ) -> Findings:
@@ -148,6 +154,7 @@ def analyze_study(
         model: as in `analyze`.
         device: as in `analyze`.
         overwrite: as in `analyze`.
+        keep_maps: as in `analyze`.
         load: gives the ready model of a folder on a device, for instance one that it keeps for the
             next study; it is loaded anew by default.
         progress: as in `analyze`.
@@ -157,6 +164,7 @@ def analyze_study(
     """
     # here, because measuring masks needs no torch, which takes a second to import
     from liverleaf.models.checkpoint import weights_hash
+    from liverleaf.models.family import Output
     from liverleaf.models.predictor import load_predictor, predict_from_fit_phases
     from liverleaf.models.shipped import default_model, find_model
 
@@ -167,6 +175,11 @@ def analyze_study(
     with stages.stage("loading the model"):
         folder = find_model(model or default_model(study))
         predictor = load(folder, device) if load else load_predictor(folder, device=device)
+        if keep_maps and Output.TYPE_MAP not in predictor.card.outputs:
+            raise InputError(
+                f"the model {predictor.card.name} makes no maps of types: leave out --keep-maps, or"
+                " choose another model"
+            )
     with stages.stage("registering"):
         registration = register_phases(study)
 
@@ -186,7 +199,10 @@ def analyze_study(
         registration, prediction.segmentation, prediction, stages, left_out, trained
     )
     weights = weights_hash(predictor.directory)
-    return _write(out, measured, stages, weights_sha256=weights, replacing=replacing)
+    maps = prediction.type_maps if keep_maps else None
+    return _write(
+        out, measured, stages, weights_sha256=weights, type_maps=maps, replacing=replacing
+    )
 
 
 def measure_masks(
@@ -308,6 +324,7 @@ def _write(
     stages: Stages,
     *,
     weights_sha256: str | None = None,
+    type_maps: Mapping[LesionType, hd.Volume] | None = None,
     replacing: bool,
 ) -> Findings:
     """Write the folder, whole or not at all, and return the findings as they stand in it."""
@@ -322,6 +339,8 @@ def _write(
             if segmentation is not None:
                 _write_masks(folder, study, segmentation)
                 findings = _write_dicom(folder, study, segmentation, findings, weights_sha256)
+            if type_maps is not None:
+                _write_maps(folder / MAPS_FOLDER, study, type_maps)
         with stages.stage("writing the report"):
             findings = _with_provenance(findings, origin, stages)  # the page shows it
             write_report(
@@ -346,6 +365,15 @@ def _write_masks(folder: Path, study: Study, segmentation: Segmentation) -> None
     if segmentation.liver is not None:
         liver = segmentation.liver.with_array(segmentation.liver.array.astype(np.uint8))
         save_volume(folder / LIVER_FILE, liver, file_grid=file_grid)
+
+
+def _write_maps(folder: Path, study: Study, type_maps: Mapping[LesionType, hd.Volume]) -> None:
+    """Write a map per type, index by index as the masks; to a thousandth, which compresses well."""
+    folder.mkdir()
+    file_grid = study.phases[study.reference].file_grid
+    for lesion_type, volume in type_maps.items():
+        rounded = volume.with_array(np.round(volume.array, 3).astype(np.float32))
+        save_volume(folder / f"{lesion_type.key}.nii.gz", rounded, file_grid=file_grid)
 
 
 def _write_dicom(

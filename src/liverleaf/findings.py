@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from liverleaf.study import InputError
-from liverleaf.terminology import PhaseName, TypeName
+from liverleaf.terminology import PatientRule, PhaseName, TypeName
 
 SCHEMA_VERSION: Literal["2.0"] = "2.0"
 """MAJOR.MINOR; docs/findings.md says what raises which."""
@@ -322,10 +322,12 @@ class PatientRecord(Record):
     """The patient as a whole."""
 
     type_probabilities: dict[TypeName, Probability]
-    """Per type, the largest score x probability over the lesions, 0 to 1: there is at least one
-    such lesion at least this probably."""
+    """Per type, how probably there is at least one such lesion, 0 to 1, by `rule`."""
     malignant_probability: Probability
-    """The same for being malignant: the lesion's probabilities of the malignant types together."""
+    """The same for being malignant: the probabilities of the malignant types together."""
+    rule: PatientRule = "lesions"
+    """How: "lesions", the largest score x probability over the lesions, and so at least this
+    probably; "liver-max", the largest probability at any voxel in the liver."""
 
 
 class ScoreRecord(Record):

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import highdicom as hd
+
 from liverleaf.segmentation import Segmentation
 from liverleaf.study import Phase
-from liverleaf.terminology import LesionType
+from liverleaf.terminology import LesionType, PatientRule
 
 TOLERANCE = 1e-3
 """By how much probabilities may miss a sum of 1 and scores their range: networks compute in single
@@ -95,10 +97,14 @@ class Prediction:
         segmentation: its masks, or those it was given; None for a model that outlines nothing.
         lesions: one entry per label of the segmentation, or none at all from a model that says
             nothing of lesions beyond their masks.
-        patient: per type, the largest score x probability over the lesions (after LIDIA's
-            LiverMax): the probability that the patient has at least one such lesion is no smaller.
-            Types are not exclusive. None where lesions are not typed.
+        patient: per type, the probability that the patient has at least one such lesion, by
+            `patient_rule`; types are not exclusive. None where lesions are not typed.
         malignant: the same for the malignant types taken together.
+        patient_rule: "lesions" for the largest score x probability over the lesions, than which the
+            probability is no smaller; "liver-max" for LIDIA's LiverMax, the largest probability at
+            any voxel in the liver.
+        type_maps: per type, its probability at each voxel of the reference phase's grid, in [0, 1];
+            None from a model that makes no such maps.
         case_scores: numbers for the whole study.
         case_classes: classes of the whole study.
         warnings: what makes this prediction doubtful, one plain sentence each.
@@ -113,6 +119,8 @@ class Prediction:
     lesions: tuple[LesionPrediction, ...] = ()
     patient: Mapping[LesionType, float] | None = None
     malignant: float | None = None
+    patient_rule: PatientRule = "lesions"
+    type_maps: Mapping[LesionType, hd.Volume] | None = None
     case_scores: tuple[CaseScore, ...] = ()
     case_classes: tuple[CaseClass, ...] = ()
     warnings: tuple[str, ...] = ()

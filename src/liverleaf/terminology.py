@@ -9,6 +9,8 @@ PhaseName = Literal["pre", "arterial", "portal", "delayed", "hepatobiliary"]
 TypeName = Literal[
     "hcc", "icc", "metastasis", "haemangioma", "fnh", "cyst", "calcification", "other"
 ]
+PatientRule = Literal["lesions", "liver-max"]
+"""How probabilities of a patient come from a model: from its lesions, or from its maps."""
 
 SMALLEST_SCORED_MM3 = 113.0
 """Lesions under this, a ball of 6 mm across, are not scored in detection. The number is that of the

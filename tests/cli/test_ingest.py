@@ -35,7 +35,7 @@ def test_ingest_says_what_was_kept_read_again_and_ignored(
         "1 study found, 1 read (1 read again), 0 refused\nother files ignored: 1 not DICOM\npage: "
         in done.out
     )
-    assert f"folder of each study: {out.parent / 'pseudonyms.places.csv'} " in done.out
+    assert f"folder of each study: {out.parent / 'pseudonyms.places.csv'}, files" in done.out
     assert (
         "1 study found, 1 read (1 kept from before), 0 refused\n"
         in liverleaf("ingest", study, "--out", out).out

@@ -6,11 +6,13 @@ import csv
 import json
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 
@@ -320,3 +322,49 @@ def test_a_key_of_version_0_1_gives_the_same_pseudonyms(tmp_path: Path) -> None:
     assert pseudonyms.case_id("uid 1.2.3") == "case-c239e6263202"
     assert pseudonyms.subject_id("id 4711") == "subject-de4b80acdfae"
     assert pseudonyms.check == "2206cc73f0275cf2"
+
+
+def test_every_file_that_is_not_used_stands_in_the_private_table_and_nowhere_else(
+    tmp_path: Path, make: Any
+) -> None:
+    pixels = np.arange(6 * 40 * 40, dtype=np.uint16).reshape(6, 40, 40)
+    tree = tmp_path / "tree"
+    make.shuffled(make.series(pixels), tree / "Mustermann")
+    extra = {"SeriesInstanceUID": "1.2.9", "SeriesNumber": 9, "SeriesDescription": "T2"}
+    make.save(make.series(pixels, **extra)[0], tree / "Mustermann/T2")
+    shutil.copy(tree / "Mustermann/IM0000", tree / "copy")
+    with zipfile.ZipFile(tree / "more.zip", "w") as archive:
+        archive.write(tree / "Mustermann/T2", "inner/T2")
+    (tree / "Mustermann/notes.txt").write_text("nothing")
+    damaged = (tree / "Mustermann/IM0003").read_bytes()
+    (tree / "Mustermann/IM0003").write_bytes(damaged[:-1000])
+    make.shuffled(
+        make.series(pixels[:2], StudyInstanceUID="1.4", SeriesInstanceUID="1.9", Modality="PT"),
+        tree / "pet",
+    )
+    out = tmp_path / "new/cohort"
+    done = build_cohort([tree], out, with_dicom=True)
+    assert done.files is not None
+    with done.files.open(encoding="utf-8", newline="") as stream:
+        rows = {row["file"]: row for row in csv.DictReader(stream)}
+    reasons = {Path(path).name: row["reason"] for path, row in rows.items()}
+    assert {str(Path(path).relative_to(tree)) for path in rows} >= {
+        "more.zip/inner/T2",
+        "Mustermann/T2",
+        "Mustermann/IM0003",
+        "Mustermann/notes.txt",
+        "pet/IM0000",
+        "pet/IM0001",
+    }
+    assert reasons["T2"].startswith("series 9: not used as a contrast phase")
+    assert reasons["IM0003"] == "series 2: its pixels cannot be read"
+    assert reasons["notes.txt"] == "not DICOM"
+    assert reasons["IM0001"].startswith("its study was refused: no CT or MR image found")
+    repeated = {"copy", "IM0000"} & {n for n, r in reasons.items() if r.startswith("a copy of")}
+    assert len(repeated) == 1
+    assert rows[str(tree / "Mustermann/T2")]["case"].startswith("case-")
+    assert not any(
+        "Mustermann" in file.read_text(errors="ignore")
+        for file in out.rglob("*")
+        if file.suffix in (".csv", ".html", ".json")
+    )

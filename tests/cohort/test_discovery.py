@@ -226,3 +226,62 @@ def test_other_files_are_counted_by_what_they_are(
 def test_an_input_must_exist(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         find(tmp_path, tmp_path / "nowhere")
+
+
+def test_damaged_files_beside_a_study_are_told_of_it_and_alone_refused(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
+    make.shuffled(make.series(stored), tmp_path / "tree/good")
+    header = (tmp_path / "tree/good/IM0001").read_bytes()[:200]
+    for name in ("good/IM0001", "good/lost", "lost/a/IM1", "lost/b/IM1"):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "tree" / name).write_bytes(header)
+    (tmp_path / "tree/lost/a/IM2.dcm").write_bytes(bytes(500))
+    studies, ignored = find(tmp_path, tmp_path / "tree")
+    assert ignored == 5
+    assert [(study.refused, study.notes) for study in sorted(studies, key=lambda s: s.refused)] == [
+        ("", ("left out 2 of 7 files: 2 unreadable or damaged, beside its images",)),
+        ("none of its images can be read: 3 unreadable or damaged", ()),
+    ]
+    studies, _ = find(tmp_path, *sorted((tmp_path / "tree/good").iterdir()))
+    assert [study.notes[0][:20] for study in studies] == ["left out 2 of 7 file"]
+
+
+def test_phases_torn_into_studies_of_their_own_are_one_and_thorax_and_abdomen_two(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
+    for number, (z_mm, step_mm) in enumerate(((0, 2.5), (-4, 3.0), (40, 2.5))):
+        series = make.series(
+            stored,
+            origin=(0, 0, z_mm),
+            step_mm=step_mm,
+            StudyInstanceUID=f"1.7.{number}",
+            SeriesInstanceUID=f"1.8.{number}",
+        )
+        make.shuffled(series, tmp_path / f"tree/{number}")
+    studies, _ = find(tmp_path, tmp_path / "tree")
+    assert sorted(len(study.sources) for study in studies) == [6, 12]
+    assert [study.notes[0][:25] for study in studies if study.notes] == [
+        "its images name 2 studies"
+    ]
+
+
+def test_single_images_that_nothing_puts_together_are_refused_with_the_reason(
+    tmp_path: Path, make: Any, stored: NDArray[np.uint16]
+) -> None:
+    torn = make.series(
+        stored,
+        FrameOfReferenceUID=None,
+        each=lambda z: {"StudyInstanceUID": f"1.7.{z}", "SeriesInstanceUID": f"1.8.{z}"},
+    )
+    make.shuffled(torn, tmp_path / "tree/a")
+    make.save(make.slice(stored[0], (0, 0, 0), PatientID="4712"), tmp_path / "tree/b/IM0")
+    index = StudyIndex(tmp_path / "index.sqlite")
+    discover([tmp_path / "tree"], index, PSEUDONYMS)
+    studies = list(index)
+    assert sorted(len(study.sources) for study in studies) == [0] * 6 + [1]
+    told = {study.refused for study in studies if study.refused}
+    assert [reason[:63] for reason in told] == [
+        "6 images of this patient and day each name a study of their own"
+    ]
+    assert len(list(index.ignored_files())) == 6

@@ -30,7 +30,7 @@ def test_the_key_and_the_private_lists_lie_beside_the_folder(
     places = naming.places.read_text()
     assert "mustermann" in places
     assert {study.case_id for study in index} <= {line.split(",")[0] for line in places.split()}
-    assert "notes.txt" in (tmp_path / "pseudonyms.files.csv").read_text()
+    assert naming.files == tmp_path / "pseudonyms.files.csv"
     assert naming.places.stat().st_mode & 0o077 == 0
 
 

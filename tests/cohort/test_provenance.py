@@ -12,6 +12,7 @@ from liverleaf.cohort.provenance import (
     Origin,
     Refresh,
     note_locations,
+    note_unused_files,
     read_origin,
     refresh,
     write_origin,
@@ -114,3 +115,17 @@ def test_the_folder_of_each_study_is_for_the_owner_of_the_key_alone(
     places = dict(found)
     assert places[next(iter(done.refused))] == str(archive / "bad")
     assert sorted(places.values())[0] == str(archive / "Mustermann_Erika.zip/4711SECRET")
+
+
+def test_what_was_noted_of_the_files_of_a_study_is_replaced_when_it_is_read_again(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "key.files.csv"
+    note_unused_files([("case-1", "/a", "damaged"), ("", "/b", "not DICOM")], file)
+    note_unused_files([("case-2", "/c", "copy"), ("", "/b", "not DICOM")], file, anew={"case-1"})
+    assert file.stat().st_mode & 0o077 == 0
+    assert file.read_text().splitlines() == [
+        "case,file,reason",
+        ",/b,not DICOM",
+        "case-2,/c,copy",
+    ]

@@ -213,3 +213,13 @@ def test_a_channel_that_nobody_has_is_a_slip(tiny_case: Callable, tmp_path: Path
     one, other = prepare(cohort, [0, 1], config, tmp_path / "b")
     assert (one.present, other.present) == ((True, False), (True, True))
     assert np.isnan(other.lesions[0].curve[1])  # the truth of a curve is of phases
+
+
+def test_a_block_is_that_part_of_the_volume(ct_cohort: Cohort, tmp_path: Path) -> None:
+    (case,) = prepare(ct_cohort, [0], CT, tmp_path)
+    assert case.plane == np.load(case.directory / "labels.npy").shape[2:]
+    images, labels = case.block((slice(1, 3), slice(4, 9), slice(10, 12)))
+    whole = [case.slice(z) for z in (1, 2)]
+    assert np.array_equal(images, np.stack([i for i, _ in whole])[:, :, 4:9, 10:12])
+    assert np.array_equal(labels, np.stack([lab for _, lab in whole])[:, :, 4:9, 10:12])
+    assert images.dtype == np.float32 and labels.dtype == np.uint8

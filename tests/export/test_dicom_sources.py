@@ -464,3 +464,31 @@ def test_real_images_get_a_segmentation_that_names_them(tmp_path: Path, folder: 
     }
     assert {uid for _, uid, _ in frames} == files
     assert seg_warnings(study) == ()
+
+
+def test_images_of_a_study_that_was_put_together_are_named_as_they_name_themselves(
+    tmp_path: Path, make: Any, stored: np.ndarray
+) -> None:
+    torn = make.series(
+        stored,
+        each=lambda z: {"StudyInstanceUID": f"1.7.{z}", "SeriesInstanceUID": f"1.8.{z}"},
+    )
+    names = {
+        str(image.SOPInstanceUID): (str(image.StudyInstanceUID), str(image.SeriesInstanceUID))
+        for image in torn
+    }
+    seg = seg_of(read_study(make.shuffled(torn, tmp_path / "study")), tmp_path / "seg.dcm")
+    assert seg.StudyInstanceUID == "1.7.0"
+    listed = [(str(seg.StudyInstanceUID), item) for item in seg.ReferencedSeriesSequence]
+    listed += [
+        (str(study.StudyInstanceUID), item)
+        for study in seg.StudiesContainingOtherReferencedInstancesSequence
+        for item in study.ReferencedSeriesSequence
+    ]
+    found = {
+        str(image.ReferencedSOPInstanceUID): (study, str(item.SeriesInstanceUID))
+        for study, item in listed
+        for image in item.ReferencedInstanceSequence
+    }
+    assert found == names
+    assert {uid for _, uid, _ in frames_of(seg)} == set(names)

@@ -1,11 +1,13 @@
 """Zips that are locked, broken, escape or explode, and one that is fine."""
 
 import stat
+import warnings
 import zipfile
 
 import pytest
 
 from liverleaf.ingest import archive
+from liverleaf.ingest.archive import beginnings, unpacked
 from liverleaf.ingest.reader import read_study
 from liverleaf.study import InputError, Phase
 
@@ -83,3 +85,19 @@ def test_damage_is_told(tmp_path) -> None:
     (tmp_path / "text.zip").write_text("no zip")
     with pytest.raises(InputError, match=r"text\.zip is damaged or no zip file"):
         read_study(tmp_path / "text.zip")
+
+
+@pytest.mark.parametrize(
+    ("names", "says"), [(("a", "b", "a"), "several files of one name"), (("a", "b/"), "or nowhere")]
+)
+def test_a_file_that_another_would_hide_is_no_reason_to_lose_it(
+    tmp_path, names: tuple[str, ...], says: str
+) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            packed.writestr(zipfile.ZipInfo(name), b"content")
+    with pytest.raises(InputError, match=says), unpacked(tmp_path / "a.zip"):
+        pass
+    with pytest.raises(InputError, match=says):
+        list(beginnings(tmp_path / "a.zip", 10))

@@ -183,7 +183,7 @@ def test_the_real_carcinoma() -> None:
     image = study.phases[Phase.PORTAL]
     assert len(study.phases) == 1
     assert image.confidence < 0.8  # the pixels of one series alone are never sure
-    assert any("without proof" in warning for warning in study.warnings)
+    assert "most like the portal venous phase" in image.evidence[0]
     assert image.volume.shape == (60, 512, 512)
     assert image.volume.spacing == pytest.approx((8, 0.6953125, 0.6953125))
     assert (
@@ -239,3 +239,53 @@ def test_a_table_of_phases_goes_there_and_back_whatever_the_bytes_of_the_names(t
     table = read_phase_table(tmp_path / "phases.csv")
     assert "portal_\\udce9.nii" in {row.series for row in table}
     assert set(read_study(folder, table=table).phases) == {Phase.PRE, Phase.PORTAL}
+
+
+def test_linked_folders_and_files_are_read_once_and_broken_links_are_told(
+    tmp_path, make, stored
+) -> None:
+    for number, name in ((2, "arterial"), (3, "portal venous"), (4, "delayed")):
+        series = make.series(
+            stored, SeriesNumber=number, SeriesInstanceUID=f"1.{number}", SeriesDescription=name
+        )
+        make.shuffled(series, tmp_path / f"archive/{number}")
+    study = tmp_path / "study"
+    make.shuffled(make.series(stored, SeriesDescription="native", SeriesInstanceUID="1.9"), study)
+    for number in (2, 3):
+        (study / f"linked-{number}").symlink_to(tmp_path / f"archive/{number}")
+    (study / "again").symlink_to(tmp_path / "archive/2")
+    (study / "loop").symlink_to(study)
+    (study / "single").mkdir()
+    for file in (tmp_path / "archive/4").iterdir():
+        (study / "single" / file.name).symlink_to(file)
+    (study / "nowhere").symlink_to("gone")
+    read = read_study(study)
+    assert list(read.phases) == [Phase.PRE, Phase.ARTERIAL, Phase.PORTAL, Phase.DELAYED]
+    assert {image.volume.shape for image in read.phases.values()} == {stored.shape}
+    assert read.warnings == ("left out 1 of 25 files: 1 no regular file",)
+    found = inspect(study)
+    assert [report.slices for report in found if report.used] == [6] * 4
+    assert found.warnings == read.warnings
+
+
+def test_a_folder_of_nothing_but_links_is_no_empty_folder(tmp_path, make, stored) -> None:
+    make.shuffled(make.series(stored), tmp_path / "archive")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/series").symlink_to(tmp_path / "archive")
+    (tmp_path / "link").symlink_to(tmp_path / "study")
+    assert list(read_study(tmp_path / "link").phases) == [Phase.PORTAL]
+    assert [report.phase for report in inspect(tmp_path / "study")] == [Phase.PORTAL]
+
+
+def test_damaged_dicom_beside_nifti_is_told_and_other_files_are_listed(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.full((6, 6, 6), 40, np.float32), np.eye(4))
+    for phase in ("arterial", "portal"):
+        nib.save(image, tmp_path / f"{phase}.nii.gz")
+    (tmp_path / "IM0.dcm").write_bytes(b"torn")
+    (tmp_path / "portal.json").write_text("{}")
+    unused: dict[Path, str] = {}
+    study = read_study(tmp_path, unused=unused)
+    told = [warning for warning in study.warnings if "DICOM" in warning]
+    assert told == ["left out: 1 file called like DICOM that cannot be read as DICOM"]
+    assert told[0] in inspect(tmp_path).warnings
+    assert {path.name for path in unused} == {"IM0.dcm", "portal.json"}

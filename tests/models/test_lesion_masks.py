@@ -8,6 +8,7 @@ from liverleaf.data.network_input import ModelInput
 from liverleaf.models import lesion_masks
 from liverleaf.models.lesion_masks import (
     keep_confident,
+    lesions_on_network_grid,
     liver_max,
     peaks,
     scores,
@@ -48,6 +49,21 @@ def test_lesions_are_separated_numbered_from_the_largest_and_scored() -> None:
 def test_a_lesion_below_the_fitted_peak_is_left_out() -> None:
     masks = separate_lesions(two_lesions()[:, None], given(), minimum_peak=0.5)
     assert masks.lesions_ZYX.max() == 1 and len(masks.score) == 1
+
+
+def test_a_higher_edge_leaves_the_doubtful_part_out() -> None:
+    probability = two_lesions()
+    probability[2:4, 4:10, 10:14] = 0.3  # a faint border of the first
+    masks = separate_lesions(probability[:, None], given(), minimum_peak=0.0, edge=0.5)
+    assert masks.lesions_ZYX.max() == 1 and (masks.lesions_ZYX == 1).sum() == 72
+
+
+def test_lesions_thinner_than_the_networks_grid_keep_their_nearest_voxel() -> None:
+    labels = np.zeros((12, 64, 64), np.uint16)
+    labels[4:8, 8:20, 8:20], labels[9, 41, 41] = 1, 2
+    first, second = lesions_on_network_grid(labels, given())
+    assert first.sum() == 2 * 6 * 6 and first[2:4, 4:10, 4:10].all()
+    assert np.argwhere(second).tolist() == [[4, 20, 20]]
 
 
 def test_the_liver_holds_its_lesions_and_padding_is_cut_off() -> None:

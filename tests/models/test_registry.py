@@ -24,7 +24,7 @@ def test_a_family_builds_what_it_names(name: str) -> None:
 
 
 def test_what_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="no model family 'u-net': known are mti-net, unet"):
+    with pytest.raises(ValueError, match="no model family 'u-net': known are mti-net, lidia, unet"):
         registry.family("u-net")
     with pytest.raises(TypeError, match="depth"):
         network_config("unet", {"depth": 3})

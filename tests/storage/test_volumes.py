@@ -255,3 +255,26 @@ def test_an_unknown_code_of_unit_is_mm(tmp_path: Path) -> None:
     nib.save(image, tmp_path / "labels.nii")
     read = load_volume(tmp_path / "labels.nii", np.uint8, None)
     assert read.spacing == (1, 1, 1)
+
+
+def test_the_checksum_of_a_packed_file_is_read_and_what_follows_it_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "a.nii.gz"
+    save_volume(file, volume(np.arange(4096, dtype=np.float32).reshape(16, 16, 16)))
+    packed = file.read_bytes()
+    file.write_bytes(packed + b"something else")
+    assert load_volume(file, np.float32, "1.2.3").array[15, 15, 15] == 4095
+    file.write_bytes(packed[:-8] + bytes([packed[-8] ^ 1]) + packed[-7:])
+    with pytest.raises(InputError, match="damaged"):
+        load_volume(file, np.float32, "1.2.3")
+
+
+def test_two_sizes_of_a_voxel_in_one_header_are_told(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.zeros((3, 4, 5), np.int16), np.diag([2.0, 2, 5, 1]))
+    image.header.set_zooms((2, 2, 10))
+    nib.save(image, tmp_path / "a.nii")
+    raw = bytearray((tmp_path / "a.nii").read_bytes())
+    raw[88:92] = np.float32(10).tobytes()  # pixdim[3]; saving puts it right
+    (tmp_path / "a.nii").write_bytes(raw)
+    assert any(
+        "2 x 2 x 5 in its sform and 2 x 2 x 10" in n for n in notes_on_placement(tmp_path / "a.nii")
+    )

@@ -81,6 +81,15 @@ def analyze(
     modality: ModalityOption = None,
     jobs: Jobs = None,
     scheduler: Scheduler = None,
+    keep_maps: Annotated[
+        bool,
+        typer.Option(
+            help=(
+                "Also write maps/TYPE.nii.gz, the probability of each lesion type at each voxel;"
+                " for models that make such maps."
+            )
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find, type and measure the lesions of one study, or of every study of a cohort.
@@ -120,6 +129,7 @@ def analyze(
             overwrite=overwrite,
             phases=phases,
             modality=modality_of(modality),
+            keep_maps=keep_maps,
             progress=progress,
         )
     _report(findings, out, as_json=as_json)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ingest_commands = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Jobs = Annotated[int, typer.Option(min=1, help="Processes.")]
+Strict = Annotated[bool, typer.Option(help="End with exit code 1 where a study was refused.")]
 
 
 def _moved(name: str | None) -> None:
@@ -73,9 +74,7 @@ def ingest(
     _collection: Annotated[
         str | None, typer.Option("--collection", hidden=True, callback=_moved)
     ] = None,
-    strict: Annotated[
-        bool, typer.Option(help="End with exit code 1 where a study was refused.")
-    ] = False,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Read many studies into a cohort of case folders under pseudonyms.
@@ -117,6 +116,7 @@ def collection(
     ],
     jobs: Jobs = 1,
     scheduler: Scheduler = None,
+    strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Read a public collection into a cohort of case folders, with its annotations.
@@ -132,11 +132,14 @@ def collection(
             name, folder, out, jobs=jobs, scheduler=scheduler, progress=progress
         )
     _print_summary(summary, out, as_json=as_json)
+    if strict and summary.refused:
+        raise typer.Exit(1)
 
 
 def _print_summary(summary: "IngestSummary", out: Path, *, as_json: bool) -> None:
     from dataclasses import asdict
 
+    from liverleaf.cohort.discovery import LOSSES
     from liverleaf.cohort.overview import PAGE_FILE
 
     if as_json:
@@ -148,6 +151,8 @@ def _print_summary(summary: "IngestSummary", out: Path, *, as_json: bool) -> Non
         typer.echo(f"other files ignored: {kinds}")
     for case, reason in summary.refused.items():
         typer.echo(f"refused {case}: {reason}")
+    if lost := sum(summary.ignored.get(reason, 0) for reason in LOSSES):
+        typer.echo(f"warning: {lost} files cannot be read; {summary.files} lists them")
     for case, warning in (*summary.left_out.items(), *summary.warnings.items()):
         typer.echo(f"warning {case}: {warning}")
     typer.echo(f"page: {out / PAGE_FILE}")
@@ -157,8 +162,8 @@ def _print_summary(summary: "IngestSummary", out: Path, *, as_json: bool) -> Non
             " study can be added)"
         )
         typer.echo(
-            f"folder of each study: {summary.places} (its paths may name patients: keep it with the"
-            " key)"
+            f"folder of each study: {summary.places}, files that are not used: {summary.files}"
+            " (their paths may name patients: keep them with the key)"
         )
     typer.echo("Research use only.")
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,7 +20,7 @@ from liverleaf.cohort.folder import COLLECTION, INGEST, check_folder, claim_fold
 from liverleaf.cohort.overview import warn, write_summary
 from liverleaf.cohort.own_studies import Naming, find_studies
 from liverleaf.cohort.page import CaseRow
-from liverleaf.cohort.provenance import Refresh
+from liverleaf.cohort.provenance import Refresh, note_unused_files
 from liverleaf.cohort.study_index import StudyIndex
 from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.collections import cases_of
@@ -56,6 +57,8 @@ class IngestSummary:
             public collection.
         left_out: by the pseudonym of each case that was read, which of its files or series were
             left out, or that it was put together of several.
+        files: the file beside the key that lists every file that is not used, with the reason; None
+            for a public collection.
     """
 
     found: int
@@ -68,6 +71,7 @@ class IngestSummary:
     key: Path | None = None
     places: Path | None = None
     left_out: dict[str, str] = field(default_factory=dict)
+    files: Path | None = None
 
 
 Run = Callable[[Iterator[StudyTask]], Iterator[CaseRow]]
@@ -135,9 +139,24 @@ def build_cohort(
             )
             for study in index
         )
-        summary = _read_all(tasks, len(index), out, run, progress)
+        read_now: list[CaseRow] = []
+        try:
+            summary = _read_all(tasks, len(index), out, run, progress, read_now)
+        finally:
+            unused = ((row.case, *file) for row in read_now for file in row.unused)
+            note_unused_files(
+                chain(index.ignored_files(), unused),
+                naming.files,
+                anew={row.case for row in read_now if row.status == "read"},
+            )
         return _check_any_read(
-            replace(summary, ignored=dict(index.ignored), key=naming.key, places=naming.places)
+            replace(
+                summary,
+                ignored=dict(index.ignored),
+                key=naming.key,
+                places=naming.places,
+                files=naming.files,
+            )
         )
 
 
@@ -185,9 +204,17 @@ def build_cohort_from_collection(
 
 
 def _read_all(
-    tasks: Iterable[StudyTask], total: int, out: Path, run: Run, progress: Progress
+    tasks: Iterable[StudyTask],
+    total: int,
+    out: Path,
+    run: Run,
+    progress: Progress,
+    rows: list[CaseRow] | None = None,
 ) -> IngestSummary:
-    """Read what is to be read; the table and the page are written even when that is stopped."""
+    """Read what is to be read; the table and the page are written even when that is stopped.
+
+    `rows` gets those that were read or refused now.
+    """
     kept, replaced, warned = 0, set[str](), dict[str, str]()
 
     def to_read() -> Iterator[StudyTask]:
@@ -208,6 +235,8 @@ def _read_all(
     progress("reading studies", 0, total)
     try:
         for row in run(to_read()):
+            if rows is not None:
+                rows.append(row)
             if row.status == "read":
                 read += 1
                 if lost := [w for w in row.warnings if "left out" in w or "put together" in w]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from liverleaf.cohort.overview import ROWS, kept_row, save_row, warn
 from liverleaf.cohort.page import CaseRow, thumbnail
 from liverleaf.cohort.provenance import Refresh, write_origin
-from liverleaf.cohort.study_index import FoundStudy
+from liverleaf.cohort.study_index import FoundStudy, Source
 from liverleaf.cohort.tasks import StudyTask
 from liverleaf.ingest.archive import unpacked
 from liverleaf.ingest.collections import CollectionCase
@@ -84,6 +84,7 @@ def refused_row(task: StudyTask, reason: str) -> CaseRow:
         status="refused",
         reason=printable(reason),
         warnings=task.study.notes,
+        unused=_all_unused(task.study, reason),
     )
     if task.case.exists():
         warn(
@@ -103,9 +104,12 @@ def _write(task: StudyTask) -> CaseRow:
         case = Path(scratch) / "case"
         if isinstance(study_files, CollectionCase):
             study, copies = _write_collection_case(study_files, case), 0
+            unused: dict[str, str] = {}
         else:
-            study, copies = _write_own_case(study_files, task, case)
-        row = CaseRow.of(study, dicom_files=copies)
+            study, copies, unused = _write_own_case(study_files, task, case)
+        row = CaseRow.of(study, dicom_files=copies).model_copy(
+            update={"unused": tuple(unused.items())}
+        )
         thumbnail(study).save(task.out / ROWS / f"{row.case}.jpg", quality=80)
         save_row(task.out, row)
         if task.case.exists():
@@ -114,19 +118,28 @@ def _write(task: StudyTask) -> CaseRow:
     return row
 
 
-def _write_own_case(found: FoundStudy, task: StudyTask, case: Path) -> tuple[Study, int]:
+def _write_own_case(
+    found: FoundStudy, task: StudyTask, case: Path
+) -> tuple[Study, int, dict[str, str]]:
     """Write the case folder of a study of the user's own.
 
     Returns:
-        The study under its pseudonyms, and the number of DICOM files in the folder.
+        The study under its pseudonyms, the number of DICOM files in the folder, and the reason for
+            each file that is not used.
     """
     assert task.pseudonyms is not None  # None is for public collections only
     dicom = case.with_name("dicom")
     with ExitStack() as stack:
         files = files_of(found, stack)
-        original = read_study(files, table=task.table, modality=task.modality)
-        notes, copies = _copy_dicom(found, task, files, dicom) if task.with_dicom else ((), 0)
-    messages = (*found.notes, *original.warnings, *notes)
+        unread: dict[Path, str] = {}
+        original = read_study(files, table=task.table, modality=task.modality, unused=unread)
+        refused = _copy_dicom(found, task, files, dicom) if task.with_dicom else {}
+    copies = len(files) - len(refused) if task.with_dicom else 0
+    places = {file: _place(source) for file, source in zip(files, found.sources, strict=True)}
+    unused = {places[file]: f"not de-identified: {reason}" for file, reason in refused.items()}
+    unused |= {places[file]: reason for file, reason in unread.items()}
+    notes = _refusals(refused.values())
+    messages = dict.fromkeys((*found.notes, *original.warnings, *notes))
     original = replace(
         original, warnings=tuple(printable(without_file_names(m, found)) for m in messages)
     )
@@ -135,7 +148,7 @@ def _write_own_case(found: FoundStudy, task: StudyTask, case: Path) -> tuple[Stu
     write_origin(case, task.origin(found))
     if copies:
         dicom.rename(case / DICOM_FOLDER)
-    return study, copies
+    return study, copies, unused
 
 
 def _write_collection_case(found: CollectionCase, case: Path) -> Study:
@@ -166,25 +179,41 @@ def files_of(study: FoundStudy, stack: ExitStack) -> list[Path]:
 
 def _copy_dicom(
     found: FoundStudy, task: StudyTask, files: Sequence[Path], out: Path
-) -> tuple[tuple[str, ...], int]:
-    """Write de-identified copies; warnings, and the number of copies."""
+) -> dict[Path, str]:
+    """Write de-identified copies; the reason for each file that was refused."""
     assert task.pseudonyms is not None  # None is for public collections only
-    reasons = Counter(
-        deidentify(
+    refused: dict[Path, str] = {}
+    for file in files:
+        reason = deidentify(
             file,
             out,
             case_id=found.case_id,
             subject_id=found.subject_id,
             pseudonyms=task.pseudonyms,
         )
-        for file in files
-    )
-    copies = reasons.pop(None, 0)  # None is the reason of a file that was copied
+        if reason is not None:
+            refused[file] = reason
+    return refused
+
+
+def _refusals(reasons: Collection[str]) -> tuple[str, ...]:
+    """A warning that counts the files of which no de-identified copy was written."""
     if not reasons:
-        return (), copies
-    counts = ", ".join(f"{times} {reason}" for reason, times in reasons.most_common())
-    warning = f"{reasons.total()} DICOM files were not de-identified and left out: {counts}"
-    return (warning,), copies
+        return ()
+    counts = ", ".join(f"{times} {reason}" for reason, times in Counter(reasons).most_common())
+    return (f"{len(reasons)} DICOM files were not de-identified and left out: {counts}",)
+
+
+def _place(source: Source) -> str:
+    """The path of a file, within a zip that of the zip before it."""
+    return printable(str(PurePath(source.archive or "", source.name)))
+
+
+def _all_unused(study: FoundStudy | CollectionCase, reason: str) -> tuple[tuple[str, str], ...]:
+    """Every file of a study that was refused, with the reason."""
+    if isinstance(study, CollectionCase):
+        return ()
+    return tuple((_place(source), f"its study was refused: {reason}") for source in study.sources)
 
 
 def without_file_names(message: str, study: FoundStudy | CollectionCase) -> str:

@@ -30,7 +30,7 @@ from liverleaf.ingest.dicom.frames import (
     check_begins_as_dicom,
     text,
 )
-from liverleaf.ingest.dicom.torn import PLACE, SharedKey, shared_keys
+from liverleaf.ingest.dicom.torn import EXTENT, ORDER, PLACE, shared_keys
 from liverleaf.ingest.folders import HIDDEN, folders_below
 from liverleaf.ingest.nifti import is_mask, is_nifti
 from liverleaf.storage.case_folder import CASE_FILE
@@ -46,13 +46,14 @@ READ_TAGS = [
         "SpecificCharacterSet",
         "ImageType",
         "SOPClassUID",
-        "Modality",
         "SeriesDescription",
         "PatientName",
         "PatientID",
-        "StudyDate",
         "StudyInstanceUID",
         *PLACE,
+        *ORDER,
+        *EXTENT,
+        "BodyPartExamined",
         "FrameOfReferenceUID",
         "SOPInstanceUID",
         "BurnedInAnnotation",
@@ -72,6 +73,11 @@ PASSED_OVER = "hidden, or beside the images of a phantom"
 IMAGE_NAME = re.compile(r".*\.(dcm|dicom|ima|dic)|[a-z]{0,6}[-_ ]?[\d.]+", re.IGNORECASE)
 """What files of DICOM images are called, even where their content is lost."""
 
+MISNAMED = "called like an image, but not DICOM"
+LOSSES = DAMAGED, MISNAMED
+"""Reasons of files that were images before, as it seems."""
+
+BESIDE = f"{DAMAGED}, beside its images"
 NO_IMAGE = "there is neither a DICOM nor a NIfTI image in it"
 
 
@@ -106,6 +112,7 @@ def discover(
     for path in inputs:
         resolved = path.resolve()
         if resolved.is_file():
+            finder.root = resolved.parent
             finder.files(resolved if is_nifti(resolved) else resolved.parent, [resolved])
             continue
         finder.root = resolved
@@ -116,7 +123,7 @@ def discover(
                 finder.refuse(folder, "a case folder already: copy it into the cohort")
             else:
                 finder.files(folder, [folder / name for name in names])
-        finder.refuse_damaged()
+    finder.tell_damaged()
     index.join_torn()
 
 
@@ -129,27 +136,28 @@ class _Finder:
     progress: Progress
     seen: int = 0
     root: PurePath = field(default_factory=PurePath)
-    damaged: Counter[PurePath] = field(default_factory=Counter)
-    """Number of damaged images by their folder, of the input that is searched."""
+    damaged: Counter[tuple[PurePath, PurePath]] = field(default_factory=Counter)
+    """Number of damaged images by the input they were found in and their folder."""
 
     def passed_over(self, path: PurePath, reason: str) -> None:
         """List what is not searched; only a folder that may not be read counts as a loss."""
         self.index.ignore(path, reason, counted=reason == CLOSED)
 
-    def refuse_damaged(self) -> None:
-        """Refuse the folders of damaged images without any study in them or below.
+    def tell_damaged(self) -> None:
+        """Tell the studies of a folder of the damaged images in it, or refuse the folder.
 
-        Of nested ones that is the highest below the input: that of a patient, as a rule.
+        Refused are folders of damaged images without any study in them or below; of nested ones
+        that is the highest below the input: that of a patient, as a rule.
         """
         with_study = self.index.folders_with_studies()
         losses = Counter[PurePath]()
-        for folder, files in self.damaged.items():
+        for (root, folder), files in self.damaged.items():
             if folder in with_study:
+                self.index.leave_out(folder, BESIDE, files)
                 continue
-            above = [parent for parent in folder.parents if parent.is_relative_to(self.root)]
             lost = folder
-            for parent in above:
-                if parent == self.root or parent in with_study:
+            for parent in folder.parents:
+                if parent == root or parent in with_study or not parent.is_relative_to(root):
                     break
                 lost = parent
             losses[lost] += files
@@ -158,7 +166,6 @@ class _Finder:
                 folder,
                 f"none of its images can be read: {counts_in_words(Counter({DAMAGED: files}))}",
             )
-        self.damaged.clear()
 
     def files(self, folder: Path, files: Iterable[Path]) -> None:
         niftis = []
@@ -188,7 +195,7 @@ class _Finder:
 
     def _zip(self, archive: Path) -> None:
         niftis: dict[Path, list[Source]] = {}
-        before, seen = self.index.ignored.copy(), self.seen
+        before, seen, damaged = self.index.ignored.copy(), self.seen, self.damaged.copy()
         try:
             for name, size, start in beginnings(archive, HEADER_BYTES):
                 if any(part.startswith((".", "__MACOSX")) for part in PurePath(name).parts):
@@ -207,6 +214,7 @@ class _Finder:
             self._nifti(folder, sources)
         ignored = self.index.ignored - before
         if ignored.total() == self.seen - seen:
+            self.damaged = damaged
             self.refuse(archive, f"a zip: {NO_IMAGE} (files: {counts_in_words(ignored)})")
 
     def _source(self, file: PurePath, size: int, archive: Path | None = None) -> Source:
@@ -217,10 +225,11 @@ class _Finder:
             header = read()
         except InputError as error:
             path = PurePath(source.archive or "", source.name)
-            self.index.ignore(path, str(error), counted=True)
-            looks_like_one = IMAGE_NAME.fullmatch(path.name) is not None
-            if str(error) == DAMAGED or (str(error) == NOT_DICOM and looks_like_one):
-                self.damaged[folder] += 1
+            misnamed = str(error) == NOT_DICOM and IMAGE_NAME.fullmatch(path.name)
+            reason = MISNAMED if misnamed else str(error)
+            self.index.ignore(path, reason)
+            if reason in LOSSES:
+                self.damaged[self.root, folder] += 1
             return
         image = text(header, "SOPInstanceUID")
         source = replace(source, image=self.pseudonyms.image(f"uid {image}")) if image else source
@@ -235,12 +244,10 @@ class _Finder:
             path = PurePath(source.archive or "", source.name)
             self.index.ignore(path, reason, case_id, counted=False)
             return
-        for key, _, place in shared_keys(header, case_id, patient):
-            kind, _, names = key.partition(" ")
-            shared = SharedKey(
-                f"{kind} {self.pseudonyms.image(names)}", case_id, self.pseudonyms.image(place)
-            )
-            self.index.note_shared(shared)
+        for shared in shared_keys(header, case_id, patient):
+            kind, _, names = shared.key.partition(" ")
+            hidden = f"{kind} {self.pseudonyms.image(names)}", self.pseudonyms.image(shared.place)
+            self.index.note_shared(shared._replace(key=hidden[0], place=hidden[1]))
 
     def _nifti(self, folder: PurePath, sources: Sequence[Source]) -> None:
         if not any(not is_mask(Path(source.name)) for source in sources):

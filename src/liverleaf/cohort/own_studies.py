@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from liverleaf.cohort.discovery import discover
-from liverleaf.cohort.provenance import note_locations, note_unused_files
+from liverleaf.cohort.provenance import note_locations
 from liverleaf.cohort.study_index import StudyIndex, counts_in_words
 from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms, new_key, read_key, write_key
 from liverleaf.ingest.reader import PhaseRow, read_phase_table
@@ -61,6 +61,11 @@ class Naming:
         """The private list of the folder or zip of each study."""
         return self.key.with_suffix(LOCATIONS_SUFFIX)
 
+    @property
+    def files(self) -> Path:
+        """The private list of the files that are not used."""
+        return self.key.with_suffix(FILES_SUFFIX)
+
 
 @dataclass(frozen=True)
 class PhaseTable:
@@ -82,7 +87,7 @@ def find_studies(
     skip: Path | None = None,
     progress: Progress = silent,
 ) -> PhaseTable:
-    """Find all studies, and write the key and the private lists beside it.
+    """Find all studies, and write the key and the private list of their folders beside it.
 
     Args:
         inputs: any mix of folders, folders of studies, zips and files.
@@ -111,7 +116,6 @@ def find_studies(
     if not naming.key.exists():
         write_key(naming.pseudonyms, naming.key)
     note_locations(index.locations(), naming.places)
-    note_unused_files(index.ignored_files(), naming.key.with_suffix(FILES_SUFFIX))
     return table
 
 

@@ -17,7 +17,7 @@ import highdicom as hd
 import jinja2
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from liverleaf.export.html.figures import CT_WINDOW_HU, MR_WINDOW_PERCENTILES
 from liverleaf.study import Modality, Study
@@ -59,6 +59,8 @@ class CaseRow(BaseModel):
         spacing_mm: of the reference phase, in the same order.
         warnings: what was left out, mended or guessed.
         dicom_files: number of de-identified DICOM files.
+        unused: path and reason of each file of the study that is not used; never written with the
+            rest, for paths may name patients.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -73,6 +75,7 @@ class CaseRow(BaseModel):
     spacing_mm: tuple[float, ...] = ()
     warnings: tuple[str, ...] = ()
     dicom_files: int = 0
+    unused: tuple[tuple[str, str], ...] = Field(default=(), exclude=True, repr=False)
 
     @classmethod
     def of(cls, study: Study, *, dicom_files: int = 0) -> CaseRow:

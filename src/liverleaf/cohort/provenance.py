@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from pathlib import Path
 
@@ -105,28 +105,46 @@ def note_locations(locations: Iterable[tuple[str, str]], file: Path) -> None:
     _add_rows(locations, LOCATION_COLUMNS, file, "the list of the folder of each study")
 
 
-def note_unused_files(files: Iterable[tuple[str, str, str]], file: Path) -> None:
+def note_unused_files(
+    files: Iterable[tuple[str, str, str]], file: Path, *, anew: Collection[str] = ()
+) -> None:
     """Add the files that are not used to a CSV file, with the study of each and the reason.
 
     As for `note_locations`, only its owner can read it.
 
+    Args:
+        files: pseudonym of the study ("" where it is of none), path and reason of each.
+        file: the CSV file.
+        anew: studies that were read again: what an earlier run noted of them no longer holds.
+
     Raises:
         InputError: the file cannot be read or written.
     """
-    _add_rows(files, FILE_COLUMNS, file, "the list of files that are not used")
+    _add_rows(files, FILE_COLUMNS, file, "the list of files that are not used", anew)
 
 
 def _add_rows(
-    rows: Iterable[tuple[str, ...]], columns: tuple[str, ...], file: Path, what: str
+    rows: Iterable[tuple[str, ...]],
+    columns: tuple[str, ...],
+    file: Path,
+    what: str,
+    anew: Collection[str] = (),
 ) -> None:
+    """Add rows that are not in a CSV file yet, and remove those of the studies in `anew`."""
     try:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(
             descriptor, "r+", encoding="utf-8", errors="surrogateescape", newline=""
         ) as stream:
-            known = {tuple(row) for row in csv.reader(stream)}
-            header = [] if known else [columns]
-            csv.writer(stream).writerows([*header, *(row for row in rows if row not in known)])
+            before = [tuple(row) for row in csv.reader(stream)]
+            kept = [row for row in before[1:] if row[0] not in anew]
+            known = set(kept)
+            added = [row for row in dict.fromkeys(rows) if row not in known]
+            if len(kept) + 1 != len(before):
+                stream.seek(0)
+                stream.truncate()
+                added = [columns, *kept, *added]
+            csv.writer(stream).writerows(added)
     except (OSError, csv.Error) as error:
         raise InputError(
             f"{file}, {what}, cannot be read or written beside the"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
-from liverleaf.ingest.dicom.torn import SharedKey, joined, torn_warning
+from liverleaf.ingest.dicom.torn import MIN_LONE, SharedKey, joined, torn_apart, torn_warning
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class StudyIndex:
             CREATE TABLE left_out(case_id TEXT, reason TEXT, files INT,
                 PRIMARY KEY(case_id, reason)) WITHOUT ROWID;
             CREATE TABLE ignored(path TEXT PRIMARY KEY, case_id TEXT, reason TEXT) WITHOUT ROWID;
-            CREATE TABLE shared(key TEXT, case_id TEXT, place TEXT,
+            CREATE TABLE shared(key TEXT, case_id TEXT, place TEXT, low_mm REAL, high_mm REAL,
                 PRIMARY KEY(key, case_id, place)) WITHOUT ROWID;
             CREATE TABLE joined(case_id TEXT PRIMARY KEY, whole TEXT) WITHOUT ROWID;
             """
@@ -112,6 +112,14 @@ class StudyIndex:
                 (case_id, left_out),
             )
 
+    def leave_out(self, folder: PurePath, reason: str, files: int) -> None:
+        """Note of every study in a folder that files beside it were left out."""
+        self._database.execute(
+            "INSERT INTO left_out SELECT case_id, ?, ? FROM location WHERE path = ?"
+            " ON CONFLICT(case_id, reason) DO UPDATE SET files = files + excluded.files",
+            (reason, files, os.fsencode(folder)),
+        )
+
     def ignore(
         self, path: PurePath, reason: str, case_id: str = "", *, counted: bool = True
     ) -> None:
@@ -145,15 +153,12 @@ class StudyIndex:
 
     def note_shared(self, shared: SharedKey) -> None:
         """Note what an image of a study shares with others, under pseudonyms."""
-        self._database.execute(
-            "INSERT OR IGNORE INTO shared VALUES(?, ?, ?)",
-            (shared.key, shared.study, shared.place),
-        )
+        self._database.execute("INSERT OR IGNORE INTO shared VALUES(?, ?, ?, ?, ?)", shared)
 
     def join_torn(self) -> None:
         """Put together the studies that `torn.joined` tells to be one."""
         torn = self._database.execute(
-            "SELECT key, case_id, place FROM shared WHERE key IN"
+            "SELECT * FROM shared WHERE key NOT LIKE 'single %' AND key IN"
             " (SELECT key FROM shared GROUP BY key HAVING min(case_id) < max(case_id))"
         )
         series = self._database.execute(
@@ -175,6 +180,27 @@ class StudyIndex:
             )
             for table in ("left_out", "study", "location", "file"):
                 self._database.execute(f"DELETE FROM {table} WHERE case_id = ?", (part,))
+        self._refuse_single_images()
+
+    def _refuse_single_images(self) -> None:
+        """Refuse images that each are a study of their own, several of one patient and day."""
+        single = (
+            "SELECT shared.key, case_id, archive, name FROM shared JOIN file USING(case_id)"
+            " WHERE key LIKE 'single %' GROUP BY case_id HAVING count(DISTINCT name || archive) = 1"
+        )
+        by_day: dict[str, list[tuple[str, str, str]]] = {}
+        for key, *image in self._database.execute(single).fetchall():
+            by_day.setdefault(key, []).append((image[0], image[1], image[2]))
+        for images in by_day.values():
+            if len(images) < MIN_LONE:
+                continue
+            reason = torn_apart(len(images))
+            for case_id, archive, name in images:
+                path = PurePath(os.fsdecode(archive), os.fsdecode(name))
+                self.ignore(path, reason, case_id, counted=False)
+                row = (case_id, reason)
+                self._database.execute("INSERT OR IGNORE INTO left_out VALUES(?, ?, 1)", row)
+                self._database.execute("DELETE FROM file WHERE case_id = ?", (case_id,))
 
     def whole(self, case_id: str) -> str:
         """The study that a torn one was put together with, else itself."""

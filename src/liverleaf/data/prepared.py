@@ -38,6 +38,8 @@ from liverleaf.terminology import LIVER_ORGANS
 
 PREPARED_VERSION = 5
 
+Box = tuple[slice, slice, slice]
+
 
 @dataclass(frozen=True)
 class PreparedLesion:
@@ -90,6 +92,19 @@ class PreparedCase:
         """Images (P, Y, X) and labels (2, Y, X) of one slice."""
         images = np.load(self.directory / "images.npy", mmap_mode="r")[z]
         labels = np.load(self.directory / "labels.npy", mmap_mode="r")[z]
+        return images.astype(np.float32), np.array(labels)
+
+    @property
+    def plane(self) -> tuple[int, int]:
+        """Rows and columns of a slice."""
+        rows, columns = np.load(self.directory / "labels.npy", mmap_mode="r").shape[2:]
+        return rows, columns
+
+    def block(self, box: Box) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Images (Z, P, Y, X) and labels (Z, 2, Y, X) of a part of the volume."""
+        slices, rows, columns = box
+        images = np.load(self.directory / "images.npy", mmap_mode="r")[slices, :, rows, columns]
+        labels = np.load(self.directory / "labels.npy", mmap_mode="r")[slices, :, rows, columns]
         return images.astype(np.float32), np.array(labels)
 
 

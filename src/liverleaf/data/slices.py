@@ -59,6 +59,78 @@ class _SliceLesions(NamedTuple):
     types: list[int]
 
 
+class SliceDraw:
+    """Draws a slice: one with a lesion, types alike likely; one with liver; or any.
+
+    Args:
+        cases: prepared cases, at least one.
+        sampling: how often which.
+    """
+
+    def __init__(self, cases: Sequence[PreparedCase], sampling: SamplingConfig) -> None:
+        if not cases:
+            raise ValueError("a sampler needs at least one case, got none")
+        self.cases, self.sampling = cases, sampling
+        self._lesions: dict[int, list[tuple[int, PreparedLesion]]] = {}
+        for index, case in enumerate(cases):
+            for lesion in case.lesions:
+                self._lesions.setdefault(lesion.type, []).append((index, lesion))
+        self._untyped = [
+            (index, z) for index, case in enumerate(cases) for z in case.untyped_slices
+        ]
+
+    def __call__(self, rng: np.random.Generator) -> tuple[PreparedCase, int]:
+        """A case and the index of a slice of it."""
+        draw = rng.random()
+        if draw < self.sampling.lesion_share and (self._lesions or self._untyped):
+            drawn = [*sorted(self._lesions), *([UNTYPED] if self._untyped else [])]
+            lesion_type = int(rng.choice(drawn))
+            if lesion_type == UNTYPED:
+                index, z = self._untyped[int(rng.integers(len(self._untyped)))]
+                return self.cases[index], z
+            lesions = self._lesions[lesion_type]
+            size = (
+                np.array([sum(lesion.pixels.values()) for _, lesion in lesions], float)
+                ** self.sampling.size_exponent
+            )
+            index, lesion = lesions[int(rng.choice(len(lesions), p=size / size.sum()))]
+            area = np.array(list(lesion.pixels.values()), float)
+            return self.cases[index], int(rng.choice(list(lesion.pixels), p=area / area.sum()))
+        case = self.cases[int(rng.integers(len(self.cases)))]
+        if draw < self.sampling.lesion_share + self.sampling.liver_share and case.liver_slices:
+            return case, int(rng.choice(case.liver_slices))
+        return case, int(rng.integers(case.slices))
+
+
+def keep_channels(
+    present_P: NDArray[np.bool_],
+    phases: Sequence[Phase | None],
+    sampling: SamplingConfig,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Which channels are shown: all that are there, one, or any subset of them.
+
+    Args:
+        present_P: the channels that are there, at least one.
+        phases: the phase of each channel, as `InputConfig.channel_phases`.
+        sampling: how often which.
+        rng: where randomness comes from.
+    """
+    draw, scanned = rng.random(), np.flatnonzero(present_P)
+    if draw < sampling.all_phases:
+        return present_P
+    count = (
+        1
+        if draw < sampling.all_phases + sampling.one_phase
+        else int(rng.integers(1, len(scanned) + 1))
+    )
+    # the phase that a lone series most often is
+    portal = np.array([phase is Phase.PORTAL for phase in phases])
+    weight = np.where(portal[scanned], 3.0, 1.0)
+    kept = rng.choice(scanned, size=count, replace=False, p=weight / weight.sum())
+    return np.isin(np.arange(len(present_P)), kept)
+
+
 class SliceSampler(BatchStream):
     """Draws slices from prepared cases; batch number `step` is the same whenever it is asked for.
 
@@ -82,17 +154,9 @@ class SliceSampler(BatchStream):
         per_lesion: bool,
         seed: int,
     ) -> None:
-        if not cases:
-            raise ValueError("a sampler needs at least one case, got none")
         self.cases, self.config, self.sampling = cases, config, sampling
         self.masks, self.per_lesion, self.seed = masks, per_lesion, seed
-        self._lesions: dict[int, list[tuple[int, PreparedLesion]]] = {}
-        for index, case in enumerate(cases):
-            for lesion in case.lesions:
-                self._lesions.setdefault(lesion.type, []).append((index, lesion))
-        self._untyped = [
-            (index, z) for index, case in enumerate(cases) for z in case.untyped_slices
-        ]
+        self._draw_slice = SliceDraw(cases, sampling)
 
     @property
     def samples_per_epoch(self) -> int:
@@ -107,7 +171,9 @@ class SliceSampler(BatchStream):
     def _sample(self, rng: np.random.Generator) -> SliceBatch:
         case, z = self._draw_slice(rng)
         images_PYX, labels_2YX = case.slice(z)
-        present_P = self._keep_channels(np.array(case.present), rng)
+        present_P = keep_channels(
+            np.array(case.present), self.config.channel_phases, self.sampling, rng
+        )
         shown = self._show(images_PYX, labels_2YX, float(np.mean(case.pixel_mm)), rng)
         liver_YX, lesion_YX = shown.labels_2YX
         masks = np.stack([liver_YX > 0, lesion_YX > 0])[-self.masks :]
@@ -160,44 +226,6 @@ class SliceSampler(BatchStream):
         images_PYX = images_PYX * gain_P[:, None, None] + offset_P[:, None, None]
         images_PYX = degrade(images_PYX, rng, self.sampling)
         return _Slice(images_PYX, labels_2YX, pixel_mm / zoom, gain_P, offset_P, normalised)
-
-    def _draw_slice(self, rng: np.random.Generator) -> tuple[PreparedCase, int]:
-        draw = rng.random()
-        if draw < self.sampling.lesion_share and (self._lesions or self._untyped):
-            drawn = [*sorted(self._lesions), *([UNTYPED] if self._untyped else [])]
-            lesion_type = int(rng.choice(drawn))
-            if lesion_type == UNTYPED:
-                index, z = self._untyped[int(rng.integers(len(self._untyped)))]
-                return self.cases[index], z
-            lesions = self._lesions[lesion_type]
-            size = (
-                np.array([sum(lesion.pixels.values()) for _, lesion in lesions], float)
-                ** self.sampling.size_exponent
-            )
-            index, lesion = lesions[int(rng.choice(len(lesions), p=size / size.sum()))]
-            area = np.array(list(lesion.pixels.values()), float)
-            return self.cases[index], int(rng.choice(list(lesion.pixels), p=area / area.sum()))
-        case = self.cases[int(rng.integers(len(self.cases)))]
-        if draw < self.sampling.lesion_share + self.sampling.liver_share and case.liver_slices:
-            return case, int(rng.choice(case.liver_slices))
-        return case, int(rng.integers(case.slices))
-
-    def _keep_channels(
-        self, present_P: NDArray[np.bool_], rng: np.random.Generator
-    ) -> NDArray[np.bool_]:
-        draw, scanned = rng.random(), np.flatnonzero(present_P)
-        if draw < self.sampling.all_phases:
-            return present_P
-        count = (
-            1
-            if draw < self.sampling.all_phases + self.sampling.one_phase
-            else int(rng.integers(1, len(scanned) + 1))
-        )
-        # the phase that a lone series most often is
-        portal = np.array([phase is Phase.PORTAL for phase in self.config.channel_phases])
-        weight = np.where(portal[scanned], 3.0, 1.0)
-        kept = rng.choice(scanned, size=count, replace=False, p=weight / weight.sum())
-        return np.isin(np.arange(len(present_P)), kept)
 
     def _lesions_of(
         self,

@@ -18,6 +18,7 @@ from pydicom.uid import CTImageStorage
 
 from liverleaf import __version__
 from liverleaf import terminology as terms
+from liverleaf.export.dicom_references import refer
 from liverleaf.export.dicom_sources import (
     SAME_PLACE_MM,
     UTF_8,
@@ -316,45 +317,10 @@ def _dataset(
         if header.get(keyword):
             element = header[keyword]
             segmentation.add(DataElement(element.tag, element.VR, element.value))
-    _refer(segmentation, sources, str(template.SeriesInstanceUID))
+    refer(segmentation, sources, str(template.StudyInstanceUID))
     _name_dimensions(segmentation, derived_uid("dimensions", name))
     segmentation.ContentCreatorName = None  # required to be there; we know of no person
     return segmentation
-
-
-def _refer(segmentation: hd.seg.Segmentation, sources: Sequence[SourceSlice], series: str) -> None:
-    """Let every frame name the image that it lies on, and the object all of these images."""
-    positions_mm = np.array([source.position_mm for source in sources])
-    named: dict[str, Dataset] = {}
-    for frame in segmentation.PerFrameFunctionalGroupsSequence:
-        # the nearest, for DICOM's decimal strings round positions
-        position_mm = np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float)
-        source = sources[int(np.linalg.norm(positions_mm - position_mm, axis=1).argmin())]
-        frame.DerivationImageSequence = []
-        if source.sop_instance_uid is None:
-            continue
-        image = Dataset()
-        image.ReferencedSOPClassUID = source.sop_class_uid
-        image.ReferencedSOPInstanceUID = source.sop_instance_uid
-        if source.sop_instance_uid not in named:
-            named[source.sop_instance_uid] = Dataset(image)
-        if source.frame_number is not None:
-            image.ReferencedFrameNumber = source.frame_number
-        image.SpatialLocationsPreserved = "YES" if source.preserved else "NO"
-        purpose = codes.DCM.SourceImageForImageProcessingOperation
-        image.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept.from_code(purpose)]
-        derivation = Dataset()
-        derivation.DerivationCodeSequence = [hd.sr.CodedConcept.from_code(codes.DCM.Segmentation)]
-        derivation.SourceImageSequence = [image]
-        frame.DerivationImageSequence = [derivation]
-    if not named:
-        del segmentation.SourceImageSequence, segmentation.ReferencedSeriesSequence
-        return
-    segmentation.SourceImageSequence = [Dataset(image) for image in named.values()]
-    whole = Dataset()
-    whole.SeriesInstanceUID = series
-    whole.ReferencedInstanceSequence = list(named.values())
-    segmentation.ReferencedSeriesSequence = [whole]
 
 
 def _name_dimensions(segmentation: hd.seg.Segmentation, uid: str) -> None:

@@ -61,6 +61,9 @@ class SourceSlice:
         sop_instance_uid: of the image; None where it has none of its own.
         frame_number: in a multi-frame image, from 1; None where there is one frame.
         preserved: whether rows and columns of the grid are those of the image.
+        study_instance_uid: that the image itself names.
+        series_instance_uid: that the image itself names; both are others than those of the study
+            where wrong UIDs had torn it and it was put together.
     """
 
     z: int
@@ -70,6 +73,8 @@ class SourceSlice:
     sop_instance_uid: str | None
     frame_number: int | None
     preserved: bool
+    study_instance_uid: str
+    series_instance_uid: str
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,8 @@ def source_slices(study: Study) -> tuple[SourceSlice, ...]:
                 own[plane.header],
                 plane.frame_number,
                 preserved,
+                _original(header, "StudyInstanceUID"),
+                _original(header, "SeriesInstanceUID"),
             )
         )
     found.sort(key=lambda source: source.z * grid.spacing[0] + source.offset_mm)
@@ -176,6 +183,15 @@ def _quoted(groups: Sequence[Dataset], sequence: str, keyword: str) -> NDArray[n
             if item.get(keyword) is not None:
                 return np.asarray(item.get(keyword), np.float64)
     raise InputError(f"a DICOM header lacks {keyword}, so no DICOM object can refer to it")
+
+
+def _original(header: Dataset, keyword: str) -> str:
+    """A UID as the file names it, where reading gave the image another."""
+    for changes in header.get("OriginalAttributesSequence") or ():
+        for before in changes.get("ModifiedAttributesSequence") or ():
+            if keyword in before:
+                return str(before.get(keyword))
+    return str(header.get(keyword))
 
 
 def own_instance_uids(headers: Sequence[Dataset]) -> list[str | None]:

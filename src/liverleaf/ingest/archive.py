@@ -39,12 +39,9 @@ def unpacked(
     with TemporaryDirectory(dir=scratch) as folder:
         try:
             with zipfile.ZipFile(path) as archive:
-                members = [
-                    member
-                    for member in archive.infolist()
-                    if not member.is_dir() and (names is None or member.filename in names)
-                ]
+                members = _files_of(archive)
                 _check_names(members, path)
+                members = [m for m in members if names is None or m.filename in names]
                 _check_size(members, path, shutil.disk_usage(folder).free)
                 for member in members:
                     archive.extract(member, folder)
@@ -72,7 +69,7 @@ def beginnings(path: Path, size: int) -> Iterator[tuple[str, int, bytes]]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
+            members = _files_of(archive)
             _check_names(members, path)
             for member in members:
                 with archive.open(member) as stream:
@@ -87,14 +84,22 @@ def beginnings(path: Path, size: int) -> Iterator[tuple[str, int, bytes]]:
         ) from error
 
 
+def _files_of(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The files in a zip; a folder with content is a file with a damaged name."""
+    return [member for member in archive.infolist() if not member.is_dir() or member.file_size]
+
+
 def _check_names(members: list[zipfile.ZipInfo], path: Path) -> None:
+    if len({member.filename for member in members}) < len(members):
+        raise InputError(f"{path.name} holds several files of one name; pack it again")
     if any(member.flag_bits & 1 for member in members):
         raise InputError(f"{path.name} has a password; unpack it first")
     if any(
         _escapes(member.filename) or stat.S_ISLNK(member.external_attr >> 16) for member in members
     ):
         raise InputError(
-            f"{path.name} holds links or file names that lead out of its folder; pack it again"
+            f"{path.name} holds links or file names that lead out of its folder, or nowhere; pack"
+            " it again"
         )
 
 
@@ -115,7 +120,8 @@ def _check_size(members: list[zipfile.ZipInfo], path: Path, free_bytes: int) -> 
 def _escapes(name: str) -> bool:
     windows = PureWindowsPath(name)
     return (
-        PurePosixPath(name).is_absolute()
+        name.endswith("/")
+        or PurePosixPath(name).is_absolute()
         or bool(windows.drive or windows.root)
         or ".." in windows.parts
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from liverleaf.study import InputError, Phase, Study
 
@@ -74,10 +75,12 @@ class Examination:
     Attributes:
         study: None where it is refused.
         inspection: of all its series; `refused` says why there is no study.
+        unused: the reason for each file that is no part of the study. Paths may name the patient.
     """
 
     study: Study | None
     inspection: Inspection
+    unused: Mapping[Path, str] = field(default_factory=dict)
 
     def study_or_refusal(self) -> Study:
         """The study.

@@ -28,7 +28,7 @@ from liverleaf.ingest.phases.ct_enhancement import SAMPLED_SLICES, shows_contras
 from liverleaf.ingest.phases.descriptions import phase_in_words, plain_words
 from liverleaf.ingest.phases.override import PhaseRow, decisions, rows_of_study
 from liverleaf.ingest.phases.reasons import PhaseGuess, Reason, ReasonCode, not_a_phase
-from liverleaf.storage.volumes import affine_mm, placement_warnings, unit_of_length
+from liverleaf.storage.volumes import affine_mm, check_sums, placement_warnings, unit_of_length
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 from liverleaf.system.files import printable
 
@@ -118,8 +118,13 @@ def examine_nifti(
     read = [_read(file, modality, alone=alone) for file in sorted_out]
     refused = _refusal(read)
     reports = tuple(_report(file, files, shown, used=not refused) for file in read)
+    unused = {
+        file.path: file.guess.evidence[0] if file.guess else file.trouble
+        for file in read
+        if file.excluded
+    }
     if refused:
-        return Examination(None, Inspection(reports, refused=refused))
+        return Examination(None, Inspection(reports, refused=refused), unused)
     images = [file.image for file in read if file.image is not None and not file.excluded]
     notes = [note for image in images for note in image.warnings]
     found = images[0].modality
@@ -136,7 +141,7 @@ def examine_nifti(
         )
     case_id = _case_id([image.volume for image in images])
     study = Study(found, _phases(read), case_id, None, (*notes, *general))
-    return Examination(study, Inspection(reports, tuple(general)))
+    return Examination(study, Inspection(reports, tuple(general)), unused)
 
 
 def _phases(read: Sequence[_File]) -> dict[Phase, PhaseImage]:
@@ -297,6 +302,7 @@ def read_nifti_volume(path: Path) -> tuple[hd.Volume, list[str]]:
                 f"{path.name} has shape {image.shape}, too large to read; crop or resample it first"
             )
         array = np.asarray(image.dataobj, dtype=np.float32)
+        check_sums(path)
         affine = affine_mm(image)
         notes += placement_warnings(image)
     except InputError:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from liverleaf.ingest.archive import MAX_FILES, unpacked
+from liverleaf.ingest.dicom.frames import counted
 from liverleaf.ingest.dicom.reader import examine_dicom
 from liverleaf.ingest.dicom.survey import check_modality
 from liverleaf.ingest.folders import HIDDEN, folders_below
@@ -27,6 +29,8 @@ __all__ = [
     "write_phase_table",
 ]
 
+DICOM_ENDINGS = (".dcm", ".dicom", ".ima")
+
 
 def read_study(
     path: Path | Sequence[Path],
@@ -34,6 +38,7 @@ def read_study(
     scratch: Path | None = None,
     table: Sequence[PhaseRow] = (),
     modality: Modality | None = None,
+    unused: dict[Path, str] | None = None,
 ) -> Study:
     """Read the contrast phases of one study of one patient.
 
@@ -45,6 +50,9 @@ def read_study(
         table: what a person says of its series, see `read_phase_table`.
         modality: what a person says the images are, where they are NIfTI files, which do not tell;
             None to go by their intensities.
+        unused: a dict that gets the reason for each DICOM or NIfTI file that is not used: those
+            that cannot be read, copies, series that are no phase or not the best of one. Paths may
+            name the patient.
 
     Returns:
         The study. What was left out, mended or guessed is in its warnings and in the evidence of
@@ -54,7 +62,10 @@ def read_study(
         InputError: nothing can be read, images of several patients or studies are mixed, the table
             does not fit the study, or it is of another modality by its own files.
     """
-    return _examine(path, scratch, table, modality).study_or_refusal()
+    examined = _examine(path, scratch, table, modality)
+    if unused is not None:
+        unused |= examined.unused
+    return examined.study_or_refusal()
 
 
 def inspect(
@@ -114,8 +125,23 @@ def _by_kind(
     images = [file for file in files if is_nifti(file)]
     others = [file for file in files if not is_nifti(file)]
     if images and not any(_is_dicom(file) for file in others):
-        return examine_nifti(images, table, modality, shown)
+        return _without(others, examine_nifti(images, table, modality, shown))
     return examine_dicom(files, table, modality)
+
+
+def _without(others: Sequence[Path], examined: Examination) -> Examination:
+    """NIfTI images from a folder that holds other files, of which damaged DICOM is told."""
+    damaged = [file for file in others if file.suffix.lower() in DICOM_ENDINGS]
+    told: tuple[str, ...] = ()
+    if damaged:
+        files = counted(len(damaged), "file")
+        told = (f"left out: {files} called like DICOM that cannot be read as DICOM",)
+    study, inspection = examined.study, examined.inspection
+    return Examination(
+        None if study is None else replace(study, warnings=(*study.warnings, *told)),
+        replace(inspection, warnings=(*inspection.warnings, *told)),
+        {**examined.unused, **dict.fromkeys(others, "neither NIfTI nor DICOM")},
+    )
 
 
 def _exists(path: Path) -> bool:

@@ -256,6 +256,7 @@ def _patient_record(prediction: Prediction) -> PatientRecord | None:
     return PatientRecord(
         type_probabilities=_by_type(prediction.patient),
         malignant_probability=prediction.malignant,
+        rule=prediction.patient_rule,
     )
 
 

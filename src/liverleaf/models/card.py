@@ -59,6 +59,7 @@ def _summary(card: ModelCard) -> str:
             (Output.ORGAN_MASK, "outlines the liver"),
             (Output.LESION_MASK, "outlines lesions"),
             (Output.LESION_TYPE, f"gives each lesion one of {len(config.types)} types"),
+            (Output.TYPE_MAP, "maps the probability of each type"),
             (Output.CURVE, "regresses each lesion's enhancement curve"),
             (Output.CASE_CLASS, "classifies the study"),
             (Output.CASE_SCORE, "scores the study"),

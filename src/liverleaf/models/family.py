@@ -34,6 +34,7 @@ class Output(StrEnum):
     ORGAN_MASK = "organ_mask"
     LESION_MASK = "lesion_mask"
     LESION_TYPE = "lesion_type"
+    TYPE_MAP = "type_map"
     CURVE = "curve"
     CASE_CLASS = "case_class"
     CASE_SCORE = "case_score"

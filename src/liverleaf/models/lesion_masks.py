@@ -5,14 +5,14 @@ Shape suffixes: K masks, Z slices, Y rows, X columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from liverleaf.data.network_input import ModelInput, extent, resize
+from liverleaf.data.network_input import ModelInput, centres, extent, resize, resize_labels
 from liverleaf.measure.lesions import clean_liver, separate
 from liverleaf.prediction import LesionPrediction
 from liverleaf.terminology import MALIGNANT, LesionType
@@ -55,7 +55,11 @@ def smooth(probability_ZKYX: NDArray[np.float32], given: ModelInput) -> NDArray[
 
 
 def separate_lesions(
-    probability_ZKYX: NDArray[np.float32], given: ModelInput, *, minimum_peak: float
+    probability_ZKYX: NDArray[np.float32],
+    given: ModelInput,
+    *,
+    minimum_peak: float,
+    edge: float = LESION_EDGE,
 ) -> LesionMasks:
     """Separate lesions in three dimensions, inside the liver where it is outlined.
 
@@ -64,19 +68,20 @@ def separate_lesions(
             beyond those of `given` are padding.
         given: the study on the network's grid.
         minimum_peak: a lesion whose probability nowhere reaches this is left out.
+        edge: a lesion reaches as far as its probability is this high.
     """
     shape, spacing = given.grid.spatial_shape, given.grid.spacing
     rows, columns = given.raw_ZPYX.shape[2:]
     probability_ZKYX = probability_ZKYX[:, :, :rows, :columns]
     # all that follows concerns this part of the grid only
-    box = extent(np.any(probability_ZKYX >= LESION_EDGE, axis=1), shape)
+    box = extent(np.any(probability_ZKYX >= edge, axis=1), shape)
     lesion = resize(probability_ZKYX[:, -1], shape)[box]
     liver = None
     if probability_ZKYX.shape[1] == 2:
         liver = clean_liver(np.maximum(resize(probability_ZKYX[:, 0], shape)[box], lesion), spacing)
     inside = np.ones(lesion.shape, bool) if liver is None else liver
     labels, peak = keep_confident(
-        separate(lesion, inside, spacing, threshold=LESION_EDGE), lesion, minimum_peak
+        separate(lesion, inside, spacing, threshold=edge), lesion, minimum_peak
     )
     lesions_ZYX = np.zeros(shape, np.uint16)
     lesions_ZYX[box] = labels
@@ -116,6 +121,21 @@ def keep_confident(
     inside = labels > 0
     labels[inside] = np.where(kept, kept.cumsum(), 0)[labels[inside] - 1]
     return labels, highest[kept]
+
+
+def lesions_on_network_grid(
+    lesions_ZYX: NDArray[np.uint16], given: ModelInput
+) -> Iterator[NDArray[np.bool_]]:
+    """The mask of each lesion on the network's grid, from label 1 on; none is empty."""
+    shape = (given.raw_ZPYX.shape[0], *given.raw_ZPYX.shape[2:])
+    labels_ZYX = resize_labels(lesions_ZYX, shape)
+    middles: dict[int, tuple[int, ...]] = {}
+    for label in range(1, int(lesions_ZYX.max()) + 1):
+        lesion_ZYX: NDArray[np.bool_] = labels_ZYX == label
+        if not lesion_ZYX.any():  # thinner than the grid: its nearest pixel stands for it
+            middles = middles or centres(lesions_ZYX, shape)
+            lesion_ZYX[middles[label]] = True
+        yield lesion_ZYX
 
 
 def liver_max(

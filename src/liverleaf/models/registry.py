@@ -10,6 +10,7 @@ from liverleaf.models.family import ModelFamily
 
 FAMILIES = {
     "mti-net": "liverleaf.models.mti_net.family:FAMILY",
+    "lidia": "liverleaf.models.lidia.family:FAMILY",
     "unet": "liverleaf.models.baselines.unet:FAMILY",
     "resunet++": "liverleaf.models.baselines.resunetpp:FAMILY",
     "transunet": "liverleaf.models.baselines.transunet:FAMILY",
@@ -18,7 +19,7 @@ FAMILIES = {
     "md-ff": "liverleaf.models.baselines.md_ff:FAMILY",
     "classifier": "liverleaf.models.baselines.classifiers:FAMILY",
 }
-"""Module and variable, imported when asked for: the baselines need MONAI, which takes seconds."""
+"""Module and variable, imported when asked for: some need MONAI, which takes seconds."""
 
 
 def family(name: str) -> ModelFamily:

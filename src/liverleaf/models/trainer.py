@@ -60,7 +60,7 @@ class Trainer(ABC):
         self.sd_P = torch.from_numpy(self.curves.sd_P).to(fabric.device)
         network = self.build(recipe)
         self.network, self.optimiser = fabric.setup(
-            network, torch.optim.Adam(self._groups(network), fused=True)
+            network, self.build_optimiser(self._groups(network))
         )
         self.progress = 0.0
         self.parts: dict[str, Any] = {"network": self.network.module, "optimiser": self.optimiser}
@@ -69,6 +69,10 @@ class Trainer(ABC):
     def build(self, recipe: Recipe) -> nn.Module:
         """The network, its weights drawn from torch's generator."""
         return registry.family(recipe.family).build(recipe.network)
+
+    def build_optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """What steps the network's parameters; `step` sets the learning rate of each group."""
+        return torch.optim.Adam(groups, fused=True)
 
     def step(self, step: int, batch: Any) -> dict[str, Tensor]:
         """One step of the network; returns "loss" and the terms that it is the weighted sum of."""

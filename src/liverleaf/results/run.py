@@ -19,6 +19,7 @@ from typing import Any
 
 from liverleaf.cohort.index import case_folders
 from liverleaf.cohort.own_studies import Naming, PhaseTable, find_studies
+from liverleaf.cohort.provenance import note_unused_files
 from liverleaf.cohort.study_index import StudyIndex
 from liverleaf.models.checkpoint import load_card, weights_hash
 from liverleaf.models.predictor import chosen_device
@@ -122,6 +123,7 @@ def analyze_cohort(
         else:
             index = stack.enter_context(_index())
             table = find_studies([source], index, naming, phases=phases, progress=progress)
+            note_unused_files(index.ignored_files(), naming.files)
             tasks, total = make.of_studies(index, table), len(index)
         own_folder(out, settings, file=RESULTS_FILE, contents=_is_ours)
         (out / RECORDS).mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ FIELD_STEP = 4
 SAME_GRID_VOXELS = 0.1
 """Share of the smallest voxel edge by which two grids may differ and be one: programs round what
 they write."""
+SAME_SIDE = 0.002
+"""Share by which two sizes of a voxel may differ."""
 MILLIMETRES = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
 """What the units of length that a NIfTI header may name are in mm; by convention unknown is mm."""
 
@@ -267,6 +270,7 @@ def _stored(file: Path, *, dimensions: int) -> tuple[NDArray[Any], NDArray[np.fl
     try:
         image: Any = nib.load(file)
         array = np.asarray(image.dataobj)
+        check_sums(file)
     except (
         nib.filebasedimages.ImageFileError,
         nib.spatialimages.HeaderDataError,
@@ -281,6 +285,24 @@ def _stored(file: Path, *, dimensions: int) -> tuple[NDArray[Any], NDArray[np.fl
     if array.ndim != dimensions:
         raise InputError(f"{file} has {array.ndim} dimensions, expected {dimensions}")
     return array, affine_mm(image)
+
+
+def check_sums(file: Path) -> None:
+    """Read a gzip file to its end, where its checksum stands, which reading an image does not.
+
+    Raises:
+        OSError: its content is not what was packed. What follows its end does not matter.
+    """
+    with file.open("rb") as stream:
+        if stream.read(2) != b"\x1f\x8b":
+            return
+    try:
+        with gzip.open(file) as unpacked:
+            while unpacked.read(2**20):
+                pass
+    except gzip.BadGzipFile as error:
+        if "Not a gzipped file" not in str(error):
+            raise
 
 
 def affine_mm(image: Any) -> NDArray[np.float64]:
@@ -318,6 +340,15 @@ def placement_warnings(image: Any) -> list[str]:
     if MILLIMETRES[unit] != 1:
         told.append(f"a NIfTI file gives its lengths in {unit}s: they were converted to mm")
     sform, qform = image.header.get_sform(coded=True)[0], image.header.get_qform(coded=True)[0]
+    if sform is not None:
+        sides = np.linalg.norm(sform[:3, :3], axis=0)
+        edges = np.abs(np.asarray(image.header.get_zooms()[:3], float))
+        if (np.abs(edges - sides) > SAME_SIDE * sides).any():
+            told.append(
+                "a NIfTI file names two sizes of its voxels"
+                f" ({' x '.join(f'{side:.4g}' for side in sides)} in its sform and"
+                f" {' x '.join(f'{edge:.4g}' for edge in edges)}): that of the sform was used"
+            )
     if sform is None and qform is None:
         told.append(
             "a NIfTI file does not tell how the patient lies: orientation and voxel size may be"

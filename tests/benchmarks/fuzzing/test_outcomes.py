@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import highdicom as hd
 import pytest
 
 from liverleaf.benchmarks.fuzzing import outcomes as fuzz
@@ -65,9 +66,9 @@ VERDICTS = {
     "told": (
         lambda study: lambda _: moved(study, warnings=("something is wrong",)),
         "told",
-        "geometry",
+        "place",
     ),
-    "silent": (lambda study: lambda _: moved(study, warnings=("usual",)), "silent", "geometry"),
+    "silent": (lambda study: lambda _: moved(study, warnings=("usual",)), "silent", "place"),
     "refused": (lambda _: raising(InputError("one line")), "refused", ""),
     "two lines": (
         lambda _: raising(InputError("one line\nand one")),
@@ -118,3 +119,13 @@ def test_the_result_does_not_depend_on_the_number_of_processes(
     monkeypatch.setattr(fuzz, "BATCH", 4)
     numbers = range(150, 158)
     assert fuzz.read_damaged(5, numbers, jobs=1)[0] == fuzz.read_damaged(5, numbers, jobs=2)[0]
+
+
+def test_another_place_is_told_from_another_size() -> None:
+    truth = SOURCES["CT slices"].study
+    (phase, image), *_ = truth.phases.items()
+    wider = image.volume.affine * [1.0, 1.0, 1.1, 1.0]
+    other = hd.Volume(image.volume.array, wider, "PATIENT")
+    study = replace(truth, phases={**truth.phases, phase: replace(image, volume=other)})
+    assert fuzz._difference(study, truth) == "geometry"
+    assert fuzz._difference(moved(truth), truth) == "place"

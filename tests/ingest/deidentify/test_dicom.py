@@ -413,3 +413,58 @@ def test_a_modality_lut_survives(tmp_path: Path, make: Any) -> None:
     (image,) = read_dicom([copy_of(dataset, tmp_path, make)]).phases.values()
     np.testing.assert_array_equal(image.volume.array[0], stored * 10.0 - 200)
     assert "LUTExplanation" not in image.headers[0].ModalityLUTSequence[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("CT^AXIAL", "ORIGINAL"),
+        ("Hfs^Primary", "M"),
+        ("Liver^Abdomen", "AXIAL"),
+        ("No^Yes", "MONOCHROME2"),
+        ("Sct^Srt", "10200004"),
+    ],
+)
+def test_codes_survive_in_sequences_too_whatever_the_patient_is_called(
+    tmp_path: Path, make: Any, name: str, number: str
+) -> None:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "10200004", "SCT", "Liver"
+    code.PatientName = name
+    code.add_new(0x00290010, "LO", "VENDOR")
+    code.add_new(0x00291010, "LO", name)
+    code.add_new(0x60003000, "OW", b"drawn")
+    image = make.slice(
+        np.ones((4, 4), np.uint16),
+        (0, 0, 0),
+        PatientName=name,
+        PatientID=number,
+        PatientPosition="HFS",
+        BodyPartExamined="ABDOMEN",
+        BurnedInAnnotation="NO",
+        AnatomicRegionSequence=[code],
+    )
+    image.add_new(0x00290010, "LO", name)
+    make.save(image, tmp_path / "a")
+    told = deidentify(
+        tmp_path / "a",
+        tmp_path / "out",
+        case_id="case-1",
+        subject_id="subject-1",
+        pseudonyms=Pseudonyms(bytes(32)),
+    )
+    assert told is None
+    (file,) = (tmp_path / "out").rglob("*.dcm")
+    copy = pydicom.dcmread(file)
+    for keyword in (
+        "Modality",
+        "ImageType",
+        "PatientPosition",
+        "BodyPartExamined",
+        "BurnedInAnnotation",
+        "PhotometricInterpretation",
+    ):
+        assert copy[keyword].value == image[keyword].value
+    (kept,) = copy.AnatomicRegionSequence
+    assert [str(element.value) for element in kept] == ["10200004", "SCT", "Liver"]
+    assert not any(element.tag.is_private for element in copy.iterall())

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
 
 from liverleaf.ingest.deidentify.pixels import clean_pixels, stored_bits
 from liverleaf.study import InputError
@@ -72,3 +72,18 @@ def test_compressed_pixels_that_cannot_be_decoded_are_refused(
     image.file_meta.TransferSyntaxUID = JPEG2000Lossless
     with pytest.raises(InputError, match="cannot be decoded"):
         clean_pixels(image)
+
+
+@pytest.mark.parametrize(
+    ("signed", "named", "kept"), [(0, 63536, 2096), (1, 63536, -2000), (0, 100, 100)]
+)
+def test_the_padding_value_goes_with_the_pixels(
+    make: Any, signed: int, named: int, kept: int
+) -> None:
+    cells = np.array([[named, 7]], np.uint16)
+    image = make.slice(cells, (0, 0, 0), BitsStored=12, HighBit=11, PixelRepresentation=signed)
+    image.add_new("PixelPaddingValue", "US", named)
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    clean_pixels(image)
+    assert image.PixelPaddingValue == kept
+    assert image.pixel_array[0].tolist() == [kept, 7]

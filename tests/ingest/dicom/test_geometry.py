@@ -110,8 +110,8 @@ def plane(*orientation: float) -> Case:
     return Case(lambda make: stack(make, orientation=orientation), tolerance=0.05)
 
 
-def header(**elements: Any) -> Case:
-    return Case(lambda make: stack(make, **elements))
+def header(says: str = "", **elements: Any) -> Case:
+    return Case(lambda make: stack(make, **elements), says=says)
 
 
 def tilted(
@@ -270,7 +270,9 @@ CASES = {
         None,
         "series 2 was left out: it holds several images at one slice position",
     ),
-    "wrong thickness": header(SliceThickness=40, SpacingBetweenSlices=-3),
+    "wrong thickness": header(
+        SliceThickness=40, SpacingBetweenSlices=-3, says="3 mm by the header's spacing"
+    ),
     "identifiers of the study on some slices": Case(
         lambda make: [*stack(make, range(3)), *stack(make, range(3, 6), StudyInstanceUID="")]
     ),

@@ -272,10 +272,10 @@ def test_scaling_that_some_slices_do_not_give_is_that_of_the_others(
 ) -> None:
     missing = {"RescaleSlope": None, "RescaleIntercept": None}
     datasets = make.series(
-        smooth(make), Modality=modality, RescaleSlope=2, each=lambda z: missing if z == 3 else {}
+        smooth(make), Modality=modality, RescaleSlope=1.5, each=lambda z: missing if z == 3 else {}
     )
     array, told = only(make.shuffled(datasets, tmp_path))
-    np.testing.assert_array_equal(array, 2.0 * smooth(make) - 1024)
+    np.testing.assert_array_equal(array, 1.5 * smooth(make) - 1024)
     assert told.startswith("series 2: 1 of 6 slices name no rescaling, that of the others was used")
 
 
@@ -417,3 +417,44 @@ def test_a_jpeg_ls_stream_that_ends_early_is_no_slice(tmp_path: Path, make: Any)
     assert "1 of 6 slices cannot be decoded" in only(folder)[1]
     victim.write_bytes(whole[: whole.rindex(b"\xff\xd9") + 2])  # only DICOM's own end is missing
     assert only(folder)[1] == ""
+
+
+@pytest.mark.parametrize("offsets", [True, False])
+def test_more_compressed_frames_than_the_header_says_are_told(
+    tmp_path: Path, make: Any, offsets: bool
+) -> None:
+    datasets = make.series(smooth(make))
+    for dataset in datasets:
+        dataset.compress(JPEGLSLossless, generate_instance_uid=False)
+    stream = next(pydicom.encaps.generate_frames(datasets[2].PixelData, number_of_frames=1))
+    datasets[2].PixelData = encapsulate([stream, stream], has_bot=offsets)
+    _, told = only(make.shuffled(datasets, tmp_path))
+    assert "1 of 6 slices cannot be decoded" in told
+
+
+def test_runs_that_go_on_behind_the_last_pixel_are_told(tmp_path: Path, make: Any) -> None:
+    datasets = make.series(smooth(make))
+    for dataset in datasets:
+        dataset.compress(RLELossless, generate_instance_uid=False)
+    (frame,) = pydicom.encaps.generate_frames(datasets[2].PixelData, number_of_frames=1)
+    for dataset, more in ((datasets[2], b"\xf0\x07"), (datasets[3], b"\x00\x00")):
+        (frame,) = pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1)
+        dataset.PixelData = encapsulate([frame + more])
+    _, told = only(make.shuffled(datasets, tmp_path))
+    assert "1 of 6 slices cannot be decoded" in told
+
+
+def test_values_that_no_tissue_has_are_told(tmp_path: Path, make: Any) -> None:
+    stored = smooth(make)
+    stored[2, 3, 4] = 20_000
+    _, told = only(make.shuffled(make.series(stored), tmp_path))
+    assert "1 voxel of up to 18976 HU: metal, or damaged pixels" in told
+    assert "HU" not in only(make.shuffled(make.series(smooth(make)), tmp_path))[1]
+
+
+def test_a_padding_value_beyond_the_stored_bits_is_still_padding(tmp_path: Path, make: Any) -> None:
+    inside, hu = disc()
+    stored = np.where(inside, hu + 1024, 63536).astype(np.uint16)
+    datasets = make.series(stored, BitsStored=12, HighBit=11, PixelPaddingValue=63536)
+    array, _ = only(make.shuffled(datasets, tmp_path))
+    np.testing.assert_array_equal(array, np.where(inside, hu, -1024))

@@ -18,6 +18,7 @@ from liverleaf.ingest.dicom.series import Stack, stacks_of
 from liverleaf.ingest.reader import inspect, read_study
 from liverleaf.study import InputError
 
+SQUARE: dict[str, Any] = {"PixelSpacing": [0.7, 0.7]}
 NO_RESCALING: dict[str, Any] = {"RescaleSlope": None, "RescaleIntercept": None}
 
 
@@ -78,7 +79,7 @@ def test_pixels_tell_the_scale_that_headers_lack(
 @pytest.mark.parametrize("intercept", [0, -1024])
 def test_a_scale_that_is_right_is_left_alone(tmp_path: Path, make: Any, intercept: int) -> None:
     stored = (body() - intercept).astype(np.int16)
-    folder = make.shuffled(make.series(stored, RescaleIntercept=intercept), tmp_path)
+    folder = make.shuffled(make.series(stored, RescaleIntercept=intercept, **SQUARE), tmp_path)
     array, told = read(folder)
     np.testing.assert_array_equal(array, body())
     assert told == ""
@@ -101,7 +102,7 @@ def test_mr_without_rescaling_is_taken_as_stored_and_nothing_is_said(
     tmp_path: Path, make: Any
 ) -> None:
     stored = (body() + 1024).astype(np.int16)
-    folder = make.shuffled(make.series(stored, Modality="MR", **NO_RESCALING), tmp_path)
+    folder = make.shuffled(make.series(stored, Modality="MR", **SQUARE, **NO_RESCALING), tmp_path)
     array, told = read(folder)
     np.testing.assert_array_equal(array, stored)
     assert told == ""
@@ -191,7 +192,7 @@ def test_slices_scaled_each_in_its_own_way_are_told_only_where_they_do_not_match
     right = np.stack(
         [(plane + 1024 + 10 * z) // (1 + z % 2) for z, plane in enumerate(body())]
     ).astype(np.int16)
-    assert read(make.shuffled(make.series(right, each=each), tmp_path / "right"))[1] == ""
+    assert read(make.shuffled(make.series(right, each=each, **SQUARE), tmp_path / "right"))[1] == ""
     wrong = make.series((body() + 1024).astype(np.int16), each=each)
     assert (
         "and these match better without that" in read(make.shuffled(wrong, tmp_path / "wrong"))[1]

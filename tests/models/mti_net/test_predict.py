@@ -12,7 +12,7 @@ import torch
 from liverleaf.data.network_input import InputConfig, with_phases
 from liverleaf.data.prepared import liver_mask
 from liverleaf.evaluate.metrics.overlap import dice
-from liverleaf.models import lesion_masks
+from liverleaf.models import lesion_masks, liver_scales
 from liverleaf.models import predictor as predictor_module
 from liverleaf.models.calibration import ProbabilityCalibration
 from liverleaf.models.checkpoint import ModelCard, save_model
@@ -92,7 +92,7 @@ def test_what_is_there_is_found_and_measured(
 ) -> None:
     study, truth = tiny_case(1, modality=modality, types=[LesionType.HCC, LesionType.HCC])
     monkeypatch.setattr(
-        predict, "first_guess", lambda _image, *, phase, **_: 0.9 * truth.liver_curve[phase]
+        liver_scales, "first_guess", lambda _image, *, phase, **_: 0.9 * truth.liver_curve[phase]
     )
     prediction = seer(modality=modality)(study)
     np.testing.assert_array_equal(

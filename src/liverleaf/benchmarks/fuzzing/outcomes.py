@@ -18,12 +18,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import highdicom as hd
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from liverleaf.benchmarks.fuzzing.mutations import MUTATIONS
+from liverleaf.benchmarks.fuzzing.page import (
+    DIFFERENCES,
+    LIMIT_BYTES,
+    LIMIT_S,
+    VERDICTS,
+    fuzz_page,
+)
 from liverleaf.benchmarks.fuzzing.sources import IDENTITY, Source, fuzz_sources
-from liverleaf.benchmarks.result import Result, markdown_table, measured_by, origin
+from liverleaf.benchmarks.result import Result, origin
 from liverleaf.ingest.reader import inspect, read_study
 from liverleaf.study import InputError, Study, same_grid
 from liverleaf.system.progress import Progress, silent
@@ -32,14 +40,8 @@ from liverleaf.system.workers import end_with_parent
 FILES = 10_000
 SEED = 20
 BATCH = 500
-LIMIT_S = 60.0
-"""Reading one damaged study takes well under a second; after this long it hangs."""
-LIMIT_BYTES = 2**30
-"""What a process may claim beyond what it holds after its start."""
 SPREADS, SHARES = ("one file", "one series", "all files"), (0.6, 0.2, 0.2)
 """How much of a study is damaged, in the same way, and how often."""
-VERDICTS = ("right", "told", "silent", "refused", "crashed")
-DETAILS = ("values", "geometry", "phases")
 LIBRARIES = ("highdicom", "nibabel", "numpy", "pydicom", "pyjpegls", "pylibjpeg-openjpeg", "scipy")
 
 
@@ -69,7 +71,7 @@ class Outcome:
             "told", they differ and a warning that the undamaged study has not says that something
             is wrong; "silent", they differ without one; "refused", by an `InputError` of one line;
             "crashed", anything else.
-        detail: what differs ("phases", "geometry" or "values"), or the kind of exception.
+        detail: what differs, one of `DIFFERENCES`, or the kind of exception.
         leaked: whether a message, a warning or a name in the result holds words of the patient.
         digest: SHA-256 of the damaged files.
     """
@@ -100,7 +102,7 @@ def run(
     source["versions"] |= {name: version(name) for name in LIBRARIES}
     outcomes, peak_mb = read_damaged(seed, range(files), jobs=jobs, progress=progress)
     record = {**source, **_counts(outcomes), "peak_memory_mb": peak_mb}
-    return Result("ingest-fuzz", record, _page(record))
+    return Result("ingest-fuzz", record, fuzz_page(record))
 
 
 def read_damaged(
@@ -261,8 +263,15 @@ def _difference(study: Study, truth: Study) -> str:
         return "phases"
     pairs = [(study.phases[phase].volume, image.volume) for phase, image in truth.phases.items()]
     if not all(same_grid(found, true) for found, true in pairs):
-        return "geometry"
+        return "place" if all(_moved(found, true) for found, true in pairs) else "geometry"
     return "" if all(np.array_equal(found.array, true.array) for found, true in pairs) else "values"
+
+
+def _moved(found: hd.Volume, true: hd.Volume) -> bool:
+    """Whether a grid is another one shifted as a whole."""
+    return found.spatial_shape == true.spatial_shape and np.allclose(
+        found.affine[:3, :3], true.affine[:3, :3], rtol=1e-3, atol=1e-6
+    )
 
 
 def _digest(files: Mapping[str, bytes]) -> str:
@@ -295,85 +304,9 @@ def _counts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "by_both": counts(lambda o: f"{o.case.source}: {o.case.mutation}"),
         "silent_differences": {
             detail: sum(o.verdict == "silent" and o.detail == detail for o in outcomes)
-            for detail in DETAILS
+            for detail in DIFFERENCES
         },
         "crashed": listed("crashed"),
         "silent": listed("silent"),
         "sha256": hashlib.sha256("".join(o.digest for o in outcomes).encode()).hexdigest(),
     }
-
-
-def _page(record: Mapping[str, Any]) -> str:
-    """What people read of a record."""
-    totals, silent_ones = record["totals"], record["silent_differences"]
-    everything = totals | {"files": record["files"]}
-    lines = [
-        "# Damaged files",
-        "",
-        (
-            f"{measured_by(record)} SHA-256 over the digests of all damaged studies:"
-            f" `{record['sha256'][:16]}`; largest memory of a process"
-            f" {record['peak_memory_mb']:.0f} MB."
-        ),
-        "",
-        (
-            f"{record['files']} times a valid study of a few small files was damaged in one way, in"
-            " one file, one series or all files, and given to `inspect` and `read_study`. Right:"
-            " every voxel has its value at its place. Told: the reading differs and a warning says"
-            " that something is wrong. Silent: it differs without a warning. Refused: by one line."
-            f" Crashed: by anything else, {LIMIT_S:.0f} seconds, or {LIMIT_BYTES / 2**30:.0f} GiB"
-            " more than at the start among it."
-        ),
-        "",
-        (
-            f"Crashed: {totals['crashed']}. Messages, warnings or results with a word of the"
-            f" patient's name, number or birthday: {len(record['leaks'])}."
-        ),
-        "",
-        *_table("source", record["by_source"], everything),
-        "",
-        *_table("damage", record["by_mutation"], everything),
-        "",
-        (
-            f"Of the silent ones {silent_ones['values']} have other values in place,"
-            f" {silent_ones['geometry']} another geometry and {silent_ones['phases']} other phases."
-            " A flipped bit in stored pixels is another valid pixel: formats without a checksum"
-            " cannot show it. A change that is the same in all files of a series, of the pixel"
-            " spacing for instance, leaves a valid series. `ingest-fuzz.json` lists each."
-        ),
-        "",
-    ]
-    return "\n".join([*lines, *_crashed(record)])
-
-
-def _table(
-    title: str, rows: Mapping[str, Mapping[str, int]], totals: Mapping[str, int]
-) -> list[str]:
-    columns = ("files", *VERDICTS)
-    return markdown_table(
-        (title, *columns),
-        (
-            (name, *(row[column] for column in columns))
-            for name, row in {**rows, "all": totals}.items()
-        ),
-    )
-
-
-def _crashed(record: Mapping[str, Any]) -> list[str]:
-    """The cases that crashed, and how to look at one."""
-    if not record["crashed"]:
-        return []
-    columns = ("number", "source", "mutation", "spread", "detail")
-    return [
-        *markdown_table(
-            ("crashed", "source", "damage", "spread", "what"),
-            ([case[column] for column in columns] for case in record["crashed"]),
-            left=range(1, 5),
-        ),
-        "",
-        (
-            f"`write_case({record['seed']}, number, folder)` of"
-            f" `{__name__}` writes the files of each again."
-        ),
-        "",
-    ]

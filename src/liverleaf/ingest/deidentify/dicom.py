@@ -226,7 +226,10 @@ class _Cleaner:
 
     def _described(self, keyword: str, value: str) -> str:
         own = VOCABULARIES.get(keyword)
-        return value if own and _words(value) <= own else known_words(value, self.private)
+        if own and _words(value) <= own:
+            return value
+        # the meaning of a code that stays says nothing more, whatever the patient is called
+        return known_words(value, frozenset() if keyword == "CodeMeaning" else self.private)
 
 
 def _is_typed(element: DataElement) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
@@ -36,6 +36,8 @@ def clean_pixels(image: Dataset) -> None:
     syntax = UID(text(image.file_meta, "TransferSyntaxUID"))
     unsigned = np.dtype(f"{'>' if syntax == ExplicitVRBigEndian else '<'}u{allocated // 8}")
     signed = number(image, "PixelRepresentation") == 1
+    if stored < allocated:
+        _clean_padding(image, unsigned, stored, high, signed=signed)
     if syntax in AllTransferSyntaxes and syntax.is_encapsulated:
         if stored < allocated:
             _clean_compressed(image, syntax, unsigned, stored, high, signed=signed)
@@ -45,6 +47,21 @@ def clean_pixels(image: Dataset) -> None:
     if stored < allocated:
         values = stored_bits(values, stored, high, signed=signed)
     _put(image, values)
+
+
+def _clean_padding(
+    image: Dataset, unsigned: np.dtype, stored: int, high: int, *, signed: bool
+) -> None:
+    """Name the padding value as the cleared pixels hold it."""
+    kind = unsigned.newbyteorder("=")
+    for keyword in ("PixelPaddingValue", "PixelPaddingRangeLimit"):
+        value = number(image, keyword)
+        if value is None:
+            continue
+        cell = np.array([int(value)]).astype(kind)
+        (kept,) = stored_bits(cell, stored, high, signed=signed).view(f"i{kind.itemsize}")
+        padding = int(kept) if signed else int(kept) % (1 << 8 * kind.itemsize)
+        image.add(DataElement(image[keyword].tag, "SS" if signed else "US", padding))
 
 
 def stored_bits(

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import SEEK_END
 from pathlib import Path
+from struct import unpack
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.encaps import generate_fragments, generate_frames, parse_basic_offsets
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import (
     HTJ2K,
@@ -61,6 +63,12 @@ DECODERS: dict[str, str] = {
 }
 """One for each compression: pydicom would also try GDCM where it is installed, which ends the
 process on damaged data."""
+
+
+STREAM_STARTS = b"\xff\xd8\xff", b"\xff\x4f\xff\x51"
+"""How the first fragment of a JPEG or JPEG 2000 frame begins."""
+RLE_PADDING = 2
+"""Bytes that a sound RLE segment may have behind its last pixel."""
 
 
 def decode(frames: Sequence[Frame]) -> tuple[NDArray[np.float32], list[tuple[int, str]]]:
@@ -156,9 +164,7 @@ def _source(frame: Frame) -> Path | Dataset:
     """
     syntax = UID(transfer_syntax(frame))
     if syntax in AllTransferSyntaxes and syntax.is_encapsulated:
-        if not _ends(frame.path):
-            # JPEG-LS would be decoded, its lower part made up
-            raise ValueError("compressed pixels end early")
+        _check_encapsulated(frame)
         return frame.path
     dataset = pydicom.dcmread(frame.path, force=True)
     if not syntax:
@@ -176,13 +182,52 @@ def _source(frame: Frame) -> Path | Dataset:
     return dataset
 
 
-def _ends(path: Path) -> bool:
-    """Whether compressed pixels have an end: DICOM's, or that of a JPEG stream without it."""
-    if "PixelData" in pydicom.dcmread(path, force=True, specific_tags=["PixelData"]):
-        return True
-    with path.open("rb") as file:
-        file.seek(-min(64, path.stat().st_size), SEEK_END)
-        return file.read().rstrip(b"\x00").endswith(b"\xff\xd9")
+def _check_encapsulated(frame: Frame) -> None:
+    """Compressed pixels must have an end, and be as many frames as the header says.
+
+    Raises:
+        ValueError: they have not, or are not.
+    """
+    dataset = pydicom.dcmread(frame.path, force=True, specific_tags=["PixelData"])
+    if "PixelData" not in dataset:
+        with frame.path.open("rb") as file:
+            file.seek(-min(64, frame.path.stat().st_size), SEEK_END)
+            # DICOM's end is missing; without that of the stream itself JPEG-LS would be decoded,
+            # its lower part made up
+            if not file.read().rstrip(b"\x00").endswith(b"\xff\xd9"):
+                raise ValueError("compressed pixels end early")
+        return
+    frames = int(number(frame.header, "NumberOfFrames") or 1)
+    offsets = len(parse_basic_offsets(dataset.PixelData))
+    begun = sum(part.startswith(STREAM_STARTS) for part in generate_fragments(dataset.PixelData))
+    if offsets not in (0, frames) or begun > frames:
+        raise ValueError(f"{max(offsets, begun)} frames where the header says {frames}")
+    if transfer_syntax(frame) == RLELossless:
+        rows, columns = frame.shape
+        for part in generate_frames(dataset.PixelData, number_of_frames=frames):
+            if max(map(_unpacked_bytes, _rle_segments(part))) > rows * columns + RLE_PADDING:
+                raise ValueError("runs beyond the last pixel")
+
+
+def _rle_segments(frame: bytes) -> list[bytes]:
+    """The segments of an RLE frame, as its header of 16 numbers delimits them (PS3.5, G.5)."""
+    count, *starts = unpack("<16L", frame[:64])
+    ends = [*starts[1:count], len(frame)]
+    return [frame[start:end] for start, end in zip(starts[:count], ends, strict=True)]
+
+
+def _unpacked_bytes(segment: bytes) -> int:
+    """How many bytes an RLE segment holds (PS3.5, G.3.2); pydicom drops what is too many."""
+    at, total = 0, 0
+    while at < len(segment) - 1:
+        control = segment[at]
+        if control > 128:
+            total, at = total + 257 - control, at + 2
+        elif control < 128:
+            total, at = total + control + 1, at + control + 2
+        else:
+            at += 1
+    return total
 
 
 def _looked_up(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -226,8 +271,9 @@ def _padded(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
     limit = number(frame.header, "PixelPaddingRangeLimit")
     if padding is None:
         return np.zeros(stored.shape, bool)
+    bits = int(number(frame.header, "BitsStored") or 8 * stored.itemsize)
     ends = [
-        int(np.int64(end).astype(stored.dtype))
+        _within(int(np.int64(end).astype(stored.dtype)), bits, signed=stored.dtype.kind == "i")
         for end in (padding, padding if limit is None else limit)
     ]  # -2000 may be written as 63536
     low, high = sorted(ends)
@@ -247,6 +293,16 @@ def _padded(frame: Frame, stored: NDArray[np.integer]) -> NDArray[np.bool_]:
     corners = pieces[[0, 0, -1, -1], [0, -1, 0, -1]]
     outside: NDArray[np.bool_] = np.isin(pieces, corners[corners > 0])
     return outside
+
+
+def _within(value: int, bits: int, *, signed: bool) -> int:
+    """A value as its stored bits hold it.
+
+    >>> _within(63536, 12, signed=False), _within(-2000, 12, signed=True)
+    (2096, -2000)
+    """
+    below = 1 << bits - 1 if signed else 0
+    return (value + below) % (1 << bits) - below
 
 
 def _reason(error: Exception) -> str:

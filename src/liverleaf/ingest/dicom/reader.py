@@ -16,6 +16,7 @@ from liverleaf.ingest.dicom.frames import counted, number, text
 from liverleaf.ingest.dicom.series import Stack
 from liverleaf.ingest.dicom.subject import body_part, species
 from liverleaf.ingest.dicom.survey import Survey, survey
+from liverleaf.ingest.dicom.unused import unused_files
 from liverleaf.ingest.dicom.volume import read_volume
 from liverleaf.ingest.inspection import Examination, Inspection, SeriesReport
 from liverleaf.ingest.phases.descriptions import plain_words
@@ -25,7 +26,10 @@ from liverleaf.ingest.phases.sequences import UNKNOWN_AGENT, agent_of
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, SourceIds, Study
 
 
-def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
+def read_dicom(
+    files: Sequence[Path],
+    table: Sequence[PhaseRow] = (),
+) -> Study:
     """Read the contrast phases of one study.
 
     Args:
@@ -70,7 +74,9 @@ def examine_dicom(
         )
     notes = [note for one in read for note in one.warnings]
     study = None if refused else _study(found, images, (*notes, *_others(found), *general))
-    return Examination(study, Inspection(_reports(found, read), (*found.notes, *general), refused))
+    inspection = Inspection(_reports(found, read), (*found.notes, *general), refused)
+    used = [header for image in images.values() for header in image.headers]
+    return Examination(study, inspection, unused_files(found, used))
 
 
 def _study(found: Survey, images: dict[Phase, PhaseImage], notes: Sequence[str]) -> Study:

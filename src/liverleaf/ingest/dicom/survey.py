@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +20,15 @@ from liverleaf.ingest.dicom.frames import (
 )
 from liverleaf.ingest.dicom.scaling import on_one_scale
 from liverleaf.ingest.dicom.series import Stack, stacks_of
-from liverleaf.ingest.dicom.torn import SharedKey, joined, shared_keys, torn_warning
+from liverleaf.ingest.dicom.torn import (
+    SharedKey,
+    joined,
+    joined_series,
+    rename,
+    shared_keys,
+    torn_series_warning,
+    torn_warning,
+)
 from liverleaf.ingest.phases.descriptions import phase_at, plain_words, seconds_in_words
 from liverleaf.ingest.phases.of_stacks import phases_of_stacks
 from liverleaf.ingest.phases.override import PhaseRow, decisions, rows_of_study
@@ -33,6 +41,8 @@ TIME_TOLERANCE = 1.25
 
 MAX_LISTED_SERIES = 8
 """Series that a message lists at most."""
+
+COPY = "a copy of another image of the study"
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class Survey:
         candidates: indices of the stacks that were taken for each phase, the best one first.
         left_out: parts of series that are no volume, each with the reason.
         notes: files that were left out.
+        lost: the reason for each file that is in no stack: it holds no image, or a copy of another.
         refused: why no study can be made of the stacks, "" where one can.
     """
 
@@ -59,6 +70,7 @@ class Survey:
     candidates: dict[Phase, tuple[int, ...]]
     left_out: tuple[Stack, ...]
     notes: tuple[str, ...]
+    lost: Mapping[Path, str]
     refused: str = ""
 
     @property
@@ -81,7 +93,8 @@ def survey(
         InputError: there is no CT or MR image, more than one patient or study, another modality, or
             the table does not fit the study.
     """
-    frames, notes = _frames_of(files)
+    frames, lost = _frames_of(files)
+    notes = _counts(lost, len(files))
     names = [text(frame.header, "StudyInstanceUID") for frame in frames]
     notes += _put_together(frames)
     found = _check_one_study(frames)
@@ -111,6 +124,7 @@ def survey(
         candidates,
         tuple(left_out),
         tuple(notes),
+        lost | _copies(frames, (*stacks, *left_out)),
         refused,
     )
 
@@ -136,9 +150,9 @@ def _scaled(stack: Stack) -> Stack:
         return stack
 
 
-def _frames_of(files: Sequence[Path]) -> tuple[list[Frame], list[str]]:
-    """The frames of all files, and a warning that counts the files without any."""
-    reasons: Counter[str] = Counter()
+def _frames_of(files: Sequence[Path]) -> tuple[list[Frame], dict[Path, str]]:
+    """The frames of all files, and the reason for each file without any."""
+    lost: dict[Path, str] = {}
 
     def frames_or_reason(path: Path) -> list[Frame] | str:
         try:
@@ -152,24 +166,39 @@ def _frames_of(files: Sequence[Path]) -> tuple[list[Frame], list[str]]:
 
     frames: list[Frame] = []
     with ThreadPoolExecutor(max_workers=8) as pool:
-        for result in pool.map(frames_or_reason, files):
+        for path, result in zip(files, pool.map(frames_or_reason, files), strict=True):
             if isinstance(result, str):
-                reasons[result] += 1
+                lost[path] = result
             else:
                 frames += result
-    listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     if not frames:
+        listed = _listed(lost)
         raise InputError(
             f"no CT or MR image found (files: {listed or 'none'}); give the folder of one CT or MR"
             " study"
         )
-    if not reasons:
-        return frames, []
-    return frames, [f"left out {reasons.total()} of {len(files)} files: {listed}"]
+    return frames, lost
+
+
+def _listed(lost: Mapping[Path, str]) -> str:
+    """How many files were left out for each reason."""
+    reasons = Counter(lost.values())
+    return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+
+
+def _counts(lost: Mapping[Path, str], files: int) -> list[str]:
+    """A warning that counts the files without an image."""
+    return [f"left out {len(lost)} of {files} files: {_listed(lost)}"] if lost else []
+
+
+def _copies(frames: Sequence[Frame], stacks: Sequence[Stack]) -> dict[Path, str]:
+    """The files whose images repeat others, and are in no stack therefore."""
+    placed = {frame.path for stack in stacks for frame in stack.frames}
+    return {frame.path: COPY for frame in frames if frame.path not in placed}
 
 
 def _put_together(frames: Sequence[Frame]) -> list[str]:
-    """Give the images of a study that wrong UIDs tore one UID; warnings say so."""
+    """Give the images of a study or series that wrong UIDs tore one UID; warnings say so."""
     headers = list({id(frame.header): frame.header for frame in frames}.values())
     shared: list[SharedKey] = []
     series: dict[str, set[str]] = defaultdict(set)
@@ -183,8 +212,15 @@ def _put_together(frames: Sequence[Frame]) -> list[str]:
     for header in headers:
         study = text(header, "StudyInstanceUID")
         if study in whole:
-            header.StudyInstanceUID = whole[study]
-    return [torn_warning(len({*whole, *whole.values()}))] if whole else []
+            rename(header, StudyInstanceUID=whole[study])
+    of_series = joined_series(headers)
+    for header in headers:
+        own = text(header, "SeriesInstanceUID")
+        rename(header, SeriesInstanceUID=of_series.get(own, own))
+    told = [torn_warning(len({*whole, *whole.values()}))] if whole else []
+    if of_series:
+        told.append(torn_series_warning(len({*of_series, *of_series.values()})))
+    return told
 
 
 def _check_one_study(frames: Sequence[Frame]) -> Modality:

@@ -13,7 +13,14 @@ from pydicom.config import IGNORE
 from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 from scipy.ndimage import shift
 
-from liverleaf.ingest.dicom.frames import MAX_SPACING_MM, MIN_SPACING_MM, number, text
+from liverleaf.ingest.dicom.contradictions import contradictions
+from liverleaf.ingest.dicom.frames import (
+    MAX_SPACING_MM,
+    MIN_SPACING_MM,
+    counted,
+    number,
+    text,
+)
 from liverleaf.ingest.dicom.pixels import MAX_VOXELS, decode, fill, transfer_syntax, voxels
 from liverleaf.ingest.dicom.scaling import on_one_scale
 from liverleaf.ingest.dicom.series import Stack
@@ -28,7 +35,8 @@ BODY_HU = -500.0
 OFF_GRID_STEPS = 0.05
 OFF_GRID_PIXELS = 0.1
 MIN_TILT_DEG = 1.0
-MAX_PIXEL_RATIO = 5.0
+MAX_HU = 3100.0
+"""Above the scale of 12 bits there is metal at most."""
 STORAGE = "BitsAllocated", "BitsStored", "PixelRepresentation"
 LOSSY = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 """Transfer syntaxes that lose detail; others may, and then the header says so."""
@@ -61,7 +69,7 @@ def read_volume(stack: Stack) -> tuple[hd.Volume, tuple[Dataset, ...], list[str]
     if stack.frames[0].header.Modality == Modality.CT:
         notes += doubts_hounsfield(array, stack.name)
     notes += _kind_of_values(stack)
-    notes += _oddities(stack, array)
+    notes += [*_oddities(stack, array), *contradictions(stack), *_beyond_scale(stack, array)]
     array, inverted = _upright_greys(stack, array)
     array, origin, askew = _straighten(stack, array)
     array, step_mm, gaps = _even_out(stack, array)
@@ -122,14 +130,8 @@ def _kind_of_values(stack: Stack) -> list[str]:
 
 
 def _oddities(stack: Stack, array: NDArray[np.float32]) -> list[str]:
-    """Warnings about what no scanner changes within a series, and about very long pixels."""
+    """Warnings about what no scanner changes within a series."""
     notes: list[str] = []
-    rows_mm, columns_mm = stack.frames[0].spacing_mm
-    if max(rows_mm, columns_mm) > MAX_PIXEL_RATIO * min(rows_mm, columns_mm):
-        notes.append(
-            f"{stack.name}: its pixels are {rows_mm:.3g} x {columns_mm:.3g} mm; diameters and"
-            " volumes are wrong unless they are so long"
-        )
     # enhanced images may scale each frame in its own way
     single_frames = len({frame.path for frame in stack.frames}) == len(stack.frames)
     is_ct = stack.frames[0].header.Modality == Modality.CT
@@ -159,6 +161,14 @@ def _rescaled_apart(stack: Stack, array: NDArray[np.float32]) -> bool:
         if body.any() and np.median(np.abs(two - one)[body]) > np.median(np.abs(alike - one)[body]):
             return True
     return False
+
+
+def _beyond_scale(stack: Stack, array: NDArray[np.float32]) -> list[str]:
+    """A warning about CT values that no tissue has."""
+    if stack.frames[0].header.Modality != Modality.CT or not np.nanmax(array) > MAX_HU:
+        return []
+    beyond = counted(int(np.count_nonzero(array > MAX_HU)), "voxel")
+    return [f"{stack.name}: {beyond} of up to {np.nanmax(array):.0f} HU: metal, or damaged pixels"]
 
 
 def _upright_greys(

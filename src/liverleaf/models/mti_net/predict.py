@@ -13,7 +13,7 @@ types, R regions, B slices of a batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,20 +28,23 @@ from liverleaf.data.batch import Regions
 from liverleaf.data.network_input import (
     InputConfig,
     ModelInput,
-    centres,
     lesion_regions,
     model_input,
-    normalisations,
     normalised,
     on_study_grid,
-    resize_labels,
 )
-from liverleaf.data.normalisation import LiverNormalisation, first_guess, liver_level
 from liverleaf.models.blocks import channels_last
 from liverleaf.models.calibration import fitted_threshold, type_set
 from liverleaf.models.checkpoint import ModelCard
 from liverleaf.models.family import Output
-from liverleaf.models.lesion_masks import LesionMasks, liver_max, separate_lesions, smooth
+from liverleaf.models.lesion_masks import (
+    LesionMasks,
+    lesions_on_network_grid,
+    liver_max,
+    separate_lesions,
+    smooth,
+)
+from liverleaf.models.liver_scales import Scales, liver_scales, parenchyma
 from liverleaf.models.mti_net.ensemble import EnsembleFeatures
 from liverleaf.models.mti_net.network import Features
 from liverleaf.models.predictor import (
@@ -53,19 +56,13 @@ from liverleaf.models.predictor import (
 )
 from liverleaf.prediction import LesionPrediction, Prediction
 from liverleaf.segmentation import Segmentation
-from liverleaf.study import Modality, Study
+from liverleaf.study import Study
 from liverleaf.system.progress import Progress, silent
 from liverleaf.terminology import Organ
 
 NORMALISATION_SLICES = 16
-NORMALISATION_ROUNDS = 3
-NORMALISATION_TOLERANCE = 0.06
-"""In units of contrast: 3 HU, or 3 % of an MR's liver."""
-MINIMUM_LIVER_ML = 100.0
 HEAD_SLICES = 16
 """A lesion's type is read from at most this many of its slices, the largest."""
-
-Scales = Mapping[str, LiverNormalisation]
 
 
 class EncodedSlices(NamedTuple):
@@ -148,51 +145,16 @@ def normalisation(
     study: Study, given: ModelInput, config: InputConfig, network: TimedNetwork
 ) -> tuple[Scales, list[str]]:
     """How the study's intensities are normalised, and what is doubtful about that."""
-    if config.normalise_on_liver:
-        return normalise_on_liver(given, config, network)
-    no_liver_needed = np.zeros(study.grid.spatial_shape, bool)
-    return normalisations(study, no_liver_needed, config), []
-
-
-def normalise_on_liver(
-    given: ModelInput, config: InputConfig, network: TimedNetwork
-) -> tuple[Scales, list[str]]:
-    """Outline the liver and take its level in each channel, by turns until levels are stable."""
-    channels = [
-        (index, channel, given.raw_ZPYX[:, index])
-        for index, channel in enumerate(config.channels)
-        if given.present_P[index]
-    ]
-    expected = {
-        channel: first_guess(raw_ZYX, phase=config.channel_phases[index], modality=config.modality)
-        for index, channel, raw_ZYX in channels
-    }
-    scales = {c: LiverNormalisation.on(level, config.modality) for c, level in expected.items()}
     slices = np.unique(
         np.linspace(0, len(given.raw_ZPYX) - 1, NORMALISATION_SLICES).round().astype(int)
     )
-    for _ in range(NORMALISATION_ROUNDS):
-        parenchyma_SYX = outline_parenchyma(given, scales, config, network, slices)
-        if parenchyma_SYX is None:
-            return scales, [
-                "little or no liver was found, so intensities could not be normalised on it: trust"
-                " nothing here"
-            ]
-        before, scales = scales, {}
-        for _, channel, raw_ZYX in channels:
-            # an MR's scale is arbitrary: nothing is expected of it
-            prior = expected[channel] if config.modality is Modality.CT else None
-            level = liver_level(
-                raw_ZYX[slices][parenchyma_SYX], modality=config.modality, expected=prior
-            )
-            scales[channel] = LiverNormalisation.on(level, config.modality)
-        if all(_same_level(scales[channel], before[channel]) for channel in scales):
-            break
-    return scales, []
-
-
-def _same_level(one: LiverNormalisation, other: LiverNormalisation) -> bool:
-    return abs(one.liver - other.liver) < NORMALISATION_TOLERANCE * one.unit
+    return liver_scales(
+        study,
+        given,
+        config,
+        lambda scales: outline_parenchyma(given, scales, config, network, slices),
+        slices=slices,
+    )
 
 
 def outline_parenchyma(
@@ -214,18 +176,7 @@ def outline_parenchyma(
     ]
     masks_SKYX = torch.cat(logits).float()[:, :, :rows, :columns].cpu().numpy() > 0
     liver, lesion = masks_SKYX.swapaxes(0, 1)
-    # of a slice's voxel, as if these slices were the whole volume
-    voxel_ml = (
-        np.prod(given.grid.physical_extent)
-        / np.prod(given.raw_ZPYX[:, 0].shape)
-        / 1000
-        * len(given.raw_ZPYX)
-        / len(slices)
-    )
-    parenchyma: NDArray[np.bool_] = liver & ~lesion
-    if parenchyma.sum() * voxel_ml < MINIMUM_LIVER_ML:
-        parenchyma = liver
-    return None if parenchyma.sum() * voxel_ml < MINIMUM_LIVER_ML / 2 else parenchyma
+    return parenchyma(liver, lesion, given, share=len(slices) / len(given.raw_ZPYX))
 
 
 def encode_slices(
@@ -281,21 +232,6 @@ def run_heads(
         logits_LT[index] = weight @ log_probability_ST
         curve_LP[index] = weight @ (z_SP * np.array(card.curve_sd) + np.array(card.curve_mean))
     return HeadOutputs(logits_LT, curve_LP)
-
-
-def lesions_on_network_grid(
-    lesions_ZYX: NDArray[np.uint16], given: ModelInput
-) -> Iterator[NDArray[np.bool_]]:
-    """The mask of each lesion on the network's grid, from label 1 on; none is empty."""
-    shape = (given.raw_ZPYX.shape[0], *given.raw_ZPYX.shape[2:])
-    labels_ZYX = resize_labels(lesions_ZYX, shape)
-    middles: dict[int, tuple[int, ...]] = {}
-    for label in range(1, int(lesions_ZYX.max()) + 1):
-        lesion_ZYX: NDArray[np.bool_] = labels_ZYX == label
-        if not lesion_ZYX.any():  # thinner than the grid: its nearest pixel stands for it
-            middles = middles or centres(lesions_ZYX, shape)
-            lesion_ZYX[middles[label]] = True
-        yield lesion_ZYX
 
 
 def _run_heads_on_slices(
