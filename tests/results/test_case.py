@@ -147,7 +147,16 @@ def test_a_model_is_loaded_once_for_many_cases(
     )
     case_module._model_of_thread.cache_clear()
 
-    def asks(read: Callable[[], Study], out: Path, *, model: str, device: str, load: Callable):
+    def asks(
+        read: Callable[[], Study],
+        out: Path,
+        *,
+        model: str,
+        device: str,
+        keep_maps: bool,
+        load: Callable,
+    ):
+        assert not keep_maps
         return load(Path(model), device)
 
     monkeypatch.setattr(case_module, "analyze_study", asks)

@@ -36,7 +36,7 @@ def without_network(monkeypatch: pytest.MonkeyPatch, work: Callable) -> list[str
 
     monkeypatch.setattr(run_module, "network_workers", here)
     monkeypatch.setattr(run_module, "do_case", noted)
-    monkeypatch.setattr(run_module, "analysis_by_model", lambda *_: work)
+    monkeypatch.setattr(run_module, "analysis_by_model", lambda *_, **__: work)
     return done
 
 
@@ -178,7 +178,7 @@ def fails(read: Callable[[], Study], out: Path) -> Findings:
 def test_where_no_case_succeeds_the_reasons_are_told(
     cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "analysis_by_model", lambda *_: fails)
+    monkeypatch.setattr(run_module, "analysis_by_model", lambda *_, **__: fails)
     with pytest.raises(InputError, match=r"no study could be analysed \(3 x no liver here\)"):
         analyze_cohort(cohort, tmp_path / "out")
     assert (tmp_path / "out/failures.csv").read_text().count("no liver here") == 3

@@ -113,6 +113,7 @@ def analyze(
             overwrite=overwrite,
             phases=phases,
             modality=modality_of(modality),
+            keep_maps=keep_maps,
             jobs=jobs or 1,
             scheduler=scheduler,
             as_json=as_json,

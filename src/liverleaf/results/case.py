@@ -167,18 +167,23 @@ def lost_case(task: CaseTask, reason: str) -> CaseRecord:
     return task.record("analysis", reason)
 
 
-def analysis_by_model(model: str | None, device: str) -> CaseWork:
+def analysis_by_model(model: str | None, device: str, *, keep_maps: bool = False) -> CaseWork:
     """The work of `liverleaf analyze`; each process loads a model once.
 
     Args:
         model: name of a shipped model or folder of a trained one; None for the modality's default.
         device: "auto", "cpu" or "cuda".
+        keep_maps: also write the maps of types, for models that make them.
     """
-    return partial(_analyze, model=model, device=device)
+    return partial(_analyze, model=model, device=device, keep_maps=keep_maps)
 
 
-def _analyze(read: Callable[[], Study], out: Path, *, model: str | None, device: str) -> Findings:
-    return analyze_study(read, out, model=model, device=device, load=_kept_model)
+def _analyze(
+    read: Callable[[], Study], out: Path, *, model: str | None, device: str, keep_maps: bool
+) -> Findings:
+    return analyze_study(
+        read, out, model=model, device=device, keep_maps=keep_maps, load=_kept_model
+    )
 
 
 def _kept_model(folder: Path, device: str) -> Predictor:

@@ -81,6 +81,7 @@ def analyze_cohort(
     device: str = "auto",
     phases: Path | None = None,
     modality: Modality | None = None,
+    keep_maps: bool = False,
     jobs: int = 1,
     scheduler: str | None = None,
     progress: Progress = silent,
@@ -95,6 +96,7 @@ def analyze_cohort(
         device: "auto", "cpu" or "cuda".
         phases: CSV table of the phases of series, as for `liverleaf ingest`; for studies only.
         modality: what the NIfTI files of studies are, which do not tell.
+        keep_maps: also write the maps of types, for models that make them.
         jobs: number of processes; each loads a model once.
         scheduler: address of a Dask scheduler whose workers see the same files; used instead of
             processes here.
@@ -107,7 +109,7 @@ def analyze_cohort(
     _check_places(source, out)
     folders = case_folders(source)
     naming = None if folders else Naming.beside(out)
-    settings = _settings(source, naming, _models(model), modality)
+    settings = _settings(source, naming, _models(model), modality) | {"keep_maps": keep_maps}
     _check(out, settings)
     if scheduler is None:  # Dask's workers have devices of their own
         chosen_device(device)
@@ -117,7 +119,8 @@ def analyze_cohort(
                 do_case, lost_case, jobs=jobs, apart=True, device=device, scheduler=scheduler
             )
         )
-        make = _Tasks(out.resolve(), analysis_by_model(model, device), modality)
+        work = analysis_by_model(model, device, keep_maps=keep_maps)
+        make = _Tasks(out.resolve(), work, modality)
         if naming is None:
             tasks, total = make.of_cases(folders, phases), len(folders)
         else:
