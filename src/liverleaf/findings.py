@@ -167,6 +167,15 @@ class DoubtRecord(Record):
     """The doubt as one plain sentence, which is among `warnings` too."""
 
 
+class PlaceRecord(Record):
+    """Where a lesion lies in one phase as it was scanned."""
+
+    centre_mm: Point
+    """Its middle in that phase's own space, before registration, LPS, mm."""
+    coverage: Ratio
+    """Share of it that the phase's images show, 0 to 1."""
+
+
 class LesionRecord(Record):
     """One lesion."""
 
@@ -174,6 +183,9 @@ class LesionRecord(Record):
     """Its label in lesions.nii.gz; a model numbers lesions from 1 for the largest."""
     centroid_mm: Point
     """Mean position of its voxels, LPS, mm."""
+    places: dict[PhaseName, PlaceRecord] = Field(default_factory=dict)
+    """Where it lies in each phase as scanned, found through the registration; empty in findings
+    before it was written."""
     bbox: tuple[Span, Span, Span]
     """Voxel index ranges along Z, Y, X of the reference phase's grid: first voxel, and one past the
     last."""
@@ -367,6 +379,11 @@ class SegmentationRecord(Record):
     program, with or without a person's help."""
     organs: tuple[str, ...]
     """The organs that were outlined, in lower case, as "liver"."""
+    drawn_on: PhaseName | None = None
+    """The phase on which lesions were drawn, from where they were carried to the reference phase;
+    null for a model's."""
+    liver_source: str | None = None
+    """Who outlined the liver, where that was not `source`."""
 
 
 class Provenance(Record):

@@ -30,6 +30,7 @@ from liverleaf.findings import (
     MaskAxis,
     PatientRecord,
     PhaseRecord,
+    PlaceRecord,
     Point,
     Provenance,
     ScoreRecord,
@@ -42,10 +43,13 @@ from liverleaf.findings import (
 from liverleaf.measure import enhancement, lesions, plausibility
 from liverleaf.measure.plausibility import Implausible, TrainedOn
 from liverleaf.prediction import LesionPrediction, Prediction
+from liverleaf.registration.travel import Place
 from liverleaf.segmentation import Segmentation
 from liverleaf.storage.volumes import axis_order
 from liverleaf.study import BodyPart, Phase, PhaseImage, Study, same_grid
 from liverleaf.terminology import SMALLEST_SCORED_MM3, LesionType, TypeName
+
+Places = Mapping[int, Mapping[Phase, Place]]
 
 NO_PREDICTION = Prediction(model="")
 """What no model says: nothing."""
@@ -58,6 +62,7 @@ def measure(
     *,
     left_out: Collection[Phase] = (),
     trained_on: TrainedOn | None = None,
+    places: Places | None = None,
     provenance: Provenance | None = None,
 ) -> Findings:
     """Measure anybody's masks in the images of a study, beside what a model says of it.
@@ -72,6 +77,7 @@ def measure(
         prediction: what a model says of these masks and of the whole study; None without a model.
         left_out: the phases that the model was not given.
         trained_on: the images that the model was trained on; None where nobody knows.
+        places: where each lesion lies in each phase as scanned, by label.
         provenance: where the numbers come from.
 
     Raises:
@@ -82,7 +88,11 @@ def measure(
         raise ValueError("the phases lie on different grids: register the study first")
     predicted = prediction or NO_PREDICTION
     said = {lesion.label: lesion for lesion in predicted.lesions}
-    measured = _Measured() if segmentation is None else _measure_masks(study, segmentation, said)
+    measured = (
+        _Measured()
+        if segmentation is None
+        else _measure_masks(study, segmentation, said, places or {})
+    )
     doubts = [] if trained_on is None else plausibility.doubts_of_images(study.grid, trained_on)
     doubts += measured.doubts
     return Findings(
@@ -118,7 +128,10 @@ class _Measured:
 
 
 def _measure_masks(
-    study: Study, segmentation: Segmentation, said: Mapping[int, LesionPrediction]
+    study: Study,
+    segmentation: Segmentation,
+    said: Mapping[int, LesionPrediction],
+    lies: Places,
 ) -> _Measured:
     labels = segmentation.lesions.array
     boxes = {label: box for label, box in enumerate(lesions.boxes(labels), start=1) if box}
@@ -134,6 +147,7 @@ def _measure_masks(
             said.get(label, LesionPrediction(label)),
             liver.background,
             liver.depths_mm.get(label),
+            lies.get(label, {}),
         )
         for label in sorted(boxes)
     )
@@ -246,7 +260,11 @@ def _trusted(image: PhaseImage) -> bool:
 def _segmentation_record(segmentation: Segmentation) -> SegmentationRecord:
     organs = tuple(organ.name.lower() for organ in sorted(segmentation.organs))
     return SegmentationRecord(
-        source=segmentation.source, method=segmentation.method.value, organs=organs
+        source=segmentation.source,
+        method=segmentation.method.value,
+        organs=organs,
+        drawn_on=None if segmentation.drawn_on is None else segmentation.drawn_on.key,
+        liver_source=segmentation.liver_source,
     )
 
 
@@ -339,6 +357,7 @@ def _lesion_record(
     lesion: LesionPrediction,
     background: enhancement.Curve | None,
     depth_mm: float | None,
+    lies: Mapping[Phase, Place],
 ) -> LesionRecord:
     mask = labels_ZYX[box] == lesion.label
     inside = {phase: image[box] for phase, image in images.items()}
@@ -356,6 +375,7 @@ def _lesion_record(
     return LesionRecord(
         id=lesion.label,
         centroid_mm=cast(Point, tuple(lesions.centroid_mm(mask, affine))),
+        places={phase.key: _place_record(lies[phase]) for phase in sorted(lies)},
         bbox=cast(tuple[Span, Span, Span], tuple((axis.start, axis.stop) for axis in box)),
         volume_ml=volume_ml,
         long_axis_mm=size.long_axis_mm,
@@ -378,6 +398,11 @@ def _lesion_record(
             *_shape_warnings(study, mask, box, volume_ml, detected=lesion.score is not None),
         ),
     )
+
+
+def _place_record(place: Place) -> PlaceRecord:
+    centre_mm = cast(Point, tuple(place.centre_mm.tolist()))
+    return PlaceRecord(centre_mm=centre_mm, coverage=place.coverage)
 
 
 def _contrast(
