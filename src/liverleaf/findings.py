@@ -45,6 +45,7 @@ Probability = Annotated[
     AfterValidator(lambda value: min(max(round(value, 4), 0.0), 1.0)),
 ]
 Intensity = Annotated[float, AfterValidator(lambda value: float(f"{value:.5g}") + 0.0)]
+Bounds = tuple[Intensity, Intensity]
 Point = tuple[Millimetres, Millimetres, Millimetres]
 Span = tuple[int, int]
 Row = tuple[float, float, float, float]
@@ -223,6 +224,10 @@ class LesionRecord(Record):
     wash_out: WashOut | None
     """How the lesion darkened by a later phase; null without that phase, or with nothing to compare
     it with."""
+    intervals: dict[str, Bounds] = Field(default_factory=dict)
+    """90 % intervals of what was measured, low and high, in the unit of the measure and by its path
+    in the lesion, as "volume_ml" or "curve.mean.portal"; empty in findings before they were
+    written."""
     features: tuple[FeatureRecord, ...]
     """The enhancement features that could be measured."""
     warnings: tuple[str, ...]
@@ -328,6 +333,8 @@ class LiverRecord(Record):
 
     volume_ml: Millilitres
     """Volume with the lesions, ml; 0 when a liver was looked for and none was found."""
+    volume_interval_ml: Bounds | None = None
+    """Its 90 % interval; null where none was found, and in findings before it was written."""
 
 
 class PatientRecord(Record):

@@ -42,6 +42,14 @@ from liverleaf.findings import (
 )
 from liverleaf.measure import enhancement, lesions, plausibility
 from liverleaf.measure.plausibility import Implausible, TrainedOn
+from liverleaf.measure.uncertainty import (
+    Spread,
+    around,
+    depth_interval,
+    lesion_intervals,
+    spread_of,
+    volume_interval,
+)
 from liverleaf.prediction import LesionPrediction, Prediction
 from liverleaf.registration.travel import Place
 from liverleaf.segmentation import Segmentation
@@ -148,6 +156,7 @@ def _measure_masks(
             liver.background,
             liver.depths_mm.get(label),
             lies.get(label, {}),
+            liver.spread_of_measures,
         )
         for label in sorted(boxes)
     )
@@ -167,6 +176,7 @@ class _Liver:
         background: the curve of its parenchyma, None where there is too little.
         spread: standard deviation of its parenchyma per phase.
         depths_mm: distance to its surface by lesion label.
+        spread_of_measures: from which intervals are made.
         doubts: what is hardly plausible about it.
         warnings: what is doubtful about it.
     """
@@ -175,26 +185,31 @@ class _Liver:
     background: enhancement.Curve | None = None
     spread: Mapping[Phase, float] = field(default_factory=dict)
     depths_mm: Mapping[int, float] = field(default_factory=dict)
+    spread_of_measures: Spread = field(default_factory=Spread)
     doubts: tuple[Implausible, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def _measure_liver(study: Study, segmentation: Segmentation, images: enhancement.Images) -> _Liver:
     if segmentation.liver is None:
+        unsure = spread_of(study, images, segmentation, None)
         if study.body_part is not BodyPart.ABDOMEN:  # nobody would miss it
-            return _Liver()
+            return _Liver(spread_of_measures=unsure)
         return _Liver(
-            warnings=("There is no liver mask: lesions are not compared with the liver.",)
+            spread_of_measures=unsure,
+            warnings=("There is no liver mask: lesions are not compared with the liver.",),
         )
     labels, liver = segmentation.lesions.array, segmentation.liver.array
     spacing_mm = study.grid.spacing
     background = enhancement.liver_background(images, liver, labels, spacing_mm)
     liver_ml = lesions.volume_ml(liver, spacing_mm)
+    bounds = volume_interval(liver, spacing_mm) if liver_ml else None
     return _Liver(
-        LiverRecord(volume_ml=liver_ml),
+        LiverRecord(volume_ml=liver_ml, volume_interval_ml=bounds),
         background,
         plausibility.liver_spread(images, liver, labels),
         lesions.capsule_distances_mm(labels, liver, spacing_mm),
+        spread_of(study, images, segmentation, background),
         tuple(plausibility.doubts_of_liver(study, segmentation.liver)),
         _liver_warnings(liver, liver_ml, background),
     )
@@ -358,6 +373,7 @@ def _lesion_record(
     background: enhancement.Curve | None,
     depth_mm: float | None,
     lies: Mapping[Phase, Place],
+    spread: Spread,
 ) -> LesionRecord:
     mask = labels_ZYX[box] == lesion.label
     inside = {phase: image[box] for phase, image in images.items()}
@@ -392,12 +408,43 @@ def _lesion_record(
         contrast=None if background is None else _contrast(curve, background, study),
         wash_in=_wash_in(curve, background, study),
         wash_out=None if late is None else _wash_out(curve, background, late, study),
+        intervals=_intervals(
+            study, images, labels_ZYX == lesion.label, box, curve, background, depth_mm, spread
+        ),
         features=tuple(_feature_record(feature) for feature in features),
         warnings=(
             *_phase_warnings(study, curve, typed=lesion.type_probabilities is not None),
             *_shape_warnings(study, mask, box, volume_ml, detected=lesion.score is not None),
         ),
     )
+
+
+def _intervals(
+    study: Study,
+    images: enhancement.Images,
+    mask_ZYX: lesions.Mask,
+    box: lesions.Box,
+    curve: enhancement.Curve,
+    background: enhancement.Curve | None,
+    depth_mm: float | None,
+    spread: Spread,
+) -> dict[str, tuple[float, float]]:
+    """The 90 % intervals of what is measured of a lesion, by path."""
+    spacing_mm = study.grid.spacing
+    wide = around(box, study.grid.spatial_shape, spacing_mm)
+    found = lesion_intervals(
+        {phase: image[wide] for phase, image in images.items()},
+        mask_ZYX[wide],
+        study.grid[wide].affine,  # type: ignore[index]  # annotated for one axis only
+        curve,
+        background,
+        modality=study.modality,
+        late=enhancement.late_phase(curve.mean, agent=study.agent),
+        spread=spread,
+    )
+    if depth_mm is not None:
+        found["capsule_distance_mm"] = depth_interval(depth_mm, min(spacing_mm))
+    return {name: (bounds.low, bounds.high) for name, bounds in found.items()}
 
 
 def _place_record(place: Place) -> PlaceRecord:
