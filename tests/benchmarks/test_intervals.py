@@ -7,6 +7,7 @@ import pytest
 
 from liverleaf.benchmarks import intervals
 from liverleaf.benchmarks.intervals import coverage, outlined, run
+from liverleaf.study import Modality
 
 SPACING = (3.0, 1.5, 1.5)
 
@@ -61,7 +62,7 @@ def test_shares_are_counted_per_preset_and_small_lesions_apart() -> None:
     assert (ct["preset"], ct["n"], ct["coverage"], ct["small"]) == ("ct", 10, 0.9, 1)
     assert (ct["half_width"], ct["error"], ct["coverage_of_small"]) == (1.5, 0.5, 0.0)
     assert ct["factor"] == pytest.approx(
-        intervals.widening("volume_ml") * np.quantile([0.5] * 9 + [2.0], 0.9)
+        intervals.widening("volume_ml", Modality.CT) * np.quantile([0.5] * 9 + [2.0], 0.9)
     )
     assert (mr["n"], mr["coverage"], mr["coverage_of_small"]) == (1, 1.0, None)
     assert (both["n"], both["coverage"]) == (11, pytest.approx(10 / 11))

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
 
 from liverleaf.measure.enhancement import Curve
 from liverleaf.measure.intervals import (
@@ -13,6 +14,8 @@ from liverleaf.measure.intervals import (
     Z_90,
     Noise,
     Variants,
+    depth_mm,
+    field_of,
     interval,
     lesion_variants,
     liver_variants,
@@ -56,7 +59,7 @@ def test_a_cube_loses_and_gains_one_voxel() -> None:
     mask = np.zeros((9, 9, 9), bool)
     mask[2:7, 2:7, 2:7] = True
     shrunk, grown, box = shrunk_and_grown(mask, (2.0, 2.0, 2.0))
-    assert (shrunk.sum(), grown.sum()) == (27, 125 + 6 * 25)
+    assert (shrunk.sum(), grown.sum()) == (27, 343)
     assert box == (slice(1, 8),) * 3
 
 
@@ -65,14 +68,14 @@ def test_thick_slices_stay() -> None:
     mask[1:3, 2:7, 2:7] = True
     shrunk, grown, _ = shrunk_and_grown(mask, (5.0, 1.0, 1.0))
     assert [int(plane.sum()) for plane in shrunk] == [0, 9, 9, 0]
-    assert [int(plane.sum()) for plane in grown] == [0, 45, 45, 0]
+    assert [int(plane.sum()) for plane in grown] == [0, 49, 49, 0]
 
 
 def test_a_single_voxel_cannot_vanish() -> None:
     mask = np.zeros((3, 3, 3), bool)
     mask[0, 0, 0] = True
     shrunk, grown, _ = shrunk_and_grown(mask, (1.0, 1.0, 1.0))
-    assert (shrunk.sum(), grown.sum()) == (1, 4)
+    assert (shrunk.sum(), grown.sum()) == (1, 8)
     with pytest.raises(ValueError, match="empty mask"):
         shrunk_and_grown(mask & False, (1.0, 1.0, 1.0))
 
@@ -100,6 +103,8 @@ def test_a_slope_is_no_noise_and_an_even_image_has_none() -> None:
     assert noise_of(np.full(region.shape, 7.0), region) == Noise(0.0, 1.0)
     found = noise_of(slope, inner)
     assert found is not None and found.sd < 1.5
+    # smoothed, it still runs evenly over 30: its median absolute deviation is 7.5
+    assert found.uneven == pytest.approx(1.4826 * 7.5, rel=0.1)
     assert noise_of(slope, region & False) is None
 
 
@@ -121,10 +126,53 @@ def test_an_outline_further_out_takes_in_what_lies_beside() -> None:
     found = lesion_variants(images, mask, (3.0, 3.0, 3.0), moved=(), noise={})
     shrunk, grown = found["boundary"]
     assert shrunk[Phase.ARTERIAL] == 60.0
-    # growing by a face each way: 200 voxels inside, of those added 40 are dark
-    added = 2 * 50 + 2 * 20 + 2 * 40
-    assert grown[Phase.ARTERIAL] == pytest.approx(60 * (200 + added - 40) / (200 + added))
-    assert list(found) == ["boundary"]
+    # 4 x 10 x 5 voxels become 6 x 12 x 7, and one of the seven columns is dark
+    assert grown[Phase.ARTERIAL] == pytest.approx(60 * 6 / 7)
+    assert list(found) == ["boundary", "blur"]
+
+
+def test_without_blur_a_lesion_is_as_far_above_as_more_blur_brings_below() -> None:
+    images, mask = halves()
+    (sharper,) = lesion_variants(images, mask, (3.0, 3.0, 3.0), moved=(), noise={})["blur"]
+    from_left = gaussian_filter1d(np.where(np.arange(40) >= 20, 60.0, 0.0), 0.64)[20:25]
+    assert sharper[Phase.PORTAL] == pytest.approx(120 - from_left.mean(), abs=1e-3)
+    even = {Phase.PORTAL: np.full(mask.shape, 50.0)}
+    (same,) = lesion_variants(even, mask, (3.0, 3.0, 3.0), moved=(), noise={})["blur"]
+    assert same[Phase.PORTAL] == pytest.approx(50.0)
+
+
+def test_a_field_scales_all_phases_together() -> None:
+    images, mask = halves()
+    low, high = lesion_variants(
+        images, mask, (3.0, 3.0, 3.0), moved=(), noise={}, field=0.1
+    )["field"]  # fmt: skip
+    for means, factor in ((low, 1 - 0.1 * Z_90), (high, 1 + 0.1 * Z_90)):
+        assert means == pytest.approx(dict.fromkeys(images, 60 * factor))
+    noise = {Phase.PRE: Noise(1, 1, 4.0), Phase.PORTAL: Noise(1, 1, 6.0)}
+    assert field_of(noise, Curve({Phase.PRE: 40.0, Phase.PORTAL: 120.0}, 9)) == pytest.approx(0.075)
+    assert field_of({}, Curve({Phase.PRE: 40.0}, 9)) == 0.0
+
+
+def test_without_a_field_each_phase_is_uneven_by_itself() -> None:
+    images, mask = halves()
+    noise = {Phase.PORTAL: Noise(0.0, 1.0, 2.0)}
+    found = lesion_variants(images, mask, (3.0, 3.0, 3.0), moved=(), noise=noise)
+    low, high = found["shading of portal"]
+    bounds = (60 - 2 * Z_90, 60 + 2 * Z_90)
+    assert (low[Phase.PORTAL], high[Phase.PORTAL]) == pytest.approx(bounds)
+    assert low[Phase.ARTERIAL] == high[Phase.ARTERIAL] == 60.0
+
+
+@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (5.0, 1.0, 1.5)])
+def test_depth_is_counted_from_the_faces_of_voxels(spacing: tuple[float, ...]) -> None:
+    mask = np.zeros((7, 9, 9), bool)
+    mask[2:5, 2:7, 2:7] = True
+    depth = depth_mm(mask, spacing)
+    z, y, x = spacing
+    assert depth[3, 4, 2] == pytest.approx(x / 2)
+    assert depth[3, 4, 4] == pytest.approx(min(1.5 * z, 2.5 * y, 2.5 * x))
+    assert depth[3, 4, 0] == pytest.approx(-1.5 * x)
+    assert depth[1, 1, 4] == pytest.approx(-math.hypot(z / 2, y / 2))
 
 
 def test_a_phase_that_may_lie_beside_is_unsure_across_the_step_alone() -> None:

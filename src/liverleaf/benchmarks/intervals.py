@@ -8,33 +8,33 @@ its tissue, before any blur of the scanner.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter
+from scipy.ndimage import gaussian_filter
 
 from liverleaf.benchmarks.result import Result, markdown_table, measured_by, origin
 from liverleaf.evaluate.stats import wilson
 from liverleaf.findings import LesionRecord
 from liverleaf.measure.enhancement import Curve, late_phase
 from liverleaf.measure.findings import measure
-from liverleaf.measure.intervals import Z_90
+from liverleaf.measure.intervals import Z_90, depth_mm
 from liverleaf.measure.lesions import diameters, volume_ml
-from liverleaf.measure.uncertainty import curve_measures, widening
+from liverleaf.measure.uncertainty import curve_measures, widening, without_phase
 from liverleaf.phantom.generator import Phantom
 from liverleaf.registration.align import register_phases
 from liverleaf.registration.quality import assess_alignment
 from liverleaf.segmentation import Segmentation
-from liverleaf.study import Annotation, Phase, Study
+from liverleaf.study import Annotation, Modality, Phase, Study
 from liverleaf.system.progress import Progress, silent
-from liverleaf.terminology import LesionType, Organ
+from liverleaf.terminology import LesionType, Organ, PhaseName
 
 SEED, FIT_SEED = 6007, 5001
 PRESETS = ("ct", "mr")
+MODALITIES = {"ct": Modality.CT, "mr": Modality.MR}
 GOAL = (0.86, 0.94)
 SMALLEST_MM = 10.0
 """Long axis from which a lesion counts: smaller ones are mostly edge, which the scanner blurs. They
@@ -110,15 +110,27 @@ def checks_of(study: Study, truth: Annotation, rng: np.random.Generator) -> list
     registered = assess_alignment(registration, within=liver)
     segmentation = Segmentation(study.grid.with_array(labels), {Organ.LIVER: liver})
     findings = measure(registered, segmentation)
-    liver_curve = Curve(dict(truth.liver_curve), 1)
     found: list[Check] = []
     for lesion in truth.lesion_list:
         record = next((r for r in findings.lesions if r.id == lesion.label), None)
-        if record is None:
+        if record is None or record.liver_curve is None:
             continue
-        true = _true_values(study, truth, lesion.label, Curve(dict(lesion.curve), 1), liver_curve)
-        found += _checks(record, true)
+        scale = _scale(record.liver_curve.mean, truth.liver_curve, study.modality)
+        own, liver_curve = (
+            Curve({phase: scale * mean for phase, mean in means.items()}, 1)
+            for means in (lesion.curve, truth.liver_curve)
+        )
+        found += _checks(record, _true_values(study, truth, lesion.label, own, liver_curve))
     return found
+
+
+def _scale(
+    measured: Mapping[PhaseName, float], true: Mapping[Phase, float], modality: Modality
+) -> float:
+    """What a unit of the truth is in the scan: 1 in CT, by the liver in MR, which has no scale."""
+    if modality is Modality.CT:
+        return 1.0
+    return float(np.median([mean / true[Phase.parse(key)] for key, mean in measured.items()]))
 
 
 def outlined(
@@ -131,14 +143,11 @@ def outlined(
     low = np.maximum(voxels.min(axis=0) - reach, 0)
     box = tuple(slice(a, b) for a, b in zip(low, voxels.max(axis=0) + 1 + reach, strict=True))
     mask = mask_ZYX[box]
-    depth_mm = distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
-    outside_mm = distance_transform_edt(~mask, sampling=spacing_mm)
-    signed_mm = np.where(mask, depth_mm - edge_mm / 2, edge_mm / 2 - outside_mm)
     uneven = gaussian_filter(
         rng.standard_normal(mask.shape), [UNEVEN_MM / size for size in spacing_mm]
     )
     uneven *= edge_mm / 2 / uneven.std()
-    moved_mm = signed_mm + uneven + rng.normal(0.0, edge_mm / Z_90)
+    moved_mm = depth_mm(mask, spacing_mm) + uneven + rng.normal(0.0, edge_mm / Z_90)
     drawn = np.zeros_like(mask_ZYX)
     drawn[box] = moved_mm > 0 if (moved_mm > 0).any() else moved_mm == moved_mm.max()
     return drawn
@@ -170,8 +179,7 @@ def coverage(checks: Iterable[Check]) -> list[dict[str, Any]]:
                     "high": held.high,
                     "half_width": float(np.median([(c["high"] - c["low"]) / 2 for c in large])),
                     "error": float(np.median([abs(c["value"] - c["true"]) for c in large])),
-                    "factor": widening(name)
-                    * float(np.quantile([c["half_widths"] for c in large], 0.9)),
+                    "factor": float(np.quantile([c["half_widths"] * _k(c) for c in large], 0.9)),
                     "coverage_of_small": float(np.mean([c["held"] for c in small]))
                     if small
                     else None,
@@ -179,6 +187,11 @@ def coverage(checks: Iterable[Check]) -> list[dict[str, Any]]:
                 }
             )
     return summary
+
+
+def _k(check: Check) -> float:
+    """The factor with which an interval was made."""
+    return widening(check["measure"], MODALITIES[check["preset"]])
 
 
 def _true_values(
@@ -212,7 +225,7 @@ def _checks(record: LesionRecord, true: Mapping[str, float]) -> list[Check]:
         found.append(
             {
                 "lesion": record.id,
-                "measure": _kind(name),
+                "measure": without_phase(name),
                 "long_axis_mm": true["long_axis_mm"],
                 "value": value,
                 "low": low,
@@ -223,12 +236,6 @@ def _checks(record: LesionRecord, true: Mapping[str, float]) -> list[Check]:
             }
         )
     return found
-
-
-def _kind(name: str) -> str:
-    """The measure without its phase."""
-    phases = "|".join(phase.key for phase in Phase)
-    return re.sub(rf"\.({phases})$", "", name)
 
 
 def _page(record: Mapping[str, Any], summary: list[dict[str, Any]], *, fit: bool) -> str:
@@ -260,9 +267,10 @@ def _page(record: Mapping[str, Any], summary: list[dict[str, Any]], *, fit: bool
         " of a simulated reader. Its outline lies in or out by a normal error, 90 % of which are"
         " one voxel, and is uneven by half a voxel. The true size is that of the phantom's own"
         " outline; the true intensity is the noise-free mean of its tissue before the scanner's"
-        " blur. In brackets 95 % intervals (Wilson), as if lesions were independent. Half-width and"
-        f" error are medians in the measure's unit. Lesions under {SMALLEST_MM:.0f} mm stand in the"
-        " last column alone: they are mostly edge, which blur and registration shift.",
+        " blur (in MR, on the scale that the liver has in the scan). In brackets 95 % intervals"
+        " (Wilson), as if lesions were independent. Half-width and error are medians in the"
+        f" measure's unit. Lesions under {SMALLEST_MM:.0f} mm stand in the last column alone: they"
+        " are mostly edge, which blur and registration shift.",
         "",
         f"Of {len(both)} measures, {held} lie at {GOAL[0]:.0%} to {GOAL[1]:.0%} over both presets.",
         "",

@@ -7,8 +7,10 @@ apart (the law of propagation of uncertainty, in differences instead of derivati
     low  = f - k sqrt(sum over s of max(0, f - f_s)^2)
     high = f + k sqrt(sum over s of max(0, f_s - f)^2)
 
-What may be wrong: the outline lies one voxel further in, or out; a phase lies beside the reference
-phase along an axis; a mean is off by the noise of its voxels; the liver is not the same everywhere.
+What may be wrong: the outline lies one voxel further in, or out; the scanner's blur mixed the
+lesion with what lies around it; a phase lies beside the reference phase along an axis; a mean is
+off by the noise of its voxels, or because the same tissue is not as bright everywhere (in MR in all
+phases alike, by the field of the coils); the liver is not the same everywhere.
 `liverleaf benchmark intervals` counts how many of these intervals hold the truth in phantoms.
 
 Reference: JCGM 100:2008 (GUM), 5.1.2 and note 2 of 5.1.3.
@@ -43,12 +45,19 @@ ALIGNMENT_MM = 1.35
 """How far a phase lies from the reference phase along an axis, at most, in 90 % of places in the
 liver: docs/results/registration.md has a median distance of 1.1 to 1.3 mm on CT and MR, which is
 that of three normal errors of 0.8 mm each."""
+ROBUST_SD = 1.4826
+"""The standard deviation of a normal distribution over its median absolute deviation."""
 SMOOTH_VOXELS = 3.0
 """What is coarser than this is anatomy and not noise."""
 LAGS = 3
 """Voxels up to which noise is taken to be correlated."""
 MOST_VOXELS = 20_000
 """Voxels of a lesion that are looked up where a phase may lie beside; more say no more."""
+MOST_NOISE_VOXELS = 2_000_000
+"""Voxels of a box around the liver that noise is told from; more say no more of it."""
+BLUR_VOXELS = 0.64
+"""Standard deviation of the scanner's blur in voxels: a width at half maximum of 1.5."""
+BLUR_REACH = 3
 SMALLEST_REGION = 30
 """Voxels without which noise cannot be told."""
 
@@ -67,10 +76,13 @@ class Noise:
     Attributes:
         sd: standard deviation of a voxel.
         together: how many voxels vary as one, at least 1.
+        uneven: standard deviation, robust, of what smoothing leaves of an even region: shading, the
+            field of coils, coarse texture.
     """
 
     sd: float
     together: float
+    uneven: float = 0.0
 
     def of_mean(self, voxels: int) -> float:
         """The standard error of a mean over so many voxels: sd sqrt(together / voxels)."""
@@ -144,8 +156,8 @@ def of_curves(
 def shrunk_and_grown(mask_ZYX: Mask, spacing_mm: Sequence[float]) -> tuple[Mask, Mask, Box]:
     """A mask with its outline one voxel further in, and out, and the box in which both lie.
 
-    One voxel is the shortest edge of it: thick slices stay, as people draw within slices. A mask
-    that would vanish keeps its deepest voxels.
+    One voxel is the shortest edge of it. Voxels whose centres that surface passes change sides, so
+    slices over twice as thick stay. A mask that would vanish keeps its deepest voxels.
 
     Returns:
         Both cropped to the box, which is the mask's with a voxel around it as far as there is one.
@@ -154,14 +166,33 @@ def shrunk_and_grown(mask_ZYX: Mask, spacing_mm: Sequence[float]) -> tuple[Mask,
     if inner is None:
         raise ValueError("the outline of an empty mask: a lesion needs at least one voxel")
     box: Box = tuple(slice(max(axis.start - 1, 0), axis.stop + 1) for axis in inner)  # type: ignore[assignment]
-    mask = mask_ZYX[box]
-    edge_mm = min(spacing_mm) * 1.001
-    depth_mm = distance_transform_edt(np.pad(mask, 1), sampling=spacing_mm)[1:-1, 1:-1, 1:-1]
-    shrunk: Mask = depth_mm > edge_mm
+    depth = depth_mm(mask_ZYX[box], spacing_mm)
+    edge_mm = min(spacing_mm)
+    shrunk: Mask = depth > edge_mm
     if not shrunk.any():
-        shrunk = mask & (depth_mm == depth_mm.max())
-    grown: Mask = distance_transform_edt(~mask, sampling=spacing_mm) <= edge_mm
-    return shrunk, grown, box
+        shrunk = depth == depth.max()
+    return shrunk, depth > -edge_mm, box
+
+
+def depth_mm(mask_ZYX: Mask, spacing_mm: Sequence[float]) -> NDArray[np.float64]:
+    """How deep the centre of each voxel lies under the surface of a mask, negative outside, in mm.
+
+    The surface runs along the faces of voxels. The mask ends where its array does.
+    """
+    padded = np.pad(mask_ZYX, 1)
+    inside, outside = (_to_surface(where, spacing_mm) for where in (padded, ~padded))
+    return np.where(padded, inside, -outside)[1:-1, 1:-1, 1:-1]
+
+
+def _to_surface(where: Mask, spacing_mm: Sequence[float]) -> NDArray[np.float64]:
+    """From the centre of each voxel of a mask to the box of the nearest voxel that is not in it."""
+    nearest = distance_transform_edt(
+        where, sampling=spacing_mm, return_distances=False, return_indices=True
+    )
+    apart = np.abs(nearest - np.indices(where.shape)).astype(np.float64)
+    sizes = np.asarray(spacing_mm, float).reshape(3, 1, 1, 1)
+    distance: NDArray[np.float64] = np.linalg.norm(np.maximum(apart - 0.5, 0.0) * sizes, axis=0)
+    return distance
 
 
 def noise_of(image_ZYX: NDArray[np.floating], region_ZYX: Mask) -> Noise | None:
@@ -174,6 +205,7 @@ def noise_of(image_ZYX: NDArray[np.floating], region_ZYX: Mask) -> Noise | None:
     box = bounding_box(region_ZYX)
     if box is None or region_ZYX.sum() < SMALLEST_REGION:
         return None
+    box = _middle(box)
     inside = region_ZYX[box] & np.isfinite(image_ZYX[box])
     image = np.where(inside, image_ZYX[box], 0.0).astype(np.float64)
     weight = gaussian_filter(inside.astype(np.float64), SMOOTH_VOXELS)
@@ -182,7 +214,18 @@ def noise_of(image_ZYX: NDArray[np.floating], region_ZYX: Mask) -> Noise | None:
     variance = float(np.square(rest[inside]).mean()) if inside.any() else 0.0
     if variance <= 0:
         return Noise(0.0, 1.0)
-    return Noise(math.sqrt(variance), _together(rest, inside, variance))
+    even = smooth[inside]
+    uneven = ROBUST_SD * float(np.median(np.abs(even - np.median(even))))
+    return Noise(math.sqrt(variance), _together(rest, inside, variance), uneven)
+
+
+def _middle(box: Box) -> Box:
+    """The middle slices of a box that is larger than noise needs."""
+    slices = max(
+        2 * LAGS, MOST_NOISE_VOXELS // math.prod(axis.stop - axis.start for axis in box[1:])
+    )
+    cut = max(0, (box[0].stop - box[0].start - slices) // 2)
+    return slice(box[0].start + cut, box[0].stop - cut), box[1], box[2]
 
 
 def _together(rest: NDArray[np.float64], inside: Mask, variance: float) -> float:
@@ -212,8 +255,9 @@ def lesion_variants(
     *,
     moved: Collection[Phase],
     noise: Mapping[Phase, Noise],
+    field: float = 0.0,
 ) -> dict[str, tuple[Means, ...]]:
-    """A lesion's means with the outline further in or out, each phase beside, or noise on it.
+    """A lesion's means with the outline further in or out, less blur, each phase beside, or noise.
 
     Args:
         images: intensities of shape (Z, Y, X), all on one grid.
@@ -221,6 +265,8 @@ def lesion_variants(
         spacing_mm: voxel size along Z, Y, X.
         moved: the phases that registration brought to the grid, which may lie beside it.
         noise: per phase.
+        field: by which share the same tissue differs from place to place in all phases alike, as
+            `field_of` says of MR; where it is 0, each phase is uneven by itself, as in CT.
     """
     shrunk, grown, box = shrunk_and_grown(mask_ZYX, spacing_mm)
     own = {phase: _mean(image[box], mask_ZYX[box]) for phase, image in images.items()}
@@ -228,8 +274,18 @@ def lesion_variants(
         "boundary": tuple(
             {phase: _mean(image[box], mask) for phase, image in images.items()}
             for mask in (shrunk, grown)
-        )
+        ),
+        "blur": (_sharper(images, mask_ZYX, box, own),),
     }
+    if field:
+        found["field"] = tuple(
+            {phase: mean * (1 + side * Z_90 * field) for phase, mean in own.items()}
+            for side in (-1, 1)
+        )
+    else:
+        for phase in noise.keys() & own.keys():
+            error = Z_90 * noise[phase].uneven
+            found[f"shading of {phase.key}"] = _both_ways(own, phase, error)
     voxels = np.argwhere(mask_ZYX)
     chosen = voxels[:: max(1, len(voxels) // MOST_VOXELS)].T.astype(np.float64)
     for phase in moved:
@@ -257,22 +313,61 @@ def liver_variants(
         parenchyma_ZYX: what the liver's curve was measured over.
         liver: its curve.
     """
-    voxels = np.argwhere(parenchyma_ZYX)
-    if not len(voxels):
-        return {}
-    upper = voxels > np.median(voxels, axis=0)
-    parts = upper @ np.array([4, 2, 1])
+    parts = _eighths(parenchyma_ZYX)
     found: dict[str, tuple[Means, ...]] = {}
     for phase in liver.mean:
-        values = images[phase][parenchyma_ZYX]
-        medians = [
-            float(np.nanmedian(values[parts == part]))
-            for part in range(8)
-            if (parts == part).sum() >= SMALLEST_REGION and np.isfinite(values[parts == part]).any()
-        ]
+        medians = _medians(images[phase][parenchyma_ZYX], parts)
         if len(medians) > 1:
             error = Z_90 * float(np.std(medians, ddof=1)) / math.sqrt(len(medians))
             found[f"liver in {phase.key}"] = _both_ways(liver.mean, phase, error)
+    return found
+
+
+def field_of(noise: Mapping[Phase, Noise], liver: Curve) -> float:
+    """By which share the liver differs from place to place in all phases, as coils make it in MR.
+
+    What is uneven over the liver's mean, averaged over the phases; 0 where it cannot be told.
+    """
+    shares = [
+        noise[phase].uneven / mean
+        for phase, mean in liver.mean.items()
+        if phase in noise and mean > 0
+    ]
+    return float(np.mean(shares)) if shares else 0.0
+
+
+def _eighths(region_ZYX: Mask) -> NDArray[np.intp]:
+    """In which eighth of a region each of its voxels lies, from 0: it is halved along each axis."""
+    voxels = np.argwhere(region_ZYX)
+    if not len(voxels):
+        return np.zeros(0, np.intp)
+    parts: NDArray[np.intp] = (voxels > np.median(voxels, axis=0)) @ np.array([4, 2, 1])
+    return parts
+
+
+def _medians(values: NDArray[np.floating], parts: NDArray[np.intp]) -> list[float]:
+    """The median of each part that has enough voxels."""
+    found = []
+    for part in range(8):
+        own = values[parts == part]
+        shown = own[np.isfinite(own)]
+        if len(shown) >= SMALLEST_REGION:
+            found.append(float(np.median(shown)))
+    return found
+
+
+def _sharper(images: Images, mask_ZYX: Mask, box: Box, own: Means) -> Means:
+    """A lesion's means without the scanner's blur: as far above as blurring once more brings below.
+
+    It is the first step of Van Cittert's deconvolution, on the means alone.
+    """
+    wide = tuple(slice(max(axis.start - BLUR_REACH, 0), axis.stop + BLUR_REACH) for axis in box)
+    found = {}
+    for phase, image in images.items():
+        part = image[wide].astype(np.float64)
+        shown = np.isfinite(part)
+        blurred = gaussian_filter(np.where(shown, part, own[phase]), BLUR_VOXELS)
+        found[phase] = 2 * own[phase] - _mean(blurred, mask_ZYX[wide] & shown)
     return found
 
 

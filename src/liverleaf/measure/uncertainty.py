@@ -14,10 +14,12 @@ from liverleaf.measure import enhancement
 from liverleaf.measure.enhancement import Curve, Images
 from liverleaf.measure.intervals import (
     ALIGNMENT_MM,
+    BLUR_REACH,
     Interval,
     Means,
     Noise,
     Variants,
+    field_of,
     interval,
     lesion_variants,
     liver_variants,
@@ -30,10 +32,10 @@ from liverleaf.segmentation import Segmentation
 from liverleaf.study import Modality, Phase, Study
 
 OfCurves = Callable[[Curve, Curve | None], float | None]
-WIDEN: Mapping[str, float] = {}
-"""k of the formula in `intervals`, by the first word of a measure; 1 where it is not named. Fitted
-on phantoms of other seeds than those of docs/results/intervals.md, so that 90 % of intervals hold
-the truth there."""
+WIDEN: Mapping[Modality, Mapping[str, float]] = {Modality.CT: {}, Modality.MR: {}}
+"""k of the formula in `intervals`, by the path of a measure without its phase; 1 where it is not
+named. Fitted by `liverleaf benchmark intervals --fit` on phantoms of another seed than those of
+docs/results/intervals.md, so that 90 % of intervals hold the truth there."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,13 @@ class Spread:
         moved: the phases that may lie beside the masks.
         noise: per phase, where it could be told.
         liver: the liver's curve as it would be, were another part of the liver measured.
+        field: by which share the same tissue differs from place to place in MR; 0 in CT.
     """
 
     moved: frozenset[Phase] = frozenset()
     noise: Mapping[Phase, Noise] = field(default_factory=dict)
     liver: Mapping[str, tuple[Means, ...]] = field(default_factory=dict)
+    field: float = 0.0
 
 
 def spread_of(
@@ -66,17 +70,19 @@ def spread_of(
     moved = frozenset(phase for phase in images if phase is not drawn_on)
     if segmentation.liver is None or background is None:
         return Spread(moved)
-    found = enhancement.background_region(
+    where = enhancement.background_region(
         segmentation.liver.array, segmentation.lesions.array, study.grid.spacing
     )
-    assert found is not None  # there is a curve of it
-    box, region = found
+    assert where is not None  # there is a curve of it
+    box, region = where
     inside = {phase: image[box] for phase, image in images.items()}
-    noise = {phase: noise_of(image, region) for phase, image in inside.items()}
+    told = {phase: noise_of(image, region) for phase, image in inside.items()}
+    noise = {phase: found for phase, found in told.items() if found is not None}
     return Spread(
         moved,
-        {phase: told for phase, told in noise.items() if told is not None},
+        noise,
         liver_variants(inside, region, background),
+        field_of(noise, background) if study.modality is Modality.MR else 0.0,
     )
 
 
@@ -115,22 +121,24 @@ def lesion_intervals(
         ),
         spread.liver,
     )
-    found = size_intervals(mask_ZYX, affine)
+    found = size_intervals(mask_ZYX, affine, modality)
     for name, measure in curve_measures(lesion.mean, modality, late).items():
-        bounds = of_curves(measure, lesion, liver, variants, widen=widening(name))
+        bounds = of_curves(measure, lesion, liver, variants, widen=widening(name, modality))
         if bounds is not None:
             found[name] = bounds
     return found
 
 
-def size_intervals(mask_ZYX: Mask, affine: NDArray[np.float64]) -> dict[str, Interval]:
+def size_intervals(
+    mask_ZYX: Mask, affine: NDArray[np.float64], modality: Modality
+) -> dict[str, Interval]:
     """The 90 % intervals of a lesion's volume and diameters, by the outline alone."""
     spacing_mm = np.linalg.norm(affine[:3, :3], axis=0).tolist()
     shrunk, grown, box = shrunk_and_grown(mask_ZYX, spacing_mm)
     own, *others = (_sizes(mask, affine) for mask in (mask_ZYX[box], shrunk, grown))
     return {
         name: _not_negative(
-            interval(value, [[other[name] for other in others]], widen=widening(name))
+            interval(value, [[other[name] for other in others]], widen=widening(name, modality))
         )
         for name, value in own.items()
     }
@@ -142,11 +150,23 @@ def depth_interval(depth_mm: float, voxel_mm: float) -> Interval:
     return _not_negative(interval(depth_mm, [either, either]))
 
 
-def volume_interval(mask_ZYX: Mask, spacing_mm: tuple[float, ...]) -> Interval:
-    """The 90 % interval of a volume in ml."""
-    shrunk, grown, _ = shrunk_and_grown(mask_ZYX, spacing_mm)
-    others = [volume_ml(mask, spacing_mm) for mask in (shrunk, grown)]
-    return interval(volume_ml(mask_ZYX, spacing_mm), [others])
+def volume_interval(mask_ZYX: Mask, spacing_mm: tuple[float, ...], modality: Modality) -> Interval:
+    """The 90 % interval of an organ's volume in ml: its surface, one voxel thick, less or more.
+
+    The surface is two thirds of the faces between voxels inside and outside, the share of a smooth
+    surface of all directions, and its thickness the shortest edge of a voxel.
+    """
+    faces_mm2 = 0.0
+    for axis in range(3):
+        area_mm2 = math.prod(spacing_mm) / spacing_mm[axis]
+        along = np.diff(mask_ZYX, axis=axis)
+        ends = [np.count_nonzero(mask_ZYX.take(end, axis)) for end in (0, -1)]
+        faces_mm2 += area_mm2 * (np.count_nonzero(along) + sum(ends))
+    shell_ml = faces_mm2 * 2 / 3 * min(spacing_mm) / 1000
+    own = volume_ml(mask_ZYX, spacing_mm)
+    return _not_negative(
+        interval(own, [[own - shell_ml, own + shell_ml]], widen=widening("volume_ml", modality))
+    )
 
 
 def around(box: Box, shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> Box:
@@ -154,7 +174,10 @@ def around(box: Box, shape: tuple[int, ...], spacing_mm: tuple[float, ...]) -> B
     z, y, x = (
         slice(max(axis.start - margin, 0), min(axis.stop + margin, size))
         for axis, size, margin in zip(
-            box, shape, (math.ceil(ALIGNMENT_MM / mm) + 1 for mm in spacing_mm), strict=True
+            box,
+            shape,
+            (math.ceil(ALIGNMENT_MM / mm) + 1 + BLUR_REACH for mm in spacing_mm),
+            strict=True,
         )
     )
     return z, y, x
@@ -187,9 +210,19 @@ def curve_measures(
     return found
 
 
-def widening(name: str) -> float:
+def widening(name: str, modality: Modality) -> float:
     """The k of the formula for a measure, by its path in the findings."""
-    return WIDEN.get(name, WIDEN.get(name.partition(".")[0], 1.0))
+    return WIDEN[modality].get(without_phase(name), 1.0)
+
+
+def without_phase(name: str) -> str:
+    """The path of a measure without its phase.
+
+    >>> without_phase("curve.mean.portal"), without_phase("wash_in.enhancement")
+    ('curve.mean', 'wash_in.enhancement')
+    """
+    head, _, last = name.rpartition(".")
+    return head if last.upper() in Phase.__members__ else name
 
 
 def _intensity(lesion: Curve, _: Curve | None, phase: Phase) -> float | None:
