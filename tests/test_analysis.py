@@ -409,6 +409,16 @@ def test_masks_by_hand_become_a_manual_segmentation_in_dicom(dicom: Path, tmp_pa
     assert {segment.SegmentAlgorithmType for segment in segments["hand"]} == {"MANUAL"}
 
 
+def test_a_dicom_seg_that_was_written_is_measured_as_before(dicom: Path, tmp_path: Path) -> None:
+    by_model = analyze(dicom, tmp_path / "model")
+    again = measure_masks(dicom, tmp_path / "again", lesions=tmp_path / "model/seg.dcm")
+    assert again.liver == by_model.liver
+    for ours, theirs in zip(again.lesions, by_model.lesions, strict=True):
+        assert ours.id == theirs.id + 1  # the number of its segment, after that of the liver
+        assert (ours.volume_ml, ours.bbox) == (theirs.volume_ml, theirs.bbox)
+        assert ours.curve == theirs.curve
+
+
 def test_masks_of_a_lesion_alone_are_measured(
     case: Path, tmp_path: Path, drawn: dict[str, Path]
 ) -> None:

@@ -12,8 +12,9 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
+from liverleaf.ingest.masks.reader import read_drawn
 from liverleaf.ingest.masks.rtstruct import filled, read_rtstruct
-from liverleaf.study import InputError
+from liverleaf.study import InputError, Modality, Phase, PhaseImage, Study
 
 TURN = np.linalg.qr(np.array([[0.9, -0.2, 0.1], [0.3, 0.8, 0.3], [-0.1, -0.2, 0.9]]))[0]
 SPACING = np.array([3.0, 1.5, 1.5])
@@ -191,6 +192,26 @@ def test_it_says_what_it_was_drawn_on(tmp_path: Path) -> None:
     drawn_on = read_rtstruct(write(tmp_path / "s.dcm", {"Lesion": parts})).drawn_on
     assert drawn_on.series_uids == {"1.2.3.4"}
     assert (drawn_on.study_uid, drawn_on.frame_of_reference_uid) == ("1.2.3", "1.2.3.5")
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_structures_become_liver_and_lesions_of_a_study(tmp_path: Path, folder: bool) -> None:
+    image = grid().with_array(np.full(SHAPE, 50.0, np.float32))
+    study = Study(Modality.CT, {Phase.PORTAL: PhaseImage(image)})
+    (tmp_path / "rt").mkdir()
+    write(
+        tmp_path / "rt/s.dcm",
+        {
+            "Liver": [contour(image, place, circle(11, (14, 15))) for place in range(2, 9)],
+            "Spleen": [contour(image, 4, circle(2, (3, 3)))],
+            "GTV 1": [contour(image, place, circle(4.2, (14.4, 15))) for place in (4, 5)],
+        },
+    )
+    drawn = read_drawn(study, lesions=tmp_path / ("rt" if folder else "rt/s.dcm"))
+    expected = 3 * disc((14.4, 15), 4.2, SHAPE[1:])  # the number that it has in the file
+    np.testing.assert_array_equal(drawn.lesions.labels.array[4], expected)
+    assert drawn.liver is not None and drawn.liver.labels.array.any()
+    assert "s.dcm: 1 outline left out, as by their names they are no lesions" in drawn.warnings
 
 
 def test_what_is_no_structure_set_is_refused(tmp_path: Path) -> None:
