@@ -49,9 +49,7 @@ def test_an_organ_is_unsure_by_its_surface() -> None:
     cube[2:, 2:6, 2:6] = True  # it ends where the images do
     faces_mm2 = 4 * 4 * 4 * 10.0 + 2 * 4 * 4 * 4.0
     own, shell = 64 * 0.02, faces_mm2 * 2 / 3 * 2.0 / 1000
-    assert volume_interval(cube, (5.0, 2.0, 2.0), Modality.MR) == pytest.approx(
-        (own - shell, own + shell)
-    )
+    assert volume_interval(cube, (5.0, 2.0, 2.0)) == pytest.approx((own - shell, own + shell))
 
 
 def test_a_size_is_never_negative(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ Check = dict[str, Any]
 
 
 def run(
-    cases: int = 12,
+    cases: int = 16,
     *,
     fit: bool = False,
     shape: tuple[int, int, int] = (64, 128, 128),

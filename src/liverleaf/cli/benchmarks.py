@@ -119,7 +119,7 @@ def registration(
 
 def intervals(
     out: Out,
-    cases: Annotated[int, typer.Option(min=1, help="Phantoms per preset.")] = 12,
+    cases: Annotated[int, typer.Option(min=1, help="Phantoms per preset.")] = 16,
     fit: Annotated[
         bool,
         typer.Option(help="On the phantoms that the factors of the intervals are fitted on."),

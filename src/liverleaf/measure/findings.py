@@ -203,7 +203,7 @@ def _measure_liver(study: Study, segmentation: Segmentation, images: enhancement
     spacing_mm = study.grid.spacing
     background = enhancement.liver_background(images, liver, labels, spacing_mm)
     liver_ml = lesions.volume_ml(liver, spacing_mm)
-    bounds = volume_interval(liver, spacing_mm, study.modality) if liver_ml else None
+    bounds = volume_interval(liver, spacing_mm) if liver_ml else None
     return _Liver(
         LiverRecord(volume_ml=liver_ml, volume_interval_ml=bounds),
         background,
