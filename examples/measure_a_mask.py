@@ -1,4 +1,4 @@
-"""Measure lesions that a person outlined, without any model, and print their enhancement.
+"""Measure lesions that a person outlined and print their enhancement.
 
 python examples/measure_a_mask.py study.zip --lesions lesions.nii.gz --out findings
 """
@@ -13,9 +13,9 @@ parser.add_argument(
     "source", type=Path, help="DICOM folder or zip, NIfTI folder or file, or case folder"
 )
 parser.add_argument(
-    "--lesions", type=Path, required=True, help="NIfTI label map on the portal venous phase"
+    "--lesions", type=Path, required=True, help="masks: NIfTI, DICOM SEG or RTSTRUCT"
 )
-parser.add_argument("--liver", type=Path, help="NIfTI mask; without it nothing is compared with it")
+parser.add_argument("--liver", type=Path, help="mask of it; without, a model outlines it")
 parser.add_argument("--out", type=Path, required=True)
 wanted = parser.parse_args()
 

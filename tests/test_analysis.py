@@ -28,6 +28,7 @@ from nibabel.orientations import (
 from liverleaf import analysis
 from liverleaf.analysis import analyze, measure_masks
 from liverleaf.findings import Findings
+from liverleaf.given_masks import GivenMasks
 from liverleaf.models import predictor
 from liverleaf.models.family import Output
 from liverleaf.phantom.generator import Phantom, write_cohort
@@ -35,6 +36,7 @@ from liverleaf.prediction import LesionPrediction, Prediction
 from liverleaf.registration.align import Registration
 from liverleaf.segmentation import Segmentation
 from liverleaf.storage.case_folder import save_case
+from liverleaf.storage.volumes import save_volume
 from liverleaf.study import Alignment, AlignmentReason, InputError, Phase, Study
 from liverleaf.terminology import LesionType, Organ
 
@@ -74,6 +76,14 @@ def untouched(study: Study) -> Registration:
 
 
 # what `analyze` asks of a Predictor
+look.of_given = lambda _study, segmentation, **_: Prediction(
+    "bright",
+    segmentation,
+    tuple(
+        LesionPrediction(label, None, {LesionType.HCC: 0.75, LesionType.CYST: 0.25})
+        for label in segmentation.labels
+    ),
+)
 look.network_seconds, look.directory = 0.01, Path("bright")
 look.card = SimpleNamespace(
     name="bright", training={}, input_config=SimpleNamespace(phases=tuple(Phase))
@@ -425,10 +435,22 @@ def test_masks_by_hand_become_a_manual_segmentation_in_dicom(dicom: Path, tmp_pa
     assert {segment.SegmentAlgorithmType for segment in segments["hand"]} == {"MANUAL"}
 
 
+def test_a_dicom_seg_that_was_written_is_measured_as_before(dicom: Path, tmp_path: Path) -> None:
+    by_model = analyze(dicom, tmp_path / "model")
+    again = measure_masks(dicom, tmp_path / "again", lesions=tmp_path / "model/seg.dcm")
+    assert again.liver == by_model.liver
+    for ours, theirs in zip(again.lesions, by_model.lesions, strict=True):
+        assert ours.id == theirs.id + 1  # the number of its segment, after that of the liver
+        assert (ours.volume_ml, ours.bbox) == (theirs.volume_ml, theirs.bbox)
+        assert ours.curve == theirs.curve
+
+
 def test_masks_of_a_lesion_alone_are_measured(
     case: Path, tmp_path: Path, drawn: dict[str, Path]
 ) -> None:
-    findings = measure_masks(case, tmp_path / "out", lesions=drawn["lesions"], drawn_by="ITK-SNAP")
+    findings = measure_masks(
+        case, tmp_path / "out", lesions=drawn["lesions"], drawn_by="ITK-SNAP", liver_from="nobody"
+    )
     assert findings.liver is None
     assert not (tmp_path / "out/liver.nii.gz").exists()
     assert findings.segmentation is not None and findings.segmentation.source == "ITK-SNAP"
@@ -436,12 +458,72 @@ def test_masks_of_a_lesion_alone_are_measured(
     assert "None" not in page and "ITK-SNAP" in page
 
 
+def test_a_model_types_what_a_person_outlined(
+    case: Path, tmp_path: Path, drawn: dict[str, Path]
+) -> None:
+    findings = analyze(case, tmp_path / "out", masks=GivenMasks(**drawn))
+    (lesion,) = findings.lesions
+    assert (lesion.id, lesion.score, findings.model) == (7, None, "bright")
+    assert lesion.type_probabilities is not None and lesion.type_probabilities["hcc"] == 0.75
+    assert findings.segmentation is not None and findings.segmentation.source == "manual"
+    assert findings.provenance is not None and findings.provenance.weights_sha256 == "0" * 64
+    written = nib.load(tmp_path / "out/lesions.nii.gz")
+    np.testing.assert_array_equal(written.dataobj, nib.load(drawn["lesions"]).dataobj)
+
+
+def test_a_liver_that_nobody_drew_is_outlined_by_our_own_network(
+    case: Path, tmp_path: Path, drawn: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("liverleaf.given_masks.doubts_of_liver", lambda *_: [])  # it is small
+    findings = measure_masks(case, tmp_path / "out", lesions=drawn["lesions"])
+    assert findings.segmentation is not None
+    assert (findings.segmentation.source, findings.segmentation.liver_source) == (
+        "manual",
+        "bright",
+    )
+    assert findings.liver == measure_masks(case, tmp_path / "both", **drawn).liver
+    assert any("outlined by the model bright" in line for line in findings.study.warnings)
+
+
+def test_findings_say_where_lesions_lie_in_the_phase_that_they_were_drawn_on(
+    tmp_path: Path,
+) -> None:
+    phantom = Phantom("ct", 3, shape=(24, 72, 72), spacing_mm=(8.0, 4.8, 4.8), own_grids=True)
+    study, truth = phantom[0]
+    shift_mm = truth.displacement_mm[Phase.ARTERIAL]
+    images, mask = tmp_path / "in", tmp_path / "arterial-lesions.nii.gz"
+    images.mkdir()
+    for phase, image in study.phases.items():
+        save_volume(images / f"{phase.key}.nii.gz", image.volume)
+    # the largest lesion as the arterial phase shows it
+    lesions = truth.lesions
+    label = int(np.bincount(lesions.array[lesions.array > 0]).argmax())
+    moved = lesions.affine.copy()
+    moved[:3, 3] += shift_mm[lesions.array == label].mean(axis=0)
+    drawn = hd.Volume((lesions.array == label).astype(np.uint8), moved, "PATIENT")
+    save_volume(mask, drawn)
+    findings = measure_masks(
+        images, tmp_path / "out", lesions=mask, drawn_on=Phase.ARTERIAL, liver_from="nobody"
+    )
+    (lesion,) = findings.lesions
+    assert findings.segmentation is not None and findings.segmentation.drawn_on == "arterial"
+    assert set(lesion.places) == {phase.key for phase in study.phases}
+    there = np.argwhere(drawn.array > 0).mean(axis=0) @ moved[:3, :3].T + moved[:3, 3]
+    np.testing.assert_allclose(lesion.places["arterial"].centre_mm, there, atol=2.5)
+    assert lesion.places["arterial"].coverage == 1.0
+    here = np.argwhere(lesions.array == label).mean(axis=0)
+    true = here @ lesions.affine[:3, :3].T + lesions.affine[:3, 3]
+    assert np.linalg.norm(np.array(lesion.centroid_mm) - true) < 6.0
+
+
 def test_masks_on_another_grid_leave_nothing(
     case: Path, tmp_path: Path, drawn: dict[str, Path]
 ) -> None:
     mask = nib.load(drawn["lesions"])
-    nib.save(mask.slicer[:, :, 1:], drawn["lesions"])
-    with pytest.raises(InputError, match="does not lie on the grid"):
+    moved = mask.affine.copy()
+    moved[0, 3] += 1.5
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj), moved), drawn["lesions"])
+    with pytest.raises(InputError, match=r"the grid of none of its phases.*--drawn-on"):
         measure_masks(case, tmp_path / "out", **drawn)
     assert not (tmp_path / "out").exists()
 

@@ -10,9 +10,9 @@ import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import highdicom as hd
 import numpy as np
@@ -20,13 +20,15 @@ import numpy as np
 from liverleaf.export.dicom_seg import seg_warnings, write_seg
 from liverleaf.export.html.page import write_report
 from liverleaf.findings import Findings, Provenance
+from liverleaf.given_masks import GivenMasks, LaidMasks, LiverFrom, checked, lay, read_given
+from liverleaf.ingest.masks.reader import DrawnStudy, Instances
 from liverleaf.ingest.reader import read_phase_table, read_study
-from liverleaf.ingest.segmentations import read_segmentation
 from liverleaf.measure.findings import measure
 from liverleaf.measure.plausibility import TrainedOn, trained_on
 from liverleaf.prediction import Prediction
 from liverleaf.registration.align import Registration, register_phases
-from liverleaf.registration.quality import assess_alignment
+from liverleaf.registration.quality import assess_alignment, fit_phases
+from liverleaf.registration.travel import places
 from liverleaf.segmentation import MANUAL_SOURCE, Segmentation
 from liverleaf.storage.volumes import save_volume
 from liverleaf.study import InputError, Modality, Phase, Study
@@ -46,7 +48,6 @@ OUTPUT_NAMES = frozenset(
     {FINDINGS_FILE, REPORT_FILE, SEG_FILE, LESIONS_FILE, LIVER_FILE, FIGURES_FOLDER, MAPS_FOLDER}
 )
 """All that a finished folder may hold."""
-
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ def analyze(
     source: Path,
     out: Path,
     *,
+    masks: GivenMasks | None = None,
     model: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -106,11 +108,12 @@ def analyze(
     keep_maps: bool = False,
     progress: Progress = silent,
 ) -> Findings:
-    """Let a model find the lesions of one study, and measure them.
+    """Let a model find the lesions of one study, or type those that are given, and measure them.
 
     Args:
         source: DICOM folder or zip, NIfTI folder or file, or case folder.
         out: the folder to write, as docs/findings.md describes it; it appears whole or not at all.
+        masks: lesions that somebody drew, for the model to type; None for those that it finds.
         model: name of a shipped model or folder of a trained one; None for the modality's default.
         device: "auto", "cpu" or "cuda".
         overwrite: replace a folder that an earlier analysis wrote.
@@ -127,6 +130,7 @@ def analyze(
     return analyze_study(
         lambda: read_study(source, table=table, modality=modality),
         out,
+        masks=masks,
         model=model,
         device=device,
         overwrite=overwrite,
@@ -139,6 +143,7 @@ def analyze_study(
     read: Callable[[], Study],
     out: Path,
     *,
+    masks: GivenMasks | None = None,
     model: str | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -151,6 +156,7 @@ def analyze_study(
     Args:
         read: reads it.
         out: as in `analyze`.
+        masks: as in `analyze`.
         model: as in `analyze`.
         device: as in `analyze`.
         overwrite: as in `analyze`.
@@ -175,13 +181,24 @@ def analyze_study(
     with stages.stage("loading the model"):
         folder = find_model(model or default_model(study))
         predictor = load(folder, device) if load else load_predictor(folder, device=device)
-        if keep_maps and Output.TYPE_MAP not in predictor.card.outputs:
+        if keep_maps and (masks or Output.TYPE_MAP not in predictor.card.outputs):
             raise InputError(
-                f"the model {predictor.card.name} makes no maps of types: leave out --keep-maps, or"
-                " choose another model"
+                f"the model {predictor.card.name} makes no maps of types"
+                f"{' of given lesions' if masks else ''}: leave out --keep-maps, or choose another"
+                " model"
             )
+    drawn = None if masks is None else _read_masks(study, masks, stages)
     with stages.stage("registering"):
         registration = register_phases(study)
+    weights = weights_hash(predictor.directory)
+    trained = trained_on(predictor.card.name, predictor.card.training)
+    if drawn is not None and masks is not None:
+        laid = _lay(drawn, masks, registration, stages, predictor)
+        seen, unfit = fit_phases(laid.study, predictor.card.input_config.phases)
+        with stages.stage("predicting"):
+            said = predictor.of_given(seen, laid.segmentation, progress=progress)
+        measured = _measured(laid, registration, said, stages, frozenset(unfit), trained)
+        return _write(out, measured, stages, weights_sha256=weights, replacing=replacing)
 
     def assess(liver: hd.Volume) -> Study:
         with stages.stage("checking the alignment"):
@@ -193,12 +210,9 @@ def analyze_study(
         ask=lambda study: _ask(predictor, study, stages),
         assess=assess,
     )
-    card = predictor.card
-    trained = trained_on(card.name, card.training)
     measured = _measure(
         registration, prediction.segmentation, prediction, stages, left_out, trained
     )
-    weights = weights_hash(predictor.directory)
     maps = prediction.type_maps if keep_maps else None
     return _write(
         out, measured, stages, weights_sha256=weights, type_maps=maps, replacing=replacing
@@ -209,45 +223,90 @@ def measure_masks(
     source: Path,
     out: Path,
     *,
-    lesions: Path,
+    lesions: Path | None = None,
     liver: Path | None = None,
     drawn_by: str = MANUAL_SOURCE,
+    drawn_on: Phase | None = None,
+    instances: Instances | None = None,
+    liver_from: LiverFrom = "network",
+    lesions_from: Literal["totalsegmentator"] | None = None,
     overwrite: bool = False,
     phases: Path | None = None,
     modality: Modality | None = None,
     progress: Progress = silent,
 ) -> Findings:
-    """Measure masks of one study that a person or another program drew; no model is asked.
+    """Measure masks of one study that a person or another program drew.
 
     Args:
         source: DICOM folder or zip, NIfTI folder or file, or case folder.
         out: the folder to write, the same as that of `analyze`.
-        lesions: NIfTI label map on the grid of the study's reference phase (portal venous where
-            there is one): 0 outside lesions, and a whole number for each lesion.
-        liver: NIfTI mask on the same grid: any value but 0 is liver. Without it, lesions are not
-            compared with the liver.
-        drawn_by: "manual" for a person, else the name of the program.
+        lesions: as all that follow up to `lesions_from`, see `GivenMasks`.
+        liver: of the liver. Where there is none and no model fits, lesions are not compared with
+            the liver, and a warning says so.
+        drawn_by: who drew the masks.
+        drawn_on: the phase that they were drawn on.
+        instances: whether labels are lesions, or connected parts are.
+        liver_from: who outlines a liver that is not given.
+        lesions_from: the program that finds lesions that are not given.
         overwrite: replace a folder that an earlier analysis wrote.
         phases: as in `analyze`.
         modality: as in `analyze`.
         progress: called with (what, done, total); a total of 0 means that nobody knows.
 
     Raises:
-        InputError: the input or a mask cannot be read, a mask lies on another grid, or the folder
-            exists.
+        InputError: the input or a mask cannot be read, nothing tells on which phase it was drawn,
+            or the folder exists.
     """
+    masks = GivenMasks(lesions, liver, drawn_by, drawn_on, instances, liver_from, lesions_from)
     replacing = _check_out(out, overwrite=overwrite)
     stages = Stages(progress)
     study = _read(source, phases, modality, stages)
-    with stages.stage("reading masks"):
-        segmentation, warnings = read_segmentation(
-            study, lesions=lesions, liver=liver, source=drawn_by
-        )
-        study = replace(study, warnings=(*study.warnings, *warnings))
+    drawn = _read_masks(study, masks, stages)
     with stages.stage("registering"):
         registration = register_phases(study)
-    measured = _measure(registration, segmentation, None, stages)
+    laid = _lay(drawn, masks, registration, stages)
+    measured = _measured(laid, registration, None, stages)
     return _write(out, measured, stages, replacing=replacing)
+
+
+def _read_masks(study: Study, masks: GivenMasks, stages: Stages) -> DrawnStudy:
+    with stages.stage("reading masks"):
+        return read_given(study, masks)
+
+
+def _lay(
+    drawn: DrawnStudy,
+    masks: GivenMasks,
+    registration: Registration,
+    stages: Stages,
+    predictor: Predictor | None = None,
+) -> LaidMasks:
+    """Masks on the reference grid, and the study whose alignment was checked inside the liver."""
+    with stages.stage("laying masks"):
+        laid = lay(drawn, masks, registration, predictor)
+    with stages.stage("checking the alignment"):
+        return checked(drawn, laid, registration)
+
+
+def _measured(
+    laid: LaidMasks,
+    registration: Registration,
+    prediction: Prediction | None,
+    stages: Stages,
+    left_out: frozenset[Phase] = frozenset(),
+    trained: TrainedOn | None = None,
+) -> _Measured:
+    """What is measured under masks that somebody drew."""
+    with stages.stage("measuring"):
+        findings = measure(
+            laid.study,
+            laid.segmentation,
+            prediction,
+            left_out=left_out,
+            trained_on=trained,
+            places=places(registration, laid.study, laid.segmentation.lesions),
+        )
+    return _Measured(laid.study, laid.segmentation, findings)
 
 
 def _check_out(out: Path, *, overwrite: bool) -> bool:
@@ -314,7 +373,10 @@ def _measure(
         liver = None if segmentation is None else segmentation.liver
         study = assess_alignment(registration, within=liver)
     with stages.stage("measuring"):
-        findings = measure(study, segmentation, prediction, left_out=left_out, trained_on=trained)
+        lies = {} if segmentation is None else places(registration, study, segmentation.lesions)
+        findings = measure(
+            study, segmentation, prediction, left_out=left_out, trained_on=trained, places=lies
+        )
     return _Measured(study, segmentation, findings)
 
 

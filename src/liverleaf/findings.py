@@ -45,6 +45,7 @@ Probability = Annotated[
     AfterValidator(lambda value: min(max(round(value, 4), 0.0), 1.0)),
 ]
 Intensity = Annotated[float, AfterValidator(lambda value: float(f"{value:.5g}") + 0.0)]
+Bounds = tuple[Intensity, Intensity]
 Point = tuple[Millimetres, Millimetres, Millimetres]
 Span = tuple[int, int]
 Row = tuple[float, float, float, float]
@@ -167,6 +168,15 @@ class DoubtRecord(Record):
     """The doubt as one plain sentence, which is among `warnings` too."""
 
 
+class PlaceRecord(Record):
+    """Where a lesion lies in one phase as it was scanned."""
+
+    centre_mm: Point
+    """Its middle in that phase's own space, before registration, LPS, mm."""
+    coverage: Ratio
+    """Share of it that the phase's images show, 0 to 1."""
+
+
 class LesionRecord(Record):
     """One lesion."""
 
@@ -174,6 +184,9 @@ class LesionRecord(Record):
     """Its label in lesions.nii.gz; a model numbers lesions from 1 for the largest."""
     centroid_mm: Point
     """Mean position of its voxels, LPS, mm."""
+    places: dict[PhaseName, PlaceRecord] = Field(default_factory=dict)
+    """Where it lies in each phase as scanned, found through the registration; empty in findings
+    before it was written."""
     bbox: tuple[Span, Span, Span]
     """Voxel index ranges along Z, Y, X of the reference phase's grid: first voxel, and one past the
     last."""
@@ -211,6 +224,10 @@ class LesionRecord(Record):
     wash_out: WashOut | None
     """How the lesion darkened by a later phase; null without that phase, or with nothing to compare
     it with."""
+    intervals: dict[str, Bounds] = Field(default_factory=dict)
+    """90 % intervals of what was measured, low and high, in the unit of the measure and by its path
+    in the lesion, as "volume_ml" or "curve.mean.portal"; empty in findings before they were
+    written."""
     features: tuple[FeatureRecord, ...]
     """The enhancement features that could be measured."""
     warnings: tuple[str, ...]
@@ -316,6 +333,8 @@ class LiverRecord(Record):
 
     volume_ml: Millilitres
     """Volume with the lesions, ml; 0 when a liver was looked for and none was found."""
+    volume_interval_ml: Bounds | None = None
+    """Its 90 % interval; null where none was found, and in findings before it was written."""
 
 
 class PatientRecord(Record):
@@ -369,6 +388,11 @@ class SegmentationRecord(Record):
     program, with or without a person's help."""
     organs: tuple[str, ...]
     """The organs that were outlined, in lower case, as "liver"."""
+    drawn_on: PhaseName | None = None
+    """The phase on which lesions were drawn, from where they were carried to the reference phase;
+    null for a model's."""
+    liver_source: str | None = None
+    """Who outlined the liver, where that was not `source`."""
 
 
 class Provenance(Record):

@@ -9,7 +9,7 @@ from enum import StrEnum
 import highdicom as hd
 import numpy as np
 
-from liverleaf.study import same_grid
+from liverleaf.study import Phase, same_grid
 from liverleaf.terminology import Organ
 
 MANUAL_SOURCE = "manual"
@@ -39,6 +39,10 @@ class Segmentation:
             an empty mask: looked for and not found.
         source: who drew them: the name of a model or a program, or "manual".
         method: how; from "manual" as source follows MANUAL.
+        drawn_on: the phase on whose images the lesions were drawn, from where they were carried to
+            the reference phase; None where they were made on the reference grid.
+        liver_source: who outlined the liver, where that was somebody else.
+        liver_method: how, where that was somebody else.
 
     Raises:
         ValueError: there are not three axes, the labels are no unsigned integers, an organ's mask
@@ -49,6 +53,9 @@ class Segmentation:
     organs: Mapping[Organ, hd.Volume] = field(default_factory=dict)
     source: str = MANUAL_SOURCE
     method: Method = Method.AUTOMATIC
+    drawn_on: Phase | None = None
+    liver_source: str | None = None
+    liver_method: Method = Method.AUTOMATIC
 
     def __post_init__(self) -> None:
         if self.lesions.array.ndim != 3:

@@ -390,7 +390,9 @@ def test_masks_by_hand_are_measured_without_a_model(
 ) -> None:
     case = source / "cohort/case-00000"
     lesions, out = case / "truth/lesions.nii.gz", tmp_path / "out"
-    done = liverleaf("measure", case, "--lesions", lesions, "--out", out, "--json")
+    done = liverleaf(
+        "measure", case, "--lesions", lesions, "--liver-from", "nobody", "--out", out, "--json"
+    )
     assert done.code == 0
     findings = Findings.model_validate_json(done.out)
     assert findings.model is None
@@ -408,6 +410,49 @@ def test_a_mask_that_is_missing_is_explained(
     done = liverleaf("measure", case, "--lesions", mask, "--out", tmp_path / "out")
     assert_one_line(done, 1, "nowhere.nii.gz")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (("--masks", "{lesions}", "--drawn-on", "venous"), 2, "no phase; use pre, arterial"),
+        (("--masks", "{lesions}", "--drawn-on", "hepatobiliary"), 1, "no hepatobiliary phase"),
+        ((), 2, "--lesions-from PROGRAM"),
+        (("--masks", "{lesions}", "--lesions-from", "totalsegmentator"), 2, "either --masks"),
+        (("--lesions-from", "totalsegmentator"), 1, "TotalSegmentator is not installed"),
+    ],
+)
+def test_masks_that_cannot_be_placed_or_found_are_explained(
+    assert_one_line: Callable[..., None],
+    liverleaf: Callable[..., Any],
+    source: Path,
+    tmp_path: Path,
+    options: tuple[str, ...],
+    code: int,
+    message: str,
+) -> None:
+    case = source / "cohort/case-00000"
+    words = [word.format(lesions=case / "truth/lesions.nii.gz") for word in options]
+    done = liverleaf("measure", case, *words, "--out", tmp_path / "out")
+    assert_one_line(done, code, message)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_types_given_lesions(
+    liverleaf: Callable[..., Any], source: Path, models: Path, tmp_path: Path, one_phase: None
+) -> None:
+    case = source / "cohort/case-00000"
+    truth = case / "truth/lesions.nii.gz"
+    done = liverleaf(
+        "analyze", case, "--lesions", truth, "--model", models / "ct", "--out", tmp_path / "out",
+        "--drawn-on", "portal", "--instances", "labels", "--json",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    findings = Findings.model_validate_json(done.out)
+    labels = np.asarray(nib.load(truth).dataobj)
+    assert [lesion.id for lesion in findings.lesions] == list(np.unique(labels[labels > 0]))
+    assert all(lesion.type_probabilities for lesion in findings.lesions)
+    assert findings.model == "tiny-ct"
 
 
 # What is printed of findings

@@ -10,6 +10,7 @@ import pytest
 from liverleaf.findings import CaseRecord, Findings, Provenance, WashIn, WashOut
 from liverleaf.measure.findings import measure
 from liverleaf.prediction import CaseClass, CaseScore, LesionPrediction, Prediction
+from liverleaf.registration.travel import Place
 from liverleaf.segmentation import Segmentation
 from liverleaf.study import (
     Alignment,
@@ -334,7 +335,40 @@ def test_a_mask_that_a_person_drew_is_measured_as_a_models_is() -> None:
         "source": "manual",
         "method": "manual",
         "organs": ("liver",),
+        "drawn_on": None,
+        "liver_source": None,
     }
+
+
+def test_everything_measured_carries_an_interval_that_holds_it() -> None:
+    found = measured(study_of(), prediction_of())
+    for lesion in found.lesions:
+        told = lesion.model_dump()
+        paths = {"volume_ml", "long_axis_mm", "short_axis_mm", "capsule_distance_mm"}
+        for part, inner in (
+            ("curve", "mean"),
+            ("contrast", "by_phase"),
+        ):
+            paths |= {f"{part}.{inner}.{phase}" for phase in told[part][inner]}
+        for part in ("wash_in", "wash_out"):
+            numbers = {key for key, value in told[part].items() if isinstance(value, float)}
+            paths |= {f"{part}.{key}" for key in numbers}
+        assert lesion.intervals.keys() == paths
+        for path, (low, high) in lesion.intervals.items():
+            value = told
+            for key in path.split("."):
+                value = value[key]
+            assert low - 0.05 <= value <= high + 0.05, path  # rounded
+    low, high = found.liver.volume_interval_ml
+    assert low < found.liver.volume_ml < high
+
+
+def test_places_in_phases_are_reported() -> None:
+    lies = {1: {Phase.ARTERIAL: Place(np.array([1.0, 2.0, 3.04]), 0.5)}}
+    found = measure(study_of(), drawn(liver=masks()[0]), places=lies)
+    place = found.lesions[0].places["arterial"]
+    assert (place.centre_mm, place.coverage) == ((1.0, 2.0, 3.0), 0.5)
+    assert found.lesions[1].places == {}
 
 
 def test_without_a_liver_mask_nothing_is_compared_with_the_liver() -> None:

@@ -3,7 +3,7 @@
 # Without `from __future__ import annotations`, as in app.py.
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,6 +24,7 @@ from liverleaf.cli.console import (
 if TYPE_CHECKING:
     from liverleaf.findings import Findings, LesionRecord
     from liverleaf.ingest.inspection import SeriesReport
+    from liverleaf.study import Phase
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +69,71 @@ Jobs = Annotated[
         min=1, help="INPUT is a cohort, or a folder of studies; so many processes analyse them."
     ),
 ]
+LiverMask = Annotated[
+    Path | None,
+    typer.Option(
+        "--liver",
+        metavar="MASK",
+        help="Mask of the liver, in any of these formats; without it --liver-from decides.",
+    ),
+]
+DrawnBy = Annotated[
+    str, typer.Option(help='Who drew the masks: "manual" for a person, else the name of a program.')
+]
+DrawnOn = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PHASE",
+        help=(
+            "The phase that the masks were drawn on (pre, arterial, portal, delayed,"
+            " hepatobiliary), where the files do not tell."
+        ),
+    ),
+]
+InstancesOption = Annotated[
+    Literal["labels", "split"] | None,
+    typer.Option(
+        "--instances",
+        help=(
+            "Each label is a lesion (labels), or each connected part is (split). By default labels,"
+            " but split where a label means any lesion, as networks write it."
+        ),
+    ),
+]
+LiverFromOption = Annotated[
+    Literal["network", "totalsegmentator", "nobody"],
+    typer.Option(
+        "--liver-from",
+        help=(
+            "Who outlines the liver where no mask does: liverleaf's own network, the command"
+            " TotalSegmentator, or nobody; lesions are then not compared with it."
+        ),
+    ),
+]
+LesionsFromOption = Annotated[
+    Literal["totalsegmentator"] | None,
+    typer.Option(
+        "--lesions-from", help="Let the command TotalSegmentator find the lesions (its licence)."
+    ),
+]
+FORMATS = (
+    "NIfTI, DICOM SEG, RTSTRUCT, or a folder as TotalSegmentator and nnU-Net write it; on any grid"
+    " and phase."
+)
 
 
 @analyze_commands.command()
 def analyze(
     source: OneOrMany,
     out: Out,
+    lesions: Annotated[
+        Path | None,
+        typer.Option(metavar="MASK", help=f"Type these lesions and find no others: {FORMATS}"),
+    ] = None,
+    liver: LiverMask = None,
+    drawn_by: DrawnBy = "manual",
+    drawn_on: DrawnOn = None,
+    instances: InstancesOption = None,
     model: Model = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -92,7 +152,7 @@ def analyze(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find, type and measure the lesions of one study, or of every study of a cohort.
+    """Find, type and measure the lesions of one study or cohort, or type those that are given.
 
     The DICOM SEG carries the patient's name and number as its source does, to lie beside it in an
     archive; nothing else does.
@@ -105,6 +165,8 @@ def analyze(
     from liverleaf.cli.cohort_analysis import analyze_cohort, is_cohort
 
     if is_cohort(source, jobs, scheduler):
+        if lesions is not None or liver is not None:
+            raise typer.BadParameter("masks are given for one study, and INPUT holds several")
         analyze_cohort(
             source,
             out,
@@ -120,11 +182,18 @@ def analyze(
         )
         return
     from liverleaf.analysis import analyze as run
+    from liverleaf.given_masks import GivenMasks
 
+    if lesions is None and liver is not None:
+        raise typer.BadParameter("the liver is given with the lesions to type: add --lesions")
+    phase, masks = _phase_of(drawn_on), None
+    if lesions is not None:
+        masks = GivenMasks(lesions, liver, drawn_by, phase, instances)
     with progress_bars() as progress:
         findings = run(
             source,
             out,
+            masks=masks,
             model=model,
             device=device,
             overwrite=overwrite,
@@ -141,36 +210,29 @@ def measure(
     source: Source,
     out: Out,
     lesions: Annotated[
-        Path,
-        typer.Option(
-            metavar="MASK",
-            help=(
-                "NIfTI label map on the grid of the reference phase (the portal venous one where"
-                " there is one): 0 outside, a whole number for each lesion."
-            ),
-        ),
-    ],
-    liver: Annotated[
         Path | None,
-        typer.Option(
-            metavar="MASK",
-            help="NIfTI mask of the liver; without it lesions are not compared with the liver.",
-        ),
+        typer.Option("--masks", "--lesions", metavar="MASK", help=f"Masks of lesions: {FORMATS}"),
     ] = None,
-    drawn_by: Annotated[
-        str, typer.Option(help='"manual" for a person, else the name of the program.')
-    ] = "manual",
+    liver: LiverMask = None,
+    drawn_by: DrawnBy = "manual",
+    drawn_on: DrawnOn = None,
+    instances: InstancesOption = None,
+    liver_from: LiverFromOption = "network",
+    lesions_from: LesionsFromOption = None,
     overwrite: Overwrite = False,
     phases: Phases = None,
     modality: ModalityOption = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure lesions that a person or another program outlined; no model is used.
+    """Measure lesions that a person or another program outlined; no model types them.
 
-    Example: liverleaf measure study/ --lesions lesions.nii.gz --liver liver.nii.gz --out findings
+    Example: liverleaf measure study/ --masks lesions.nii.gz --drawn-on arterial --out findings
     """
     from liverleaf.analysis import measure_masks as run
 
+    phase = _phase_of(drawn_on)
+    if (lesions is None) == (lesions_from is None):
+        raise typer.BadParameter("give either --masks MASK or --lesions-from PROGRAM")
     with progress_bars() as progress:
         findings = run(
             source,
@@ -178,6 +240,10 @@ def measure(
             lesions=lesions,
             liver=liver,
             drawn_by=drawn_by,
+            drawn_on=phase,
+            instances=instances,
+            liver_from=liver_from,
+            lesions_from=lesions_from,
             overwrite=overwrite,
             phases=phases,
             modality=modality_of(modality),
@@ -234,6 +300,16 @@ def inspect(
     print_warnings(inspected.warnings, err=as_json)
     if inspected.refused:
         raise InputError(inspected.refused)
+
+
+def _phase_of(name: str | None) -> "Phase | None":
+    """The phase of an option."""
+    from liverleaf.study import Phase
+
+    try:
+        return None if name is None else Phase.parse(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--drawn-on") from error
 
 
 def _report(findings: "Findings", out: Path, *, as_json: bool) -> None:

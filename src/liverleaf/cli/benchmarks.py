@@ -117,6 +117,20 @@ def registration(
     return partial(run, cases=cases, baseline_cases=baseline_cases)
 
 
+def intervals(
+    out: Out,
+    cases: Annotated[int, typer.Option(min=1, help="Phantoms per preset.")] = 16,
+    fit: Annotated[
+        bool,
+        typer.Option(help="On the phantoms that the factors of the intervals are fitted on."),
+    ] = False,
+) -> Run:
+    """How many 90 % intervals of a lesion's measures hold the truth."""
+    from liverleaf.benchmarks.intervals import run
+
+    return partial(run, cases, fit=fit)
+
+
 def training(out: Out, device: Device = "auto") -> Run:
     """What the training loop costs beyond its network; run it where the recipes are."""
     from liverleaf.benchmarks.training.overhead import run
@@ -244,6 +258,7 @@ BENCHMARKS = (
     Benchmark("phases", phases),
     Benchmark("ingest-fuzz", ingest_fuzz, "--jobs 2 --out docs/results"),
     Benchmark("registration", registration),
+    Benchmark("intervals", intervals),
     Benchmark("training", training),
     *(
         Benchmark(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import highdicom as hd
@@ -125,12 +125,11 @@ def write_seg(
         f"{segmentation.method} {segmentation.source} {weights_sha256 or model_version}",
     )
     masks_NYXS = np.stack([mask[[source.z for source in sources]] for mask in masks], axis=-1)
-    algorithm = _algorithm(segmentation, model_version)
     written = _dataset(
         study,
         masks_NYXS,
         sources,
-        _descriptions(segmentation, instances, algorithm, identity),
+        _descriptions(segmentation, instances, model_version, identity),
         template=template,
         description=_description(segmentation),
         series_number=series_number,
@@ -335,19 +334,25 @@ def _name_dimensions(segmentation: hd.seg.Segmentation, uid: str) -> None:
 def _descriptions(
     segmentation: Segmentation,
     instances: Sequence[int],
-    algorithm: hd.AlgorithmIdentificationSequence | None,
+    model_version: str,
     identity: _Identity,
 ) -> list[hd.seg.SegmentDescription]:
     """Segment 1 the liver, where it was outlined, then one segment per lesion."""
+    algorithm = _algorithm(segmentation, model_version)
     method = hd.seg.SegmentAlgorithmTypeValues[segmentation.method.name]
     liver = segmentation.liver is not None
+    of_liver = segmentation
+    if segmentation.liver_source is not None:
+        of_liver = replace(
+            segmentation, source=segmentation.liver_source, method=segmentation.liver_method
+        )
     whole = hd.seg.SegmentDescription(
         segment_number=1,
         segment_label="Liver",
         segmented_property_category=Code(*terms.ORGAN_CATEGORY),
         segmented_property_type=Code(*terms.LIVER_CODE),
-        algorithm_type=method,
-        algorithm_identification=algorithm,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues[of_liver.method.name],
+        algorithm_identification=_algorithm(of_liver, model_version),
         display_color=hd.color.CIELabColor.from_string(terms.LIVER_COLOUR),
     )
     lesions = [

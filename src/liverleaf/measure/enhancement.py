@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, maximum_filter, minimum_filter
 
-from liverleaf.measure.lesions import bounding_box
+from liverleaf.measure.lesions import Box, bounding_box
 from liverleaf.study import Modality, Phase
 
 Mask = NDArray[np.bool_]
@@ -206,6 +206,23 @@ def liver_background(
             `SMALLEST_LIVER_VOXELS` is left out. None where there are not that many.
     """
     _check(images, liver_ZYX)
+    found = background_region(liver_ZYX, lesions_ZYX, spacing_mm)
+    if found is None:
+        return None
+    box, region = found
+    medians = {phase: _median(image[box][region]) for phase, image in images.items()}
+    return Curve(
+        {phase: value for phase, value in medians.items() if value is not None}, int(region.sum())
+    )
+
+
+def background_region(
+    liver_ZYX: Mask, lesions_ZYX: NDArray[np.integer], spacing_mm: Sequence[float]
+) -> tuple[Box, Mask] | None:
+    """The voxels that `liver_background` is measured over: a box, and a mask in it.
+
+    None where there are fewer than `SMALLEST_LIVER_VOXELS`.
+    """
     box = bounding_box(liver_ZYX)
     if box is None:
         return None
@@ -214,12 +231,8 @@ def liver_background(
         liver, _window(LIVER_EDGE_MM, spacing_mm), mode="constant"
     ) & ~maximum_filter(lesions, _window(LESION_MARGIN_MM, spacing_mm), mode="constant")
     for region in (parenchyma, liver & ~lesions):
-        voxels = int(region.sum())
-        if voxels >= SMALLEST_LIVER_VOXELS:
-            medians = {phase: _median(image[box][region]) for phase, image in images.items()}
-            return Curve(
-                {phase: value for phase, value in medians.items() if value is not None}, voxels
-            )
+        if region.sum() >= SMALLEST_LIVER_VOXELS:
+            return box, region
     return None
 
 

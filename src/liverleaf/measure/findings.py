@@ -30,6 +30,7 @@ from liverleaf.findings import (
     MaskAxis,
     PatientRecord,
     PhaseRecord,
+    PlaceRecord,
     Point,
     Provenance,
     ScoreRecord,
@@ -41,11 +42,22 @@ from liverleaf.findings import (
 )
 from liverleaf.measure import enhancement, lesions, plausibility
 from liverleaf.measure.plausibility import Implausible, TrainedOn
+from liverleaf.measure.uncertainty import (
+    Spread,
+    around,
+    depth_interval,
+    lesion_intervals,
+    spread_of,
+    volume_interval,
+)
 from liverleaf.prediction import LesionPrediction, Prediction
+from liverleaf.registration.travel import Place
 from liverleaf.segmentation import Segmentation
 from liverleaf.storage.volumes import axis_order
 from liverleaf.study import BodyPart, Phase, PhaseImage, Study, same_grid
 from liverleaf.terminology import SMALLEST_SCORED_MM3, LesionType, TypeName
+
+Places = Mapping[int, Mapping[Phase, Place]]
 
 NO_PREDICTION = Prediction(model="")
 """What no model says: nothing."""
@@ -58,6 +70,7 @@ def measure(
     *,
     left_out: Collection[Phase] = (),
     trained_on: TrainedOn | None = None,
+    places: Places | None = None,
     provenance: Provenance | None = None,
 ) -> Findings:
     """Measure anybody's masks in the images of a study, beside what a model says of it.
@@ -72,6 +85,7 @@ def measure(
         prediction: what a model says of these masks and of the whole study; None without a model.
         left_out: the phases that the model was not given.
         trained_on: the images that the model was trained on; None where nobody knows.
+        places: where each lesion lies in each phase as scanned, by label.
         provenance: where the numbers come from.
 
     Raises:
@@ -82,7 +96,11 @@ def measure(
         raise ValueError("the phases lie on different grids: register the study first")
     predicted = prediction or NO_PREDICTION
     said = {lesion.label: lesion for lesion in predicted.lesions}
-    measured = _Measured() if segmentation is None else _measure_masks(study, segmentation, said)
+    measured = (
+        _Measured()
+        if segmentation is None
+        else _measure_masks(study, segmentation, said, places or {})
+    )
     doubts = [] if trained_on is None else plausibility.doubts_of_images(study.grid, trained_on)
     doubts += measured.doubts
     return Findings(
@@ -118,7 +136,10 @@ class _Measured:
 
 
 def _measure_masks(
-    study: Study, segmentation: Segmentation, said: Mapping[int, LesionPrediction]
+    study: Study,
+    segmentation: Segmentation,
+    said: Mapping[int, LesionPrediction],
+    lies: Places,
 ) -> _Measured:
     labels = segmentation.lesions.array
     boxes = {label: box for label, box in enumerate(lesions.boxes(labels), start=1) if box}
@@ -134,6 +155,8 @@ def _measure_masks(
             said.get(label, LesionPrediction(label)),
             liver.background,
             liver.depths_mm.get(label),
+            lies.get(label, {}),
+            liver.spread_of_measures,
         )
         for label in sorted(boxes)
     )
@@ -153,6 +176,7 @@ class _Liver:
         background: the curve of its parenchyma, None where there is too little.
         spread: standard deviation of its parenchyma per phase.
         depths_mm: distance to its surface by lesion label.
+        spread_of_measures: from which intervals are made.
         doubts: what is hardly plausible about it.
         warnings: what is doubtful about it.
     """
@@ -161,26 +185,31 @@ class _Liver:
     background: enhancement.Curve | None = None
     spread: Mapping[Phase, float] = field(default_factory=dict)
     depths_mm: Mapping[int, float] = field(default_factory=dict)
+    spread_of_measures: Spread = field(default_factory=Spread)
     doubts: tuple[Implausible, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def _measure_liver(study: Study, segmentation: Segmentation, images: enhancement.Images) -> _Liver:
     if segmentation.liver is None:
+        unsure = spread_of(study, images, segmentation, None)
         if study.body_part is not BodyPart.ABDOMEN:  # nobody would miss it
-            return _Liver()
+            return _Liver(spread_of_measures=unsure)
         return _Liver(
-            warnings=("There is no liver mask: lesions are not compared with the liver.",)
+            spread_of_measures=unsure,
+            warnings=("There is no liver mask: lesions are not compared with the liver.",),
         )
     labels, liver = segmentation.lesions.array, segmentation.liver.array
     spacing_mm = study.grid.spacing
     background = enhancement.liver_background(images, liver, labels, spacing_mm)
     liver_ml = lesions.volume_ml(liver, spacing_mm)
+    bounds = volume_interval(liver, spacing_mm) if liver_ml else None
     return _Liver(
-        LiverRecord(volume_ml=liver_ml),
+        LiverRecord(volume_ml=liver_ml, volume_interval_ml=bounds),
         background,
         plausibility.liver_spread(images, liver, labels),
         lesions.capsule_distances_mm(labels, liver, spacing_mm),
+        spread_of(study, images, segmentation, background),
         tuple(plausibility.doubts_of_liver(study, segmentation.liver)),
         _liver_warnings(liver, liver_ml, background),
     )
@@ -246,7 +275,11 @@ def _trusted(image: PhaseImage) -> bool:
 def _segmentation_record(segmentation: Segmentation) -> SegmentationRecord:
     organs = tuple(organ.name.lower() for organ in sorted(segmentation.organs))
     return SegmentationRecord(
-        source=segmentation.source, method=segmentation.method.value, organs=organs
+        source=segmentation.source,
+        method=segmentation.method.value,
+        organs=organs,
+        drawn_on=None if segmentation.drawn_on is None else segmentation.drawn_on.key,
+        liver_source=segmentation.liver_source,
     )
 
 
@@ -340,6 +373,8 @@ def _lesion_record(
     lesion: LesionPrediction,
     background: enhancement.Curve | None,
     depth_mm: float | None,
+    lies: Mapping[Phase, Place],
+    spread: Spread,
 ) -> LesionRecord:
     mask = labels_ZYX[box] == lesion.label
     inside = {phase: image[box] for phase, image in images.items()}
@@ -357,6 +392,7 @@ def _lesion_record(
     return LesionRecord(
         id=lesion.label,
         centroid_mm=cast(Point, tuple(lesions.centroid_mm(mask, affine))),
+        places={phase.key: _place_record(lies[phase]) for phase in sorted(lies)},
         bbox=cast(tuple[Span, Span, Span], tuple((axis.start, axis.stop) for axis in box)),
         volume_ml=volume_ml,
         long_axis_mm=size.long_axis_mm,
@@ -373,12 +409,48 @@ def _lesion_record(
         contrast=None if background is None else _contrast(curve, background, study),
         wash_in=_wash_in(curve, background, study),
         wash_out=None if late is None else _wash_out(curve, background, late, study),
+        intervals=_intervals(
+            study, images, labels_ZYX == lesion.label, box, curve, background, depth_mm, spread
+        ),
         features=tuple(_feature_record(feature) for feature in features),
         warnings=(
             *_phase_warnings(study, curve, typed=lesion.type_probabilities is not None),
             *_shape_warnings(study, mask, box, volume_ml, detected=lesion.score is not None),
         ),
     )
+
+
+def _intervals(
+    study: Study,
+    images: enhancement.Images,
+    mask_ZYX: lesions.Mask,
+    box: lesions.Box,
+    curve: enhancement.Curve,
+    background: enhancement.Curve | None,
+    depth_mm: float | None,
+    spread: Spread,
+) -> dict[str, tuple[float, float]]:
+    """The 90 % intervals of what is measured of a lesion, by path."""
+    spacing_mm = study.grid.spacing
+    wide = around(box, study.grid.spatial_shape, spacing_mm)
+    found = lesion_intervals(
+        {phase: image[wide] for phase, image in images.items()},
+        mask_ZYX[wide],
+        study.grid[wide].affine,  # type: ignore[index]  # annotated for one axis only
+        curve,
+        background,
+        modality=study.modality,
+        late=enhancement.late_phase(curve.mean, agent=study.agent),
+        spread=spread,
+    )
+    if depth_mm is not None:
+        found["capsule_distance_mm"] = depth_interval(depth_mm, min(spacing_mm))
+    return {name: (bounds.low, bounds.high) for name, bounds in found.items()}
+
+
+def _place_record(place: Place) -> PlaceRecord:
+    centre_mm = cast(Point, tuple(place.centre_mm.tolist()))
+    return PlaceRecord(centre_mm=centre_mm, coverage=place.coverage)
 
 
 def _contrast(

@@ -25,6 +25,7 @@ from liverleaf.models.checkpoint import ModelCard, load_card, load_model
 from liverleaf.prediction import Prediction
 from liverleaf.registration.align import Registration
 from liverleaf.registration.quality import assess_alignment, fit_phases
+from liverleaf.segmentation import Segmentation
 from liverleaf.study import InputError, Phase, Study
 from liverleaf.system.progress import Progress, silent
 
@@ -98,6 +99,31 @@ class Predictor(ABC):
     @abstractmethod
     def predict(self, study: Study, *, progress: Progress = silent) -> Prediction:
         """As `__call__`; the modality is the model's."""
+
+    def of_given(
+        self,
+        study: Study,  # noqa: ARG002
+        segmentation: Segmentation,  # noqa: ARG002
+        *,
+        progress: Progress = silent,  # noqa: ARG002
+    ) -> Prediction:
+        """What the model says of lesions that somebody else outlined.
+
+        Args:
+            study: as for `__call__`.
+            segmentation: masks on its grid; normalisation is on their liver where they have one.
+            progress: called with (what, done, total).
+
+        Returns:
+            Types and curves under the given labels, without scores: nobody asked where lesions are.
+
+        Raises:
+            InputError: the model says nothing of lesions that it did not outline, or as `__call__`.
+        """
+        raise InputError(
+            f"the model {self.card.name} types only what it outlined itself: choose another with"
+            " --model, or leave the masks out"
+        )
 
     def uncalibrated(
         self,

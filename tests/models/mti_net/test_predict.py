@@ -19,8 +19,9 @@ from liverleaf.models.checkpoint import ModelCard, save_model
 from liverleaf.models.mti_net import predict
 from liverleaf.models.mti_net.network import MTINet, MTINetConfig
 from liverleaf.models.mti_net.predict import MTINetPredictor
+from liverleaf.segmentation import Segmentation
 from liverleaf.study import BodyPart, InputError, Modality, Phase, Species, Study
-from liverleaf.terminology import LesionType
+from liverleaf.terminology import LesionType, Organ
 
 torch.set_num_threads(1)
 
@@ -119,6 +120,39 @@ def test_what_is_there_is_found_and_measured(
     assert prediction.patient[LesionType.HCC] == pytest.approx(prediction.malignant)
     assert prediction.patient[LesionType.HCC] > 0.9 > 0.1 > prediction.patient[LesionType.CYST]
     assert (prediction.model, prediction.warnings) == ("seer", ())
+
+
+@pytest.mark.parametrize("liver", [True, False], ids=["liver", "no liver"])
+def test_lesions_that_a_person_outlined_are_typed_under_their_own_labels(
+    tiny_case: Callable, seer: Callable, liver: bool
+) -> None:
+    study, truth = tiny_case(1, types=[LesionType.HCC, LesionType.CYST])
+    drawn = np.zeros(study.grid.spatial_shape, np.uint16)
+    for label, own in ((1, 9), (2, 4)):  # numbered as people do, a part of each is drawn
+        inside = np.argwhere(truth.lesions.array == label)
+        for z, y, x in inside[: 2 * len(inside) // 3]:
+            drawn[z, y, x] = own
+    organs = {Organ.LIVER: study.grid.with_array(liver_mask(truth))} if liver else {}
+    given = Segmentation(study.grid.with_array(drawn), organs)
+    prediction = seer().of_given(study, given)
+    assert prediction.segmentation is given
+    types = {
+        lesion.label: max(lesion.type_probabilities, key=lesion.type_probabilities.get)
+        for lesion in prediction.lesions
+    }
+    assert types == {4: LesionType.CYST, 9: LesionType.HCC}
+    assert {lesion.score for lesion in prediction.lesions} == {None}
+    assert prediction.lesions[1].label == 9
+    for phase, intensity in prediction.lesions[1].curve.items():
+        assert intensity == pytest.approx(truth.lesion_list[0].curve[phase], rel=0.05)
+    assert prediction.patient[LesionType.HCC] > 0.9
+
+
+def test_no_given_lesion_is_no_prediction_of_any(tiny_case: Callable, seer: Callable) -> None:
+    study, truth = tiny_case(1)
+    none = study.grid.with_array(np.zeros(study.grid.spatial_shape, np.uint16))
+    liver = {Organ.LIVER: study.grid.with_array(liver_mask(truth))}
+    assert seer().of_given(study, Segmentation(none, liver)).lesions == ()
 
 
 TURNS: dict[str, Callable[[hd.Volume], hd.Volume]] = {

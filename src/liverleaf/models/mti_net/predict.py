@@ -14,7 +14,7 @@ types, R regions, B slices of a batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +28,10 @@ from liverleaf.data.batch import Regions
 from liverleaf.data.network_input import (
     InputConfig,
     ModelInput,
+    canonical,
     lesion_regions,
     model_input,
+    normalisations,
     normalised,
     on_study_grid,
 )
@@ -52,6 +54,7 @@ from liverleaf.models.predictor import (
     Predictor,
     TimedNetwork,
     UncalibratedLesions,
+    foreign_study_warnings,
     input_warnings,
 )
 from liverleaf.prediction import LesionPrediction, Prediction
@@ -119,6 +122,37 @@ class MTINetPredictor(Predictor):
         """As `__call__`."""
         return postprocess(study, self.infer(study, progress=progress), self.card)
 
+    @torch.inference_mode()
+    def of_given(
+        self, study: Study, segmentation: Segmentation, *, progress: Progress = silent
+    ) -> Prediction:
+        """Types and curves of lesions that somebody else outlined, read under their masks."""
+        self._start(study)
+        config = self.card.input_config
+        given = model_input(study, config)
+        masks = given_masks(segmentation)
+        parenchyma_ZYX = np.zeros(study.grid.spatial_shape, bool)
+        if segmentation.liver is not None:
+            parenchyma_ZYX = segmentation.liver.array & (segmentation.lesions.array == 0)
+        warnings: list[str] = []
+        scales: Scales
+        if parenchyma_ZYX.any():
+            scales = normalisations(study, parenchyma_ZYX, config)
+        else:
+            scales, warnings = normalisation(study, given, config, self.network)
+        images_ZPYX = normalised(given, scales, config, np.arange(len(given.raw_ZPYX)))
+        encoded = encode(images_ZPYX, given, self.network, progress=progress)
+        heads = run_heads(masks.lesions_ZYX, images_ZPYX, encoded, given, self.network, self.card)
+        warnings += foreign_study_warnings(study, self.card)
+        raw = RawPrediction(given, masks, heads, scales, tuple(warnings))
+        own = postprocess(study, raw, self.card)
+        # a model numbers lesions from 1 without gaps, people do not
+        lesions = tuple(
+            replace(lesion, label=label, score=None)
+            for lesion, label in zip(own.lesions, segmentation.labels, strict=True)
+        )
+        return replace(own, segmentation=segmentation, lesions=lesions)
+
     def uncalibrated(self, study: Study, *, progress: Progress = silent) -> UncalibratedLesions:
         """Lesions and type logits before calibration."""
         self._start(study)
@@ -139,6 +173,17 @@ class MTINetPredictor(Predictor):
         if masks.liver_ZYX is None:
             warnings.append(f"the model {self.card.name} does not outline the liver")
         return RawPrediction(given, masks, heads, scales, tuple(warnings))
+
+
+def given_masks(segmentation: Segmentation) -> LesionMasks:
+    """Somebody's masks as a network's own: canonical axes, lesions from 1 on, each of score 1."""
+    labels = segmentation.labels
+    numbers = np.zeros(max(labels, default=0) + 1, np.uint16)
+    numbers[list(labels)] = np.arange(1, len(labels) + 1)
+    lesions = segmentation.lesions.with_array(numbers[segmentation.lesions.array])
+    sure = [1.0] * len(labels)
+    liver = None if segmentation.liver is None else canonical(segmentation.liver).array
+    return LesionMasks(liver, np.ascontiguousarray(canonical(lesions).array), sure, sure)
 
 
 def normalisation(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -12,8 +11,10 @@ import pytest
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation
 from nibabel.orientations import ornt_transform as turn_to
 
-from liverleaf.ingest.segmentations import read_segmentation
-from liverleaf.segmentation import Method
+from liverleaf.ingest.masks.onto_reference import on_reference_grid
+from liverleaf.ingest.masks.reader import read_drawn, read_masks
+from liverleaf.registration.align import Registration
+from liverleaf.segmentation import Method, Segmentation
 from liverleaf.storage.volumes import save_volume
 from liverleaf.study import InputError, Phase, Study
 from liverleaf.terminology import LesionType, Organ
@@ -21,7 +22,14 @@ from liverleaf.terminology import LesionType, Organ
 
 @pytest.fixture
 def study(tiny_case: Callable) -> Study:
-    return tiny_case(types=[LesionType.HCC, LesionType.FNH])[0]
+    """One phase, so that nothing has to be said of it."""
+    return tiny_case(types=[LesionType.HCC, LesionType.FNH], phases=[Phase.PORTAL])[0]
+
+
+def read_segmentation(study: Study, **given: object) -> tuple[Segmentation, list[str]]:
+    drawn = read_drawn(study, **given)  # type: ignore[arg-type]
+    laid, told = on_reference_grid(drawn, Registration(study, None, {}, {}))
+    return laid, [*drawn.warnings, *told]
 
 
 def labels_of(study: Study) -> np.ndarray:
@@ -57,7 +65,8 @@ def test_masks_lie_where_they_were_drawn_however_their_axes_run(
     np.testing.assert_array_equal(read.lesions.array, labels_of(study))
     np.testing.assert_array_equal(read.lesions.affine, study.grid.affine)
     assert read.lesions.array.dtype == np.uint16
-    assert (read.labels, read.liver, warnings) == ((2, 5), None, [])
+    assert (read.labels, read.liver) == ((2, 5), None)
+    assert warnings == ["lesions.nii.gz: label 5 lies outside the body"]
 
 
 def test_the_liver_takes_in_the_lesions_that_touch_it(study: Study, tmp_path: Path) -> None:
@@ -123,35 +132,112 @@ def test_a_liver_that_is_no_label_map_is_refused(
         read_segmentation(study, lesions=lesions, liver=save(tmp_path, "liver.nii", study, drawn))
 
 
-@pytest.mark.parametrize("moved", ["cropped", "shifted"])
-def test_another_grid_is_refused_in_one_line(study: Study, tmp_path: Path, moved: str) -> None:
-    volume = study.grid.with_array(labels_of(study))
-    if moved == "cropped":
-        volume = volume[1:]
-    else:
-        affine = volume.affine.copy()
-        affine[0, 3] += 0.5  # mm: an eighth of a voxel
-        volume = type(volume)(volume.array, affine, "PATIENT")
-    save_volume(tmp_path / "lesions.nii.gz", volume)
-    with pytest.raises(InputError, match="does not lie on the grid of the portal venous") as caught:
-        read_segmentation(study, lesions=tmp_path / "lesions.nii.gz")
-    assert "\n" not in str(caught.value)
+def test_a_part_of_the_grid_is_laid_where_it_lies(study: Study, tmp_path: Path) -> None:
+    save_volume(tmp_path / "lesions.nii.gz", study.grid.with_array(labels_of(study))[1:])
+    read, _ = read_segmentation(study, lesions=tmp_path / "lesions.nii.gz")
+    np.testing.assert_array_equal(read.lesions.array, labels_of(study))
 
 
-def test_the_grid_is_that_of_the_phase_that_stands_for_the_study(
+def test_a_label_in_two_pieces_is_split_or_kept(study: Study, tmp_path: Path) -> None:
+    both = (labels_of(study) > 0).astype(np.uint8)
+    path = save(tmp_path, "lesions.nii", study, both)
+    kept, told = read_segmentation(study, lesions=path)
+    assert kept.labels == (1,)
+    assert any("label 1 lies in 2 pieces" in line and "--instances split" in line for line in told)
+    split, told = read_segmentation(study, lesions=path, instances="split")
+    np.testing.assert_array_equal(split.lesions.array == 1, labels_of(study) == 2)  # the larger
+    np.testing.assert_array_equal(split.lesions.array == 2, labels_of(study) == 5)
+
+
+def test_a_label_around_another_is_suspected_to_be_the_liver(study: Study, tmp_path: Path) -> None:
+    labels = (liver_of(study) > 0).astype(np.uint8)
+    labels[labels_of(study) == 2] = 2
+    path = save(tmp_path, "seg.nii", study, labels)
+    _, told = read_segmentation(study, lesions=path)
+    assert any("label 1 surrounds label 2" in line for line in told)
+
+
+def test_the_classes_of_an_nnunet_dataset_are_told_apart(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "labelsTr").mkdir()
+    labels = (liver_of(study) > 0).astype(np.uint8)
+    labels[labels_of(study) > 0] = 2
+    save(tmp_path / "labelsTr", "case_1.nii.gz", study, labels)
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "liver": 1, "tumour": 2}}')
+    read, _ = read_segmentation(study, lesions=tmp_path)
+    assert read.labels == (1, 2)  # a class of two parts
+    np.testing.assert_array_equal(read.lesions.array > 0, labels_of(study) > 0)
+    assert read.liver is not None
+    assert (read.liver.array[liver_of(study) > 0]).all()
+
+
+def test_a_folder_of_totalsegmentator_is_read(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "ts").mkdir()
+    for name, mask in (
+        ("liver", liver_of(study) > 0),
+        ("liver_lesions", labels_of(study) > 0),
+        ("spleen", labels_of(study) == 5),
+        ("kidney_left", 0 * labels_of(study)),
+    ):
+        save(tmp_path / "ts", f"{name}.nii.gz", study, mask.astype(np.uint8))
+    read, told = read_segmentation(study, lesions=tmp_path / "ts")
+    assert read.labels == (1, 2)
+    assert read.liver is not None
+    assert any("1 outline left out, as by their names" in line for line in told)
+    assert any("1 of the masks in ts are empty" in line for line in told)
+
+
+def test_of_masks_that_overlap_the_smaller_one_keeps_its_voxels(
     study: Study, tmp_path: Path
 ) -> None:
-    alone = replace(study, phases={Phase.PRE: study.phases[Phase.PRE]})
-    save_volume(tmp_path / "lesions.nii", study.grid.with_array(labels_of(study))[1:])
-    with pytest.raises(InputError, match="grid of the pre-contrast phase"):
-        read_segmentation(alone, lesions=tmp_path / "lesions.nii")
+    (tmp_path / "drawn").mkdir()
+    large = np.zeros(study.grid.spatial_shape, np.uint8)
+    large[2:4, 18:26, 12:20] = 1
+    save(tmp_path / "drawn", "lesion_a.nii", study, large)
+    save(tmp_path / "drawn", "lesion_b.nii", study, (labels_of(study) == 2).astype(np.uint8))
+    read, told = read_segmentation(study, lesions=tmp_path / "drawn")
+    np.testing.assert_array_equal(read.lesions.array == 2, labels_of(study) == 2)
+    voxels = int((labels_of(study) == 2).sum())
+    assert any(f"overlap in {voxels} voxels" in line for line in told)
+
+
+def test_a_mask_in_the_air_is_of_another_study(study: Study, tmp_path: Path) -> None:
+    labels = np.zeros(study.grid.spatial_shape, np.uint8)
+    labels[2, :3, :3] = 1
+    path = save(tmp_path, "lesions.nii", study, labels)
+    with pytest.raises(InputError, match="outside the body"):
+        read_segmentation(study, lesions=path)
+    labels[labels_of(study) == 2] = 2
+    _, told = read_segmentation(study, lesions=save(tmp_path, "lesions.nii", study, labels))
+    assert "lesions.nii: label 1 lies outside the body" in told
+
+
+def test_masks_far_from_the_images_are_refused(study: Study, tmp_path: Path) -> None:
+    volume = study.grid.with_array(labels_of(study))
+    affine = volume.affine.copy()
+    affine[0, 3] += 5000.3
+    save_volume(tmp_path / "lesions.nii", type(volume)(volume.array, affine, "PATIENT"))
+    with pytest.raises(InputError, match="outside the images of the portal venous phase"):
+        read_segmentation(study, lesions=tmp_path / "lesions.nii")
+
+
+def test_several_cases_of_a_dataset_are_not_guessed_among(study: Study, tmp_path: Path) -> None:
+    (tmp_path / "labelsTr").mkdir()
+    for name in "ab":
+        save(tmp_path / "labelsTr", f"{name}.nii", study, labels_of(study))
+    with pytest.raises(InputError, match="masks of 2 cases"):
+        read_masks(tmp_path)
+
+
+def test_an_empty_folder_holds_no_masks(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no NIfTI file"):
+        read_masks(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("lesions.nii.gz", None, "does not exist"),
-        ("lesions.dcm", b"DICM", "is no NIfTI file"),
+        ("lesions.dcm", b"DICM", "is no NIfTI file, DICOM Segmentation or structure set"),
         ("lesions.nii.gz", b"nothing", "cannot be read as NIfTI"),
     ],
 )

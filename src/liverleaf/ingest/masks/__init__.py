@@ -1,0 +1,1 @@
+"""Masks that people or other programs drew, of any format, grid and phase."""
