@@ -245,8 +245,11 @@ def _page(record: Mapping[str, Any], summary: list[dict[str, Any]], *, fit: bool
             row["preset"],
             row["n"],
             f"{row['coverage']:.0%} ({row['low']:.0%} to {row['high']:.0%})",
-            f"{row['half_width']:.3g}",
-            f"{row['error']:.3g}",
+            # HU and arbitrary units have no median in common
+            *(
+                "-" if row["preset"] == "both" else f"{row[name]:.3g}"
+                for name in ("half_width", "error")
+            ),
             f"{row['factor']:.2f}",
             "-"
             if row["coverage_of_small"] is None
@@ -268,9 +271,10 @@ def _page(record: Mapping[str, Any], summary: list[dict[str, Any]], *, fit: bool
         " one voxel, and is uneven by half a voxel. The true size is that of the phantom's own"
         " outline; the true intensity is the noise-free mean of its tissue before the scanner's"
         " blur (in MR, on the scale that the liver has in the scan). In brackets 95 % intervals"
-        " (Wilson), as if lesions were independent. Half-width and error are medians in the"
-        f" measure's unit. Lesions under {SMALLEST_MM:.0f} mm stand in the last column alone: they"
-        " are mostly edge, which blur and registration shift.",
+        " (Wilson), as if lesions were independent. Half-width and error are medians in the unit"
+        " of the measure, HU or that of the MR."
+        f" Lesions under {SMALLEST_MM:.0f} mm stand in the last column alone: they are mostly edge,"
+        " which blur and registration shift.",
         "",
         f"Of {len(both)} measures, {held} lie at {GOAL[0]:.0%} to {GOAL[1]:.0%} over both presets.",
         "",
