@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import SimpleITK
@@ -21,12 +23,21 @@ def threads() -> Iterator[None]:
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(before[1])
 
 
-def threads_of_both(_: int) -> tuple[int, int]:
-    """The threads of torch and of SimpleITK in the process that runs this."""
+THREADS = """
+import SimpleITK
+import torch
+
+
+def threads_of_both(_):
     return torch.get_num_threads(), SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+"""
+"""A module that spawned processes can import, which they cannot do with tests."""
 
 
-def test_processes_share_the_cores() -> None:
+def test_processes_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "threads_in_process.py").write_text(THREADS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    threads_of_both = importlib.import_module("threads_in_process").threads_of_both
     jobs = os.cpu_count() or 1
     with network_workers(threads_of_both, jobs=jobs, apart=True, device="cpu") as run:
         assert list(run([0])) == [(1, 1)]
