@@ -197,22 +197,25 @@ def analyze_study(
         seen, unfit = fit_phases(laid.study, predictor.card.input_config.phases)
         with stages.stage("predicting"):
             said = predictor.of_given(seen, laid.segmentation, progress=progress)
-        measured = _measured(laid, registration, said, stages, frozenset(unfit), trained)
+        measured = _measure(
+            registration, laid.study, laid.segmentation, said, stages, frozenset(unfit), trained
+        )
         return _write(out, measured, stages, weights_sha256=weights, replacing=replacing)
 
-    def assess(liver: hd.Volume) -> Study:
+    def assess(liver: hd.Volume | None) -> Study:
         with stages.stage("checking the alignment"):
             return assess_alignment(registration, within=liver)
 
-    prediction, left_out = predict_from_fit_phases(
+    prediction, left_out, assessed = predict_from_fit_phases(
         predictor,
         registration,
         ask=lambda study: _ask(predictor, study, stages),
         assess=assess,
     )
-    measured = _measure(
-        registration, prediction.segmentation, prediction, stages, left_out, trained
-    )
+    segmentation = prediction.segmentation
+    if assessed is None:
+        assessed = assess(None if segmentation is None else segmentation.liver)
+    measured = _measure(registration, assessed, segmentation, prediction, stages, left_out, trained)
     maps = prediction.type_maps if keep_maps else None
     return _write(
         out, measured, stages, weights_sha256=weights, type_maps=maps, replacing=replacing
@@ -265,7 +268,7 @@ def measure_masks(
     with stages.stage("registering"):
         registration = register_phases(study)
     laid = _lay(drawn, masks, registration, stages)
-    measured = _measured(laid, registration, None, stages)
+    measured = _measure(registration, laid.study, laid.segmentation, None, stages)
     return _write(out, measured, stages, replacing=replacing)
 
 
@@ -286,27 +289,6 @@ def _lay(
         laid = lay(drawn, masks, registration, predictor)
     with stages.stage("checking the alignment"):
         return checked(drawn, laid, registration)
-
-
-def _measured(
-    laid: LaidMasks,
-    registration: Registration,
-    prediction: Prediction | None,
-    stages: Stages,
-    left_out: frozenset[Phase] = frozenset(),
-    trained: TrainedOn | None = None,
-) -> _Measured:
-    """What is measured under masks that somebody drew."""
-    with stages.stage("measuring"):
-        findings = measure(
-            laid.study,
-            laid.segmentation,
-            prediction,
-            left_out=left_out,
-            trained_on=trained,
-            places=places(registration, laid.study, laid.segmentation.lesions),
-        )
-    return _Measured(laid.study, laid.segmentation, findings)
 
 
 def _check_out(out: Path, *, overwrite: bool) -> bool:
@@ -362,16 +344,14 @@ class _Measured:
 
 def _measure(
     registration: Registration,
+    study: Study,
     segmentation: Segmentation | None,
     prediction: Prediction | None,
     stages: Stages,
     left_out: frozenset[Phase] = frozenset(),
     trained: TrainedOn | None = None,
 ) -> _Measured:
-    with stages.stage("checking the alignment"):
-        # only now, because it is checked inside the liver, which had to be outlined first
-        liver = None if segmentation is None else segmentation.liver
-        study = assess_alignment(registration, within=liver)
+    """What is measured under masks, once the alignment was assessed inside their liver."""
     with stages.stage("measuring"):
         lies = {} if segmentation is None else places(registration, study, segmentation.lesions)
         findings = measure(

@@ -159,7 +159,7 @@ def _with_own_liver(
     try:
         if predictor is None:
             predictor = load_predictor(find_model(default_model(study)))
-        prediction, _ = predict_from_fit_phases(predictor, registration)
+        prediction = predict_from_fit_phases(predictor, registration).prediction
     except InputError as error:
         return segmentation, [f"there is no liver mask, and no model to outline it: {error}"]
     name, found = predictor.card.name, prediction.segmentation

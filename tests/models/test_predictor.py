@@ -117,7 +117,7 @@ def test_a_model_is_asked_again_without_a_phase_that_is_found_unfit_in_the_liver
         asked.append(set(study.phases))
         return Prediction("model", segmentation)
 
-    _, left_out = predict_from_fit_phases(
+    _, left_out, _ = predict_from_fit_phases(
         predictor, Registration(before, None, {}, {}), ask=ask, assess=lambda _: assessed
     )
     assert asked == shown

@@ -126,7 +126,7 @@ def evaluate(
                 kept = set(phases) & set(registration.study.phases)
                 registration = registration.with_study(with_phases(registration.study, kept))
             subject_id = cohort.records[index].subject_id
-            prediction, _ = predict_from_fit_phases(predictor, registration)
+            prediction = predict_from_fit_phases(predictor, registration).prediction
             results.append(compare_case(registration.study, truth, prediction, subject_id))
         record = _record(predictor, cohort, results, phases, commit)
         (folder / "metrics.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import highdicom as hd
 import numpy as np
@@ -163,13 +163,28 @@ def load_predictor(directory: Path, *, device: str = "auto") -> Predictor:
     return registry.family(load_card(directory).family).predictor(directory, device=device)
 
 
+class PredictionFromFitPhases(NamedTuple):
+    """What a model says of the phases that are fit to be shown to it.
+
+    Attributes:
+        prediction: what it says.
+        left_out: the phases that it was not shown.
+        assessed: the study once its alignment was assessed inside the liver of this prediction;
+            None where that was not done.
+    """
+
+    prediction: Prediction
+    left_out: frozenset[Phase]
+    assessed: Study | None = None
+
+
 def predict_from_fit_phases(
     predictor: Predictor,
     registration: Registration,
     *,
     ask: Callable[[Study], Prediction] | None = None,
     assess: Callable[[hd.Volume], Study] | None = None,
-) -> tuple[Prediction, frozenset[Phase]]:
+) -> PredictionFromFitPhases:
     """What a model says of a study, from the phases that are fit to be shown to it.
 
     Some phases are found unfit only inside the liver, which the model outlines. Then it is asked
@@ -181,9 +196,6 @@ def predict_from_fit_phases(
         ask: what asks the model; None for the model itself.
         assess: what assesses the alignment inside a liver; None for `assess_alignment`.
 
-    Returns:
-        The prediction, and the phases that the model was not shown.
-
     Raises:
         InputError: as from `Predictor`.
     """
@@ -193,13 +205,14 @@ def predict_from_fit_phases(
     seen, reasons = fit_phases(registration.study, wanted)
     prediction = ask(seen)
     if prediction.segmentation is None or prediction.segmentation.liver is None:
-        return prediction, frozenset(reasons)
-    fit, found = fit_phases(assess(prediction.segmentation.liver), wanted)
+        return PredictionFromFitPhases(prediction, frozenset(reasons))
+    assessed = assess(prediction.segmentation.liver)
+    fit, found = fit_phases(assessed, wanted)
     if set(fit.phases) & set(wanted) < set(seen.phases) & set(wanted):
         kept = {phase: image for phase, image in seen.phases.items() if phase in fit.phases}
-        reasons = found | reasons
         prediction = ask(replace(seen, phases=kept))
-    return prediction, frozenset(reasons)
+        return PredictionFromFitPhases(prediction, frozenset(found | reasons))
+    return PredictionFromFitPhases(prediction, frozenset(reasons), assessed)
 
 
 def chosen_device(device: str) -> torch.device:
