@@ -16,9 +16,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 def channels_last(network: Network) -> Network:
     """Lay the weights out with channels together in memory, up to twice as fast on CPUs."""
+    layouts = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        if layout := layouts.get(parameter.ndim):
+            parameter.data = parameter.data.contiguous(memory_format=layout)
     return network
 
 

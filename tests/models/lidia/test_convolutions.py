@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from liverleaf.models.blocks import channels_last
 from liverleaf.models.lidia.convolutions import (
     Convolution,
     InstanceNorm,
     TwoConvolutions,
-    channels_last_3d,
 )
 
 
@@ -29,7 +29,7 @@ def test_one_voxel_becomes_the_shift() -> None:
 
 
 def test_channels_stay_last_in_memory() -> None:
-    block = channels_last_3d(TwoConvolutions(2, 4))
+    block = channels_last(TwoConvolutions(2, 4))
     assert block[0][0].weight.is_contiguous(memory_format=torch.channels_last_3d)
     x = torch.randn(1, 2, 4, 6, 6).to(memory_format=torch.channels_last_3d)
     with torch.autocast("cpu", torch.bfloat16):  # as on machines that multiply matrices in it

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from liverleaf.models.lidia.convolutions import channels_last_3d
+from liverleaf.models.blocks import channels_last
 from liverleaf.models.lidia.decoder import MaskTransformer, QueryOutput, mask_logits
 from liverleaf.models.lidia.encoder import Encoder, FeaturePyramid
 from liverleaf.models.lidia.fusion import FUSIONS
@@ -127,7 +127,7 @@ class Lidia(nn.Module):
                 nn.Linear(config.embedding, config.embedding),
             )
         self.classify = nn.Conv3d(config.pyramid, config.types + 2, 1) if config.semantic else None
-        channels_last_3d(self)
+        channels_last(self)
 
     def forward(self, images_BPZYX: Tensor, present_BP: Tensor) -> LidiaOutput:
         """What it says of patches.
