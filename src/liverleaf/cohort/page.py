@@ -6,7 +6,6 @@ opens offline, come out.
 
 from __future__ import annotations
 
-import base64
 import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +13,12 @@ from pathlib import Path
 from typing import Literal
 
 import highdicom as hd
-import jinja2
 import numpy as np
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from liverleaf.export.html.figures import CT_WINDOW_HU, MR_WINDOW_PERCENTILES
+from liverleaf.export.html.templates import data_uri, templates
 from liverleaf.study import Modality, Study
 
 TILE = 160
@@ -185,13 +184,8 @@ def write_page(rows: Rows, thumbnails: Path, file: Path) -> None:
         thumbnails: folder with `<case>.jpg` for those that were read.
         file: where to.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("liverleaf", "export/html"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.filters["thumbnail"] = lambda row: _data_uri(thumbnails / f"{row.case}.jpg")
+    environment = templates()
+    environment.filters["thumbnail"] = lambda row: _jpeg_uri(thumbnails / f"{row.case}.jpg")
     counts = Counter[str]()
     for row in rows():
         counts[row.status] += 1
@@ -202,9 +196,5 @@ def write_page(rows: Rows, thumbnails: Path, file: Path) -> None:
     stream.dump(str(file), encoding="utf-8")
 
 
-def _data_uri(file: Path) -> str:
-    return (
-        f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}"
-        if file.is_file()
-        else ""
-    )
+def _jpeg_uri(file: Path) -> str:
+    return data_uri("image/jpeg", file.read_bytes()) if file.is_file() else ""

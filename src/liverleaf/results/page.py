@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from PIL import Image
 
 from liverleaf.analysis import FIGURES_FOLDER
 from liverleaf.export import wording
+from liverleaf.export.html.templates import data_uri, templates
 from liverleaf.results.columns import CaseResult
 from liverleaf.results.distributions import UNTYPED, Distributions, type_counts
 from liverleaf.results.flow import Flow, shown_reasons
@@ -90,7 +90,9 @@ def write_results_page(
             failures=failures,
             failed=flow.found - flow.analysed,
             flow=flow,
-            figures={name: _uri("png", png) for name, png in distributions.figures().items()},
+            figures={
+                name: data_uri("image/png", png) for name, png in distributions.figures().items()
+            },
             lesions=distributions.types.total(),
             tables=[table.name for table in TABLES],
         )
@@ -105,12 +107,7 @@ def write_flow_page(flow: Flow, file: Path) -> None:
 
 
 def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("liverleaf", "export/html"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
+    environment = templates()
     environment.filters["reasons"] = shown_reasons
     return environment
 
@@ -159,8 +156,4 @@ def _thumbnail(file: Path) -> str:
     small = strip.convert("RGB").resize((width, STRIP_HEIGHT), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)
-    return _uri("jpeg", buffer.getvalue())
-
-
-def _uri(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return data_uri("image/jpeg", buffer.getvalue())

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 from PIL import Image
 
 from liverleaf.benchmarks.phantom.gallery_examples import ENTRIES, find_example
@@ -19,6 +17,7 @@ from liverleaf.benchmarks.phantom.gallery_images import (
     show,
 )
 from liverleaf.benchmarks.result import Content, Result, markdown_table, measured_by, origin
+from liverleaf.export.html.templates import data_uri, templates
 from liverleaf.study import Modality
 from liverleaf.system.progress import Progress, silent
 
@@ -84,13 +83,7 @@ def _page(record: Mapping[str, Any]) -> str:
 
 
 def _html(rows: Sequence[GalleryRow], source: Mapping[str, Any]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("liverleaf", "benchmarks/phantom"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("benchmarks/phantom", lstrip_blocks=True)
     environment.filters |= {"jpeg_uri": _jpeg_uri, "curve_svg": curve_svg}
     by_entry = {
         entry: [row for row in rows if row.example.entry == entry]
@@ -109,4 +102,4 @@ def _html(rows: Sequence[GalleryRow], source: Mapping[str, Any]) -> str:
 def _jpeg_uri(tile: Image.Image) -> str:
     buffer = io.BytesIO()
     tile.save(buffer, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_uri("image/jpeg", buffer.getvalue())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from PIL import Image
 from liverleaf.export import wording
 from liverleaf.export.html import curves, figures
 from liverleaf.export.html.montage import montage
+from liverleaf.export.html.templates import data_uri, templates
 from liverleaf.findings import (
     CurveRecord,
     Findings,
@@ -232,24 +232,19 @@ def _context(
 
 
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("liverleaf", "export/html"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
+    environment = templates()
     environment.filters |= {
         "descending": _descending,
         "feature": wording.feature,
         "feature_title": wording.feature_title,
         "figures": lambda value: f"{value:.4g}".replace("-", "\u2212"),
         "in_words": lambda named: {_words(name): value for name, value in named.items()},
-        "jpeg_uri": lambda image: _uri("image/jpeg", _encoded(image, "JPEG", quality=88)),
+        "jpeg_uri": lambda image: data_uri("image/jpeg", _encoded(image, "JPEG", quality=88)),
         "lesion_colour": figures.lesion_colour,
         "number": wording.number,
         "percent": wording.percent,
         "reason": lambda code: "" if code is None else AlignmentReason(code).text,
-        "png_uri": lambda png: _uri("image/png", png),
+        "png_uri": lambda png: data_uri("image/png", png),
         "words": _words,
     }
     return environment.get_template("page.html")
@@ -346,7 +341,3 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def _uri(media_type: str, data: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
