@@ -62,10 +62,10 @@ def test_a_table_of_phases_is_told_apart_by_study(
     table = tmp_path / "phases.csv"
     table.write_text(f"study,series,phase\n{archive / 'geheim'},portal.nii.gz,delayed\n")
     found = find_studies([archive], index, Naming.beside(tmp_path / "out"), phases=table)
-    rows = {study.case_id: found.of(study.case_id) for study in index}
+    rows = {study.case_id: found.get(study.case_id, ()) for study in index}
     ((row,),) = [rows for rows in rows.values() if rows]
     assert row.series == "portal.nii.gz"
-    assert found.of("case-unknown") == ()
+    assert found.get("case-unknown", ()) == ()
 
 
 def test_a_table_about_a_study_that_was_not_found_is_refused(

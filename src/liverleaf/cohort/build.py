@@ -126,7 +126,7 @@ def build_cohort(
         workers(ingest_study, refused_row, jobs=jobs, scheduler=scheduler) as run,
         closing(StudyIndex(Path(scratch) / "index.sqlite")) as index,
     ):
-        table = find_studies(inputs, index, naming, phases=phases, skip=out, progress=progress)
+        tables = find_studies(inputs, index, naming, phases=phases, skip=out, progress=progress)
         claim_folder(out, settings)
         tasks = (
             StudyTask(
@@ -134,7 +134,7 @@ def build_cohort(
                 out.resolve(),
                 naming.pseudonyms,
                 with_dicom,
-                table.of(study.case_id),
+                tables.get(study.case_id, ()),
                 modality,
             )
             for study in index

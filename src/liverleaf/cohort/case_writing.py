@@ -25,6 +25,7 @@ from liverleaf.ingest.collections import CollectionCase
 from liverleaf.ingest.collections.annotation import with_curves
 from liverleaf.ingest.collections.case import save_annotations
 from liverleaf.ingest.deidentify.dicom import deidentify, without_identity
+from liverleaf.ingest.dicom.frames import counts_in_words
 from liverleaf.ingest.reader import read_study
 from liverleaf.registration.align import register_phases
 from liverleaf.storage.case_folder import DICOM_FOLDER, save_case
@@ -200,13 +201,13 @@ def _refusals(reasons: Collection[str]) -> tuple[str, ...]:
     """A warning that counts the files of which no de-identified copy was written."""
     if not reasons:
         return ()
-    counts = ", ".join(f"{times} {reason}" for reason, times in Counter(reasons).most_common())
+    counts = counts_in_words(Counter(reasons))
     return (f"{len(reasons)} DICOM files were not de-identified and left out: {counts}",)
 
 
 def _place(source: Source) -> str:
     """The path of a file, within a zip that of the zip before it."""
-    return printable(str(PurePath(source.archive or "", source.name)))
+    return printable(str(source.path))
 
 
 def _all_unused(study: FoundStudy | CollectionCase, reason: str) -> tuple[tuple[str, str], ...]:

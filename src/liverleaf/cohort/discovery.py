@@ -19,7 +19,7 @@ from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
 from pydicom.filereader import read_partial
 
-from liverleaf.cohort.study_index import Source, StudyIndex, counts_in_words
+from liverleaf.cohort.study_index import Source, StudyIndex
 from liverleaf.ingest.archive import beginnings
 from liverleaf.ingest.deidentify.dicom import refusal
 from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms
@@ -28,6 +28,7 @@ from liverleaf.ingest.dicom.frames import (
     NOT_DICOM,
     DicomdirError,
     check_begins_as_dicom,
+    counts_in_words,
     text,
 )
 from liverleaf.ingest.dicom.torn import EXTENT, ORDER, PLACE, shared_keys
@@ -224,10 +225,9 @@ class _Finder:
         try:
             header = read()
         except InputError as error:
-            path = PurePath(source.archive or "", source.name)
-            misnamed = str(error) == NOT_DICOM and IMAGE_NAME.fullmatch(path.name)
+            misnamed = str(error) == NOT_DICOM and IMAGE_NAME.fullmatch(source.path.name)
             reason = MISNAMED if misnamed else str(error)
-            self.index.ignore(path, reason)
+            self.index.ignore(source.path, reason)
             if reason in LOSSES:
                 self.damaged[self.root, folder] += 1
             return
@@ -241,8 +241,7 @@ class _Finder:
         subject_id = self.pseudonyms.subject_id(f"id {patient}" if patient else study)
         self.index.add(case_id, subject_id, folder, None if reason else source, reason)
         if reason:
-            path = PurePath(source.archive or "", source.name)
-            self.index.ignore(path, reason, case_id, counted=False)
+            self.index.ignore(source.path, reason, case_id, counted=False)
             return
         for shared in shared_keys(header, case_id, patient):
             kind, _, names = shared.key.partition(" ")
@@ -252,7 +251,7 @@ class _Finder:
     def _nifti(self, folder: PurePath, sources: Sequence[Source]) -> None:
         if not any(not is_mask(Path(source.name)) for source in sources):
             for source in sources:
-                self.index.ignore(PurePath(source.archive or "", source.name), "NIfTI mask")
+                self.index.ignore(source.path, "NIfTI mask")
             return
         study = f"path {folder}"
         case_id = self.pseudonyms.case_id(f"nifti {study}")

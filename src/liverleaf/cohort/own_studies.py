@@ -7,14 +7,15 @@ files are not used.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from liverleaf.cohort.discovery import discover
 from liverleaf.cohort.provenance import note_locations
-from liverleaf.cohort.study_index import StudyIndex, counts_in_words
+from liverleaf.cohort.study_index import StudyIndex
 from liverleaf.ingest.deidentify.pseudonyms import Pseudonyms, new_key, read_key, write_key
+from liverleaf.ingest.dicom.frames import counts_in_words
 from liverleaf.ingest.reader import PhaseRow, read_phase_table
 from liverleaf.study import InputError
 from liverleaf.system.progress import Progress, silent
@@ -67,15 +68,8 @@ class Naming:
         return self.key.with_suffix(FILES_SUFFIX)
 
 
-@dataclass(frozen=True)
-class PhaseTable:
-    """What a person says of the phases of several studies, by the pseudonym of each."""
-
-    by_case: dict[str, tuple[PhaseRow, ...]] = field(default_factory=dict)
-
-    def of(self, case_id: str) -> tuple[PhaseRow, ...]:
-        """The rows about one study."""
-        return self.by_case.get(case_id, ())
+Tables = Mapping[str, tuple[PhaseRow, ...]]
+"""What a person says of the phases of several studies, by the pseudonym of each."""
 
 
 def find_studies(
@@ -86,7 +80,7 @@ def find_studies(
     phases: Path | None = None,
     skip: Path | None = None,
     progress: Progress = silent,
-) -> PhaseTable:
+) -> Tables:
     """Find all studies, and write the key and the private list of their folders beside it.
 
     Args:
@@ -98,7 +92,7 @@ def find_studies(
         progress: called with (what, done, total).
 
     Returns:
-        What the table says of each study.
+        What the table says of each study that it names.
 
     Raises:
         InputError: an input does not exist, there is no study in them, or the table cannot be read
@@ -112,11 +106,11 @@ def find_studies(
             f"no studies found (files: {counts_in_words(index.ignored)}): give folders or zips"
             " with DICOM or NIfTI images"
         )
-    table = PhaseTable(_tables_by_case(rows, index, naming.pseudonyms))
+    tables = _tables_by_case(rows, index, naming.pseudonyms)
     if not naming.key.exists():
         write_key(naming.pseudonyms, naming.key)
     note_locations(index.locations(), naming.places)
-    return table
+    return tables
 
 
 def _tables_by_case(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
+from liverleaf.ingest.dicom.frames import counts_in_words
 from liverleaf.ingest.dicom.torn import MIN_LONE, SharedKey, joined, torn_apart, torn_warning
 
 
@@ -27,6 +28,11 @@ class Source:
     archive: Path | None = None
     image: str = ""
     size: int = 0
+
+    @property
+    def path(self) -> PurePath:
+        """Where it lies; within a zip, the path of the zip and then its name in there."""
+        return PurePath(self.archive or "", self.name)
 
 
 @dataclass(frozen=True)
@@ -133,8 +139,8 @@ class StudyIndex:
         """
         row = (os.fsencode(path), case_id, reason)
         self._database.execute("INSERT OR IGNORE INTO ignored VALUES(?, ?, ?)", row)
-        self.ignored[reason] += counted
-        self.ignored = +self.ignored
+        if counted:
+            self.ignored[reason] += 1
 
     def ignored_files(self) -> Iterator[tuple[str, str, str]]:
         """The study, the path and the reason of each file that is not used, by path."""
@@ -272,8 +278,3 @@ def _found_study(
     files = len(sources) + left_out.total()
     note = f"left out {left_out.total()} of {files} files: {reasons}"
     return FoundStudy(case_id, subject_id, sources, (note,))
-
-
-def counts_in_words(counts: Counter[str]) -> str:
-    """Kinds of files as words: "2 not DICOM, 1 DICOMDIR"."""
-    return ", ".join(f"{files} {kind}" for kind, files in counts.most_common()) or "none"

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from liverleaf.cohort.index import case_folders
-from liverleaf.cohort.own_studies import Naming, PhaseTable, find_studies
+from liverleaf.cohort.own_studies import Naming, Tables, find_studies
 from liverleaf.cohort.provenance import note_unused_files
 from liverleaf.cohort.study_index import StudyIndex
 from liverleaf.models.checkpoint import load_card, weights_hash
@@ -125,9 +125,9 @@ def analyze_cohort(
             tasks, total = make.of_cases(folders, phases), len(folders)
         else:
             index = stack.enter_context(_index())
-            table = find_studies([source], index, naming, phases=phases, progress=progress)
+            tables = find_studies([source], index, naming, phases=phases, progress=progress)
             note_unused_files(index.ignored_files(), naming.files)
-            tasks, total = make.of_studies(index, table), len(index)
+            tasks, total = make.of_studies(index, tables), len(index)
         own_folder(out, settings, file=RESULTS_FILE, contents=_is_ours)
         (out / RECORDS).mkdir(exist_ok=True)
         forget_unfinished(out)
@@ -177,10 +177,10 @@ class _Tasks:
                 refused=refused,
             )
 
-    def of_studies(self, index: StudyIndex, table: PhaseTable) -> Iterator[CaseTask]:
+    def of_studies(self, index: StudyIndex, tables: Tables) -> Iterator[CaseTask]:
         """One task for each study that was found."""
         for study in index:
-            rows = table.of(study.case_id)
+            rows = tables.get(study.case_id, ())
             yield CaseTask(
                 study.case_id,
                 study.subject_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -360,6 +361,11 @@ def text(item: Dataset, keyword: str) -> str:
     """An element's value as one line of text, "" when it is missing."""
     value = item.get(keyword)
     return "" if value is None else " ".join(str(value).split())
+
+
+def counts_in_words(counts: Counter[str]) -> str:
+    """Kinds of files as words: "2 not DICOM, 1 DICOMDIR"."""
+    return ", ".join(f"{files} {kind}" for kind, files in counts.most_common()) or "none"
 
 
 def counted(count: int, one: str, many: str = "") -> str:

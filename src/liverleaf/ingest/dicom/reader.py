@@ -26,10 +26,7 @@ from liverleaf.ingest.phases.sequences import UNKNOWN_AGENT, agent_of
 from liverleaf.study import InputError, Modality, Phase, PhaseImage, SourceIds, Study
 
 
-def read_dicom(
-    files: Sequence[Path],
-    table: Sequence[PhaseRow] = (),
-) -> Study:
+def read_dicom(files: Sequence[Path], table: Sequence[PhaseRow] = ()) -> Study:
     """Read the contrast phases of one study.
 
     Args:

@@ -14,6 +14,7 @@ from liverleaf.ingest.dicom.frames import (
     DicomdirError,
     Frame,
     counted,
+    counts_in_words,
     number,
     read_frames,
     text,
@@ -172,9 +173,8 @@ def _frames_of(files: Sequence[Path]) -> tuple[list[Frame], dict[Path, str]]:
             else:
                 frames += result
     if not frames:
-        listed = _listed(lost)
         raise InputError(
-            f"no CT or MR image found (files: {listed or 'none'}); give the folder of one CT or MR"
+            f"no CT or MR image found (files: {_listed(lost)}); give the folder of one CT or MR"
             " study"
         )
     return frames, lost
@@ -182,8 +182,7 @@ def _frames_of(files: Sequence[Path]) -> tuple[list[Frame], dict[Path, str]]:
 
 def _listed(lost: Mapping[Path, str]) -> str:
     """How many files were left out for each reason."""
-    reasons = Counter(lost.values())
-    return ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
+    return counts_in_words(Counter(lost.values()))
 
 
 def _counts(lost: Mapping[Path, str], files: int) -> list[str]:
