@@ -122,7 +122,7 @@ def print_json(value: object) -> None:
 def print_warnings(warnings: "tuple[str, ...] | list[str]", *, err: bool = False) -> None:
     """One line per warning, on standard error where standard output holds JSON."""
     for warning in warnings:
-        typer.echo(f"warning: {printable(warning)}", err=err)
+        typer.echo(f"warning: {one_line(warning)}", err=err)
 
 
 def print_error(message: str, *, as_json: bool) -> None:
@@ -132,11 +132,11 @@ def print_error(message: str, *, as_json: bool) -> None:
 
         typer.echo(json.dumps({"error": message}), err=True)
     else:
-        typer.echo(f"liverleaf: {printable(message)}", err=True)
+        typer.echo(f"liverleaf: {one_line(message)}", err=True)
 
 
-def printable(text: str) -> str:
-    """The text in one line that every terminal can show.
+def one_line(text: str) -> str:
+    """The text as one line that every terminal can show.
 
     File names may hold line breaks, control characters and bytes of no encoding: they are escaped.
     """
