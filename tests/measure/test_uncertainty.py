@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from liverleaf.measure import uncertainty
-from liverleaf.measure.enhancement import Curve, liver_background
+from liverleaf.measure.enhancement import Curve, background_curve, background_region
 from liverleaf.measure.uncertainty import (
     around,
     curve_measures,
@@ -107,10 +107,11 @@ def test_only_phases_that_were_not_drawn_on_may_lie_beside(
     study, truth = tiny_case(types=[LesionType.HCC], noise=4.0)
     images = {phase: image.volume.array for phase, image in study.phases.items()}
     liver = truth.organs.array == Organ.LIVER
-    background = liver_background(images, liver, truth.lesions.array, study.grid.spacing)
+    where = background_region(liver, truth.lesions.array, study.grid.spacing)
+    background = background_curve(images, where)
     segmentation = Segmentation(truth.lesions, {Organ.LIVER: study.grid.with_array(liver)})
     segmentation = dataclasses.replace(segmentation, drawn_on=drawn_on)
-    found = spread_of(study, images, segmentation, background)
+    found = spread_of(study, images, segmentation, background, where)
     assert found.moved == set(images) - {drawn_on or Phase.PORTAL}
     assert set(found.noise) == set(images)
     assert found.noise[Phase.PRE].sd == pytest.approx(4.0, rel=0.2)

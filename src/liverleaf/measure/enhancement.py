@@ -206,10 +206,13 @@ def liver_background(
             `SMALLEST_LIVER_VOXELS` is left out. None where there are not that many.
     """
     _check(images, liver_ZYX)
-    found = background_region(liver_ZYX, lesions_ZYX, spacing_mm)
-    if found is None:
-        return None
-    box, region = found
+    where = background_region(liver_ZYX, lesions_ZYX, spacing_mm)
+    return None if where is None else background_curve(images, where)
+
+
+def background_curve(images: Images, where: tuple[Box, Mask]) -> Curve:
+    """As `liver_background`, over the voxels that `background_region` told."""
+    box, region = where
     medians = {phase: _median(image[box][region]) for phase, image in images.items()}
     return Curve(
         {phase: value for phase, value in medians.items() if value is not None}, int(region.sum())

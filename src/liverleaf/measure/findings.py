@@ -201,7 +201,8 @@ def _measure_liver(study: Study, segmentation: Segmentation, images: enhancement
         )
     labels, liver = segmentation.lesions.array, segmentation.liver.array
     spacing_mm = study.grid.spacing
-    background = enhancement.liver_background(images, liver, labels, spacing_mm)
+    where = enhancement.background_region(liver, labels, spacing_mm)
+    background = None if where is None else enhancement.background_curve(images, where)
     liver_ml = lesions.volume_ml(liver, spacing_mm)
     bounds = volume_interval(liver, spacing_mm) if liver_ml else None
     return _Liver(
@@ -209,7 +210,7 @@ def _measure_liver(study: Study, segmentation: Segmentation, images: enhancement
         background,
         plausibility.liver_spread(images, liver, labels),
         lesions.capsule_distances_mm(labels, liver, spacing_mm),
-        spread_of(study, images, segmentation, background),
+        spread_of(study, images, segmentation, background, where),
         tuple(plausibility.doubts_of_liver(study, segmentation.liver)),
         _liver_warnings(liver, liver_ml, background),
     )
@@ -410,7 +411,7 @@ def _lesion_record(
         wash_in=_wash_in(curve, background, study),
         wash_out=None if late is None else _wash_out(curve, background, late, study),
         intervals=_intervals(
-            study, images, labels_ZYX == lesion.label, box, curve, background, depth_mm, spread
+            study, images, labels_ZYX, lesion.label, box, curve, background, depth_mm, spread
         ),
         features=tuple(_feature_record(feature) for feature in features),
         warnings=(
@@ -423,7 +424,8 @@ def _lesion_record(
 def _intervals(
     study: Study,
     images: enhancement.Images,
-    mask_ZYX: lesions.Mask,
+    labels_ZYX: NDArray[np.integer],
+    label: int,
     box: lesions.Box,
     curve: enhancement.Curve,
     background: enhancement.Curve | None,
@@ -435,7 +437,7 @@ def _intervals(
     wide = around(box, study.grid.spatial_shape, spacing_mm)
     found = lesion_intervals(
         {phase: image[wide] for phase, image in images.items()},
-        mask_ZYX[wide],
+        labels_ZYX[wide] == label,
         study.grid[wide].affine,  # type: ignore[index]  # annotated for one axis only
         curve,
         background,

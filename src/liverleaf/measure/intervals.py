@@ -9,8 +9,10 @@ apart (the law of propagation of uncertainty, in differences instead of derivati
 
 What may be wrong: the outline lies one voxel further in, or out; the scanner's blur mixed the
 lesion with what lies around it; a phase lies beside the reference phase along an axis; a mean is
-off by the noise of its voxels, or because the same tissue is not as bright everywhere (in MR in all
-phases alike, by the field of the coils); the liver is not the same everywhere.
+off by the noise of its voxels, or because the same tissue is not as bright everywhere, in each
+phase by itself; the liver is not the same everywhere. That coils make MR uneven in all phases
+alike, which `lesion_variants` can tell by its `field`, is not used: the factors were fitted without
+it.
 `liverleaf benchmark intervals` counts how many of these intervals hold the truth in phantoms.
 
 Reference: JCGM 100:2008 (GUM), 5.1.2 and note 2 of 5.1.3.

@@ -19,7 +19,6 @@ from liverleaf.measure.intervals import (
     Means,
     Noise,
     Variants,
-    field_of,
     interval,
     lesion_variants,
     liver_variants,
@@ -72,34 +71,34 @@ class Spread:
         moved: the phases that may lie beside the masks.
         noise: per phase, where it could be told.
         liver: the liver's curve as it would be, were another part of the liver measured.
-        field: by which share the same tissue differs from place to place in MR; 0 in CT.
     """
 
     moved: frozenset[Phase] = frozenset()
     noise: Mapping[Phase, Noise] = field(default_factory=dict)
     liver: Mapping[str, tuple[Means, ...]] = field(default_factory=dict)
-    field: float = 0.0
 
 
 def spread_of(
-    study: Study, images: Images, segmentation: Segmentation, background: Curve | None
+    study: Study,
+    images: Images,
+    segmentation: Segmentation,
+    background: Curve | None,
+    where: tuple[Box, Mask] | None = None,
 ) -> Spread:
     """The noise and the spread of a study, in the liver away from lesions.
 
     Args:
         study: on one grid.
         images: of its trusted phases.
-        segmentation: masks on that grid; noise can be told where there is a liver.
-        background: the curve of the liver.
+        segmentation: masks on that grid.
+        background: the curve of the liver; None where there is too little of it.
+        where: what that was measured over, as `enhancement.background_region` says; noise can be
+            told there alone.
     """
     drawn_on = segmentation.drawn_on or study.reference
     moved = frozenset(phase for phase in images if phase is not drawn_on)
-    if segmentation.liver is None or background is None:
+    if background is None or where is None:
         return Spread(moved)
-    where = enhancement.background_region(
-        segmentation.liver.array, segmentation.lesions.array, study.grid.spacing
-    )
-    assert where is not None  # there is a curve of it
     box, region = where
     inside = {phase: image[box] for phase, image in images.items()}
     told = {phase: noise_of(image, region) for phase, image in inside.items()}
@@ -108,7 +107,6 @@ def spread_of(
         moved,
         noise,
         liver_variants(inside, region, background),
-        field_of(noise, background) if study.modality is Modality.MR else 0.0,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from liverleaf.findings import RESEARCH_USE_ONLY
+from liverleaf.ingest.dicom.frames import counted
 from liverleaf.results.columns import CaseResult
 from liverleaf.results.flow import Flow
 from liverleaf.segmentation import MANUAL_SOURCE
@@ -81,7 +82,7 @@ class Methods:
         """The paragraph as Markdown, with what else a paper should say."""
         kinds = " and ".join(f"{n} {kind}" for kind, n in flow.by_modality.most_common())
         sentences = [
-            f"Of {_count(flow.found, 'study', 'studies')} found, {flow.read} could be read and"
+            f"Of {counted(flow.found, 'study', 'studies')} found, {flow.read} could be read and"
             f" {flow.analysed} were analysed ({kinds or 'none'}; {len(self.subjects)} patients).",
             f"They were analysed with {_listed(self.programs)}.",
             "Contrast phases were identified from image headers and, where these left doubt, from"
@@ -124,9 +125,5 @@ def _listed(counts: Counter[Program] | Counter[Masks]) -> str:
     """The only thing, or each with the number of its studies."""
     if len(counts) == 1:
         return str(next(iter(counts)))
-    named = [f"{what}, {_count(n, 'study', 'studies')}" for what, n in counts.most_common()]
+    named = [f"{what}, {counted(n, 'study', 'studies')}" for what, n in counts.most_common()]
     return "; ".join(named) or "an unknown version"
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

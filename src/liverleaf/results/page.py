@@ -16,6 +16,7 @@ from liverleaf.export.html.templates import data_uri, templates
 from liverleaf.results.columns import CaseResult
 from liverleaf.results.distributions import UNTYPED, Distributions, type_counts
 from liverleaf.results.flow import Flow, shown_reasons
+from liverleaf.results.study_columns import largest_mm, lesions_ml, warning_count
 from liverleaf.results.tables import TABLES
 
 OVERVIEW_PICTURE = f"{FIGURES_FOLDER}/overview-axial.png"
@@ -120,25 +121,22 @@ def _row(result: CaseResult, out: Path) -> PageRow:
 def _cells(result: CaseResult) -> dict[str, Cell]:
     """The cells of a case, in the order of the columns."""
     findings, study = result.findings, result.findings.study
-    volume_ml = sum(lesion.volume_ml for lesion in findings.lesions)
-    largest_mm = max((lesion.long_axis_mm for lesion in findings.lesions), default=None)
     types = [f"{n} {name}" for name, n in type_counts(findings).items() if name != UNTYPED]
     malignant = None if findings.patient is None else findings.patient.malignant_probability
-    warnings = len({*study.warnings, *findings.warnings})
     return {
         "modality": Cell(study.modality, study.modality),
         "phases": _number(float(len(study.phases))),
         "liver (ml)": _number(findings.liver.volume_ml if findings.liver else None),
         "lesions": _number(float(len(findings.lesions))),
-        "all lesions (ml)": _number(volume_ml, 1),
-        "largest (mm)": _number(largest_mm),
+        "all lesions (ml)": _number(lesions_ml(result), 1),
+        "largest (mm)": _number(largest_mm(result)),
         "most probable types": Cell(", ".join(types), ", ".join(types)),
         "malignant": Cell(
             "-" if malignant is None else wording.percent(malignant),
             "" if malignant is None else malignant,
         ),
         "doubts": _number(float(len(findings.doubts))),
-        "warnings": _number(float(warnings)),
+        "warnings": _number(float(warning_count(result))),
     }
 
 

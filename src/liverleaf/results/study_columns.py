@@ -43,7 +43,8 @@ def _spacing_mm(index: int, result: CaseResult) -> float:
     return result.findings.study.spacing_mm[index]
 
 
-def _lesions_ml(result: CaseResult) -> float:
+def lesions_ml(result: CaseResult) -> float:
+    """Volume of all lesions together."""
     return round(sum(lesion.volume_ml for lesion in result.findings.lesions), 3)
 
 
@@ -51,10 +52,11 @@ def _lesions_percent(result: CaseResult) -> float | None:
     liver = result.findings.liver
     if liver is None or not liver.volume_ml:
         return None
-    return round(100 * _lesions_ml(result) / liver.volume_ml, 3)
+    return round(100 * lesions_ml(result) / liver.volume_ml, 3)
 
 
-def _largest_mm(result: CaseResult) -> float | None:
+def largest_mm(result: CaseResult) -> float | None:
+    """Longest diameter of the largest lesion; None without one."""
     return max((lesion.long_axis_mm for lesion in result.findings.lesions), default=None)
 
 
@@ -68,7 +70,8 @@ def _seconds(result: CaseResult) -> float | None:
     return round(sum(seconds.values()), 2) if seconds else None
 
 
-def _warnings(result: CaseResult) -> int:
+def warning_count(result: CaseResult) -> int:
+    """Warnings about the study and its findings, each counted once."""
     findings = result.findings
     return len({*findings.study.warnings, *findings.warnings})
 
@@ -141,7 +144,7 @@ STUDIES: tuple[Column[CaseResult], ...] = (
         "lesions_volume_ml",
         "number",
         "Volume of all lesions together.",
-        _lesions_ml,
+        lesions_ml,
         unit="ml",
         least=0,
     ),
@@ -157,7 +160,7 @@ STUDIES: tuple[Column[CaseResult], ...] = (
         "largest_long_axis_mm",
         "number",
         "Longest diameter of the largest lesion; empty without a lesion.",
-        _largest_mm,
+        largest_mm,
         unit="mm",
         least=0,
     ),
@@ -193,7 +196,7 @@ STUDIES: tuple[Column[CaseResult], ...] = (
         "warnings",
         "whole number",
         "Warnings; findings.json holds them as sentences.",
-        _warnings,
+        warning_count,
         least=0,
     ),
     Column(
