@@ -34,7 +34,7 @@ from scipy.ndimage import (
 )
 
 from liverleaf.measure.enhancement import Curve
-from liverleaf.measure.lesions import Box, bounding_box
+from liverleaf.measure.lesions import Box, bounding_box, widened
 from liverleaf.study import Phase
 
 Mask = NDArray[np.bool_]
@@ -167,7 +167,7 @@ def shrunk_and_grown(mask_ZYX: Mask, spacing_mm: Sequence[float]) -> tuple[Mask,
     inner = bounding_box(mask_ZYX)
     if inner is None:
         raise ValueError("the outline of an empty mask: a lesion needs at least one voxel")
-    box: Box = tuple(slice(max(axis.start - 1, 0), axis.stop + 1) for axis in inner)  # type: ignore[assignment]
+    box = widened(inner, 1)
     depth = depth_mm(mask_ZYX[box], spacing_mm)
     edge_mm = min(spacing_mm)
     shrunk: Mask = depth > edge_mm
@@ -363,7 +363,7 @@ def _sharper(images: Images, mask_ZYX: Mask, box: Box, own: Means) -> Means:
 
     It is the first step of Van Cittert's deconvolution, on the means alone.
     """
-    wide = tuple(slice(max(axis.start - BLUR_REACH, 0), axis.stop + BLUR_REACH) for axis in box)
+    wide = widened(box, BLUR_REACH)
     found = {}
     for phase, image in images.items():
         part = image[wide].astype(np.float64)

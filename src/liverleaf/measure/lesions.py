@@ -198,6 +198,16 @@ def bounding_box(mask_ZYX: NDArray[Any]) -> Box | None:
     return z, y, x
 
 
+def widened(box: Box, voxels: int) -> Box:
+    """A box with so many voxels more around it, as far as an array has them.
+
+    >>> widened((slice(0, 2), slice(3, 4), slice(5, 9)), 1)
+    (slice(0, 3, None), slice(2, 5, None), slice(4, 10, None))
+    """
+    z, y, x = (slice(max(axis.start - voxels, 0), axis.stop + voxels) for axis in box)
+    return z, y, x
+
+
 def boxes(labels_ZYX: NDArray[np.integer]) -> list[Box | None]:
     """The smallest box of each label from 1 to the largest; None for a label that does not occur.
 

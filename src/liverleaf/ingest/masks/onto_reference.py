@@ -9,7 +9,7 @@ from scipy.ndimage import binary_dilation
 
 from liverleaf.ingest.masks.placement import embedded
 from liverleaf.ingest.masks.reader import DrawnStudy, PlacedLabels
-from liverleaf.measure.lesions import boxes
+from liverleaf.measure.lesions import boxes, widened
 from liverleaf.measure.plausibility import body
 from liverleaf.registration.align import Registration
 from liverleaf.registration.travel import carried, motion_of
@@ -118,7 +118,7 @@ def with_lesions(drawn_ZYX: NDArray[np.bool_], labels_ZYX: NDArray[np.uint16]) -
     for label, box in enumerate(boxes(labels_ZYX), start=1):
         if box is None:
             continue
-        around = tuple(slice(max(axis.start - 1, 0), axis.stop + 1) for axis in box)
+        around = widened(box, 1)
         lesion = labels_ZYX[around] == label
         if drawn_ZYX[around][binary_dilation(lesion)].any():
             liver[around] |= lesion

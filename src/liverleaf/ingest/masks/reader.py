@@ -21,7 +21,7 @@ from liverleaf.ingest.masks.nifti import read_nifti_folder, read_nifti_masks
 from liverleaf.ingest.masks.placement import drawn_phase
 from liverleaf.ingest.masks.rtstruct import StructureSet, filled, read_rtstruct
 from liverleaf.ingest.nifti import is_nifti
-from liverleaf.measure.lesions import boxes
+from liverleaf.measure.lesions import boxes, widened
 from liverleaf.segmentation import MANUAL_SOURCE
 from liverleaf.study import InputError, Phase, Study
 
@@ -250,8 +250,7 @@ def _doubtful_labels(file: str, labels: NDArray[np.uint16]) -> list[str]:
                 f"{file}: label {label} lies in {pieces} pieces, which are measured as one lesion;"
                 " --instances split measures each"
             )
-        around = tuple(slice(max(axis.start - 1, 0), axis.stop + 1) for axis in box)
-        here = labels[around]
+        here = labels[widened(box, 1)]
         rim = here[binary_dilation(here == label) & (here != label)]
         outer = int(np.bincount(rim).argmax())
         if outer and (rim == outer).mean() > SURROUNDED:
