@@ -159,7 +159,7 @@ def _repeated(guesses: Sequence[PhaseGuess], tissue: Tissue) -> list[PhaseGuess]
     if tissue.organs is None:
         return list(guesses)
     acquisition_N = first_of_acquisition(tissue)
-    reasons = _arterial_pair(guesses, tissue)
+    reasons = _arterial_pair(guesses, tissue.organs.liver, acquisition_N)
     out = []
     for n, guess in enumerate(guesses):
         twice = any(
@@ -192,21 +192,22 @@ def _of_one_technique(headers: Sequence[Dataset], members: Sequence[int]) -> lis
     return max(groups, key=len, default=[])
 
 
-def _arterial_pair(guesses: Sequence[PhaseGuess], tissue: Tissue) -> dict[int, Reason]:
+def _arterial_pair(
+    guesses: Sequence[PhaseGuess], liver_hu_N: NDArray[np.float64], acquisition_N: Sequence[int]
+) -> dict[int, Reason]:
     """Why arterial images of one CT study are early or late: the liver brightens between them."""
     arterial = [n for n, guess in enumerate(guesses) if guess.phase is Phase.ARTERIAL]
-    acquisition_N = first_of_acquisition(tissue)
-    if tissue.organs is None or len({acquisition_N[n] for n in arterial}) < 2:
+    if len({acquisition_N[n] for n in arterial}) < 2:
         return {}
-    brightest_hu = max(tissue.organs.liver[n] for n in arterial)
+    brightest_hu = max(liver_hu_N[n] for n in arterial)
     found = {}
     for n in arterial:
-        rise_hu = float(brightest_hu - tissue.organs.liver[n])
+        rise_hu = float(brightest_hu - liver_hu_N[n])
         if rise_hu > LATE_ARTERIAL_HU:
             found[n] = Reason.of(ReasonCode.EARLY_ARTERIAL, hu=rise_hu)
     if not found:
         return {}
-    late = (n for n in arterial if tissue.organs.liver[n] == brightest_hu)
+    late = (n for n in arterial if liver_hu_N[n] == brightest_hu)
     return found | dict.fromkeys(late, Reason.of(ReasonCode.LATE_ARTERIAL))
 
 
